@@ -146,7 +146,7 @@ def read_yaml(
             raise UserError(f'{path.stat().st_size:,} bytes is too large for a configuration', 'name the right file', where=str(path), code='C07')
         text = path.read_text(encoding='utf-8')
         node = yaml.compose(text, Loader=_StrictLoader)
-        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 a SafeLoader
+        value = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')]) if path.parent.is_dir() else ''
         raise UserError('file not found', near or 'check the path', where=str(path), code='C10') from None
@@ -159,7 +159,7 @@ def read_yaml(
     return value, _key_lines(node)
 
 
-def _key_lines(node: yaml.Node, above: tuple = ()) -> dict[tuple, int]:
+def _key_lines(node: yaml.Node | None, above: tuple = ()) -> dict[tuple, int]:
     "The line, from 1, of every key path below `node`."
     lines: dict[tuple, int] = {}
     if isinstance(node, yaml.MappingNode):

@@ -101,6 +101,6 @@ def stage_paths(
         for path in product.values():
             Path(path).unlink(missing_ok=True)
     written = {name: in_project(path) for name, path in dict(product).items()}
-    for path in written.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for place in written.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
     return {above: {name: in_project(p) for name, p in paths.items()} for above, paths in dict(upstream).items()}, written
