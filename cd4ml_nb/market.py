@@ -31,7 +31,7 @@ class MarketOptions(BaseModel):
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
 
     rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000      # offers, duplicates included
-    start: datetime.date = datetime.date(2024, 1, 1)               # first day of listing
+    start: Annotated[datetime.date, Field(ge=datetime.date(2021, 1, 1))] = datetime.date(2024, 1, 1)  # of listing; earlier, some models did not exist
     months: Annotated[int, Field(ge=1, le=120)] = 12               # of listing
     noise: Annotated[float, Field(ge=0, le=1)] = 0.07              # standard deviation of log price about the fair price
     inflation: Annotated[float, Field(ge=-0.05, le=0.05)] = 0.005  # rise of all prices per month
@@ -89,48 +89,48 @@ class Model(NamedTuple):
 
 
 FUELS = ('petrol', 'diesel', 'hybrid', 'electric')
-RANGE = {  # make -> name, weight, price, low, high, since, fade, fuels of each model
-    'Volkswagen': [('Golf',     9.0,  27_000,  63, 235, 1999, 0.105, (6, 5, 1, 1)), ('Polo',     5.0,  20_000,  44, 152, 1999, 0.105, (9, 2, 0, 0)),
-                   ('Passat',   4.5,  36_000,  77, 206, 1999, 0.120, (3, 8, 2, 0)), ('Tiguan',   4.0,  34_000,  81, 235, 2008, 0.100, (5, 6, 1, 0)),
-                   ('ID.3',     1.0,  37_000, 107, 170, 2020, 0.150, (0, 0, 0, 1)), ('up!',      2.0,  14_000,  44, 85, 2012, 0.095, (8, 0, 0, 1))],
-    'BMW': [('1er',      3.0,  32_000,  80, 225, 2004, 0.115, (6, 5, 0, 0)), ('3er',      5.0,  43_000,  85, 375, 1999, 0.120, (5, 7, 2, 0)),
-            ('5er',      3.5,  57_000, 110, 441, 1999, 0.130, (4, 8, 2, 0)), ('X3',       2.5,  54_000, 110, 375, 2004, 0.110, (4, 8, 1, 1)),
-            ('i3',       0.5,  39_000, 125, 135, 2014, 0.120, (0, 0, 1, 5))],
-    'Audi': [('A3',       4.5,  31_000,  77, 294, 1999, 0.110, (6, 5, 1, 0)), ('A4',       4.5,  42_000,  88, 331, 1999, 0.120, (4, 8, 0, 0)),
-             ('A6',       3.0,  55_000, 100, 441, 1999, 0.130, (3, 9, 1, 0)), ('Q5',       2.0,  52_000, 110, 260, 2009, 0.105, (4, 8, 2, 0))],
-    'Mercedes-Benz': [('A-Klasse', 3.5,  33_000,  75, 310, 1999, 0.105, (7, 4, 1, 0)), ('C-Klasse', 5.0,  45_000,  90, 375, 1999, 0.115, (5, 7, 2, 0)),
-                      ('E-Klasse', 3.5,  58_000, 100, 450, 1999, 0.120, (3, 8, 2, 0)), ('GLC',      2.0,  56_000, 120, 375, 2016, 0.105, (4, 7, 2, 0))],
-    'Opel': [('Astra',    4.5,  24_000,  66, 206, 1999, 0.130, (7, 4, 1, 0)), ('Corsa',    5.0,  18_000,  44, 154, 1999, 0.115, (9, 1, 0, 1)),
-             ('Mokka',    2.0,  24_000,  85, 115, 2013, 0.115, (7, 3, 0, 1))],
-    'Ford': [('Focus',    4.5,  25_000,  63, 257, 1999, 0.130, (7, 4, 1, 0)), ('Fiesta',   4.5,  18_000,  44, 147, 1999, 0.120, (9, 1, 0, 0)),
-             ('Kuga',     2.5,  33_000, 103, 178, 2009, 0.110, (5, 5, 3, 0)), ('Mondeo',   2.0,  32_000,  81, 176, 1999, 0.140, (4, 7, 2, 0))],
-    'Skoda': [('Octavia',  4.5,  26_000,  63, 180, 1999, 0.105, (5, 7, 1, 0)), ('Fabia',    3.0,  17_000,  40, 132, 2000, 0.105, (9, 2, 0, 0))],
-    'SEAT': [('Leon',     3.0,  25_000,  63, 228, 2000, 0.115, (7, 4, 1, 0)), ('Ibiza',    2.5,  18_000,  44, 141, 1999, 0.115, (9, 2, 0, 0))],
-    'Renault': [('Clio',     3.0,  18_000,  43, 147, 1999, 0.125, (8, 2, 1, 0)), ('Megane',   2.0,  25_000,  66, 221, 1999, 0.140, (6, 5, 1, 1)),
-                ('ZOE',      1.0,  32_000,  65, 100, 2013, 0.150, (0, 0, 0, 1))],
-    'Peugeot': [('208',      2.0,  19_000,  50, 154, 2012, 0.120, (7, 2, 0, 2)), ('308',      1.5,  26_000,  68, 200, 2008, 0.130, (6, 5, 1, 0))],
-    'Fiat': [('500',      3.5,  16_000,  51, 132, 2008, 0.095, (9, 0, 0, 1)), ('Panda',    1.5,  14_000,  40, 74, 2000, 0.110, (9, 1, 1, 0))],
-    'Hyundai': [('i30',      2.5,  24_000,  66, 206, 2007, 0.115, (8, 3, 0, 0)), ('Tucson',   2.0,  31_000,  85, 195, 2005, 0.105, (5, 4, 3, 0)),
-                ('Kona',     1.5,  25_000,  88, 206, 2018, 0.110, (5, 0, 2, 3))],
-    'Kia': [('Ceed',     1.5,  24_000,  66, 150, 2007, 0.110, (8, 3, 1, 0)), ('Sportage', 1.5,  31_000,  85, 195, 2005, 0.105, (5, 4, 2, 0))],
-    'Toyota': [('Yaris',    2.5,  19_000,  51, 192, 1999, 0.085, (5, 1, 6, 0)), ('Corolla',  1.5,  27_000,  71, 144, 1999, 0.085, (3, 1, 7, 0)),
-               ('RAV4',     1.0,  37_000,  91, 225, 2000, 0.085, (3, 2, 6, 0))],
-    'Mazda': [('CX-5',     1.5,  32_000, 110, 143, 2012, 0.100, (6, 5, 0, 0)), ('MX-5',     0.7,  29_000,  81, 135, 1999, 0.060, (1, 0, 0, 0))],
-    'Volvo': [('XC60',     1.5,  49_000, 100, 335, 2009, 0.110, (2, 7, 3, 0)), ('V60',      1.2,  42_000,  84, 335, 2011, 0.120, (2, 7, 2, 0))],
-    'MINI': [('Cooper',   2.0,  25_000,  55, 170, 2002, 0.095, (9, 2, 0, 1))],
-    'smart': [('fortwo',   2.0,  16_000,  37, 80, 1999, 0.110, (7, 0, 0, 3))],
-    'Porsche': [('911',      0.8,  98_000, 220, 478, 1999, 0.050, (1, 0, 0, 0)), ('Cayenne',  0.8,  82_000, 155, 500, 2003, 0.105, (5, 4, 4, 0))],
-    'Tesla': [('Model 3',  1.0,  47_000, 190, 377, 2019, 0.150, (0, 0, 0, 1))],
-    'Dacia': [('Duster',   1.5,  18_000,  66, 110, 2010, 0.085, (7, 4, 0, 0)), ('Sandero',  1.5,  12_000,  49, 74, 2008, 0.090, (1, 0, 0, 0))]}
+RANGE = {  # make: name, weight, price, low, high, since, fade, fuels of each model
+    'Volkswagen':    [('Golf',     9.0, 27_000,  63, 235, 1999, 0.105, (6, 5, 1, 1)), ('Polo',     5.0, 20_000,  44, 152, 1999, 0.105, (9, 2, 0, 0)),
+                      ('Passat',   4.5, 36_000,  77, 206, 1999, 0.120, (3, 8, 2, 0)), ('Tiguan',   4.0, 34_000,  81, 235, 2008, 0.100, (5, 6, 1, 0)),
+                      ('ID.3',     1.0, 37_000, 107, 170, 2020, 0.150, (0, 0, 0, 1)), ('up!',      2.0, 14_000,  44,  85, 2012, 0.095, (8, 0, 0, 1))],
+    'BMW':           [('1er',      3.0, 32_000,  80, 225, 2004, 0.115, (6, 5, 0, 0)), ('3er',      5.0, 43_000,  85, 375, 1999, 0.120, (5, 7, 2, 0)),
+                      ('5er',      3.5, 57_000, 110, 441, 1999, 0.130, (4, 8, 2, 0)), ('X3',       2.5, 54_000, 110, 375, 2004, 0.110, (4, 8, 1, 1)),
+                      ('i3',       0.5, 39_000, 125, 135, 2014, 0.120, (0, 0, 1, 5))],
+    'Audi':          [('A3',       4.5, 31_000,  77, 294, 1999, 0.110, (6, 5, 1, 0)), ('A4',       4.5, 42_000,  88, 331, 1999, 0.120, (4, 8, 0, 0)),
+                      ('A6',       3.0, 55_000, 100, 441, 1999, 0.130, (3, 9, 1, 0)), ('Q5',       2.0, 52_000, 110, 260, 2009, 0.105, (4, 8, 2, 0))],
+    'Mercedes-Benz': [('A-Klasse', 3.5, 33_000,  75, 310, 1999, 0.105, (7, 4, 1, 0)), ('C-Klasse', 5.0, 45_000,  90, 375, 1999, 0.115, (5, 7, 2, 0)),
+                      ('E-Klasse', 3.5, 58_000, 100, 450, 1999, 0.120, (3, 8, 2, 0)), ('GLC',      2.0, 56_000, 120, 375, 2016, 0.105, (4, 7, 2, 0))],
+    'Opel':          [('Astra',    4.5, 24_000,  66, 206, 1999, 0.130, (7, 4, 1, 0)), ('Corsa',    5.0, 18_000,  44, 154, 1999, 0.115, (9, 1, 0, 1)),
+                      ('Mokka',    2.0, 24_000,  85, 115, 2013, 0.115, (7, 3, 0, 1))],
+    'Ford':          [('Focus',    4.5, 25_000,  63, 257, 1999, 0.130, (7, 4, 1, 0)), ('Fiesta',   4.5, 18_000,  44, 147, 1999, 0.120, (9, 1, 0, 0)),
+                      ('Kuga',     2.5, 33_000, 103, 178, 2009, 0.110, (5, 5, 3, 0)), ('Mondeo',   2.0, 32_000,  81, 176, 1999, 0.140, (4, 7, 2, 0))],
+    'Skoda':         [('Octavia',  4.5, 26_000,  63, 180, 1999, 0.105, (5, 7, 1, 0)), ('Fabia',    3.0, 17_000,  40, 132, 2000, 0.105, (9, 2, 0, 0))],
+    'SEAT':          [('Leon',     3.0, 25_000,  63, 228, 2000, 0.115, (7, 4, 1, 0)), ('Ibiza',    2.5, 18_000,  44, 141, 1999, 0.115, (9, 2, 0, 0))],
+    'Renault':       [('Clio',     3.0, 18_000,  43, 147, 1999, 0.125, (8, 2, 1, 0)), ('Megane',   2.0, 25_000,  66, 221, 1999, 0.140, (6, 5, 1, 1)),
+                      ('ZOE',      1.0, 32_000,  65, 100, 2013, 0.150, (0, 0, 0, 1))],
+    'Peugeot':       [('208',      2.0, 19_000,  50, 154, 2012, 0.120, (7, 2, 0, 2)), ('308',      1.5, 26_000,  68, 200, 2008, 0.130, (6, 5, 1, 0))],
+    'Fiat':          [('500',      3.5, 16_000,  51, 132, 2008, 0.095, (9, 0, 0, 1)), ('Panda',    1.5, 14_000,  40,  74, 2000, 0.110, (9, 1, 1, 0))],
+    'Hyundai':       [('i30',      2.5, 24_000,  66, 206, 2007, 0.115, (8, 3, 0, 0)), ('Tucson',   2.0, 31_000,  85, 195, 2005, 0.105, (5, 4, 3, 0)),
+                      ('Kona',     1.5, 25_000,  88, 206, 2018, 0.110, (5, 0, 2, 3))],
+    'Kia':           [('Ceed',     1.5, 24_000,  66, 150, 2007, 0.110, (8, 3, 1, 0)), ('Sportage', 1.5, 31_000,  85, 195, 2005, 0.105, (5, 4, 2, 0))],
+    'Toyota':        [('Yaris',    2.5, 19_000,  51, 192, 1999, 0.085, (5, 1, 6, 0)), ('Corolla',  1.5, 27_000,  71, 144, 1999, 0.085, (3, 1, 7, 0)),
+                      ('RAV4',     1.0, 37_000,  91, 225, 2000, 0.085, (3, 2, 6, 0))],
+    'Mazda':         [('CX-5',     1.5, 32_000, 110, 143, 2012, 0.100, (6, 5, 0, 0)), ('MX-5',     0.7, 29_000,  81, 135, 1999, 0.060, (1, 0, 0, 0))],
+    'Volvo':         [('XC60',     1.5, 49_000, 100, 335, 2009, 0.110, (2, 7, 3, 0)), ('V60',      1.2, 42_000,  84, 335, 2011, 0.120, (2, 7, 2, 0))],
+    'MINI':          [('Cooper',   2.0, 25_000,  55, 170, 2002, 0.095, (9, 2, 0, 1))],
+    'smart':         [('fortwo',   2.0, 16_000,  37,  80, 1999, 0.110, (7, 0, 0, 3))],
+    'Porsche':       [('911',      0.8, 98_000, 220, 478, 1999, 0.050, (1, 0, 0, 0)), ('Cayenne',  0.8, 82_000, 155, 500, 2003, 0.105, (5, 4, 4, 0))],
+    'Tesla':         [('Model 3',  1.0, 47_000, 190, 377, 2019, 0.150, (0, 0, 0, 1))],
+    'Dacia':         [('Duster',   1.5, 18_000,  66, 110, 2010, 0.085, (7, 4, 0, 0)), ('Sandero',  1.5, 12_000,  49,  74, 2008, 0.090, (1, 0, 0, 0))]}
 MODELS = [Model(make, *line) for make, lines in RANGE.items() for line in lines]
 
 # %% ../notebooks/06_market.ipynb #0575ed14
 THIN = [Model(*line) for line in (
-    ('Lancia', 'Ypsilon',  1.0,  15_000,  44, 77, 2000, 0.125, (9, 1, 1, 0)),
-    ('Cadillac', 'XT4',      1.0,  45_000, 128, 169, 2019, 0.130, (1, 1, 0, 0)),
-    ('Lotus', 'Elise',    1.0,  48_000,  88, 180, 1999, 0.040, (1, 0, 0, 0)),
-    ('Lada', 'Niva',     1.0,  13_000,  59, 61, 1999, 0.090, (1, 0, 0, 0)),
-    ('Maserati', 'Ghibli',   1.0,  78_000, 202, 427, 2013, 0.150, (3, 1, 1, 0)))]
+    ('Lancia',   'Ypsilon',  1.0, 15_000,  44,  77, 2000, 0.125, (9, 1, 1, 0)),
+    ('Cadillac', 'XT4',      1.0, 45_000, 128, 169, 2019, 0.130, (1, 1, 0, 0)),
+    ('Lotus',    'Elise',    1.0, 48_000,  88, 180, 1999, 0.040, (1, 0, 0, 0)),
+    ('Lada',     'Niva',     1.0, 13_000,  59,  61, 1999, 0.090, (1, 0, 0, 0)),
+    ('Maserati', 'Ghibli',   1.0, 78_000, 202, 427, 2013, 0.150, (3, 1, 1, 0)))]
 REGIONS = {'north': (.18, 1.00), 'east': (.14, .96), 'south': (.30, 1.04), 'west': (.31, 1.01), 'capital': (.07, .99)}  # share, price level
 
 # %% ../notebooks/06_market.ipynb #1e7238b1
@@ -144,9 +144,9 @@ def catalogue(options: MarketOptions) -> tuple[list[Model], np.ndarray]:  # the 
 # %% ../notebooks/06_market.ipynb #501b632f
 def _fuel_trend(year: np.ndarray) -> np.ndarray:  # (n,) -> (n, 4)
     "How much each fuel is asked for in a year of first registration."
-    diesel = 1 - 0.7 / (1 + np.exp(-(year - 2018)))
+    diesel = 1.3 - 0.9 / (1 + np.exp(-(year - 2018)))
     hybrid = np.where(year >= 2005, 0.03 + 1 / (1 + np.exp(-(year - 2020))), 0)
-    electric = np.where(year >= 2013, 1.5 / (1 + np.exp(-(year - 2020.5))), 0)
+    electric = np.where(year >= 2012, 1.5 / (1 + np.exp(-(year - 2020.5))), 0)
     return np.stack([np.ones_like(year), diesel, hybrid, electric], axis=1)
 
 
@@ -164,26 +164,23 @@ def _cars(rng: np.random.Generator, options: MarketOptions, n: int) -> dict[str,
     listed = rng.integers(0, round(options.months * DAYS_PER_MONTH), n)             # days since the start
     year = 1970 + (start.astype(int) + listed) / 365.25
     room = year - np.array([m.since for m in models])[which]                        # years since the model came out
-    age = np.where(rng.random(n) < 0.2, np.abs(rng.normal(3, 0.25, n)), rng.gamma(1.6, 4.2, n))
-    age = np.maximum(room, 0.5) * -np.expm1(-age / np.maximum(room, 0.5))
-    fuel = _pick(rng, np.array([m.fuels for m in models], float)[which] * _fuel_trend(year - age) + _only(models)[which])
+    age = np.where(rng.random(n) < 0.2, np.abs(rng.normal(3, 0.25, n)), rng.gamma(1.6, 5.5, n))
+    age = room * -np.expm1(-age / room)
+    fuel = _pick(rng, np.array([m.fuels for m in models])[which] * _fuel_trend(year - age))
     return {'which': which, 'listed': listed, 'age': age, 'fuel': fuel} | _use(rng, models, which, year, age, fuel)
 
 
-def _only(models: list[Model]) -> np.ndarray:  # (m, 4)
-    "A trace of each model's main fuel, so that no year is left without a choice."
-    return np.array([[1e-9 * (k == np.argmax(m.fuels)) for k in range(4)] for m in models])
-
-
-def _use(rng: np.random.Generator, models: list[Model], which: np.ndarray, year: np.ndarray, age: np.ndarray, fuel: np.ndarray) -> dict[str, np.ndarray]:
-    "Engine, gearbox, mileage, seller and region of cars of known model, age and fuel."
+def _use(
+    rng: np.random.Generator, models: list[Model], which: np.ndarray, year: np.ndarray, age: np.ndarray, fuel: np.ndarray
+) -> dict[str, np.ndarray]:
+    "Engine, gearbox, mileage, seller and region of cars of known model, year, age and fuel."
     n = len(which)
     low, high = np.array([m.low for m in models])[which], np.array([m.high for m in models])[which]
     step = _pick(rng, np.tile([.30, .30, .20, .13, .07], (n, 1))) / 4               # of five engines, from small to large
     power = np.rint(low * (high / low) ** step)
-    automatic = (fuel == 3) | (rng.random(n) < 1 / (1 + np.exp(2.2 - 0.016 * power - 0.12 * (year - age - 2012))))
+    automatic = (fuel == 3) | (rng.random(n) < 1 / (1 + np.exp(3.2 - 0.018 * power - 0.14 * (year - age - 2012))))
     yearly = np.array([12_500, 19_000, 14_000, 13_500])[fuel] * rng.lognormal(0, 0.45, n)
-    mileage = np.maximum(10, np.rint(yearly * age**0.9))
+    mileage = np.clip(np.rint(yearly * age**0.9), 10, 600_000)
     private = rng.random(n) < 0.06 + 0.55 * (1 - np.exp(-age / 9))
     return {'power': power, 'automatic': automatic, 'mileage': np.where(private & (mileage > 1000), mileage.round(-3), mileage),
             'private': private, 'region': rng.choice(len(REGIONS), n, p=[share for share, _ in REGIONS.values()])}
