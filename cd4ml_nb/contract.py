@@ -90,7 +90,8 @@ def _encode_date(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
     array = np.asarray(values)
     if array.dtype.kind != 'M':
         try:
-            array = np.array([np.datetime64('NaT') if _is_missing(v) else np.datetime64(v) for v in np.asarray(values, dtype=object).tolist()], dtype='datetime64[us]')
+            items = np.asarray(values, dtype=object).tolist()
+            array = np.array([np.datetime64('NaT') if _is_missing(v) else np.datetime64(v) for v in items], dtype='datetime64[us]')
         except (ValueError, TypeError):
             raise UserError('not a date', 'send ISO dates such as 2026-01-31, or null', where=spec['name'], code='S05') from None
     days = array.astype('datetime64[us]').astype(np.int64) / 86_400_000_000
