@@ -30,7 +30,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from .errors import one_line
 
 # %% ../notebooks/08c_figures.ipynb #4b1ca20b
-PALETTE = {'ink': '#1c2126', 'muted': '#5b6672', 'line': '#d5dae0', 'accent': '#0f5fa6', 'accent-2': '#b45a1b', 'good': '#1b7a47', 'bad': '#b3261e'}
+PALETTE = {'ink': '#1c2126', 'muted': '#5b6672', 'line': '#d5dae0', 'accent': '#0f5fa6', 'accent-2': '#a04c0f', 'good': '#1b7a47', 'bad': '#b3261e'}
 INK, MUTED, LINE, ACCENT, ACCENT_2, GOOD, BAD = PALETTE.values()
 
 STYLE: dict[str, Any] = {
