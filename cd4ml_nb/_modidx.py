@@ -347,6 +347,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'cd4ml_nb.reading._marks': ('reading.html#_marks', 'cd4ml_nb/reading.py'),
                                   'cd4ml_nb.reading._pandas_names': ('reading.html#_pandas_names', 'cd4ml_nb/reading.py'),
                                   'cd4ml_nb.reading._parsed': ('reading.html#_parsed', 'cd4ml_nb/reading.py'),
+                                  'cd4ml_nb.reading._positions': ('reading.html#_positions', 'cd4ml_nb/reading.py'),
                                   'cd4ml_nb.reading._read_header': ('reading.html#_read_header', 'cd4ml_nb/reading.py'),
                                   'cd4ml_nb.reading._read_text': ('reading.html#_read_text', 'cd4ml_nb/reading.py'),
                                   'cd4ml_nb.reading._refuse_nul': ('reading.html#_refuse_nul', 'cd4ml_nb/reading.py'),
