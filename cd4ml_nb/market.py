@@ -61,16 +61,18 @@ class MarketOptions(BaseModel):
 
 # %% ../notebooks/06_market.ipynb #c0bb211e
 def market_options(
-    options: dict[str, Any],   # as a scenario gives them under data.options
+    options: dict[str, Any],       # as a scenario gives them
+    where: str = 'data.options',   # how an error calls the place, such as scenarios/mine.yaml:data.options
 ) -> MarketOptions:
     "Options, checked: nothing unknown, no loose types."
     try:
         return MarketOptions(**options)
     except ValidationError as error:
         first = min(error.errors(), key=lambda e: e['type'] != 'extra_forbidden')
-        key = '.'.join(['data.options', *map(str, first['loc'])])
+        key = '.'.join([where, *map(str, first['loc'])])
         if first['type'] == 'extra_forbidden':
-            raise UserError(f"unknown key '{key}'", did_you_mean(str(first['loc'][0]), MarketOptions.model_fields), where=key, code='C01') from None
+            name = str(first['loc'][0])
+            raise UserError(f"unknown option '{name}'", did_you_mean(name, MarketOptions.model_fields), where=key, code='C01') from None
         got = f", got {first['input']!r}" if first['loc'] else ''
         raise UserError(f"{first['msg'].removeprefix('Value error, ')}{got}", 'correct the value', where=key, code='C02') from None
 

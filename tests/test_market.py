@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 
 
 @pytest.mark.parametrize(('options', 'code', 'words'), [
-    ({'row': 10}, 'C01', ["unknown key 'data.options.row'", "did you mean 'rows'?"]),
+    ({'row': 10}, 'C01', ["data.options.row: unknown option 'row'", "did you mean 'rows'?"]),
     ({'inflatoin': 0.1, 'rows': 'x'}, 'C01', ["did you mean 'inflation'?"]),
     ({'rows': '10'}, 'C02', ['data.options.rows', 'valid integer', "'10'"]),
     ({'rows': True}, 'C02', ['data.options.rows']),
