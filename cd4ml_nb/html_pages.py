@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['SPACE', 'NONE', 'SHARES', 'KEPT', 'CLASSES', 'VOID', 'SILENT', 'IMAGES', 'LIGHT', 'DARK', 'SCHEMES', 'TYPE', 'PARTS',
            'FIGURES', 'MEDIA', 'STYLE', 'POLICY', 'FRAME', 'number', 'percent', 'decimals', 'measured', 'interval',
-           'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'clean_html', 'templates', 'frame',
-           'table', 'pairs', 'figure_html']
+           'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'clean_html', 'templates', 'render',
+           'frame', 'table', 'pairs', 'figure_html']
 
 # %% ../notebooks/08d_html_pages.ipynb #93d5c61f
 import datetime
+import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -154,7 +155,11 @@ class _Writer(HTMLParser):
             self.level = min(int(tag[1]), self.level + 1)        # no level is skipped
             self._start(tag, f'h{min(self.heading + self.level - 1, 6)}', '')
         elif tag in KEPT and not self.silent:
-            given = {name: value or '' for name, value in attrs if name in KEPT[tag] and (name != 'class' or CLASSES.match(value or ''))}
+            given = {name: value or '' for name, value in attrs if name in KEPT[tag]}
+            if 'class' in given and not (known := [c for c in given['class'].split() if CLASSES.match(c)]):
+                del given['class']
+            elif 'class' in given:
+                given['class'] = ' '.join(known)
             if tag == 'img' and not (given := self._image(given)):
                 return
             self._start(tag, tag, ''.join(f' {name}="{escape(one_line(value))}"' for name, value in given.items()))
@@ -331,15 +336,19 @@ FRAME = '''<!doctype html>
 '''
 
 # %% ../notebooks/08d_html_pages.ipynb #47ff3dd9
-def templates(
-    extra: Mapping[str, Callable] | None = None,   # further filters
-) -> jinja2.Environment:
-    "Jinja with escaping on, and the formats of this page as filters."
+@functools.cache
+def templates() -> jinja2.Environment:
+    "Jinja with escaping on, and the formats and parts of this page at hand."
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {'number': number, 'percent': percent, 'decimals': decimals, 'day': day, 'minute': minute, 'span': span, 'plural': plural,
-                            'bare': without_secrets, **(extra or {})}
-    environment.globals |= {'measured': measured, 'interval': interval, 'table': table, 'pairs': pairs, 'figure': figure_html}
+    parts = [number, percent, decimals, measured, interval, day, minute, span, plural, without_secrets, table, pairs, figure_html]
+    environment.filters |= {part.__name__: part for part in parts}
+    environment.globals |= {part.__name__: part for part in parts}
     return environment
+
+
+def render(template: str, **values: Any) -> Markup:
+    "A template's text with values put in, escaped."
+    return Markup(templates().from_string(template).render(**values))
 
 
 def frame(
@@ -351,8 +360,7 @@ def frame(
     footer: str | Markup = '',
 ) -> str:                      # a whole HTML file
     "A page around `body`: no network, no script, both colour schemes."
-    page = templates().from_string(FRAME)
-    return page.render(title=title, body=body, kicker=kicker, byline=byline, head=head, footer=footer, style=Markup(STYLE), policy=POLICY, language='en')
+    return str(render(FRAME, title=title, body=body, kicker=kicker, byline=byline, head=head, footer=footer, style=Markup(STYLE), policy=POLICY, language='en'))
 
 # %% ../notebooks/08d_html_pages.ipynb #804a0e6c
 def table(
