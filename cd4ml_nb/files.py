@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,10 @@ def _number_or_refuse(loader, node):  # type: ignore[no-untyped-def]
 
 
 _StrictLoader.add_constructor('tag:yaml.org,2002:int', _number_or_refuse)
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != 'tag:yaml.org,2002:bool']
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_StrictLoader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('^(true|false)$'), list('tf'))
 
 # %% ../notebooks/01_files.ipynb #46e604dd
 def read_yaml(

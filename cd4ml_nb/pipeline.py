@@ -263,6 +263,18 @@ def _context() -> Any:
     return context
 
 
+@contextmanager
+def _anonymous_main() -> Iterator[None]:
+    "Keep a starting process from importing the caller's script, which would run it once more."
+    main = sys.modules['__main__']
+    hidden = {name: main.__dict__.pop(name) for name in ('__file__', '__spec__') if name in main.__dict__}
+    try:
+        main.__dict__['__spec__'] = None
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
 def run_page(
     source: str,                   # the notebook
     page: str,                     # where the executed one is saved
@@ -331,9 +343,11 @@ def _watch(step: Step, work: Path, params: dict[str, Any], engine: str, listen: 
     here, there = context.Pipe(duplex=False)
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')} | {'CD4ML_ROOT_FOLDER': str(project_root())}
     process = context.Process(target=run_page, args=(step.source, str(work / step.files['page']), params, engine, environment, there))
-    process.start()
+    with _anonymous_main():
+        process.start()
     there.close()
     end: dict[str, Any] | None = {'name': 'died', 'text': '', 'cell': None, 'traceback': ''}
+    shown_last = ''
     try:
         while True:
             with suppress(EOFError):
@@ -344,9 +358,9 @@ def _watch(step: Step, work: Path, params: dict[str, Any], engine: str, listen: 
                         break
                     listen(Event('cell', step.stage, value))
                     continue
-                progress = work / 'progress.txt'
-                if progress.exists():
-                    listen(Event('progress', step.stage, progress.read_text(encoding='utf-8')))
+                if (text := _progress(work)) != shown_last:
+                    shown_last = text
+                    listen(Event('progress', step.stage, text))
                 if process.is_alive():
                     continue
             break
@@ -356,6 +370,13 @@ def _watch(step: Step, work: Path, params: dict[str, Any], engine: str, listen: 
         return end
     finally:
         _end_tree(process)
+
+
+def _progress(work: Path) -> str:
+    "The line that the page last told of itself."
+    with suppress(OSError):
+        return (work / 'progress.txt').read_text(encoding='utf-8')
+    return ''
 
 
 def _end_tree(process: Any) -> None:
