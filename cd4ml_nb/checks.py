@@ -63,7 +63,8 @@ def found(
     rows = mask.index[mask.to_numpy(dtype=bool, na_value=False)].to_numpy()
     if not len(rows):
         return []
-    return [Finding(code, level, column, len(rows), f'{what} in {len(rows):,} of {len(mask):,} rows ({rows_shown(rows)})', todo, int(rows[0]) + 1)]
+    share = f', {len(rows) / len(mask):.1%}' if len(rows) >= len(mask) / 100 else ''
+    return [Finding(code, level, column, len(rows), f'{what} in {len(rows):,} of {len(mask):,} rows{share} ({rows_shown(rows)})', todo, int(rows[0]) + 1)]
 
 # %% ../notebooks/07c_checks.ipynb #992c1e1f
 def refuse_errors(
@@ -220,8 +221,12 @@ def _rare_classes(name: str, counts: dict[str, int], split: Split) -> list[Findi
 
 def _odd_classes(name: str, counts: dict[str, int], target: Target, task: str) -> list[Finding]:
     "Classes that look alike, and a positive one that is not there."
-    findings = [Finding('D07', 'warn', name, counts[a], f"classes '{a}' and '{b}' differ only in case or spaces", 'write them alike if they are the same')
-                for a, b in zip(counts, list(counts)[1:], strict=False) if a.strip().casefold() == b.strip().casefold()]
+    first: dict[str, str] = {}
+    findings = []
+    for c in counts:
+        if (twin := first.setdefault(c.strip().casefold(), c)) != c:
+            what = f"classes '{twin}' and '{c}' differ only in case or spaces"
+            findings.append(Finding('D07', 'warn', name, counts[c], what, 'write them alike if they are the same'))
     if task == 'binary' and (positive := positive_class(counts, target.positive)) not in counts:
         findings.append(Finding('D07', 'error', name, 0, f"target.positive '{positive}' is not a class", did_you_mean(positive, counts)))
     return findings
@@ -321,7 +326,7 @@ def breach_words(breach: Breach, columns: dict[str, Column], target: Target) -> 
     "A breach in words."
     declared = columns.get(breach.column, target)
     if breach.kind == 'range':
-        low, high = (f'{b:,g}' if b is not None else '' for b in (declared.min, declared.max))
+        low, high = (f'{b:,.10g}' if b is not None else '' for b in (declared.min, declared.max))
         return f"value {f'outside {low} to {high}' if low and high else f'below {low}' if low else f'above {high}'}"
     return {'missing': 'no value, but missing: false', 'values': 'category that is not under values', 'type': f'not a {declared.type}'}[breach.kind]
 
@@ -389,7 +394,7 @@ def _deduplicated(table: pd.DataFrame, wanted: str, columns: dict[str, Column], 
     n, share = int(again.sum()), again.mean() if len(again) else 0.0
     level, todo = {'keep': ('warn' if share >= 0.01 else 'info', 'set duplicates: drop; kept, they count double and stay together in the split'),
                    'drop': ('info', 'they were dropped'), 'refuse': ('error', 'remove them, or set duplicates: drop')}[wanted]
-    findings = found('D42', level, '', again, f'copy of an earlier row ({share:.1%})', todo)
+    findings = found('D42', level, '', again, 'copy of an earlier row', todo)
     return (_without(table, again, 'duplicates', dropped) if wanted == 'drop' and n else table), findings
 
 # %% ../notebooks/07c_checks.ipynb #abf2d5f8
@@ -431,7 +436,8 @@ def check_identity(x: pd.Series) -> list[Finding]:
     if _is_text(x):
         like_an_id = n_distinct > len(x) / 2
     else:
-        like_an_id = kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x) and n_distinct == len(x) and bool((x % 1 == 0).all())
+        whole = kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x) and n_distinct == len(x) and bool((x % 1 == 0).all())
+        like_an_id = whole and (len(x) >= 5000 or x.is_monotonic_increasing)   # 300 mileages may well differ, 5,000 hardly
     if len(x) >= 50 and like_an_id:
         what = f'{n_distinct:,} different values in {len(x):,} rows, like an id'
         return [Finding('D34', 'warn', name, n_distinct, what, 'set role: id, so that it is not learned from')]
@@ -462,7 +468,7 @@ def correlation_leak(
     y: np.ndarray,   # shape (n,), a numeric target
 ) -> str:            # what gives y away; '' if nothing
     "Whether a number is the target under another name."
-    both = np.isfinite(x) & np.isfinite(y)
+    both = ~np.isnan(x)
     if both.sum() < 20 or np.ptp(x[both]) == 0 or np.ptp(y[both]) == 0:
         return ''
     x, y = x[both], y[both]
@@ -484,19 +490,19 @@ def class_share(
     np.add.at(counts, (codes, classes), 1)
     top = np.sort(counts, axis=1)[:, ::-1]
     rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])            # the commonest other class of that value
-    right = counts[counts - 1 > rival].sum()
-    errors = len(codes) - counts.sum(axis=0).max()
-    return 1 - (len(codes) - right) / errors if errors else 0.0
+    counts, rival = (a[counts.sum(axis=1) > 1] for a in (counts, rival))       # a value of one row only has no other rows
+    wrong = counts.sum() - counts[counts - 1 > rival].sum()
+    errors = counts.sum() - counts.sum(axis=0).max() if len(counts) else 0
+    return 1 - wrong / errors if errors else 0.0
 
 
 def number_share(codes: np.ndarray, y: np.ndarray) -> float:
     "How far the mean of the other rows with the same value gives away a row's number: R², leave-one-out."
     n, total = np.bincount(codes), np.bincount(codes, weights=y)
-    alone = n[codes] == 1
     others = (total[codes] - y) / np.maximum(n[codes] - 1, 1)
-    wrong = np.where(alone, y - y.mean(), y - others)
-    spread = ((y - y.mean()) ** 2).sum()
-    return 1 - (wrong ** 2).sum() / spread if spread else 0.0
+    shared = n[codes] > 1
+    spread = ((y - y.mean())[shared] ** 2).sum()
+    return 1 - ((y - others)[shared] ** 2).sum() / spread if spread else 0.0
 
 # %% ../notebooks/07c_checks.ipynb #2b42a0da
 def threshold_share(
@@ -504,16 +510,16 @@ def threshold_share(
     classes: np.ndarray,  # shape (n,), from 0
 ) -> float:               # share of errors removed
     "How far a threshold or two on a number give away the class."
-    finite = np.where(np.isfinite(x) & (np.abs(x) < FLOAT32_MAX), x, np.nan)[:, None]
-    tree = DecisionTreeClassifier(max_leaf_nodes=classes.max() + 2, random_state=0).fit(finite, classes)
+    tree = DecisionTreeClassifier(max_leaf_nodes=classes.max() + 2, random_state=0).fit(x[:, None], classes)
     errors = len(classes) - np.bincount(classes).max()
-    return 1 - (tree.predict(finite) != classes).sum() / errors if errors else 0.0
+    return 1 - (tree.predict(x[:, None]) != classes).sum() / errors if errors else 0.0
 
 
 def leak(x: pd.Series, y: pd.Series, task: str) -> str:
     "In words, how one column gives the target away; '' if it does not."
     values, _ = pd.factorize(x, use_na_sentinel=False)
-    few, numbers = values.max() < max(len(x) / 10, 2), _numbers(x)
+    numbers = _numbers(x)
+    few = values.max() < len(x) / (2 if numbers is None else 10)
     if task == 'regression':
         target = y.to_numpy('float64')
         if numbers is not None and (what := correlation_leak(numbers, target)):
@@ -521,7 +527,7 @@ def leak(x: pd.Series, y: pd.Series, task: str) -> str:
         share = number_share(values, target) if few else 0.0
     else:
         classes = pd.factorize(y)[0]
-        share = class_share(values, classes) if few or numbers is None else 0.0
+        share = class_share(values, classes) if few else 0.0
         if share < LEAK and numbers is not None:
             share = max(share, threshold_share(numbers, classes))
     return f'gives the target away: it alone removes {np.floor(share * 1e4) / 100:.2f} % of the errors' if share >= LEAK else ''
@@ -533,7 +539,8 @@ def _numbers(x: pd.Series) -> np.ndarray | None:
         return None
     if kinds.is_datetime64_any_dtype(x):
         return x.astype('int64').astype('float64').mask(x.isna()).to_numpy()
-    return x.to_numpy('float64', na_value=np.nan)
+    numbers = x.to_numpy('float64', na_value=np.nan)
+    return np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan)
 
 # %% ../notebooks/07c_checks.ipynb #dc6fa472
 EXACT = 1e-9         # share of the target's variance that rounding may leave over
@@ -552,7 +559,7 @@ def exact_parts(
 ) -> list[str]:          # the fewest columns that give y exactly; [] if none do
     "Columns that together are the target."
     x = x.loc[:, (x.isna().mean() <= 0.2) & (x.nunique() > 1)]
-    complete = x.notna().all(axis=1).to_numpy() & np.isfinite(y)
+    complete = x.notna().all(axis=1).to_numpy()
     if complete.sum() < 10 * x.shape[1] + 50 or x.shape[1] < 2 or np.ptp(y[complete]) == 0:
         return []
     a = x[complete].to_numpy('float64')
@@ -580,6 +587,7 @@ NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known befo
 
 def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "Columns, alone or together, that give the target away; acknowledged ones are told as such."
+    table = table[~duplicate_rows(table, columns)]     # a copy of a row gives itself away
     if len(table) > LEAK_ROWS:
         table = table.sample(LEAK_ROWS, random_state=0)
     y, findings, single = table[plan.target.column], [], set()
@@ -589,7 +597,7 @@ def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> l
             findings.append(_leak_finding([name], what, columns, len(table)))
     if plan.task == 'regression':
         numeric = [name for name in features(columns) if columns[name].type == 'number' and name not in single]
-        parts, form = sum_or_product(table[numeric].astype('float64'), y)
+        parts, form = sum_or_product(pd.DataFrame({name: _numbers(table[name]) for name in numeric}), y)
         if parts:
             findings.append(_leak_finding(parts, f"the target is an exact {form} of {' and '.join(parts)}", columns, len(table)))
     return findings

@@ -131,7 +131,7 @@ def bars_svg(counts: Sequence[int], says: str) -> Markup:
 
 # %% ../notebooks/11_validate.ipynb #48361db1
 TYPES = {'number': 'number', 'category': 'category', 'boolean': 'yes or no', 'date': 'date', 'text': 'free text'}
-ROLES = {'feature': 'learned from', 'id': 'identifier', 'time': 'time', 'group': 'group', 'weight': 'weight',
+ROLES = {'feature': '', 'id': 'identifier', 'time': 'time', 'group': 'group', 'weight': 'weight',
          'ignore': 'not used', 'target': 'target'}
 
 
@@ -149,14 +149,15 @@ def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> di
     "What the page tells about one column."
     present = x.dropna()
     n_missing = len(x) - len(present)
-    card = {'name': str(x.name), 'words': words, 'type': TYPES[kind], 'role': ROLES[role], 'n_missing': n_missing, 'n_distinct': present.nunique(),
-            'missing': percent(n_missing / len(x)) if len(x) else '', 'range': '', 'middle': '', 'picture': Markup(''), 'shares': []}
+    missing = percent(n_missing / len(x)) if n_missing >= len(x) / 1000 else f'{n_missing:,}'
+    card = {'name': str(x.name), 'words': words, 'type': TYPES[kind], 'role': ROLES[role], 'n_distinct': present.nunique(),
+            'missing': missing if n_missing else 'none', 'range': '', 'middle': '', 'picture': Markup(''), 'shares': []}
     if role in ('id', 'ignore') or kind == 'text' or not len(present):
         return card
     if kind in ('category', 'boolean'):
         counts = present.astype('str').value_counts()
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        card['shares'] = [{'name': name, 'share': n / len(present), 'text': percent(n / len(present))} for name, n in ranked[:6]]
+        card['shares'] = [{'name': name, 'width': f'{100 * n / ranked[0][1]:.1f}', 'text': percent(n / len(present))} for name, n in ranked[:6]]
         return card | {'others': max(0, len(ranked) - 6)}
     low, high, middle = present.min(), present.max(), present.median()
     values = present.astype('int64').to_numpy('float64') if kind == 'date' else present.to_numpy('float64')
@@ -181,12 +182,12 @@ CARDS = '''<style>
 {% for c in cards %}
 <section class="card{{ ' target' if c.role == 'target' }}">
 <h3>{{ c.name }}</h3>
-<p class="note">{{ c.words ~ ' · ' if c.words }}{{ c.type }}, {{ c.role }} · {{ c.n_distinct|plural('value') }}
-{%- if c.n_missing %} · <span class="{{ 'bad' if c.n_distinct == 0 }}">{{ c.missing }} missing</span>{% else %} · none missing{% endif %}</p>
+<p class="note">{{ c.words ~ ' · ' if c.words }}{{ c.type }}{{ ', ' ~ c.role if c.role }} · {{ c.n_distinct|plural('value') }} ·
+{{ c.missing }} missing</p>
 {{ c.picture }}
 {% if c.range %}<p class="note">{{ c.range }}, half below {{ c.middle }}</p>{% endif %}
 {% if c.shares %}<ul class="shares">{% for s in c.shares %}<li><span title="{{ s.name }}">{{ s.name }}</span>
-<span><i style="width:{{ '%.1f' % (100 * s.share) }}%"></i></span><span class="number">{{ s.text }}</span></li>{% endfor %}</ul>
+<span><i style="width:{{ s.width }}%"></i></span><span class="number">{{ s.text }}</span></li>{% endfor %}</ul>
 {% if c.others %}<p class="note">and {{ c.others|plural('other') }}</p>{% endif %}{% endif %}
 </section>
 {% endfor %}
@@ -203,7 +204,8 @@ BODY = '''{% if dropped %}<h2>Rows that were left out</h2>
 {% if findings %}{{ table('Most pressing first', ['column', 'what', 'what to do', 'rule'], findings) }}
 {% else %}<p>Nothing that a person should look at.</p>{% endif %}
 <h2>The columns</h2>
-<p>After cleaning. The pictures span 99 % of the values; what lies beyond counts at their ends.</p>
+<p>All of them are learned from, unless they say otherwise. The pictures show the cleaned data and span 99 % of the values;
+what lies beyond counts at their ends.</p>
 '''
 
 # %% ../notebooks/11_validate.ipynb #d6fdbbfb
