@@ -331,7 +331,7 @@ def _category_or_text(texts: Texts, n_texts: int) -> tuple[str, str]:
     share = len(texts.values) / n_texts
     length = float(pc.mean(pc.utf8_length(texts.values)).as_py())
     words = float(pc.mean(pc.count_substring(texts.values, ' ')).as_py()) + 1
-    if n_texts >= 50 and (share > 0.95 or share > 0.5 and length >= 20 or share > 0.1 and words >= 6):
+    if n_texts >= 50 and (share > 0.95 or share > 0.2 and length >= 20 or share > 0.1 and words >= 6):
         return 'text', f'{len(texts.values):,} different texts in {n_texts:,} rows: not used as a feature'
     return 'category', ''
 

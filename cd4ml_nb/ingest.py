@@ -63,15 +63,16 @@ def read_data(
     data_root: Path,           # where a relative source is looked up
     max_gb: float,
 ) -> Raw:
-    "What the scenario names as its data."
+    "What the scenario names as its data, under the name that it has there."
     if not data.source.startswith('builtin:'):
         if data.options:
             raise UserError('options are for built-in sets', 'remove them', where='data.options', code='C01')
-        return read_file(data.source, data, data_root, max_gb)
-    with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
-        path = Path(folder) / 'builtin.parquet'
-        write_builtin(data.source.removeprefix('builtin:'), data.options, seed, path)
-        raw = read_file(str(path), data.model_copy(update={'format': 'parquet'}), data_root, max_gb)
+        raw = read_file(data.source, data, data_root, max_gb)
+    else:
+        with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
+            path = Path(folder) / 'builtin.parquet'
+            write_builtin(data.source.removeprefix('builtin:'), data.options, seed, path)
+            raw = read_file(str(path), data.model_copy(update={'format': 'parquet'}), data_root, max_gb)
     return dataclasses.replace(raw, facts=raw.facts | {'source': data.source})
 
 # %% ../notebooks/10_ingest.ipynb #f3cce970
