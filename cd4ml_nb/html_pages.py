@@ -230,7 +230,9 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1.0625rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main, body > header, body > footer { max-width: 46rem; margin: 0 auto; padding: 0 1.25rem; }
 body > header { padding-top: 3.2rem; }
-h1, h2, h3, .verdict p:first-child, .lead { font-family: ui-serif, Charter, "Iowan Old Style", Georgia, "Times New Roman", serif; text-wrap: balance; }
+h1, h2, h3, .verdict p:first-child, .lead { font-family: ui-serif, Charter, "Iowan Old Style", Georgia, "Times New Roman", serif; }
+h1, h2, h3 { text-wrap: balance; } p { text-wrap: pretty; }
+nav { margin-top: 2rem; }
 h1 { font-size: clamp(1.9rem, 5.2vw, 2.7rem); line-height: 1.14; letter-spacing: -.012em; margin: .3rem 0 .7rem; font-weight: 700; }
 h2 { font-size: 1.45rem; line-height: 1.25; margin: 3.4rem 0 .7rem; padding-top: .8rem; border-top: 1px solid var(--ink); }
 h3 { font-size: 1.08rem; line-height: 1.35; margin: 2rem 0 .4rem; }
@@ -272,6 +274,9 @@ figure { margin: 1.4rem 0 1.8rem; }
 figure .scroll { margin: 0 0 .3rem; }
 svg.figure { display: block; width: 100%; min-width: 34rem; height: auto; }
 svg.figure text { font-family: inherit; }
+.standing { display: grid; grid-template-columns: 13rem 1fr; gap: 0 1.8rem; } .standing p { margin-bottom: .5rem; }
+.figure-of-merit { margin: 0; font-size: 1.9rem; line-height: 1.15; font-weight: 650; font-variant-numeric: tabular-nums; }
+.figure-of-merit small { display: block; margin-top: .25rem; color: var(--muted); font-size: .85rem; line-height: 1.4; font-weight: 400; }
 details { border-bottom: 1px solid var(--line); }
 details:first-of-type { border-top: 1px solid var(--line); }
 summary { cursor: pointer; padding: .65rem 0; color: var(--accent); font-weight: 550; }
@@ -296,7 +301,7 @@ body > footer { margin-top: 4rem; padding-top: 1rem; padding-bottom: 3rem; color
 # %% ../notebooks/08d_html_pages.ipynb #5e2ab738
 MEDIA = '''
 @media (max-width: 34rem) { body { font-size: 1rem; } body > header { padding-top: 1.8rem; } .facts { grid-template-columns: 1fr 1fr; }
-  dl.pairs { grid-template-columns: 1fr; gap: 0; } dl.pairs dd { margin-bottom: .5rem; } }
+  .standing, dl.pairs { grid-template-columns: 1fr; gap: 0; } dl.pairs dd { margin-bottom: .5rem; } }
 @media (min-width: 60rem) { figure.wide { margin-left: -3rem; margin-right: -3rem; } }
 @media print { :root { color-scheme: light; ''' + _variables(LIGHT | {'paper': '#ffffff'}) + ''' }
   body { font-size: 10pt; } main, body > header, body > footer { max-width: none; padding: 0; } h2, h3, summary { break-after: avoid; }

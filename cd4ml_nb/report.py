@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SENTENCES', 'SECOND', 'VERDICT', 'ABOUT', 'GOOD', 'GROUPS', 'TRUST', 'DRIVES', 'FOUND', 'GATES', 'PAGES', 'SECTIONS',
-           'in_words', 'performance', 'demand', 'refusal', 'verdict', 'key_numbers', 'gained', 'head_html',
-           'about_html', 'predicts', 'source_name', 'freshness', 'rows_told', 'input_row', 'shown_value',
-           'quality_html', 'groups_html', 'group_part', 'compared', 'trust_html', 'is_positive', 'regression_trust',
-           'binary_trust', 'class_trust', 'drives_html', 'effect', 'outcome', 'search_html', 'parameter_rows',
-           'gates_html', 'provenance_html', 'executed_html', 'report_html']
+           'in_words', 'performance', 'naive_guess', 'listed', 'demand', 'refusal', 'verdict', 'key_numbers', 'gained',
+           'head_html', 'about_html', 'predicts', 'source_name', 'freshness', 'rows_told', 'input_row', 'shown_value',
+           'quality_html', 'groups_html', 'group_part', 'compared', 'trust_html', 'regression_trust', 'binary_trust',
+           'class_trust', 'drives_html', 'reason_value', 'effect', 'outcome', 'search_html', 'parameter_rows',
+           'gates_html', 'counted', 'provenance_html', 'executed_html', 'report_html']
 
 # %% ../notebooks/18_report.ipynb #87130a48
 import re
@@ -38,6 +38,7 @@ from cd4ml_nb.figures import (
 from cd4ml_nb.html_pages import (
     NONE,
     SHARES,
+    SPACE,
     clean_html,
     figure_html,
     frame,
@@ -81,17 +82,25 @@ def performance(
     positive: str | None = None,       # binary: the outcome that is predicted
 ) -> str:
     "How good the model is on what it has never seen, against a naive guess."
-    main, unit = metrics['metric'], metrics.get('unit') or ''
-    told = [main, *(['accuracy'] if main in ('log_loss', 'brier') and 'accuracy' in metrics['holdout'] else [])]
-    sentences = []
-    for metric in told:
+    main, unit, sentences = metrics['metric'], metrics['unit'], []
+    for metric in [main, *(['accuracy'] if main in ('log_loss', 'brier') else [])]:
         at, naive = metrics['holdout'][metric], metrics['baseline'].get(metric) or {}
-        said = SENTENCES[metric].format(target=target, positive=f'“{positive}”', value=in_words(metric, at['value'], unit), space='\N{NO-BREAK SPACE}')
-        ends = [in_words(metric, at.get(end), unit).removesuffix(f'\N{NO-BREAK SPACE}{unit}') for end in ('low', 'high')]
+        said = SENTENCES[metric].format(target=target, positive=f'“{positive}”', value=in_words(metric, at['value'], unit), space=SPACE)
+        ends = [in_words(metric, at.get(end), unit).removesuffix(f'{SPACE}{unit}') for end in ('low', 'high')]
         said += f' ({ends[0]} to {ends[1]})' if NONE not in ends else ''
         sentences.append(said + (f'; for a naive guess it is {in_words(metric, naive["value"], unit)}' if naive.get('value') is not None else ''))
-    name = metrics['baseline'].get('name')
-    return (f"On {plural(metrics['n_rows'], 'case')} it has never seen, {'. Then, '.join(sentences)}." + (f' The naive guess: {name}.' if name else ''))
+    return f"On {plural(metrics['n_rows'], 'case')} it has never seen, {'. Also, '.join(sentences)}. The naive guess is {naive_guess(metrics, target)}."
+
+
+def naive_guess(metrics: Mapping[str, Any], target: str) -> str:
+    "What anybody could say without a model."
+    within = f" within the same {listed(metrics['baseline_by'])}" if metrics.get('baseline_by') else ' of all cases'
+    return (f'the median {target}' if metrics['task'] == 'regression' else 'how often each outcome occurs') + within
+
+
+def listed(names: Sequence[str]) -> str:
+    "Names as a list in a sentence."
+    return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
 
 # %% ../notebooks/18_report.ipynb #6273014b
 def demand(gate: Mapping[str, Any], unit: str = '') -> str:
@@ -103,7 +112,9 @@ def demand(gate: Mapping[str, Any], unit: str = '') -> str:
 
 def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
     "Why a gate refused, in one sentence."
-    found = f"{measured(gate['metric'], gate['value'], unit)} was measured ({interval(gate['metric'], gate, unit)})"
+    found = 'it is undefined'
+    if gate['value'] is not None:
+        found = f"{measured(gate['metric'], gate['value'], unit)} was measured ({interval(gate['metric'], gate, unit)})"
     counts = 'the unfavourable end of the interval counts' if gate['on'] == 'bound' else 'the measured value counts'
     return f"Gate {gate['metric']} refused: {METRICS[gate['metric']].words} had to be {demand(gate, unit)}; {found}, and {counts}."
 
@@ -115,7 +126,7 @@ def verdict(
     positive: str | None = None,
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
     "Whether the model is released, why not, and how good it is."
-    unit, good = metrics.get('unit') or '', performance(metrics, target, positive)
+    unit, good = metrics['unit'], performance(metrics, target, positive)
     if registration['accepted']:
         return 'Accepted as a candidate.', [good]
     refused = [refusal(gate, unit) for gate in registration['gates'] if not gate['passed']]
@@ -135,7 +146,7 @@ VERDICT = '''<div class="verdict{{ '' if accepted else ' refused' }}">
 
 def key_numbers(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # value, words, more words
     "The numbers that stand under the verdict."
-    main, unit, holdout, naive = metrics['metric'], metrics.get('unit') or '', metrics['holdout'], metrics['baseline']
+    main, unit, holdout, naive = metrics['metric'], metrics['unit'], metrics['holdout'], metrics['baseline']
     facts = [(measured(main, holdout[main]['value'], unit), METRICS[main].words, interval(main, holdout[main], unit))]
     if (naive.get(main) or {}).get('value') is not None:
         facts.append((measured(main, naive[main]['value'], unit), 'the same for a naive guess', gained(metrics)))
@@ -152,7 +163,7 @@ def gained(metrics: Mapping[str, Any]) -> str:
         return ''
     sign = -1 if METRICS[metrics['metric']].better == 'low' else 1
     if min(sign * gain['low'], sign * gain['high']) > 0:
-        return f"the model is better by {measured(metrics['metric'], abs(gain['value']), metrics.get('unit') or '')}"
+        return f"the model is better by {measured(metrics['metric'], abs(gain['value']), metrics['unit'])}"
     return 'the model is worse' if max(sign * gain['low'], sign * gain['high']) < 0 else 'a difference that may be chance'
 
 
@@ -243,23 +254,22 @@ def shown_value(value: Any, unit: str = '') -> str:
 
 # %% ../notebooks/18_report.ipynb #7c3cf7c0
 GOOD = '''<p>{{ intro }}</p>
-{{ table(caption, ['Meaning', 'Metric', 'Model #', interval_name, 'Naive guess #', 'While choosing #'], rows, main) }}'''
+{{ table('On the sealed cases', ['Metric', 'Model #', interval_name ~ ' #', 'Naive guess #'], rows, main) }}'''
 
 
 def quality_html(metrics: Mapping[str, Any]) -> Markup:
     "The table of metrics."
-    unit, names = metrics.get('unit') or '', [m for m in METRICS if m in metrics['holdout']]
+    unit, names = metrics['unit'], [m for m in METRICS if m in metrics['holdout']]
     names.sort(key=lambda m: m != metrics['metric'])
 
     def value(part: str, metric: str) -> str:
         return measured(metric, ((metrics.get(part) or {}).get(metric) or {}).get('value'), unit)
-    rows = [[METRICS[m].words, m, value('holdout', m), interval(m, metrics['holdout'][m], unit), value('baseline', m), value('validation', m)]
-            for m in names]
+    rows = [[Markup('{} <span class="note code">{}</span>').format(METRICS[m].words, m), value('holdout', m), interval(m, metrics['holdout'][m], unit),
+             value('baseline', m)] for m in names]
     share = percent(metrics['confidence'], 0)
     intro = (f'Judged on {plural(metrics["n_rows"], "case")} that were sealed away before anything was learned. An interval says where '
              f'the value would lie in {share} of repetitions with other cases of the same kind.')
-    return render(GOOD, intro=intro, caption='On the sealed cases, and on those that chose the parameters',
-                  interval_name=f'{share} interval', rows=rows, main=0)
+    return render(GOOD, intro=intro, interval_name=f'{share} interval', rows=rows, main=0)
 
 # %% ../notebooks/18_report.ipynb #4acb97b9
 GROUPS = '''{% for part in parts %}
@@ -277,9 +287,10 @@ def groups_html(metrics: Mapping[str, Any], words: Mapping[str, str]) -> Markup:
     "A section for each column along which the model was judged."
     columns = dict(metrics.get('groups') or {})
     partitions = metrics.get('partitions') or {}
-    if partitions.get('rows'):
+    if partitions.get('column'):
         columns = {partitions['column']: partitions['rows'], **columns}
-    thin = metrics.get('groups_too_small') or {}
+    thin = dict(metrics.get('groups_too_small') or {})
+    thin |= {partitions['column']: partitions.get('too_small') or []} if partitions.get('column') else {}
     parts = [group_part(words.get(column) or column, rows, thin.get(column) or [], metrics) for column, rows in columns.items()]
     return render(GROUPS, parts=parts, caption=METRICS[metrics['metric']].words.capitalize())
 
@@ -291,7 +302,7 @@ def group_part(
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     "What the template shows of one column."
-    metric, unit = metrics['metric'], metrics.get('unit') or ''
+    metric, unit = metrics['metric'], metrics['unit']
     whole, times = metrics['holdout'][metric]['value'], 100 if metric in SHARES else 1
     judged = [(row, row['metrics'][metric]) for row in sorted(rows, key=lambda r: -r['n']) if (row['metrics'].get(metric) or {}).get('value') is not None]
     dots = [{'value': row['value'], 'n': row['n'], 'middle': times * at['value'], 'low': _times(at.get('low'), times), 'high': _times(at.get('high'), times)}
@@ -326,25 +337,19 @@ TRUST = '<p>{{ told }}</p>\n{% for figure in figures %}{{ figure }}\n{% endfor %
 
 def trust_html(
     task: str,
-    predictions: pd.DataFrame,         # actual, predicted
+    predictions: pd.DataFrame,         # actual (classes: their index), and predicted or, for several classes, p_<class>
     output: Mapping[str, Any],         # of the contract
     bins: Mapping[str, Any] | None = None,   # calibration, when the stage before has it
 ) -> Markup:
     "Pictures of where predictions fail."
     words, unit = output.get('words') or output['name'], output.get('unit') or ''
+    actual = predictions['actual'].to_numpy()
     if task == 'regression':
-        return regression_trust(predictions['actual'].to_numpy(dtype=float), predictions['predicted'].to_numpy(dtype=float), words, unit)
+        return regression_trust(actual.astype(float), predictions['predicted'].to_numpy(dtype=float), words, unit)
     if task == 'binary':
-        came_true = is_positive(predictions['actual'], output)
-        return binary_trust(bins or calibration_bins(came_true, predictions['predicted'].to_numpy(dtype=float)), str(output['positive']))
-    return class_trust(predictions, [str(c) for c in output['classes']])
-
-
-def is_positive(actual: pd.Series, output: Mapping[str, Any]) -> np.ndarray:
-    "1 where the outcome came true, whether it is written as 0 and 1 or by its name."
-    if pd.api.types.is_numeric_dtype(actual) and actual.isin([0, 1]).all():
-        return actual.to_numpy(dtype=float)
-    return (actual.astype(str) == str(output['positive'])).to_numpy(dtype=float)
+        return binary_trust(bins or calibration_bins(actual, predictions['predicted'].to_numpy(dtype=float)), str(output['positive']))
+    classes = [str(c) for c in output['classes']]
+    return class_trust(actual.astype(int), predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float), classes)
 
 
 def regression_trust(actual: np.ndarray, predicted: np.ndarray, words: str, unit: str) -> Markup:
@@ -370,17 +375,24 @@ def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
         figure_html(calibration_curve(bins, positive), f'Calibration curve. {told}', 'Each point: equally many cases; upright lines: 95 % intervals.')])
 
 
-def class_trust(predictions: pd.DataFrame, classes: list[str]) -> Markup:
+def class_trust(
+    actual: np.ndarray,         # index of the class, shape (n,)
+    probability: np.ndarray,    # of each class, shape (n, k)
+    classes: list[str],
+) -> Markup:
     "Which class is taken for which."
-    counts = pd.crosstab(predictions['actual'].astype(str), predictions['predicted'].astype(str))
-    counts = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(counts, (actual, probability.argmax(axis=1)), 1)
     wrong = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(wrong.argmax(), wrong.shape)
     told = (f'The most frequent mistake: {classes[i]} is taken for {classes[j]}, {plural(int(wrong[i, j]), "time")} '
             f'in {plural(int(counts[i].sum()), "case")}.' if wrong.any() else 'No case was classified wrong.')
+    bins = calibration_bins(actual == probability.argmax(axis=1), probability.max(axis=1))
     return render(TRUST, told=told, figures=[
         figure_html(confusion(counts, classes), f'Actual against predicted class. {told}',
-                    'Each row adds up to all cases of one class, in percent; the diagonal is right.')])
+                    'Each row adds up to all cases of one class, in percent; the diagonal is right.'),
+        figure_html(calibration_curve(bins, 'the class that is named'), 'How often the class that is named is right, along its probability.',
+                    'When the points lie on the dashed line, a probability can be taken at its word.')])
 
 # %% ../notebooks/18_report.ipynb #b5f41f07
 DRIVES = '''<p>{{ told }}</p>
@@ -390,12 +402,12 @@ DRIVES = '''<p>{{ told }}</p>
 <p>Predicted {{ case.predicted }}, in fact {{ case.actual }}.</p>
 {{ table('Why: the inputs that moved it most', ['Input', 'Value', effect ~ ' #'], case.rows) }}
 {% endfor %}
-{% if method %}<p class="note">{{ method }}</p>{% endif %}'''
+{% if method %}<p class="note">Method: {{ method }}.</p>{% endif %}'''
 
 
 def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> Markup:
     "What the model looks at, over all cases and in a few of them."
-    task, output, inputs = contract['task'], contract['output'], {i['name']: i for i in contract['inputs']}
+    task, output = contract['task'], contract['output']
     ranked = sorted(explanation['global'], key=lambda g: -g['share'])
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
@@ -404,17 +416,25 @@ def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> 
     told += ''.join(f", then by {named[g['name']]} ({percent(g['share'], 0)})" for g in ranked[1:3]) + '.'
     shares = {f"{named[g['name']]}" if list(named.values()).count(named[g['name']]) == 1 else g['name']: g['share'] for g in ranked}
     overall = figure_html(share_bars(shares, 'What the model goes by', 'share of all contributions'), f'Share of each input in all contributions. {told}')
-    cases = [{'title': c['title'], 'actual': outcome(c['actual'], output, task), 'predicted': outcome(c['predicted'], output, task),
-              'rows': [[named.get(r['name'], r['name']), shown_value(r['value'], (inputs.get(r['name']) or {}).get('unit') or ''),
-                        effect(r['contribution'], task, output)] for r in c['reasons']]} for c in explanation['cases']]
+    cases = [{'title': case['title'], 'actual': outcome(case['actual'], output, task), 'predicted': outcome(case['predicted'], output, task),
+              'rows': [[r.get('words') or r['name'], reason_value(r), effect(r['contribution'], task, output)] for r in case['reasons']]}
+             for case in explanation['cases']]
     return render(DRIVES, told=told, overall=overall, cases=cases, method=explanation.get('method') or '',
                   effect='Moves it by' if task == 'regression' else 'Changes the odds')
+
+
+def reason_value(reason: Mapping[str, Any]) -> str:
+    "The value of an input, with its unit; a year has no comma."
+    value, unit = str(reason['value']), reason.get('unit') or ''
+    if unit == 'year' or value == 'missing':
+        return value.replace(',', '')
+    return f'{value}{SPACE}{unit}' if unit else value
 
 
 def effect(contribution: float, task: str, output: Mapping[str, Any]) -> str:
     "A contribution in words."
     if task != 'regression':
-        return f'×\N{NO-BREAK SPACE}{number(float(np.exp(contribution)))}'
+        return f'×{SPACE}{number(float(np.exp(contribution)))}'
     text = percent(float(np.expm1(contribution)), 0) if output.get('scale') == 'log' else number(float(contribution), output.get('unit') or '')
     return text if text.startswith('−') else f'+{text}'
 
@@ -443,7 +463,7 @@ def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -
     seconds = sum(t.get('seconds') or 0 for t in tried)
     told = (f"{plural(len(tried), 'set')} of parameters {'was' if len(tried) == 1 else 'were'} tried in {span(seconds)} of computing"
             f"{f' ({ends})' if ends else ''}. The best one reached {measured(metric, best['value'], unit)} ({METRICS[metric].words}) "
-            f"on the rows set aside for choosing, with {plural(best['rounds'], 'tree')} or rounds of them.")
+            f"on the rows set aside for choosing, after {plural(best['rounds'], 'round')} of boosting.")
     history = sweep_history(tried, METRICS[metric].words, trials['better'], unit if METRICS[metric].in_unit else '')
     history = figure_html(history, f'Value of each trial. {told}',
                           'The line should flatten; if it still falls at the end, more trials will pay.')
@@ -462,7 +482,7 @@ def parameter_rows(best: Mapping[str, Any]) -> list[list[str]]:
 # %% ../notebooks/18_report.ipynb #e75c9d4b
 GATES = '''{% if rows %}
 {{ table('What was demanded, and what was measured on the sealed cases',
-         ['Gate', 'Demanded', 'Measured #', 'Interval', 'What counts', 'Result', 'Why'], rows) }}
+         ['Gate', 'Demanded', 'Measured #', 'Interval #', 'What counted', 'Result'], rows) }}
 {% else %}<p>The scenario sets no gates, so every model passes.</p>
 {% endif %}'''
 
@@ -470,22 +490,33 @@ GATES = '''{% if rows %}
 def gates_html(gates: Sequence[Mapping[str, Any]], unit: str) -> Markup:
     "Each gate with its bound, its value and its result."
     results = {True: Markup('<span class="tag good">passed</span>'), False: Markup('<span class="tag bad">refused</span>')}
-    counts = {'bound': 'the unfavourable end', 'value': 'the value'}
     return render(GATES, rows=[[METRICS[g['metric']].words, demand(g, unit), measured(g['metric'], g['value'], unit),
-                                interval(g['metric'], g, unit), counts[g['on']], results[bool(g['passed'])], g.get('reason') or NONE]
-                               for g in gates])
+                                interval(g['metric'], g, unit), counted(g, unit), results[bool(g['passed'])]] for g in gates])
+
+
+def counted(gate: Mapping[str, Any], unit: str) -> str:
+    "The number that the bound was held against: the value, or the unfavourable end of the interval."
+    if gate['on'] == 'value' or gate['low'] is None or gate['high'] is None:
+        return 'the value' if gate['value'] is not None else 'undefined'
+    ends = {'max': ('upper', gate['high']), 'min': ('lower', gate['low'])}
+    told = [f"the {ends[end][0]} end, {measured(gate['metric'], ends[end][1], unit)}" for end in re.findall('min|max', gate['bound'])]
+    return ' and '.join(told)
 
 
 def provenance_html(facts: Mapping[str, Any]) -> Markup:
     "Everything that is needed to make the model again, and to know it by."
     training, registration, catalogue = facts['training'], facts['registration'], facts['catalogue']
-    commit = training.get('commit') or 'not in a repository'
-    version = f"{registration['model_name']}, version {registration['version']}" if registration.get('version') else 'not registered'
-    items = {'Code': f"{commit}{', with changes that are not committed' if training.get('dirty') else ''}", 'Data': catalogue.get('data_hash'),
-             'Model': training.get('model_sha256'), 'Run': training['run_id'], 'Tracking store': without_paths(without_secrets(training.get('tracking_uri') or '')),
-             'Registered as': version + (f", alias {registration['alias']}" if registration.get('alias') else ''),
-             'Computed on': f"{training.get('device', 'cpu')}, {plural(training['threads'], 'thread')}" if training.get('threads') else training.get('device'),
-             **{name: value for name, value in sorted((training.get('versions') or {}).items())}}
+    changed = ', with changes that are not committed (patch.diff is with the run)' if training.get('dirty') else ''
+    version = 'not registered'
+    if registration.get('version'):
+        version = f"{registration['model_name']}, version {registration['version']}, alias {registration['alias']}"
+    machine = ', '.join(filter(None, [training.get('device'), plural(training['threads'], 'thread') if training.get('threads') else '']))
+    items = {
+        'Code': (training.get('commit') or 'not in a repository') + changed, 'Data as read': catalogue['data_hash'],
+        'Data learned from': training.get('data_hash'), 'Sealed cases': (facts['split'].get('hash') or {}).get('holdout'),
+        'Model': training.get('model_sha256'),
+        'Run': training['run_id'], 'Tracking store': without_paths(without_secrets(training.get('tracking') or '')), 'Registered as': version,
+        'Computed on': machine, 'Seed': training.get('seed'), 'XGBoost': training.get('xgboost')}
     return pairs(items)
 
 # %% ../notebooks/18_report.ipynb #3402427e
@@ -533,7 +564,7 @@ def report_html(
 ) -> str:
     "The report as one HTML file."
     metrics, contract, registration = facts['metrics'], facts['contract'], facts['registration']
-    output, unit = contract['output'], metrics.get('unit') or ''
+    output, unit = contract['output'], metrics['unit']
     words = {c['name']: c.get('words') or c['name'] for c in facts['schema']['columns']}
     sections = [
         ('What it does, from which data', 'what', about_html(facts, about)),
@@ -547,7 +578,7 @@ def report_html(
         ('The pages', 'pages', render(PAGES, pages=pages))]
     target = output.get('words') or output['name']
     positive = None if output.get('positive') is None else str(output['positive'])
-    byline = ', '.join(filter(None, [about['owner'], minute(written) if written else '']))
+    byline = ' · '.join(filter(None, [about['owner'], minute(written) if written else '']))
     return frame(about['title'], render(SECTIONS, sections=sections), f"Model report · {about['name']}", byline,
                  head_html(registration, metrics, target, positive),
                  f"Made by cd4ml from run {facts['training']['run_id']}. This file asks for nothing from any network.")
