@@ -110,7 +110,7 @@ def check_size(
     source: str,
 ) -> None:
     "Refuse what is larger than the setting allows, or than this machine's free memory can take."
-    free, need = psutil.virtual_memory().available, 3 * n_bytes
+    free, need = psutil.virtual_memory().available, 5 * n_bytes
     size = f'{n_bytes / 1e9:,.2f} GB of data, which need about {need / 1e9:,.2f} GB of memory'
     if n_bytes > limit:
         raise UserError(f'{size}; the limit is {limit / 1e9:,.2f} GB of data', 'take a part of it, or raise max_data_gb in settings.ini',
@@ -263,8 +263,9 @@ def separator_refusal(text: str, separator: str, where: str) -> UserError | None
 def looks_like_data(rows: list[list[str]]) -> bool:
     "Whether the first record is no header."
     header, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    figures = [float(cell) for cell in header if _is_figure(cell)]
+    figures = [float(cell.replace(',', '.')) for cell in header if _is_figure(cell)]
     steps = set(np.diff(figures).tolist())
+    counted = len(steps) == 1 and all(f == int(f) for f in figures) and (steps == {1.0} or len(figures) > 2)
     alike = 0
     for k, cell in enumerate(header):
         values = [row[k] for row in below if row[k] != '']
@@ -273,10 +274,10 @@ def looks_like_data(rows: list[list[str]]) -> bool:
         if sum(map(_is_figure, values)) > 0.9 * len(values):
             if not _is_figure(cell):
                 return False
-            alike += len(steps) != 1 or figures[-1] != int(figures[-1])
+            alike += not counted
         else:
-            alike += values.count(cell) >= 1
-    return bool(below) and alike >= max(1, len(header) / 2)
+            alike += cell in values
+    return alike > len(header) / 2
 
 
 def _is_figure(cell: str) -> bool:
@@ -460,7 +461,8 @@ def read_parquet(
                         'data: {format: csv}' if kind == 'text' else 'name another file', where=where, code='D44')
     try:
         file = pq.ParquetFile(path)
-        check_size(sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups)), limit, where)
+        n_bytes = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
+        check_size(max(n_bytes, 8 * file.metadata.num_rows * file.metadata.num_columns), limit, where)
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
