@@ -363,15 +363,21 @@ def as_number(texts: Texts, place: Place) -> pa.Array:
     values = numbers(texts.values, data.decimal, data.thousands)
     if np.isnan(values).any():
         raise _not_numeric(texts, np.isnan(values), place)
-    long = np.abs(values) >= 2.0 ** 63
-    if long.any() and (long := long & pc.match_substring_regex(texts.values, r'^[+-]?\d+$').to_numpy(zero_copy_only=False)).any():
+    whole = _whole_numbers(texts, values, data)
+    long = (np.abs(values) >= 2.0 ** 63) & pc.match_substring_regex(texts.values, r'^[+-]?\d+$').to_numpy(zero_copy_only=False)
+    if whole is None and long.any():
         raise place.refusal(texts, long, 'whole numbers beyond 2^63: id-like, not a number', f'{place.key}: role: id, or type: category', 'D27')
-    if len(values) and (texts.codes >= 0).all() and (np.abs(values) < 2.0 ** 63).all() and (values == np.round(values)).all():
-        try:
-            return texts.spread(_plain(texts.values, data.decimal, data.thousands).cast(pa.int64()))
-        except pa.ArrowInvalid:
-            return texts.spread(pa.array(values.astype(np.int64)))   # written as 3.0, 3e2 or +3
-    return texts.spread(pa.array(values))
+    return texts.spread(pa.array(values) if whole is None or (texts.codes < 0).any() else whole)
+
+
+def _whole_numbers(texts: Texts, values: np.ndarray, data: Data) -> pa.Array | None:
+    "The values as int64, (k,), exact to the last digit; None if they are not all whole."
+    if not (np.isfinite(values) & (values == np.round(values))).all():
+        return None
+    try:
+        return _plain(texts.values, data.decimal, data.thousands).cast(pa.int64())
+    except pa.ArrowInvalid:                                       # written as 3.0, 3e2 or +3
+        return pa.array(values.astype(np.int64)) if (np.abs(values) < 2.0 ** 53).all() else None
 
 
 def _not_numeric(texts: Texts, bad: np.ndarray, place: Place) -> UserError:
@@ -629,8 +635,8 @@ def infer_column(
     else:
         texts = distinct(column, data.missing)
         words = _words(texts, data)
-    if words['type'] in ('text', 'category', 'number') and _is_id(texts, name):
-        return {'type': 'number' if words['type'] == 'number' and 'sentinels' not in words else 'category', 'role': 'id'}
+    if words['type'] in ('text', 'category', 'number') and 'sentinels' not in words and _is_id(texts, name, words['type']):
+        return {'type': 'number' if words['type'] == 'number' else 'category', 'role': 'id'}
     if words['type'] == 'text' or len(texts.values) < 2:
         words['role'] = 'ignore'
     return words
@@ -659,13 +665,13 @@ def _words(texts: Texts, data: Data) -> dict[str, Any]:
 ID_NAME = re.compile(r'(^|[_\W])(id|ids|uuid|guid|key|index|idx|rownames?|row|nr|instant)$|[a-z](Id|ID|Uuid|Key|Index|Number)$|^P?ID$', re.ASCII)
 
 
-def _is_id(texts: Texts, name: str) -> bool:
+def _is_id(texts: Texts, name: str, kind: str) -> bool:
     "Whether a column names its rows: no two alike, and called an id, counted through, or a word without spaces."
     n_rows, k = len(texts.codes), len(texts.values)
     if n_rows < 20 or k < n_rows:
         return False
     figures = numbers(texts.values)
-    if np.isnan(figures).any():
+    if kind != 'number' or np.isnan(figures).any():
         return bool(ID_NAME.search(name)) or not pc.any(pc.match_substring(texts.values, ' ')).as_py()
     whole = bool((figures == np.round(figures)).all())
     return whole and (bool(ID_NAME.search(name) or ID_NAME.search(name.lower())) or bool(np.ptp(figures) == n_rows - 1))
