@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'ROLES', 'CARDS', 'VERDICT', 'BODY', 'learned_target', 'Validated', 'validate_table', 'observed',
-           'target_schema', 'table_schema', 'findings_record', 'histogram', 'bars_svg', 'column_card', 'data_report',
-           'finding_rows']
+           'target_schema', 'table_schema', 'findings_record', 'findings_table', 'histogram', 'bars_svg', 'column_card',
+           'data_report', 'finding_rows']
 
 # %% ../notebooks/11_validate.ipynb #bb6dec68
 from collections.abc import Sequence
@@ -102,6 +102,12 @@ def findings_record(result: Validated) -> dict[str, Any]:
     "What was found and which rows were left out, as JSON."
     return {'n_rows_in': result.n_rows_in, 'n_rows_out': len(result.table), 'dropped': result.dropped,
             'findings': [asdict(f) for f in result.findings]}
+
+# %% ../notebooks/11_validate.ipynb #c5a38a12
+def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    "Findings for the reader of this page."
+    rows = [(f.level, f.column or 'whole table', f.what, f.todo, f.code) for f in findings]
+    return pd.DataFrame(rows, columns=['', 'column', 'what', 'what to do', 'rule']).set_index('')
 
 # %% ../notebooks/11_validate.ipynb #dd54147d
 def histogram(

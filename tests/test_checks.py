@@ -320,7 +320,7 @@ def doubled():
 @pytest.mark.parametrize('wanted, level, n_left', [('keep', 'warn', 600), ('drop', 'info', 300), ('refuse', 'error', 600)])
 def test_D42_half_of_the_rows_are_duplicates(tmp_path, wanted, level, n_left):
     result = validated(tmp_path, doubled(), duplicates=wanted, columns={'offer': {'role': 'id'}})
-    assert 'in 300 of 600 rows, 50.0% (rows 301, 302, 303 and 297 more)' in told(result, 'D42', level)[0]
+    assert 'in 300 of 600 rows, 50.0 % (rows 301, 302, 303 and 297 more)' in told(result, 'D42', level)[0]
     assert len(result.table) == n_left
 
 
@@ -375,6 +375,15 @@ def test_D43_weights_are_positive_numbers(tmp_path, bad):
     table.loc[11, 'weight'] = bad
     result = validated(tmp_path, table, kind='parquet', columns={'weight': {'role': 'weight', 'type': 'number'}})
     assert '(row 12)' in told(result, 'D43', 'error')[0]
+
+
+@pytest.mark.parametrize('factor, word', [(0.001, 'smaller'), (1000, 'larger')])
+def test_D49_a_second_unit_in_a_column(tmp_path, factor, word):
+    table = offers()
+    table['cc'] = np.random.default_rng(2).choice([1200, 1600, 1900, 2400], 300).astype(float)
+    assert not told(validated(tmp_path, table), 'D49')
+    table.loc[20:30, 'cc'] *= factor
+    assert f'about 1,000 times {word} than the others, in 11 of 300 rows, 3.7 % (rows 21, 22, 23' in told(validated(tmp_path, table), 'D49', 'warn')[0]
 
 
 def test_D50_nothing_left_after_cleaning(tmp_path):
@@ -482,4 +491,4 @@ def test_D36_bike_rentals_are_the_sum_of_two_columns(real_data, tmp_path):
 
 
 def test_D42_wine_has_18_percent_duplicates(real_data, tmp_path):
-    assert '1,177 of 6,497 rows, 18.1%' in told(validated_file(tmp_path, real_data('wine_quality.csv'), 'quality'), 'D42', 'warn')[0]
+    assert '1,177 of 6,497 rows, 18.1 %' in told(validated_file(tmp_path, real_data('wine_quality.csv'), 'quality'), 'D42', 'warn')[0]
