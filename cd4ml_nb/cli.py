@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'environment', 'data', 'scenario_path', 'run',
-           'with_engine', 'update_index', 'print_end', 'refusal', 'status', 'why', 'data_ls', 'data_describe',
-           'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
+           'with_engine', 'update_index', 'print_end', 'refusal', 'status', 'why', 'new', 'one_of', 'data_ls',
+           'data_describe', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import os
@@ -99,11 +99,8 @@ def run(
 def with_engine(engine: str | None) -> Any:   # Settings
     "The settings, with the engine that the command line asks for."
     settings = load_settings()
-    if engine is None:
-        return settings
-    if engine not in ('warm', 'kernel'):
-        raise UserError(f"unknown engine '{engine}'", did_you_mean(engine, ['warm', 'kernel']), where='--engine', code='C02')
-    return settings.model_copy(update={'engine': engine})
+    one_of('--engine', engine, ['warm', 'kernel'])
+    return settings if engine is None else settings.model_copy(update={'engine': engine})
 
 
 def update_index() -> None:
@@ -158,6 +155,35 @@ def why(
     if stage not in plan.steps:
         raise UserError(f"unknown stage '{stage}'", did_you_mean(stage, plan.steps), where='pipeline.yaml', code='N06')
     print('\n'.join(map(one_line, causes_of(plan, stage))) or f'{stage} is done: nothing it depends on has changed')
+
+# %% ../notebooks/96_cli.ipynb #52b3cc2b
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help='Of the scenario: scenarios/NAME.yaml.')],
+    data: Annotated[str, typer.Option(help='A CSV or Parquet file, an address, or builtin:NAME.', metavar='FILE')],
+    target: Annotated[str, typer.Option(help='The column to predict.', metavar='COLUMN')],
+    task: Annotated[str | None, typer.Option(help='regression, binary or multiclass; without it, by the data.')] = None,
+    split: Annotated[str | None, typer.Option(help='random, stratified, time or group.')] = None,
+    time: Annotated[str | None, typer.Option(help='Split by the time in this column.', metavar='COLUMN')] = None,
+    group: Annotated[str | None, typer.Option(help='Keep rows with the same value here together.', metavar='COLUMN')] = None,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite.')] = False,
+) -> None:
+    "Look at a data file and write a commented scenario that runs as it is."
+    from cd4ml_nb.new import new_scenario
+    one_of('--task', task, ['regression', 'binary', 'multiclass'])
+    one_of('--split', split, ['random', 'stratified', 'time', 'group'])
+    roles = {column: role for column, role in ((time, 'time'), (group, 'group')) if column}
+    path, draft, findings = new_scenario(name, data, target, task, split, roles, force)
+    print(f'{shown(path)}: {draft.task[0]}, since {one_line(draft.task[1])}' if task is None else shown(path))
+    for finding in findings:
+        print(f'{finding.level:<8} {finding.code} {one_line(": ".join(filter(None, [finding.column, finding.what])))} — {one_line(finding.todo)}')
+    print(f'read it, then: cd4ml run -s {name}')
+
+
+def one_of(option: str, value: str | None, known: list[str]) -> None:
+    "Refuse a value that an option does not have."
+    if value is not None and value not in known:
+        raise UserError(f"'{value}' is unknown", did_you_mean(value, known), where=option, code='C02')
 
 # %% ../notebooks/96_cli.ipynb #c704a882
 @data_app.command('ls')

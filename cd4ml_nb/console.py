@@ -210,7 +210,7 @@ def show(table: Table) -> None:
 def all_scenarios() -> dict[Path, Scenario | Cd4mlError]:
     "Every file in scenarios/, read, or the error that it gives."
     found: dict[Path, Scenario | Cd4mlError] = {}
-    for path in sorted((project_root() / 'scenarios').glob('*.y*ml')):
+    for path in sorted((project_root() / 'scenarios').glob('[!.]*.y*ml')):
         try:
             found[path] = load_scenario(path)
         except Cd4mlError as error:
