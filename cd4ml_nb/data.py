@@ -464,7 +464,7 @@ def typed_column(place: Place) -> tuple[pa.Array, str, str]:  # values, type, no
         return _typed_already(column, place)
     texts = distinct(column, place.data.missing)
     texts = texts.without(_sentinel_mask(texts, place))
-    if place.column.type is None and place.column.role == 'ignore':
+    if place.column.role == 'ignore':
         return as_text(texts, place), 'text', ''
     kind, note = (place.column.type, '') if place.column.type else infer_type(texts, place.data)
     if place.column.type is None and place.column.role in ('id', 'group') and kind == 'number':
@@ -495,6 +495,8 @@ def _typed_already(column: pa.ChunkedArray, place: Place) -> tuple[pa.Array, str
     "A column of Parquet, which has a type."
     kind, wanted = _kind_of(column.type), place.column.type
     where = f"{place.raw.facts['source']}:{place.name}"
+    if kind is None and place.column.role == 'ignore':
+        return pa.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pa.string()), 'text', ''
     if kind is None:
         raise UserError(f'holds {column.type}, which is not a single value', f'write it as columns of their own, or {place.key}: role: ignore',
                         where=where, code='D14')
@@ -551,8 +553,7 @@ def typed_table(
         try:
             array, kind, note = typed_column(Place(raw, name, key, column, data))
         except UserError as error:
-            if column.role != 'ignore':
-                refused.append(error)
+            refused.append(error)
             continue
         if kind == 'text' and role == 'feature':
             role = 'ignore'

@@ -128,7 +128,7 @@ def first_rows(df: pd.DataFrame, rows: int = 5) -> list[dict[str, Any]]:
     "The first rows in JSON's types."
     head = df.head(rows)
     texts = {name: head[name].astype(str) if head[name].dtype.kind in 'Mm' else head[name].astype(object) for name in head}
-    return [{name: None if pd.isna(head[name].iloc[k]) else _plain(texts[name].iloc[k]) for name in head} for k in range(len(head))]
+    return [{str(name): None if pd.isna(head[name].iloc[k]) else _plain(texts[name].iloc[k]) for name in head} for k in range(len(head))]
 
 
 def _plain(value: Any) -> Any:
