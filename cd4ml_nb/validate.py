@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 from pandas.api import types as kinds
 
-from .checks import Finding, check_columns, check_table, class_order, class_texts, clean_table, described, positive_class
+from .checks import Finding, check_columns, check_table, class_counts, class_order, class_texts, clean_table, described, positive_class
 from .html_pages import NONE, SPACE, frame, number, percent, templates
 from .scenario import Column, Target
 
@@ -50,7 +50,7 @@ def validate_table(
 ) -> Validated:
     "Check and clean a table. Errors are among the findings; raising them is up to the caller."
     columns = described(infos, plan.columns, plan.target.column)
-    findings = check_columns(list(table), plan)
+    findings = check_columns([str(name) for name in table], plan)
     if plan.target.column not in table:
         return Validated(table, columns, len(table), {}, findings)
     table = table.assign(**{plan.target.column: learned_target(table[plan.target.column], plan.task)})
@@ -80,7 +80,7 @@ def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
     words = {'name': target.column, 'unit': target.unit, 'words': target.words or target.column, 'scale': target.scale, 'task': task}
     if task == 'regression':
         return words | {'classes': None, 'positive': None, 'min': float(y.min()), 'max': float(y.max())}
-    counts = y.value_counts().to_dict()
+    counts = class_counts(y)
     classes, positive = class_order(counts), positive_class(counts, target.positive) if task == 'binary' else None
     return words | {'classes': sorted(classes, key=lambda c: c == positive), 'positive': positive}
 
@@ -191,7 +191,7 @@ CARDS = '''<style>
 <p class="note">{{ c.words ~ ' · ' if c.words }}{{ c.type }}{{ ', ' ~ c.role if c.role }} · {{ c.n_distinct|plural('value') }} ·
 {{ c.missing }} missing</p>
 {{ c.picture }}
-{% if c.range %}<p class="note">{{ c.range }}, half below {{ c.middle }}</p>{% endif %}
+{% if c.range %}<p class="note">{{ c.range }}, half {{ 'before' if c.type == 'date' else 'below' }} {{ c.middle }}</p>{% endif %}
 {% if c.shares %}<ul class="shares">{% for s in c.shares %}<li><span title="{{ s.name }}">{{ s.name }}</span>
 <span><i style="width:{{ s.width }}%"></i></span><span class="number">{{ s.text }}</span></li>{% endfor %}</ul>
 {% if c.others %}<p class="note">and {{ c.others|plural('other') }}</p>{% endif %}{% endif %}
@@ -225,7 +225,7 @@ def data_report(result: Validated, plan: Any, source: str) -> str:
     head = page.from_string(VERDICT).render(n_in=n_in, n_out=n_out, n_warnings=sum(f.level == 'warn' for f in result.findings))
     body = page.from_string(BODY + CARDS).render(
         dropped=[[reason, f'{n:,}', percent(n / n_in)] for reason, n in result.dropped.items()], findings=finding_rows(result.findings), cards=cards)
-    return frame(f'The data of {plan.title}', Markup(body), 'Data report', f'Read from {source}', Markup(head), 'Checked before anything was learned.')
+    return frame(plan.title, Markup(body), 'Data report', f'Read from {source}', Markup(head), 'Checked before anything was learned.')
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[list[Any]]:

@@ -51,6 +51,11 @@ def test_D01_column_of_split_or_groups_that_is_not_there_is_named():
     assert any("column 'kms'" in line for line in lines) and any("split.column 'day'" in line for line in lines)
 
 
+def test_D01_an_ignored_column_that_cannot_be_read_is_not_missed(tmp_path):
+    table = offers().assign(size=['big'] + ['7'] * 299)
+    assert errors(validated(tmp_path, table, columns={'size': {'type': 'number', 'role': 'ignore'}})) == []
+
+
 def test_D03_target_without_any_value(tmp_path):
     result = validated(tmp_path, offers(200).assign(price=np.nan), kind='parquet')
     assert errors(result) == ['ERROR D03 price: target has no value: 200/200 missing — check the export, or name another target']
