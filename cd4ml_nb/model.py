@@ -8,18 +8,21 @@ __all__ = ['label', 'observed', 'in_target_unit', 'matrix', 'base_parameters', '
 
 # %% ../notebooks/08b_model.ipynb #e486f5c4
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import xgboost as xgb
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # else waiting threads spin: seven times slower when others use the cores
 
-from .contract import encode, feature_names, feature_types
-from .errors import InfrastructureError, UserError
-from .files import atomic, file_hash, read_json
-from .scenario import OBJECTIVES
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import xgboost as xgb  # noqa: E402
+
+from .contract import encode, feature_names, feature_types  # noqa: E402
+from .errors import InfrastructureError, UserError  # noqa: E402
+from .files import atomic, file_hash, read_json  # noqa: E402
+from .scenario import OBJECTIVES  # noqa: E402
 
 # %% ../notebooks/08b_model.ipynb #5569d594
 def label(
@@ -89,6 +92,7 @@ def fit(
     for warning in caught:
         if 'are not used' in str(warning.message):
             raise UserError(str(warning.message).strip().replace('\n', ' '), 'remove or correct the parameter', where='search', code='C04')
+        warnings.warn(warning.message, warning.category, stacklevel=2)
     used = device_used(booster)
     if used != parameters['device']:
         raise InfrastructureError(f"asked for {parameters['device']}, XGBoost used {used}", 'check the driver and the CUDA build', where='device', code='I20')

@@ -123,7 +123,7 @@ def run_trial(trial: optuna.Trial, problem: Problem) -> dict[str, Any]:   # {par
     own = BUILT_IN.get((problem.task, problem.metric)) if problem.contract['output'].get('scale') != 'log' else None
     name = own or problem.metric
     watch = _Watch(trial, name)
-    stop = xgb.callback.EarlyStopping(problem.search.early_stopping, metric_name=name, data_name='validation', maximize=better == 'high', save_best=False)
+    stop = xgb.callback.EarlyStopping(rounds=problem.search.early_stopping, metric_name=name, data_name='validation', maximize=better == 'high')
     custom = None if own else validation_metric(problem.metric, problem.task, problem.contract['output'], problem.y, problem.weight)
     booster = fit(params | ({'eval_metric': own} if own else {'disable_default_eval_metric': True}), train, problem.search.rounds,
                   evals=[(validation, 'validation')], custom_metric=custom, callbacks=[stop, watch])

@@ -1,0 +1,50 @@
+# Everything a newcomer, a colleague and CI type. All of it needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help run test test-slow lab lint export setup lock clean
+help:          ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(READY)  ## set up, run the pipeline on the built-in market, say where the report is
+	$(BIN)/cd4ml run
+
+test: lint     ## set up, check style and sync, run every page's examples and every test
+	$(BIN)/nbdev-test
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(READY)  ## whole runs on the real data sets
+	$(BIN)/pytest -m slow
+
+lint: $(READY) ## style, types, and whether the package is what the notebooks export
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lab: $(READY)  ## JupyterLab on the same environment
+	$(BIN)/cd4ml lab
+
+export: $(READY)  ## notebooks -> package, outputs cleared
+	$(BIN)/nbdev-clean
+	$(BIN)/nbdev-export
+
+setup: $(READY)  ## the locked environment in .venv, and nothing more
+
+# uv itself comes from the lock, with its hashes; where it cannot work, pip installs the same lock.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv $(VENV)
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock \
+	  || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+lock:          ## resolve the newest versions that pyproject.toml admits
+	$(BIN)/uv pip compile pyproject.toml --extra lab --extra ploomber --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --upgrade -q -o requirements.lock
+
+clean:         ## remove what runs have left; the environment stays
+	rm -rf products mlartifacts mlflow.db build dist .pytest_cache .ruff_cache .mypy_cache
