@@ -225,7 +225,7 @@ def parallel_coordinates(
         paths = np.array([[scale[0][k] for scale in scales] for k in range(len(done))]).reshape(len(done), len(names))
         n_best = max(1, round(share * len(done)))
         for rows, colour, width, alpha in ((paths[n_best:], MUTED, 0.7, 0.3), (paths[:n_best], ACCENT, 1.7, 0.95)):
-            axes.add_collection(LineCollection([list(enumerate(p)) for p in rows], colors=colour, linewidths=width, alpha=alpha))
+            axes.add_collection(LineCollection([list(enumerate(p)) for p in rows if len(p)], colors=colour, linewidths=width, alpha=alpha))
         for x, (_, low, high) in enumerate(scales):
             axes.axvline(x, color=LINE, lw=1, zorder=0)
             axes.annotate(high, (x, 1), (0, 4), textcoords='offset points', ha='center', color=MUTED)

@@ -103,7 +103,7 @@ def minute(when: str | None) -> str:
 
 def span(seconds: float | None) -> str:
     "A duration: 42 s, 3 min, 1 h 20 min."
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return NONE
     minutes = round(seconds / 60)
     if seconds < 120:
@@ -248,8 +248,8 @@ a:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); outli
 PARTS = '''
 .verdict { margin: 1.6rem 0 0; padding: 1.1rem 1.3rem 1.2rem; border-left: .32rem solid var(--good); background: var(--good-tint); }
 .verdict.refused { border-color: var(--bad); background: var(--bad-tint); }
-.verdict p { margin: 0; font-size: 1.12rem; line-height: 1.5; }
-.verdict p:first-child { margin-bottom: .45rem; font-size: 1.5rem; line-height: 1.25; font-weight: 700; color: var(--good); }
+.verdict p { margin: .5rem 0 0; font-size: 1.12rem; line-height: 1.5; }
+.verdict p:first-child { margin-top: 0; font-size: 1.5rem; line-height: 1.25; font-weight: 700; color: var(--good); }
 .verdict.refused p:first-child { color: var(--bad); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.1rem 1.6rem; margin: 1.9rem 0 0; }
 .facts div { border-top: 2px solid var(--ink); padding-top: .5rem; display: flex; flex-direction: column; }
@@ -272,7 +272,7 @@ tr.main th, tr.main td { font-weight: 700; }
 FIGURES = '''
 figure { margin: 1.4rem 0 1.8rem; }
 figure .scroll { margin: 0 0 .3rem; }
-svg.figure { display: block; width: 100%; min-width: 34rem; height: auto; }
+svg.figure { display: block; width: 100%; min-width: 31rem; height: auto; }
 svg.figure text { font-family: inherit; }
 .standing { display: grid; grid-template-columns: 13rem 1fr; gap: 0 1.8rem; } .standing p { margin-bottom: .5rem; }
 .figure-of-merit { margin: 0; font-size: 1.9rem; line-height: 1.15; font-weight: 650; font-variant-numeric: tabular-nums; }
@@ -280,7 +280,8 @@ svg.figure text { font-family: inherit; }
 details { border-bottom: 1px solid var(--line); }
 details:first-of-type { border-top: 1px solid var(--line); }
 summary { cursor: pointer; padding: .65rem 0; color: var(--accent); font-weight: 550; }
-summary h3 { display: inline; margin: 0; font-size: 1rem; }
+summary h3 { display: inline; margin: 0; font: inherit; }
+details + .note { margin-top: .7rem; }
 summary .note { font-weight: 400; }
 details > :last-child { margin-bottom: 1.4rem; }
 dl.pairs { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1.4rem; font-size: .94rem; }
