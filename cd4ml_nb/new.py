@@ -136,7 +136,7 @@ def special_role(x: pd.Series) -> tuple[str, str]:   # role and why; '' and '' f
     if x.nunique() <= 1:
         return 'ignore', 'has only one value' if x.notna().any() else 'has no value'
     if kinds.is_string_dtype(x) and len(x) >= 50 and x.nunique() > len(x) / 2:
-        return 'id', f'{x.nunique():,} different values in {len(x):,} rows'
+        return 'id', f'all but one of a kind in {len(x):,} rows'
     return '', ''
 
 # %% ../notebooks/95_new.ipynb #14537fa5
@@ -184,10 +184,12 @@ def column_words(
 
 def _facts(x: pd.Series) -> str:
     "Distinct and missing values of a column, and the range of numbers."
-    missing = f'{x.isna().mean():.1%} missing' if x.isna().any() else ''
-    if kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x) and x.notna().any():
-        return ', '.join(filter(None, [f'{x.min():,.6g} to {x.max():,.6g}', missing]))
-    return ', '.join(filter(None, [f'{x.nunique():,} values', missing]))
+    n = int(x.isna().sum())
+    missing = f'{n / len(x):.1%} missing' if n >= len(x) / 1000 else f'{n:,} missing' if n else ''
+    if kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x) and n < len(x):
+        low, high = (f'{v:.6g}' if abs(v) < 10_000 else f'{v:,.0f}' for v in (x.min(), x.max()))
+        return ', '.join(filter(None, [f'{low} to {high}', missing]))
+    return ', '.join(filter(None, [f'{x.nunique():,} values' if x.nunique() > 1 else '', missing]))
 
 
 def _distinct(table: pd.DataFrame, columns: dict[str, dict[str, Any]], most: int = 100_000) -> pd.DataFrame:
@@ -264,7 +266,7 @@ def line(key: str, value: Any, comment: str = '', indent: int = 0, at: int = 36)
     text = ' ' * indent + f'{flow(key)}: {flow(value)}'
     return f'{text:<{at - 2}}  # {comment}' if comment else text
 
-# %% ../notebooks/95_new.ipynb #9d332cc9
+# %% ../notebooks/95_new.ipynb #77b765b5
 @dataclass
 class Draft:
     "A scenario in the making: values, and the comments beside them."
@@ -296,7 +298,7 @@ def scenario_text(draft: Draft) -> str:
     goal = ['target:', *(line(key, value, draft.target[1].get(key, ''), 2) for key, value in draft.target[0].items()), '']
     return '\n'.join(head + about + data + goal + _column_lines(draft) + _judging_lines(draft, task)) + '\n'
 
-
+# %% ../notebooks/95_new.ipynb #2fef22ce
 def _column_lines(draft: Draft) -> list[str]:
     "The columns, then what happens to others."
     columns, why = draft.columns
@@ -314,7 +316,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
             'search:', line('metric', PRIMARY[task], 'what the sweep improves; a space of its own is optional', 2), '',
             'evaluate:', line('baseline_by', [], 'the naive rival: the average within these columns; none: overall', 2), groups, '',
             'gates:                              # all must hold, or the model is refused (exit code 3): tighten them to what is needed',
-            *(f'  # {note}' for note in draft.notes), f'  - {flow(draft.gate[0])}  # {draft.gate[1]}']
+            *(f'  # {note}' for note in draft.notes), f'  - {flow(draft.gate[0]):<30}  # {draft.gate[1]}']
 
 # %% ../notebooks/95_new.ipynb #0bb9d6bd
 def data_words(source: str, settings: Settings) -> dict[str, Any]:
