@@ -532,6 +532,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'cd4ml_nb/scenario.py'),
                                    'cd4ml_nb.scenario.Range': ('scenario.html#range', 'cd4ml_nb/scenario.py'),
                                    'cd4ml_nb.scenario.Range._is_a_range': ('scenario.html#range._is_a_range', 'cd4ml_nb/scenario.py'),
+                                   'cd4ml_nb.scenario.Range.ends': ('scenario.html#range.ends', 'cd4ml_nb/scenario.py'),
                                    'cd4ml_nb.scenario.Scenario': ('scenario.html#scenario', 'cd4ml_nb/scenario.py'),
                                    'cd4ml_nb.scenario.Scenario._fits_its_task': ( 'scenario.html#scenario._fits_its_task',
                                                                                   'cd4ml_nb/scenario.py'),

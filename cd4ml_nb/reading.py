@@ -62,9 +62,9 @@ def local_file(
         check_size(path.stat().st_size, limit, shown(path))
         yield path, shown(path)
         return
-    if scheme not in SCHEMES:
-        raise UserError(f'addresses by {scheme}:// are not read', f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}",
-                        where=source, code='C02')
+    if scheme not in SCHEMES or '::' in source:            # a chain of addresses may end anywhere
+        raise UserError(f'addresses {"chained by ::" if "::" in source else f"by {scheme}://"} are not read',
+                        f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}", where=source, code='C02')
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
         _fetch(source, Path(folder) / 'fetched', limit)
         yield Path(folder) / 'fetched', source
@@ -90,7 +90,9 @@ def _fetch(source: str, copy: Path, limit: int) -> None:
         system, path = fsspec.core.url_to_fs(source)
         check_size(int(system.size(path) or 0), limit, source)
         with system.open(path, 'rb') as file, copy.open('wb') as out:
-            shutil.copyfileobj(file, out, PIECE)
+            while piece := file.read(PIECE):
+                check_size(out.tell(), limit, source)            # not every store knows sizes beforehand
+                out.write(piece)
     except UserError:
         raise
     except ImportError as error:

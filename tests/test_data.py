@@ -146,7 +146,8 @@ def test_D30_words_for_nothing_in_numbers_ask_for_a_declaration():
 
 @pytest.mark.parametrize(('texts', 'formats'), [
     (['03/04/2021', '05/06/2021'], ["'%d/%m/%Y'", "'%m/%d/%Y'"]), (['25/12/2021', '01/02/2021'], ["'%d/%m/%Y'"]),
-    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]), (['31.12.2020'], ["'%d.%m.%Y'"])])
+    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]), (['31.12.2020'], ["'%d.%m.%Y'"]), (['03.2021', '12.2020'], ["'%m.%Y'"]),
+    (['2021-1-5', '2021-01-06'], ["'%Y-%m-%d'"]), (['1/2/21'], ["'%d/%m/%y'", "'%m/%d/%y'"])])
 def test_D37_dates_by_day_and_month_need_a_format(texts, formats):
     for column in ({}, {'type': 'date'}):
         refused('D37', texts, *formats, **column)
@@ -157,9 +158,25 @@ def test_D37_a_declared_format_is_followed():
     refused('D14', ['13/13/2021', '01/02/2021'], 'not a date of the form %d/%m/%Y', type='date', format='%d/%m/%Y')
 
 
+def test_D37_a_format_that_is_none_is_named():
+    with pytest.raises(UserError, match="columns.x.format: '%Q' is no format"):
+        typed(['2021'], type='date', format='%Q')
+
+
+def test_numbers_that_could_be_months_stay_numbers():
+    assert typed(['12.2019', '13.5'])[1]['type'] == typed(['0.5', '0.25'])[1]['type'] == 'number'
+
+
+def test_thousands_and_decimal_cannot_be_the_same():
+    with pytest.raises(UserError, match="both '.'"):
+        typed(['1'], data=Data(source='a.csv', thousands='.'))
+
+
 def test_D38_offsets_become_utc():
-    series, info = typed(['2021-06-01T12:00:00+02:00', '2021-06-01 12:00Z', '2021-06-01T07:00:00-05:00'])
-    assert series.tolist() == [pd.Timestamp('2021-06-01 10:00'), *2 * [pd.Timestamp('2021-06-01 12:00')]]
+    series, info = typed(['2021-06-01T12:00:00+02:00', '2021-06-01 12:00Z', '2021-06-01T07:00:00-05:00', '2021-06-01 12:00:00+00'])
+    assert series.tolist() == [pd.Timestamp('2021-06-01 10:00'), *3 * [pd.Timestamp('2021-06-01 12:00')]]
+    offsets = typed(['01.06.2021 12:00 +0200', '01.06.2021 12:00 +0000'], type='date', format='%d.%m.%Y %H:%M %z')[0]
+    assert offsets.tolist() == [pd.Timestamp('2021-06-01 10:00'), pd.Timestamp('2021-06-01 12:00')]
     assert info['type'] == 'date' and str(series.dtype) == 'datetime64[us]'
 
 
@@ -195,9 +212,11 @@ def test_sentinels_are_missing_whether_written_as_text_or_number(column):
 
 
 def test_sentinels_in_parquet():
-    raw = Raw(pa.table({'x': [1.0, -1.0, None], 'c': ['a', '-', None], 'y': [1, 2, 3]}), {'source': 'a.parquet'})
-    df, infos = typed_table(raw, {'x': Column(sentinels=[-1]), 'c': Column(sentinels=['-'])}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    assert df['x'].isna().sum() == 2 and df['c'].isna().sum() == 2 and [info['n_missing'] for info in infos] == [2, 2, 0]
+    days = [datetime.date(1900, 1, 1), datetime.date(2021, 1, 1), None]
+    raw = Raw(pa.table({'x': [1.0, -1.0, None], 'n': [1, 999, 2], 'c': ['a', '-', None], 'd': days, 'y': [1, 2, 3]}), {'source': 'a.parquet'})
+    columns = {'x': Column(sentinels=[-1]), 'n': Column(sentinels=['999']), 'c': Column(sentinels=['-']), 'd': Column(sentinels=['1900-01-01'])}
+    df, infos = typed_table(raw, columns, 'infer', Target(column='y'), Data(source='a.parquet'))
+    assert df['n'].tolist()[::2] == [1.0, 2.0] and [info['n_missing'] for info in infos] == [2, 1, 2, 2, 0]
 
 
 def test_types_of_parquet_are_kept_and_follow_declarations():

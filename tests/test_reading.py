@@ -345,7 +345,8 @@ def test_sources_that_are_not_there(tmp_path, refused):
         read_file('.', Data(source='.'), tmp_path, 1)
 
 
-@pytest.mark.parametrize('source', ['http://127.0.0.1/a.csv', 'https://example.org/a.csv', 'ftp://x/a.csv', 'HTTP://x/a', 'filecache://x', 'github://x/y'])
+@pytest.mark.parametrize('source', ['http://127.0.0.1/a.csv', 'https://example.org/a.csv', 'ftp://x/a.csv', 'HTTP://x/a', 'filecache://x', 'github://x/y',
+                                    'file://a.csv::http://127.0.0.1/a.csv', 'memory://a::https://x/a'])
 def test_web_addresses_are_not_read(source, tmp_path):
     with pytest.raises(UserError, match='are not read'):
         read_file(source, Data(source=source), tmp_path, 1)
