@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Level', 'YES', 'NO', 'FLOAT32_MAX', 'PARTS', 'FEW', 'LEVEL_OF', 'TODO', 'LEAK', 'LEAK_ROWS', 'LEAK_CELLS', 'EXACT',
            'NOT_A_LEAK', 'FEWEST', 'Finding', 'rows_shown', 'found', 'refuse_errors', 'described', 'check_columns',
-           'class_name', 'class_texts', 'class_counts', 'class_order', 'same_class', 'positive_class',
-           'check_missing_target', 'check_number_target', 'check_classes', 'check_target', 'pandera_schema', 'Breach',
-           'breaches', 'policy', 'breach_words', 'clean_table', 'duplicate_rows', 'features', 'check_values',
-           'check_identity', 'check_copies', 'check_units', 'correlation_leak', 'class_share', 'number_share',
-           'threshold_share', 'leak', 'misfit', 'exact_parts', 'sum_or_product', 'check_leaks', 'check_size',
-           'check_dates', 'check_weights', 'split_column', 'check_order', 'check_groups', 'check_table']
+           'check_declarations', 'class_name', 'class_texts', 'class_counts', 'class_order', 'same_class',
+           'positive_class', 'check_missing_target', 'check_number_target', 'check_classes', 'check_target',
+           'pandera_schema', 'Breach', 'breaches', 'policy', 'breach_words', 'clean_table', 'duplicate_rows',
+           'features', 'check_values', 'check_identity', 'check_copies', 'check_units', 'correlation_leak',
+           'class_share', 'number_share', 'threshold_share', 'leak', 'misfit', 'exact_parts', 'sum_or_product',
+           'check_leaks', 'check_size', 'check_dates', 'check_weights', 'split_column', 'check_order', 'check_groups',
+           'check_table']
 
 # %% ../notebooks/07c_checks.ipynb #20b39677
 from collections.abc import Iterable
@@ -81,7 +82,7 @@ def refuse_errors(
         first, more = errors[0], f' (and {len(errors) - 1} more, listed above)' if len(errors) > 1 else ''
         raise UserError(first.what, f'{first.todo}{more}'.strip(), where=f'{source}:{first.column}' if first.column else source, code=first.code)
 
-# %% ../notebooks/07c_checks.ipynb #8e4a8cbe
+# %% ../notebooks/07c_checks.ipynb #15cd66b5
 def described(
     infos: list[dict[str, Any]],      # of the catalogue: name, type, role
     declared: dict[str, Column],      # in the scenario
@@ -103,6 +104,17 @@ def check_columns(
     folded = {name.strip().casefold() for name in names}
     return [Finding('D02' if name.strip().casefold() in folded else 'D01', 'error', '', 1,
                     f"{key} '{name}' not found; columns are {known}", did_you_mean(name, names)) for name, key in wanted.items() if name not in names]
+
+
+def check_declarations(columns: dict[str, Column]) -> list[Finding]:
+    "Declarations that do not fit the column's type."
+    findings = []
+    for name, c in columns.items():
+        if (c.min is not None or c.max is not None) and c.type != 'number' and c.role != 'ignore':
+            findings.append(Finding('C02', 'error', name, 1, f'min and max are for numbers, and this is a {c.type}', 'set type: number, or remove them'))
+        if c.values is not None and c.type not in ('category', 'text') and c.role != 'ignore':
+            findings.append(Finding('C02', 'error', name, 1, f'values are for categories, and this is a {c.type}', 'set type: category, or remove them'))
+    return findings
 
 # %% ../notebooks/07c_checks.ipynb #3004b31e
 def class_name(value: Any) -> str:
@@ -278,10 +290,11 @@ def _is_text(values: pd.Series) -> bool:
 
 def _bounds(declared: Column | Target) -> list[pa.Check]:
     "Range and allowed values as pandera's checks."
-    checks = [pa.Check.ge(declared.min, n_failure_cases=1)] if declared.min is not None else []
-    checks += [pa.Check.le(declared.max, n_failure_cases=1)] if declared.max is not None else []
-    values = getattr(declared, 'values', None)
-    return checks + ([pa.Check.isin(values, n_failure_cases=1)] if values is not None else [])
+    kind, values = getattr(declared, 'type', 'number'), getattr(declared, 'values', None)
+    if kind in ('category', 'text'):
+        return [pa.Check.isin(values, n_failure_cases=1)] if values is not None else []
+    checks = [pa.Check.ge(declared.min, n_failure_cases=1)] if declared.min is not None and kind == 'number' else []
+    return checks + ([pa.Check.le(declared.max, n_failure_cases=1)] if declared.max is not None and kind == 'number' else [])
 
 # %% ../notebooks/07c_checks.ipynb #f0d25754
 @dataclass(frozen=True)
@@ -346,7 +359,8 @@ def breach_words(breach: Breach, columns: dict[str, Column], target: Target) -> 
 # %% ../notebooks/07c_checks.ipynb #f31e204a
 LEVEL_OF: dict[str, Level] = {'refuse': 'error', 'warn': 'warn', 'drop': 'info', 'missing': 'info'}
 TODO = {'range': 'correct them, or set outside: drop or missing', 'values': 'add them to values, or set outside: drop or missing',
-        'missing': 'complete them, or set outside: drop', 'type': 'correct the type'}
+        'missing': 'complete them, or set outside: drop', 'type': 'correct the type',
+        'target': 'correct them, or set target.outside: drop'}
 
 
 def clean_table(
@@ -359,11 +373,12 @@ def clean_table(
     table = _without(table, table[plan.target.column].isna() & (plan.target.missing == 'drop'), 'target missing', dropped)
     findings = [Finding('D04', 'info', plan.target.column, n, f'target missing in {n:,} rows, which were dropped') for n in dropped.values()]
     table, more = _blanked(table, plan, columns)
-    findings += more
+    findings += check_declarations(columns) + more
     gone = pd.Series(False, index=table.index)
     for breach in breaches(table, pandera_schema(table, columns, plan.target)):
         what, action = breach_words(breach, columns, plan.target), policy(breach, columns, plan.target)
-        findings += found('D43', LEVEL_OF[action], breach.column, breach.mask, what, 'these rows were dropped' if action == 'drop' else TODO[breach.kind])
+        todo = 'these rows were dropped' if action == 'drop' else TODO[breach.kind if breach.column in columns else 'target']
+        findings += found('D43', LEVEL_OF[action], breach.column, breach.mask, what, todo)
         if action == 'drop':
             first = breach.mask & ~gone          # a row that breaks two declarations is counted once
             gone |= breach.mask

@@ -391,6 +391,12 @@ def test_D49_a_second_unit_in_a_column(tmp_path, factor, word):
     assert f'about 1,000 times {word} than the others, in 11 of 300 rows, 3.7 % (rows 21, 22, 23' in told(validated(tmp_path, table), 'D49', 'warn')[0]
 
 
+@pytest.mark.parametrize('column, words', [({'fuel': {'min': 0}}, 'min and max are for numbers, and this is a category'),
+                                           ({'age': {'values': ['1']}}, 'values are for categories, and this is a number')])
+def test_C02_declarations_that_do_not_fit_the_type_are_refused(tmp_path, column, words):
+    assert words in told(validated(tmp_path, offers(), columns=column), 'C02', 'error')[0]
+
+
 def test_D50_nothing_left_after_cleaning(tmp_path):
     result = validated(tmp_path, offers(), columns={'age': {'min': 100, 'outside': 'drop'}})
     assert '0 rows, of 300 before cleaning: too few' in told(result, 'D50', 'error')[0]
