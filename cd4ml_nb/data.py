@@ -505,7 +505,7 @@ def _loses_digits(texts: Texts) -> bool:
         return True
     return not pc.all(pc.equal(back, texts.values)).as_py() or bool((texts.codes < 0).any())
 
-# %% ../notebooks/07_data.ipynb #b7f0f247
+# %% ../notebooks/07_data.ipynb #8a4ae8d3
 def _typed_already(column: pa.ChunkedArray, place: Place) -> tuple[pa.Array, str, str]:
     "A column of Parquet, which has a type."
     kind, wanted = _kind_of(column.type), place.column.type
@@ -537,7 +537,7 @@ def _without_sentinels(array: pa.Array, kind: str, sentinels: list[str | int | f
         return array
     return pc.if_else(found, pa.scalar(None, array.type), array).cast(pa.float64() if kind == 'number' else array.type)
 
-
+# %% ../notebooks/07_data.ipynb #22afed61
 def _kind_of(kind: pa.DataType) -> str | None:
     "The type of a Parquet column in a scenario's words; None: none."
     if pa.types.is_boolean(kind):

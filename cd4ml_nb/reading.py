@@ -370,7 +370,7 @@ def read_csv(
         lines = _line_numbers(np.memmap(path, np.uint8, 'r')[start:], first_line, len(table))
     return table.rename_columns(names), {'separator': data.separator, 'first_line': first_line, 'notes': notes}, lines
 
-# %% ../notebooks/07b_reading.ipynb #dbf51ae9
+# %% ../notebooks/07b_reading.ipynb #3006b2bd
 def _bom(content: Any) -> int:
     "How many bytes of byte order marks stand in front."
     start = 0
@@ -387,7 +387,7 @@ def _refuse_nul(content: Any, where: str) -> None:
         raise UserError(f'a NUL byte in line {line}, at byte {at}', 'the file is damaged or no text; fetch or export it again',
                         where=f'{where}:{line}', code='D20')
 
-
+# %% ../notebooks/07b_reading.ipynb #b0a5dafc
 def _read_header(path: Path, content: Any, separator: str, where: str) -> tuple[list[str], int, int, list[str]]:
     "Column names, where the rows start (byte and line), and notes."
     start, head = _bom(content), content[:4 * PIECE]
@@ -544,7 +544,7 @@ def _read_text(plain: Path, data: Data, where: str, folder: Path) -> tuple[pa.Ta
     refuse_foreign(_head(folder / 'utf8', 4000), where)
     return read_csv(folder / 'utf8', data, where)
 
-# %% ../notebooks/07b_reading.ipynb #e1d077dd
+# %% ../notebooks/07b_reading.ipynb #b2e4dc6a
 def propose_data(
     source: str,
     data_root: Path,
@@ -580,7 +580,7 @@ def _as_written(path: Path, where: str) -> dict[str, str]:
         words['separator'] = separator
     return words | _marks([cell for row in records(text, separator)[1:] for cell in row])
 
-
+# %% ../notebooks/07b_reading.ipynb #991f69c4
 def _marks(cells: list[str]) -> dict[str, str]:
     "How numbers are written, if some of them show it and none speaks against it."
     english = sum(re.fullmatch(r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?', cell) is not None for cell in cells)
