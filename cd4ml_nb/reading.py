@@ -43,9 +43,13 @@ SCHEMES = ('file', 'memory', 's3', 'gs', 'abfs')
 
 
 def scheme_of(source: str) -> str:
-    "The scheme of an address; empty for a path."
+    "The scheme of an address that may be read; empty for a path."
     match = re.match(r'^([A-Za-z][A-Za-z0-9+.-]+)://', source)
-    return match[1].lower() if match else ''
+    scheme = match[1].lower() if match else ''
+    if scheme and (scheme not in SCHEMES or '::' in source):     # a chain of addresses may end anywhere
+        raise UserError(f'addresses {"chained by ::" if "::" in source else f"by {scheme}://"} are not read',
+                        f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}", where=source, code='C02')
+    return scheme
 
 
 @contextlib.contextmanager
@@ -62,9 +66,6 @@ def local_file(
         check_size(path.stat().st_size, limit, shown(path))
         yield path, shown(path)
         return
-    if scheme not in SCHEMES or '::' in source:            # a chain of addresses may end anywhere
-        raise UserError(f'addresses {"chained by ::" if "::" in source else f"by {scheme}://"} are not read',
-                        f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}", where=source, code='C02')
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
         _fetch(source, Path(folder) / 'fetched', limit)
         yield Path(folder) / 'fetched', source
