@@ -33,7 +33,7 @@ from .errors import one_line
 PALETTE = {'ink': '#1c2126', 'muted': '#5b6672', 'line': '#d5dae0', 'accent': '#0f5fa6', 'accent-2': '#a04c0f', 'good': '#1b7a47', 'bad': '#b3261e'}
 INK, MUTED, LINE, ACCENT, ACCENT_2, GOOD, BAD = PALETTE.values()
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     'font.family': 'sans-serif', 'font.sans-serif': ['DejaVu Sans'], 'font.size': 8.5, 'text.color': INK, 'text.parse_math': False,
     'axes.titlesize': 9.5, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left', 'axes.titlepad': 10, 'axes.titlecolor': INK,
     'axes.labelcolor': MUTED, 'axes.labelsize': 8.5, 'axes.edgecolor': LINE, 'axes.linewidth': 0.8, 'axes.axisbelow': True, 'axes.facecolor': 'none',
@@ -155,7 +155,7 @@ def sweep_history(
 ) -> Sheet:
     "The value of each trial, and the best so far."
     done = [t for t in trials if t['state'] == 'complete' and t['value'] is not None]
-    best = (np.minimum if better == 'low' else np.maximum).accumulate([t['value'] for t in done]) if done else []
+    best = (np.minimum if better == 'low' else np.maximum).accumulate(np.array([t['value'] for t in done], dtype=float))
     with _sheet('Each trial, and the best so far', 'trial', with_unit(metric, unit)) as (figure, axes):
         axes.plot([t['number'] for t in done], [t['value'] for t in done], 'o', ms=4.5, color=MUTED, alpha=0.65, mew=0, label='trial')
         axes.step([t['number'] for t in done], best, where='post', color=ACCENT, label='best so far')
@@ -258,11 +258,12 @@ def _unit_scale(values: Sequence[Any]) -> tuple[list[float], str, str]:
 def calibration_bins(
     actual: np.ndarray,       # 1 where the outcome came true, shape (n,)
     predicted: np.ndarray,    # its probability, shape (n,)
-    bins: int = 10,
+    bins: int = 10,           # at most
+    least: int = 30,          # cases in a bin, unless there are too few for two
 ) -> dict[str, list]:         # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
     "Predicted and actual frequency in bins of equally many cases."
     order = np.argsort(predicted, kind='stable')
-    rows = [chunk for chunk in np.array_split(order, bins) if len(chunk)]
+    rows = [chunk for chunk in np.array_split(order, min(bins, max(2, len(order) // least))) if len(chunk)]
     n, hits = np.array([len(r) for r in rows]), np.array([np.asarray(actual)[r].sum() for r in rows], dtype=float)
     low, high = _wilson(hits, n)
     return {'predicted': [float(np.asarray(predicted)[r].mean()) for r in rows], 'actual': (hits / n).tolist(),
@@ -358,7 +359,7 @@ def _hexagons(x: np.ndarray, y: np.ndarray, extent: tuple, across: int) -> tuple
     scratch = Figure().subplots()
     inside = (x >= x_low) & (x <= x_high) & (y >= y_low) & (y <= y_high)
     found = scratch.hexbin(x[inside], y[inside], gridsize=(across, across // 2), extent=extent, mincnt=1)
-    return np.asarray(found.get_offsets()), np.asarray(found.get_array()), np.asarray(found.get_paths()[0].vertices[:6])
+    return np.asarray(found.get_offsets()), np.asarray(found.get_array()), np.asarray(found.get_paths()[0].vertices)[:6]
 
 # %% ../notebooks/08c_figures.ipynb #c98dfead
 def confusion(
@@ -450,9 +451,9 @@ def histogram(
     across: str = 'value',       # with its unit
 ) -> Sheet:
     "How the values of a number are spread."
-    edges = np.asarray(edges, dtype=float)
+    ends = np.asarray(edges, dtype=float)
     with _sheet(title, across, 'rows', (6.4, 2.4)) as (figure, axes):
-        axes.bar(edges[:-1], counts, np.diff(edges) * 0.94, align='edge', color=ACCENT)
+        axes.bar(ends[:-1], counts, np.diff(ends) * 0.94, align='edge', color=ACCENT)
         axes.grid(axis='x', visible=False)
         axes.xaxis.set_minor_formatter(NullFormatter())
     return figure
