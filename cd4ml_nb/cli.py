@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'environment', 'data', 'scenario_path', 'run',
            'with_engine', 'update_index', 'print_end', 'refusal', 'status', 'why', 'new', 'one_of', 'data_ls',
-           'data_describe', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
+           'data_describe', 'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line',
+           'stoppable', 'stopped']
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import os
@@ -23,8 +24,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .console import all_scenarios, as_table, catalogue, catalogue_row, describe_data, scenario_row, show, span, stage_table, watching
-from .errors import Cd4mlError, GateRefused, UserError, did_you_mean, one_line
-from .files import in_project, read_json, shown
+from .doctor import refuse_stale_export
+from .errors import Cd4mlError, GateRefused, InfrastructureError, UserError, did_you_mean, one_line
+from .files import in_project, project_root, read_json, shown
 from .pages import products_root
 from .pipeline import Outcome, Plan, make_plan
 from .pipeline import run as run_plan
@@ -85,6 +87,7 @@ def run(
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
 ) -> None:
     "Run the stages of a scenario that are not done: from data to a judged, tracked model and its report."
+    refuse_stale_export(project_root())
     plan = make_plan(scenario_path(scenario), with_engine(engine), parameter)
     with watching(list(plan.steps), quiet) as listen:
         outcome = run_plan(plan, force, until, listen)
@@ -105,9 +108,8 @@ def with_engine(engine: str | None) -> Any:   # Settings
 
 def update_index() -> None:
     "Write the page over all scenarios and runs anew."
-    with suppress(ImportError):
-        from cd4ml_nb.site import write_index
-        write_index(products_root())
+    from cd4ml_nb.site import write_index  # here, as it loads the page's templates
+    write_index(products_root())
 
 # %% ../notebooks/96_cli.ipynb #fc5bce13
 def print_end(outcome: Outcome) -> None:
@@ -209,6 +211,52 @@ def data_describe(
     for k, table in enumerate(describe_data(found)):
         print('\n' if k else '', end='')
         show(table)
+
+# %% ../notebooks/96_cli.ipynb #f798fde1
+@app.command()
+def doctor() -> None:
+    "Prove that this environment works, and say what to do where it does not."
+    from cd4ml_nb.doctor import diagnose, exit_code
+    checks = []
+    for check in diagnose():
+        checks.append(check)
+        text = f'{check.level:<8} {check.name:<10} {one_line(check.text)}' + (f' — {one_line(check.todo)}' if check.todo and check.level != 'ok' else '')
+        typer.secho(text, fg={'ok': None, 'warning': 'yellow', 'problem': 'red'}[check.level])
+    problems = [check for check in checks if check.level == 'problem']
+    if problems:
+        worst = min(problems, key=lambda check: check.exit_code)
+        kind = UserError if exit_code(checks) == 2 else InfrastructureError
+        raise kind(f'{len(problems)} problem{"s" * (len(problems) > 1)}, first: {worst.text}', worst.todo, where=worst.name, code='DOCTOR')
+
+# %% ../notebooks/96_cli.ipynb #a9ae77a9
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(min=1, max=65535, help='To listen on.')] = 8888,
+    browser: Annotated[bool, typer.Option(help='Open a browser.')] = True,
+) -> None:
+    "JupyterLab on this environment."
+    from cd4ml_nb.servers import lab_command, refuse_taken, serve
+    refuse_taken(port)
+    ended_well(serve(lab_command(project_root(), port, browser), project_root()), 'JupyterLab')
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help='To listen on.')] = 5000,
+    allowed_hosts: Annotated[str, typer.Option(help='Other names that it answers to, such as that of a proxy; separated by commas.')] = '',
+) -> None:
+    "MLflow's pages about the models of this project."
+    from cd4ml_nb.servers import mlflow_command, refuse_taken, serve
+    command = mlflow_command(load_settings(), port, allowed_hosts)
+    refuse_taken(port)
+    print(f'http://127.0.0.1:{port}', flush=True)
+    ended_well(serve(command, project_root()), 'MLflow')
+
+
+def ended_well(code: int, what: str) -> None:
+    "Hand on how a server ended; stopping it is well."
+    if code not in (0, -signal.SIGINT, -signal.SIGTERM, 130, 143):
+        raise InfrastructureError(f'{what} ended with code {code}', 'see its messages above', code='I21')
 
 # %% ../notebooks/96_cli.ipynb #3214f2d4
 @app.command()

@@ -104,10 +104,11 @@ def target_words(
     if task == 'regression':
         words['unit'], why['unit'] = '', 'such as EUR or kWh; the report shows it'
         values = y.dropna().astype('float64')
-        if (values > 0).all() and values.skew() > SKEWED:
-            words['scale'], why['scale'] = 'log', f'positive and skewed ({values.skew():.1f}): learn ratios; or linear'
+        skewness = pd.to_numeric(values.skew())
+        if (values > 0).all() and skewness > SKEWED:
+            words['scale'], why['scale'] = 'log', f'positive and skewed ({skewness:.1f}): learn ratios; or linear'
         return words, why
-    counts = learned_target(y, task).value_counts().to_dict()
+    counts = {str(name): n for name, n in learned_target(y, task).value_counts().items()}
     if task == 'binary':
         positive = positive_class(counts)
         words['positive'] = _as_typed(positive, y)
@@ -214,7 +215,7 @@ def duplicate_words(
 
 def _is_counter(x: pd.Series) -> bool:
     "Whether a column merely counts the rows."
-    return kinds.is_numeric_dtype(x) and x.notna().all() and bool(x.max() - x.min() == len(x) - 1)
+    return kinds.is_numeric_dtype(x) and bool(x.notna().all() and x.max() - x.min() == len(x) - 1)
 
 # %% ../notebooks/95_new.ipynb #c042520b
 def split_words(
@@ -351,9 +352,9 @@ def draft_scenario(
     labelled = table[table[target].notna()]
     columns = column_words(labelled, proposed, target, chosen[0], roles)
     wanted = split or next(iter(roles.values()), None)
-    column = next((n for n, role in roles.items() if role == wanted), None)
+    by_column = next((n for n, role in roles.items() if role == wanted), None)
     return Draft(name, data, chosen, target_words(table[target], chosen[0], proposed[target]), columns, duplicate_words(labelled, columns[0]),
-                 split_words(chosen[0], columns[0], wanted, column), group_words(table, columns[0]), gate_words(table[target], chosen[0]))
+                 split_words(chosen[0], columns[0], wanted, by_column), group_words(table, columns[0]), gate_words(table[target], chosen[0]))
 
 
 def _no_column(column: str, key: str, raw: Raw) -> UserError:
