@@ -305,9 +305,11 @@ MEDIA = '''
   .standing, dl.pairs { grid-template-columns: 1fr; gap: 0; } dl.pairs dd { margin-bottom: .5rem; } }
 @media (min-width: 60rem) { figure.wide { margin-left: -3rem; margin-right: -3rem; } }
 @media print { :root { color-scheme: light; ''' + _variables(LIGHT | {'paper': '#ffffff'}) + ''' }
-  body { font-size: 10pt; } main, body > header, body > footer { max-width: none; padding: 0; } h2, h3, summary { break-after: avoid; }
+  @page { margin: 18mm 16mm; } html { font-size: 9.5pt; } body { font-size: 1rem; } body > header { padding-top: 0; } nav, .screen { display: none; }
+  main, body > header, body > footer { max-width: none; padding: 0; } h2, h3, summary { break-after: avoid; }
   figure, tr, .verdict, .facts { break-inside: avoid; } svg.figure { min-width: 0; max-width: 15cm; } a { color: inherit; }
-  details:not([open]) { display: none; } }
+  details:not([open], .print) { display: none; }
+  details.print::details-content { content-visibility: visible; block-size: auto; } details.print summary { list-style: none; color: var(--muted); } }
 '''
 
 STYLE = SCHEMES + TYPE + PARTS + FIGURES + MEDIA

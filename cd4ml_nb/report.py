@@ -529,7 +529,7 @@ def provenance_html(facts: Mapping[str, Any]) -> Markup:
              **{words: Markup('<span class="code">{}</span>').format(digest) for words, digest in digests.items() if digest},
              'Tracking store': without_paths(without_secrets(training.get('tracking') or '')), 'Registered as': version,
              'Computed on': machine, 'Seed': training.get('seed'), 'XGBoost': training.get('xgboost')}
-    return pairs(items)
+    return Markup('<details class="print"><summary>Code, data, model and versions</summary>{}</details>').format(pairs(items))
 
 # %% ../notebooks/18_report.ipynb #3402427e
 SHOWN = {'text/html', 'text/markdown', 'text/latex', 'text/plain', 'image/svg+xml', 'image/png', 'image/jpeg'}   # no widgets, no scripts
@@ -568,7 +568,7 @@ PAGES = '''<p class="note">The notebooks that made all this, as they ran: text, 
 SECTIONS = '''<nav aria-label="On this page"><p class="note">
 {% for name, id, _ in sections %}<a href="#{{ id }}">{{ name }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p></nav>
 {% for name, id, content in sections %}
-<section aria-labelledby="{{ id }}"><h2 id="{{ id }}">{{ name }}</h2>
+<section{{ ' class=screen' if id == 'pages' }} aria-labelledby="{{ id }}"><h2 id="{{ id }}">{{ name }}</h2>
 {{ content }}
 </section>
 {% endfor %}'''
@@ -593,7 +593,7 @@ def report_html(
         ('What drives a prediction', 'why', drives_html(facts['explanation'], contract)),
         ('How it was found', 'search', search_html(facts['trials'], facts['best'], unit)),
         ('Gates', 'gates', gates_html(registration['gates'], unit)),
-        ('Where it comes from', 'provenance', render('<details><summary>Code, data, model and versions</summary>{{ p }}</details>', p=provenance_html(facts))),
+        ('Where it comes from', 'provenance', provenance_html(facts)),
         ('The pages', 'pages', render(PAGES, pages=pages))]
     target = output.get('words') or output['name']
     positive = None if output.get('positive') is None else str(output['positive'])
