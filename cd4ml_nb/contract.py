@@ -6,7 +6,7 @@
 __all__ = ['INPUT_TYPES', 'make_contract', 'encode', 'feature_types', 'feature_names']
 
 # %% ../notebooks/08_contract.ipynb #c4594326
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def make_contract(
 # %% ../notebooks/08_contract.ipynb #28d2d883
 def encode(
     contract: dict[str, Any],
-    columns: Mapping[str, Any],              # name -> values, each a sequence of length n; further names are ignored
+    columns: Any,                            # a table or a mapping: name -> values, n of each; further names are ignored
 ) -> tuple[np.ndarray, dict[str, int]]:      # float32, shape (n, inputs); and per input how many values were unseen categories
     "Values as the model sees them. A missing column and a value of the wrong type are refused."
     encoded, unseen = [], {}

@@ -17,7 +17,7 @@ from .figures import calibration_bins, calibration_curve, residual_plot, share_b
 from .files import read_json, write_json
 from .metrics import bootstrap, bootstrap_weights, evaluator
 from .model import contributions, load_booster, observed, predict
-from .pages import looks_ledger, stage_paths
+from .pages import decided, looks_ledger, stage_paths
 from .scenario import Evaluate, load_scenario
 from .settings import load_settings
 from .tracking import add_metrics, store
@@ -80,12 +80,11 @@ def group_labels(values: pd.Series) -> pd.Series:
     kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else 'O'
     if kind not in 'fiuM' or values.nunique() <= 8:
         return values.astype(object).where(values.notna(), 'missing').map(str)
-    edges = np.unique(values.quantile([0, 0.25, 0.5, 0.75, 1]))
-    if kind == 'M':
-        edges = [f'{pd.Timestamp(e):%Y-%m-%d}' for e in edges]
-    names = [f'{low} to {high}' if kind == 'M' else f'{low:.6g} to {high:.6g}' for low, high in zip(edges, edges[1:], strict=False)]
-    which = pd.cut(values, np.unique(values.quantile([0, 0.25, 0.5, 0.75, 1])), labels=False, include_lowest=True)
-    return pd.Series([names[int(k)] if k == k else 'missing' for k in which], index=values.index)
+    edges = np.unique(values.dropna().quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy())
+    shown = [f'{pd.Timestamp(e):%Y-%m-%d}' if kind == 'M' else f'{e:.6g}' for e in edges]
+    which = np.searchsorted(edges[1:-1], values.to_numpy(), side='left')   # quarter k ends at edge k + 1, inclusive
+    names = np.array([f'{low} to {high}' for low, high in zip(shown, shown[1:], strict=False)], dtype=object)
+    return pd.Series(np.where(values.isna(), 'missing', names[np.minimum(which, len(names) - 1)]), index=values.index)
 
 
 def by_group(

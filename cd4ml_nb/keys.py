@@ -24,9 +24,8 @@ from .scenario import Scenario
 def tree_text(node: ast.AST) -> str:
     "A syntax tree as text, without docstrings, comments and positions."
     for child in ast.walk(node):
-        body = getattr(child, 'body', None)
-        if isinstance(body, list):
-            child.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]
+        if isinstance(child, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            child.body = [s for s in child.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]
     return ast.dump(node)
 
 
@@ -171,6 +170,9 @@ def data_identity(
         return source
     if '://' in source:
         import fsspec
+
+        from cd4ml_nb.reading import scheme_of
+        scheme_of(source)
         try:
             filesystem, path = fsspec.core.url_to_fs(source)
             return f'{source}@{filesystem.ukey(path)}'

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASK_KEYS', 'Paths', 'read_pipeline', 'products_root', 'product_file', 'stage_files', 'current_folder', 'stage_paths',
-           'tell_progress', 'looks_ledger']
+           'decisions', 'decided', 'tell_progress', 'looks_ledger']
 
 # %% ../notebooks/05_pages.ipynb #dba7abb3
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import UserError, did_you_mean
 from .files import in_project, project_root, read_yaml
-from .settings import load_settings
+from .settings import Settings, device_of, load_settings, threads_of, tracking_uri, without_password
 
 # %% ../notebooks/05_pages.ipynb #cbaf3b2a
 TASK_KEYS = {'name', 'source', 'upstream', 'product', 'params', 'static_analysis'}
@@ -105,6 +105,21 @@ def stage_paths(
     for place in written.values():
         place.parent.mkdir(parents=True, exist_ok=True)
     return {above: {name: in_project(p) for name, p in paths.items()} for above, paths in dict(upstream).items()}, written
+
+# %% ../notebooks/05_pages.ipynb #175bde4e
+def decisions(settings: Settings, seed: int) -> dict[str, Any]:
+    "The value of each parameter that settings or scenario decide."
+    return {'device': device_of(settings.device), 'threads': threads_of(settings.threads), 'tracking': without_password(tracking_uri(settings)),
+            'seed': seed, 'trials': settings.trials, 'rows': settings.rows}
+
+
+def decided(
+    scenario_seed: int,
+    **given: Any,        # parameters of the page; None: not given
+) -> tuple[Any, ...]:    # in the order given
+    "Parameters with what is not given filled in."
+    fallback = decisions(load_settings(), scenario_seed)
+    return tuple(fallback[name] if value is None else value for name, value in given.items())
 
 # %% ../notebooks/05_pages.ipynb #157009f6
 def tell_progress(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Name', 'Share', 'PARAMETERS', 'WHOLE', 'OBJECTIVES', 'CHOICES', 'SPACE', 'Section', 'Data', 'Column', 'Target',
-           'Split', 'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Scenario', 'View', 'load_scenario']
+           'Split', 'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Scenario', 'View', 'load_scenario',
+           'age_in_days']
 
 # %% ../notebooks/04_scenario.ipynb #3a2f9944
 import datetime
@@ -112,6 +113,13 @@ class Range(Section):
         elif self.log and self.low <= 0:
             raise ValueError(f'a logarithmic range must be positive, low is {self.low}')
         return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        "Lowest and highest value of a range."
+        if self.low is None or self.high is None:
+            raise ValueError('a choice has no ends')
+        return self.low, self.high
 
 # %% ../notebooks/04_scenario.ipynb #588ebe50
 PARAMETERS: dict[str, tuple[float, float]] = {  # name -> smallest and largest value that makes sense
@@ -330,3 +338,22 @@ def _known_keys(loc: tuple) -> list[str]:
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+# %% ../notebooks/04_scenario.ipynb #ae1d0561
+def age_in_days(
+    data: Data,
+    today: datetime.date,
+) -> int | None:              # None: nobody said when it was published
+    "How old the data is; refused when it is older than it may be."
+    if data.published is None:
+        if data.max_age_days is not None:
+            raise UserError('max_age_days without published', 'say when this state of the data was published', where='data.published', code='C02')
+        return None
+    age = (today - data.published).days
+    if age < 0:
+        raise UserError(f'published on {data.published}, which lies in the future', 'correct the date, or this machine\'s clock',
+                        where='data.published', code='stale')
+    if data.max_age_days is not None and age > data.max_age_days:
+        raise UserError(f'the data is {age} days old; {data.max_age_days} are allowed', 'publish it anew, or raise max_age_days',
+                        where=data.source, code='stale')
+    return age

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from .data import read_table, row_hashes, seal, table_hash, write_table
 from .errors import UserError
 from .files import read_json, write_json
-from .pages import stage_paths
+from .pages import decided, stage_paths
 from .scenario import Split, load_scenario
 
 # %% ../notebooks/12_split.ipynb #6df9d018

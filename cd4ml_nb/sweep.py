@@ -25,12 +25,13 @@ from .figures import parallel_coordinates, parameter_importance, sweep_history
 from .files import read_json, write_json
 from .metrics import METRICS, score
 from .model import base_parameters, fit, in_target_unit, matrix, observed
-from .pages import stage_paths, tell_progress
+from .pages import decided, stage_paths, tell_progress
 from .scenario import Range, Search, load_scenario
 
 # %% ../notebooks/13_sweep.ipynb #c8677308
-DEFAULTS = {'learning_rate': 0.1, 'max_depth': 6, 'min_child_weight': 1.0, 'subsample': 1.0, 'colsample_bytree': 1.0, 'reg_lambda': 1.0, 'reg_alpha': 0.0,
-            'gamma': 0.0, 'max_bin': 256, 'max_cat_to_onehot': 4, 'max_cat_threshold': 64}  # XGBoost's, with a slower learning rate for early stopping
+DEFAULTS: dict[str, float] = {  # XGBoost's, but for a slower learning rate
+    'learning_rate': 0.1, 'max_depth': 6, 'min_child_weight': 1.0, 'subsample': 1.0, 'colsample_bytree': 1.0, 'reg_lambda': 1.0, 'reg_alpha': 0.0,
+    'gamma': 0.0, 'max_bin': 256, 'max_cat_to_onehot': 4, 'max_cat_threshold': 64}
 
 
 def suggest(trial: optuna.Trial, space: dict[str, Range]) -> dict[str, Any]:
@@ -40,9 +41,9 @@ def suggest(trial: optuna.Trial, space: dict[str, Range]) -> dict[str, Any]:
         if dimension.choice is not None:
             values[name] = trial.suggest_categorical(name, dimension.choice)
         elif dimension.integer:
-            values[name] = trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+            values[name] = trial.suggest_int(name, *map(int, dimension.ends), log=dimension.log)
         else:
-            values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+            values[name] = trial.suggest_float(name, *dimension.ends, log=dimension.log)
     return values
 
 
@@ -53,7 +54,8 @@ def first_trial(space: dict[str, Range]) -> dict[str, Any]:
         if dimension.choice is not None:
             values[name] = DEFAULTS[name] if DEFAULTS.get(name) in dimension.choice else dimension.choice[0]
         else:
-            value = min(max(DEFAULTS.get(name, dimension.low), dimension.low), dimension.high)
+            low, high = dimension.ends
+            value = min(max(DEFAULTS.get(name, low), low), high)
             values[name] = int(value) if dimension.integer else value
     return values
 

@@ -16,7 +16,7 @@ from .contract import make_contract
 from .data import read_table, table_hash
 from .files import file_hash, read_json, write_json, write_text
 from .model import device_used, fit, matrix, save_booster
-from .pages import stage_paths
+from .pages import decided, stage_paths
 from .scenario import load_scenario
 from .settings import load_settings
 from .tracking import add_files, add_metrics, begin_run, code_state, end_run, experiment, module_hashes, store
