@@ -12,15 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import read_table, unseal, write_table
-from .figures import calibration_bins, calibration_curve, residual_plot, share_bars
-from .files import read_json, write_json
+from .figures import calibration_bins
 from .metrics import bootstrap, bootstrap_weights, evaluator
-from .model import contributions, load_booster, observed, predict
-from .pages import decided, looks_ledger, stage_paths
-from .scenario import Evaluate, load_scenario
-from .settings import load_settings
-from .tracking import add_metrics, store
+from .scenario import Evaluate
 
 # %% ../notebooks/15_evaluate.ipynb #e1b4ab0a
 def baseline(

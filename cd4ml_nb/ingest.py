@@ -8,7 +8,6 @@ __all__ = ['BUNDLED', 'bundled_table', 'write_builtin', 'read_data', 'sampled', 
 
 # %% ../notebooks/10_ingest.ipynb #91eae5b4
 import dataclasses
-import datetime
 import tempfile
 from collections.abc import Callable
 from pathlib import Path

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, did_you_mean
-from .files import file_hash, in_project, json_hash, project_root, shown
+from .files import file_hash, in_project, json_hash, shown
 from .scenario import Scenario
 
 # %% ../notebooks/90_keys.ipynb #f0ffb1ef

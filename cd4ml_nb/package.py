@@ -7,21 +7,10 @@ __all__ = ['golden_inputs', 'golden_lines', 'as_columns']
 
 # %% ../notebooks/16_package.ipynb #64f9209f
 import json
-import shutil
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from .data import read_table
-from .errors import Cd4mlError
-from .files import file_hash, read_json, write_json, write_text
-from .gates import judge_all
-from .model import load_booster, load_model, predict
-from .pages import stage_paths
-from .scenario import load_scenario
-from .settings import load_settings
-from .tracking import add_files, store
 
 # %% ../notebooks/16_package.ipynb #6f7a55a4
 def golden_inputs(

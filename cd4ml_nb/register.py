@@ -8,15 +8,6 @@ __all__ = ['verdict']
 # %% ../notebooks/17_register.ipynb #58270181
 from typing import Any
 
-import pandas as pd
-
-from .files import file_hash, write_json
-from .model import verify_model
-from .pages import stage_paths
-from .scenario import load_scenario
-from .settings import load_settings
-from .tracking import add_metrics, register_candidate, store
-
 # %% ../notebooks/17_register.ipynb #b05b925d
 def verdict(
     gates: list[dict[str, Any]],    # of the model's manifest

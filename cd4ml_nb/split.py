@@ -11,11 +11,9 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .data import read_table, row_hashes, seal, table_hash, write_table
+from .data import row_hashes
 from .errors import UserError
-from .files import read_json, write_json
-from .pages import decided, stage_paths
-from .scenario import Split, load_scenario
+from .scenario import Split
 
 # %% ../notebooks/12_split.ipynb #6df9d018
 def blocks(

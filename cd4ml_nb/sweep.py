@@ -18,15 +18,10 @@ import optuna
 import pandas as pd
 import xgboost as xgb
 
-from .contract import make_contract
-from .data import read_table
 from .errors import Cd4mlError, UserError
-from .figures import parallel_coordinates, parameter_importance, sweep_history
-from .files import read_json, write_json
 from .metrics import METRICS, score
-from .model import base_parameters, fit, in_target_unit, matrix, observed
-from .pages import decided, stage_paths, tell_progress
-from .scenario import Range, Search, load_scenario
+from .model import fit, in_target_unit, matrix
+from .scenario import Range, Search
 
 # %% ../notebooks/13_sweep.ipynb #c8677308
 DEFAULTS: dict[str, float] = {  # XGBoost's, but for a slower learning rate

@@ -8,18 +8,10 @@ __all__ = ['fit_winner']
 # %% ../notebooks/14_train.ipynb #9c0f2008
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from .contract import make_contract
-from .data import read_table, table_hash
-from .files import file_hash, read_json, write_json, write_text
-from .model import device_used, fit, matrix, save_booster
-from .pages import decided, stage_paths
-from .scenario import load_scenario
-from .settings import load_settings
-from .tracking import add_files, add_metrics, begin_run, code_state, end_run, experiment, module_hashes, store
+from .model import fit, matrix
 
 # %% ../notebooks/14_train.ipynb #b1870857
 def fit_winner(

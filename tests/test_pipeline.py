@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from cd4ml_nb.data import read_table
-from cd4ml_nb.model import load_model, predict
 from mlflow.tracking import MlflowClient
 from runs import ROOT, Place, copied_project
+
+from cd4ml_nb.data import read_table
+from cd4ml_nb.model import load_model, predict
 
 STAGES = ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']
 SMALL = ('run', '--scenario', 'scenarios/breast_cancer.yaml', '-p', 'trials=3')
@@ -44,7 +45,8 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     assert run.data.tags['cd4ml.model'] == training['model_sha256'] and run.data.tags['cd4ml.commit'] == training['commit']
     metrics = place.json('breast_cancer', 'evaluate', 'metrics.json')['holdout']
     assert run.data.metrics['holdout.auc'] == pytest.approx(metrics['auc']['value'])
-    assert {f.path for f in client.list_artifacts(run.info.run_id, 'model')} == {f'model/{n}' for n in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')}
+    kept = {file.path for file in client.list_artifacts(run.info.run_id, 'model')}
+    assert kept == {f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')}
 
 
 def test_a_second_run_does_nothing(first):
@@ -107,9 +109,9 @@ def test_two_fresh_folders_give_the_same_model_also_with_kernels(first, tmp_path
         assert other.product('breast_cancer', stage, file).read_bytes() == place.product('breast_cancer', stage, file).read_bytes(), (stage, file)
 
 
-def scenario_with(folder, name, **changes):
+def scenario_with(folder, shipped, **changes):
     """A copy of a shipped scenario with some keys replaced."""
-    value = yaml.safe_load((ROOT / 'scenarios' / f'{name}.yaml').read_text(encoding='utf-8')) | changes
+    value = yaml.safe_load((ROOT / 'scenarios' / f'{shipped}.yaml').read_text(encoding='utf-8')) | changes
     path = folder / f'{value["name"]}.yaml'
     path.write_text(yaml.safe_dump(value), encoding='utf-8')
     return path
