@@ -14,11 +14,11 @@ from .scenario import Gate
 def judge(
     gate: Gate,
     measured: dict[str, float | None] | None,   # {value, low, high} of the gate's metric
-) -> dict[str, Any]:                            # {metric, bound, on, value, low, high, passed, reason}
+) -> dict[str, Any]:                            # {metric, bound, at, value, low, high, passed, reason}
     "One gate's outcome, with its reason in words."
     value, low, high = ((measured or {}).get(k) for k in ('value', 'low', 'high'))
     bounds = ([f'min {gate.min:g}'] if gate.min is not None else []) + ([f'max {gate.max:g}'] if gate.max is not None else [])
-    least, most = (low, high) if gate.on == 'bound' else (value, value)
+    least, most = (low, high) if gate.at == 'bound' else (value, value)
     if value is None or least is None or most is None:
         passed, reason = False, f'{gate.metric} is undefined, so the gate cannot be passed'
     elif gate.min is not None and least < gate.min:
@@ -27,12 +27,12 @@ def judge(
         passed, reason = False, f'{gate.metric} is {value:.6g}, {_at(gate, most)}above the maximum {gate.max:g}'
     else:
         passed, reason = True, f'{gate.metric} is {value:.6g}, within {" and ".join(bounds)}'
-    return {'metric': gate.metric, 'bound': ', '.join(bounds), 'on': gate.on, 'value': value, 'low': low, 'high': high, 'passed': passed, 'reason': reason}
+    return {'metric': gate.metric, 'bound': ', '.join(bounds), 'at': gate.at, 'value': value, 'low': low, 'high': high, 'passed': passed, 'reason': reason}
 
 
 def _at(gate: Gate, end: float) -> str:
     "Which number was compared, when it is not the value itself."
-    return f'and the end of its interval {end:.6g} is ' if gate.on == 'bound' else ''
+    return f'and the end of its interval {end:.6g} is ' if gate.at == 'bound' else ''
 
 
 def judge_all(gates: list[Gate], metrics: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:

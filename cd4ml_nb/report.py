@@ -120,7 +120,7 @@ def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
     found = 'it is undefined'
     if gate['value'] is not None:
         found = f"{measured(gate['metric'], gate['value'], unit)} was measured ({interval(gate['metric'], gate, unit)})"
-    counts = 'the unfavourable end of the interval counts' if gate['on'] == 'bound' else 'the measured value counts'
+    counts = 'the unfavourable end of the interval counts' if gate['at'] == 'bound' else 'the measured value counts'
     return f"Gate {gate['metric']} refused: the {METRICS[gate['metric']].words} had to be {demand(gate, unit)}; {found}, and {counts}."
 
 
@@ -508,7 +508,7 @@ def gates_html(gates: Sequence[Mapping[str, Any]], unit: str) -> Markup:
 
 def counted(gate: Mapping[str, Any], unit: str) -> str:
     "The number that the bound was held against: the value, or the unfavourable end of the interval."
-    if gate['on'] == 'value' or gate['low'] is None or gate['high'] is None:
+    if gate['at'] == 'value' or gate['low'] is None or gate['high'] is None:
         return 'the value' if gate['value'] is not None else 'undefined'
     ends = {'max': ('upper', gate['high']), 'min': ('lower', gate['low'])}
     told = [f"the {ends[end][0]} end, {measured(gate['metric'], ends[end][1], unit)}" for end in re.findall('min|max', gate['bound'])]

@@ -190,11 +190,11 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    "A bound that the model must keep. It holds for the unfavourable end of the interval, unless `on: value`."
+    "A bound that the model must keep. It holds for the unfavourable end of the interval, unless `at: value`."
     metric: str
     min: float | None = None
     max: float | None = None
-    on: Literal['bound', 'value'] = 'bound'
+    at: Literal['bound', 'value'] = 'bound'
 
     @model_validator(mode='after')
     def _has_a_threshold(self) -> 'Gate':

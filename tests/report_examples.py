@@ -42,10 +42,10 @@ def facts(task='regression', accepted=True, seed=0):
     groups = [{'value': make, 'n': int(1900 / (k + 1)), 'metrics': {m: ends(v * (1 + 0.05 * rng.normal()), 0.02 + 0.01 * k) for m, v in values.items()}}
               for k, make in enumerate(MAKES)]
     bound = values[metric] * ((1.1 if accepted else 0.9) if better == 'low' else (0.9 if accepted else 1.05))
-    gates = [{'metric': metric, 'bound': f"{'max' if better == 'low' else 'min'} {bound:.4g}", 'on': 'bound', **ends(values[metric]), 'passed': accepted,
+    gates = [{'metric': metric, 'bound': f"{'max' if better == 'low' else 'min'} {bound:.4g}", 'at': 'bound', **ends(values[metric]), 'passed': accepted,
               'reason': f'{metric} is {values[metric]:.4g}'}]
     if task == 'regression':
-        gates.append({'metric': 'bias', 'bound': 'min -400, max 400', 'on': 'value', **ends(-96.0), 'passed': True,
+        gates.append({'metric': 'bias', 'bound': 'min -400, max 400', 'at': 'value', **ends(-96.0), 'passed': True,
                       'reason': 'bias is -96, within min -400 and max 400'})
     reasons = [{'name': 'mileage', 'words': 'mileage', 'unit': 'km', 'value': '21,000', 'contribution': 0.24, 'effect': '× 1.27'},
                {'name': 'year', 'words': 'year of first registration', 'unit': 'year', 'value': '2,019', 'contribution': 0.18, 'effect': '× 1.20'},
@@ -122,7 +122,7 @@ PAYLOADS = [
     '<!--><script>alert(1)</script>-->',
     '$\\href{javascript:alert(1)}{x}$', '\x00<scr\x00ipt>alert(1)</scr\x00ipt>', '&lt;script&gt;alert(1)&lt;/script&gt;', '<details open ontoggle=alert(1)>']
 
-KEEP = {'task', 'metric', 'bound', 'on', 'state', 'by', 'better', 'type', 'published', 'role', 'scale'}   # texts that the pipeline chooses, not the data
+KEEP = {'task', 'metric', 'bound', 'at', 'state', 'by', 'better', 'type', 'published', 'role', 'scale'}   # texts that the pipeline chooses, not the data
 
 
 def hostile(value, payload, key=''):
