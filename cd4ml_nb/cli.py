@@ -10,6 +10,7 @@ __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT',
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -28,9 +29,10 @@ from .doctor import refuse_stale_export
 from .errors import Cd4mlError, GateRefused, InfrastructureError, UserError, did_you_mean, one_line
 from .files import in_project, project_root, read_json, shown
 from .pages import products_root
-from .pipeline import Outcome, Plan, make_plan
+from .pipeline import Outcome
 from .pipeline import run as run_plan
-from .pipeline import why as causes_of
+from .plan import Plan, make_plan
+from .plan import why as causes_of
 from .settings import load_settings
 
 # %% ../notebooks/96_cli.ipynb #41358d89
@@ -286,7 +288,7 @@ def main(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + 13
         except Exception as error:
-            return ended(usage_line(error, args), 2) if hasattr(error, 'format_message') else ended(bug_line(error), 1)
+            return ended(usage_line(error), 2) if hasattr(error, 'format_message') else ended(bug_line(error), 1)
 
 
 def ended(line: str, code: int) -> int:
@@ -299,7 +301,6 @@ def ended(line: str, code: int) -> int:
 # %% ../notebooks/96_cli.ipynb #b9a72b1b
 def usage_line(
     error: Any,            # a usage error of typer's parser, by whichever class it is
-    args: list[str],
 ) -> str:
     "The last line for a command that cannot be understood."
     context = getattr(error, 'ctx', None)
@@ -308,8 +309,8 @@ def usage_line(
     commands = getattr(getattr(context, 'command', None), 'commands', {})
     typed = getattr(error, 'option_name', None)
     options = [name for p in getattr(getattr(context, 'command', None), 'params', []) for name in p.opts if name.startswith('--')]
-    unknown = next((a for a in args if not a.startswith('-') and a not in commands), '') if 'No such command' in what else ''
-    todo = did_you_mean(unknown, commands) if unknown else did_you_mean(typed, options) if typed else f'{place} --help'
+    unknown = re.match(r"No such command '(.*)'", what)
+    todo = did_you_mean(unknown[1], commands) if unknown else did_you_mean(typed, options) if typed else f'{place} --help'
     return UserError(what[:1].lower() + what[1:], todo, where=place, code='USAGE').line
 
 

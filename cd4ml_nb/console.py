@@ -26,7 +26,8 @@ from rich.text import Text
 from .errors import Cd4mlError, one_line
 from .files import project_root, read_json
 from .pages import current_folder, products_root
-from .pipeline import Event, Listener, Plan, Step, why
+from .plan import Plan, Step, why
+from .process import Event, Listener
 from .scenario import Scenario, load_scenario
 
 # %% ../notebooks/95b_console.ipynb #48e91612
