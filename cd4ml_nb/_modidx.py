@@ -116,6 +116,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cd4ml_nb.contract._encode_category': ('contract.html#_encode_category', 'cd4ml_nb/contract.py'),
                                    'cd4ml_nb.contract._encode_date': ('contract.html#_encode_date', 'cd4ml_nb/contract.py'),
                                    'cd4ml_nb.contract._encode_number': ('contract.html#_encode_number', 'cd4ml_nb/contract.py'),
+                                   'cd4ml_nb.contract._float': ('contract.html#_float', 'cd4ml_nb/contract.py'),
                                    'cd4ml_nb.contract._is_missing': ('contract.html#_is_missing', 'cd4ml_nb/contract.py'),
                                    'cd4ml_nb.contract._refuse_types': ('contract.html#_refuse_types', 'cd4ml_nb/contract.py'),
                                    'cd4ml_nb.contract.encode': ('contract.html#encode', 'cd4ml_nb/contract.py'),

@@ -62,36 +62,45 @@ def _refuse_types(spec: dict[str, Any], values: list, fits: Callable[[Any], bool
 
 
 def _encode_number(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
-    array = np.asarray(values)
-    if array.dtype.kind not in 'fiu':
-        clean = [np.nan if _is_missing(v) else v for v in array.tolist()]
-        _refuse_types(spec, clean, lambda v: isinstance(v, int | float) and not isinstance(v, bool), 'a number')
-        array = np.array(clean, dtype=float)
-    if np.isinf(array).any() or (np.abs(array[~np.isnan(array)]) > np.finfo(np.float32).max).any():
+    if isinstance(getattr(values, 'dtype', None), np.dtype) and values.dtype.kind in 'fiu':
+        array = np.asarray(values, dtype=float)
+    else:
+        items = list(values)
+        _refuse_types(spec, items, lambda v: isinstance(v, int | float | np.integer | np.floating) and not isinstance(v, bool), 'a number')
+        array = np.array([np.nan if _is_missing(v) else _float(v) for v in items], dtype=float)
+    if (np.abs(array[~np.isnan(array)]) > np.finfo(np.float32).max).any():   # infinity among them
         raise UserError('infinite, or too large for a 32-bit number', 'send a finite number or null', where=spec['name'], code='D26')
-    return array.astype(float), 0
+    return array, 0
+
+
+def _float(value: Any) -> float:
+    "A number as a float, infinite when it is a whole number beyond all floats."
+    try:
+        return float(value)
+    except OverflowError:
+        return float('inf')
 
 
 def _encode_category(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
     codes = {category: float(k) for k, category in enumerate(spec['categories'])}
-    items = np.asarray(values, dtype=object).tolist()
+    items = list(values)
     _refuse_types(spec, items, lambda v: isinstance(v, str), 'a text')
     numbers = np.array([codes.get(v, np.nan) if isinstance(v, str) else np.nan for v in items], dtype=float)
     return numbers, int(np.isnan(numbers).sum()) - sum(not isinstance(v, str) for v in items)
 
 
 def _encode_boolean(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
-    items = np.asarray(values, dtype=object).tolist()
+    items = list(values)
     _refuse_types(spec, items, lambda v: isinstance(v, bool | np.bool_), 'true or false')
     return np.array([np.nan if _is_missing(v) else float(v) for v in items], dtype=float), 0
 
 
 def _encode_date(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
-    array = np.asarray(values)
-    if array.dtype.kind != 'M':
+    if isinstance(getattr(values, 'dtype', None), np.dtype) and values.dtype.kind == 'M':
+        array = np.asarray(values)
+    else:
         try:
-            items = np.asarray(values, dtype=object).tolist()
-            array = np.array([np.datetime64('NaT') if _is_missing(v) else np.datetime64(v) for v in items], dtype='datetime64[us]')
+            array = np.array([np.datetime64('NaT') if _is_missing(v) else np.datetime64(v) for v in list(values)], dtype='datetime64[us]')
         except (ValueError, TypeError):
             raise UserError('not a date', 'send ISO dates such as 2026-01-31, or null', where=spec['name'], code='S05') from None
     days = array.astype('datetime64[us]').astype(np.int64) / 86_400_000_000

@@ -73,7 +73,7 @@ def current_folder(
 ) -> Path:
     "Where the current products of a stage lie: a complete draft, else what the last run accepted."
     home, files = products_root() / scenario / stage, stage_files(stage, read_pipeline())
-    if all((home / 'draft' / file).exists() for name, file in files.items() if name != 'page'):
+    if all((home / 'draft' / file).exists() for name, file in files.items() if name != 'nb'):
         return home / 'draft'
     pointer = home / 'current'
     if pointer.is_file() and (folder := home / pointer.read_text(encoding='utf-8').strip()).is_dir():

@@ -108,7 +108,7 @@ def execute_step(
     "Run a stage into a temporary directory, check what it wrote, and publish it by one rename."
     work = step.home / f'.running-{step.key}-{os.getpid()}'
     shutil.rmtree(work, ignore_errors=True)
-    (work / step.files['page']).parent.mkdir(parents=True)
+    (work / step.files['nb']).parent.mkdir(parents=True)
     upstream = {above: {name: shown(steps[above].folder / file) for name, file in steps[above].files.items()} for above in step.upstream}
     params = step.params | {'upstream': upstream, 'product': {name: shown(work / file) for name, file in step.files.items()}}
     begun = time.monotonic()
@@ -125,7 +125,7 @@ def _watch(step: Step, work: Path, params: dict[str, Any], engine: str, listen: 
     context = _context()
     here, there = context.Pipe(duplex=False)
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')} | {'CD4ML_ROOT_FOLDER': str(project_root())}
-    process = context.Process(target=run_page, args=(step.source, str(work / step.files['page']), params, engine, environment, there))
+    process = context.Process(target=run_page, args=(step.source, str(work / step.files['nb']), params, engine, environment, there))
     with _anonymous_main():
         process.start()
     there.close()
@@ -180,7 +180,7 @@ def _stage_error(step: Step, work: Path, failure: dict[str, Any]) -> Cd4mlError:
     kept = step.home / 'failed'
     shutil.rmtree(kept, ignore_errors=True)
     work.rename(kept)
-    page = kept / step.files['page']
+    page = kept / step.files['nb']
     write_text(kept / 'traceback.txt', re.sub(r'\x1b\[[0-9;]*m', '', failure['traceback']) or failure['text'])
     expected = revived(failure['name'], failure['text'])
     if expected:
@@ -201,7 +201,7 @@ def _publish(step: Step, work: Path, seconds: float) -> None:
         shutil.rmtree(kept, ignore_errors=True)
         work.rename(kept)
         raise Cd4mlError(f"product '{missing[0]}' was not written", 'write every declared product', where=step.source, code='I04')
-    page = work / step.files['page']
+    page = work / step.files['nb']
     write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))  # the page shows where its products lie now
     files = {name: {'path': file, 'bytes': (work / file).stat().st_size, 'sha256': file_hash(work / file)} for name, file in step.files.items()}
     write_json(work / 'manifest.json', {'stage': step.stage, 'key': step.key, 'parts': step.parts, 'files': files, 'seconds': seconds})

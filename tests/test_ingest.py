@@ -32,7 +32,7 @@ def ingest(tmp_path):
 
     def run(scenario, folder='out', **parameters):
         (tmp_path / 'mine.yaml').write_text(scenario)
-        product = {name: str(tmp_path / folder / 'ingest' / name) for name in ('page', 'table', 'catalogue')}
+        product = {name: str(tmp_path / folder / 'ingest' / name) for name in ('nb', 'table', 'catalogue')}
         papermill.execute_notebook('notebooks/10_ingest.ipynb', str(tmp_path / 'page.ipynb'), progress_bar=False, log_output=False,
                                    parameters={'scenario': str(tmp_path / 'mine.yaml'), 'upstream': {}, 'product': product} | parameters)
         return read_table(product['table']), json.loads((tmp_path / folder / 'ingest' / 'catalogue').read_text())
