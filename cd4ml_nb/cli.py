@@ -93,7 +93,8 @@ def run(
     plan = make_plan(scenario_path(scenario), with_engine(engine), parameter)
     with watching(list(plan.steps), quiet) as listen:
         outcome = run_plan(plan, force, until, listen)
-    update_index()
+    if any(stage['status'] != 'kept' for stage in outcome.stages.values()):
+        update_index()
     print_end(outcome)
     if outcome.error:
         raise outcome.error
