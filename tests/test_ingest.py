@@ -10,8 +10,8 @@ import pytest
 
 from cd4ml_nb.data import read_table, table_hash, typed_table
 from cd4ml_nb.errors import UserError
-from cd4ml_nb.ingest import BUNDLED, age_in_days, bundled_table, catalogue_entry, first_rows, read_data, sampled
-from cd4ml_nb.scenario import Data, Target
+from cd4ml_nb.ingest import BUNDLED, bundled_table, catalogue_entry, first_rows, read_data, sampled
+from cd4ml_nb.scenario import Data, Target, age_in_days
 
 CSV = 'age,make,price,seen\n' + ''.join(f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k},2021-01-{1 + k % 28:02}\n' for k in range(300))
 SCENARIO = """
