@@ -146,7 +146,8 @@ def load_booster(path: Path) -> xgb.Booster:
 def verify_model(folder: Path) -> dict[str, Any]:   # the manifest
     "Check a model's directory against its manifest: each file there, none other, every hash right."
     manifest = read_json(folder / 'manifest.json')
-    present = {p.name for p in folder.iterdir()} - {'manifest.json'}
+    beside = {f'.{name}.metadata' for name in ('manifest.json', *manifest['files'])}   # Ploomber's own notes
+    present = {p.name for p in folder.iterdir()} - {'manifest.json'} - beside
     if present != set(manifest['files']):
         odd = sorted(present ^ set(manifest['files']))
         raise UserError(f"files differ from the manifest: {', '.join(odd)}", 'package the model again', where=str(folder), code='G05')
