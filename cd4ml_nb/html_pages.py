@@ -128,7 +128,7 @@ def without_paths(text: str) -> str:
             text = re.sub(re.escape(str(folder)) + r'(?=[/\\\s"\'<>:,)\]&]|$)', name, text)
     return text
 
-# %% ../notebooks/08d_html_pages.ipynb #2b28015d
+# %% ../notebooks/08d_html_pages.ipynb #38953c27
 KEPT = {'p': (), 'div': ('class',), 'span': ('class',), 'pre': (), 'code': (), 'em': (), 'strong': (), 'b': (), 'i': (), 'sub': (), 'sup': (), 'del': (),
         'ul': (), 'ol': (), 'li': (), 'dl': (), 'dt': (), 'dd': (), 'blockquote': (), 'table': (), 'caption': (), 'thead': (), 'tbody': (), 'tfoot': (),
         'tr': (), 'th': ('colspan', 'rowspan', 'scope'), 'td': ('colspan', 'rowspan'), 'br': (), 'hr': (), 'img': ('src', 'alt')}
@@ -137,23 +137,45 @@ VOID = {'br', 'hr', 'img'}
 SILENT = {'script', 'style', 'title', 'template', 'noscript', 'iframe', 'object', 'svg', 'math', 'textarea', 'select', 'video', 'audio'}
 IMAGES = re.compile(r'data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+\Z')
 
+# %% ../notebooks/08d_html_pages.ipynb #2ff3f15b
+class _Tags:
+    "HTML as it is written: every tag that was opened gets closed."
 
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.open: list[tuple[str, str]] = []    # as read, as written
+
+    def start(self, read: str, tag: str, attributes: str = '') -> None:
+        self.out.append(f'<{tag}{attributes}>')
+        if tag not in VOID:
+            self.open.append((read, tag))
+
+    def end(self, tag: str) -> None:
+        "Close a tag that was read, and all that was left open inside it."
+        while any(read == tag for read, _ in self.open):
+            read, written = self.open.pop()
+            self.out.append(f'</{written}>')
+            if read == tag:
+                break
+
+    def text(self) -> str:
+        return ''.join(self.out) + ''.join(f'</{tag}>' for _, tag in reversed(self.open))
+
+# %% ../notebooks/08d_html_pages.ipynb #09912c39
 class _Writer(HTMLParser):
     "Reads HTML and writes what is on the list."
 
     def __init__(self, heading: int, figure_text: str, room: int):
         super().__init__(convert_charrefs=True)
         self.heading, self.figure_text, self.room = heading, figure_text, room
-        self.out: list[str] = []
-        self.open: list[tuple[str, str]] = []    # as read, as written
-        self.silent, self.level, self.n_images = 0, 0, 0
+        self.tags, self.silent, self.level, self.n_images = _Tags(), 0, 0, 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in SILENT:
             self.silent += 1
         elif re.fullmatch('h[1-6]', tag) and not self.silent:
             self.level = min(int(tag[1]), self.level + 1)        # no level is skipped
-            self._start(tag, f'h{min(self.heading + self.level - 1, 6)}', '')
+            self.tags.start(tag, f'h{min(self.heading + self.level - 1, 6)}')
         elif tag in KEPT and not self.silent:
             given = {name: value or '' for name, value in attrs if name in KEPT[tag]}
             if 'class' in given and not (known := [c for c in given['class'].split() if CLASSES.match(c)]):
@@ -162,12 +184,7 @@ class _Writer(HTMLParser):
                 given['class'] = ' '.join(known)
             if tag == 'img' and not (given := self._image(given)):
                 return
-            self._start(tag, tag, ''.join(f' {name}="{escape(one_line(value))}"' for name, value in given.items()))
-
-    def _start(self, read: str, tag: str, attributes: str) -> None:
-        self.out.append(f'<{tag}{attributes}>')
-        if tag not in VOID:
-            self.open.append((read, tag))
+            self.tags.start(tag, tag, ''.join(f' {name}="{escape(one_line(value))}"' for name, value in given.items()))
 
     def _image(self, given: dict[str, str]) -> dict[str, str]:
         "An image's attributes; none when it is not embedded or there is no room for it."
@@ -175,7 +192,7 @@ class _Writer(HTMLParser):
         if not IMAGES.match(source):
             return {}
         if len(source) > self.room:
-            self.out.append('<p class="left-out">An image is left out here for its size.</p>')
+            self.tags.out.append('<p class="left-out">An image is left out here for its size.</p>')
             return {}
         self.room, self.n_images = self.room - len(source), self.n_images + 1
         said = given.get('alt', '')
@@ -184,21 +201,14 @@ class _Writer(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in SILENT:
             self.silent = max(0, self.silent - 1)
-        elif any(read == tag for read, _ in self.open):
-            while True:
-                read, written = self.open.pop()
-                self.out.append(f'</{written}>')
-                if read == tag:
-                    break
+        else:
+            self.tags.end(tag)
 
     def handle_data(self, data: str) -> None:
         if not self.silent:
-            self.out.append(escape(data))
+            self.tags.out.append(escape(data))
 
-    def written(self) -> str:
-        return ''.join(self.out) + ''.join(f'</{tag}>' for _, tag in reversed(self.open))
-
-
+# %% ../notebooks/08d_html_pages.ipynb #ccc5478b
 def clean_html(
     html: str,
     heading: int = 4,              # the level that the highest heading gets
@@ -209,7 +219,7 @@ def clean_html(
     writer = _Writer(heading, figure_text, room)
     writer.feed(html)
     writer.close()
-    return Markup(without_secrets(without_paths(writer.written())))
+    return Markup(without_secrets(without_paths(writer.tags.text())))
 
 # %% ../notebooks/08d_html_pages.ipynb #798736f3
 LIGHT = {**PALETTE, 'paper': '#fffefb', 'tint': '#f4f1ea', 'accent-tint': '#e6eff8', 'good-tint': '#e4f2e9', 'bad-tint': '#fbe9e7'}

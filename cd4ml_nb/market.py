@@ -76,7 +76,7 @@ def market_options(
         got = f", got {first['input']!r}" if first['loc'] else ''
         raise UserError(f"{first['msg'].removeprefix('Value error, ')}{got}", 'correct the value', where=key, code='C02') from None
 
-# %% ../notebooks/06_market.ipynb #3ea95ff0
+# %% ../notebooks/06_market.ipynb #c07f9b8e
 class Model(NamedTuple):
     "One line of the range."
     make: str
@@ -89,7 +89,7 @@ class Model(NamedTuple):
     fade: float     # loss of log value per year of age
     fuels: tuple[int, int, int, int]  # weights of petrol, diesel, hybrid, electric
 
-
+# %% ../notebooks/06_market.ipynb #debdb37f
 FUELS = ('petrol', 'diesel', 'hybrid', 'electric')
 RANGE = {  # make: name, weight, price, low, high, since, fade, fuels of each model
     'Volkswagen':    [('Golf',     9.0, 27_000,  63, 235, 1999, 0.105, (6, 5, 1, 1)), ('Polo',     5.0, 20_000,  44, 152, 1999, 0.105, (9, 2, 0, 0)),

@@ -336,7 +336,7 @@ def compared(judged: Sequence[tuple[Mapping, Mapping]], metric: str, unit: str, 
     return (f"Best for {best['value']} ({measured(metric, at_best['value'], unit)}), worst for {worst['value']} ({measured(metric, at_worst['value'], unit)}); "
             f"for all cases it is {measured(metric, whole, unit)}. {plural(len(apart), 'group differs', 'groups differ')} from the whole by more than chance.")
 
-# %% ../notebooks/18_report.ipynb #2eecb924
+# %% ../notebooks/18_report.ipynb #2ce9af19
 TRUST = '<p>{{ told }}</p>\n{% for figure in figures %}{{ figure }}\n{% endfor %}'
 
 
@@ -356,7 +356,7 @@ def trust_html(
     classes = [str(c) for c in output['classes']]
     return class_trust(actual.astype(int), predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float), classes)
 
-
+# %% ../notebooks/18_report.ipynb #08f931e7
 def regression_trust(actual: np.ndarray, predicted: np.ndarray, words: str, unit: str) -> Markup:
     "Errors along the prediction, and prediction against truth."
     error = np.abs(predicted - actual)
@@ -399,7 +399,7 @@ def class_trust(
         figure_html(calibration_curve(bins, 'the class that is named'), 'How often the class that is named is right, along its probability.',
                     'When the points lie on the dashed line, a probability can be taken at its word.')])
 
-# %% ../notebooks/18_report.ipynb #b5f41f07
+# %% ../notebooks/18_report.ipynb #634250f3
 DRIVES = '''<p>{{ told }}</p>
 {{ overall }}
 {% if cases %}<p>{{ adds_up }}</p>
@@ -435,7 +435,7 @@ def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> 
     return render(DRIVES, told=told, overall=overall, cases=cases, adds_up=adds_up, method=explanation.get('method') or '',
                   effect='Moves it by' if task == 'regression' else 'Changes the odds')
 
-
+# %% ../notebooks/18_report.ipynb #2d51da28
 def reason_value(reason: Mapping[str, Any]) -> str:
     "The value of an input, with its unit; a year has no comma."
     value, unit = str(reason['value']), reason.get('unit') or ''
