@@ -30,7 +30,9 @@ def make_contract(
                'categories': c.get('categories') if c['type'] == 'category' else None} for k, c in enumerate(features, start=1)]
     target = schema['target']
     output = {key: target.get(key) for key in ('name', 'unit', 'words', 'scale', 'classes', 'positive')}
-    return {'schema': 1, 'name': name, 'title': title, 'version': version, 'task': target['task'], 'inputs': inputs, 'output': output}
+    refused = schema.get('partition')
+    return {'schema': 1, 'name': name, 'title': title, 'version': version, 'task': target['task'],
+            'inputs': inputs, 'output': output, 'partition': refused and {'column': refused['column'], 'refused': [p['value'] for p in refused['refused']]}}
 
 # %% ../notebooks/08_contract.ipynb #28d2d883
 def encode(

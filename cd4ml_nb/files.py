@@ -158,7 +158,8 @@ def read_yaml(
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, 'problem_mark', None)
         line = f':{mark.line + 1}' if mark else ''
-        raise UserError(f'not valid YAML: {getattr(error, "problem", None) or error}', 'mend that line', where=f'{path}{line}', code='C07') from None
+        code = 'C06' if 'stands twice' in str(error) else 'C07'
+        raise UserError(f'not valid YAML: {getattr(error, "problem", None) or error}', 'mend that line', where=f'{path}{line}', code=code) from None
     if not isinstance(value, dict):
         raise UserError('not a mapping of keys to values', 'see scenarios/ for examples', where=str(path), code='C07')
     return value, _key_lines(node)

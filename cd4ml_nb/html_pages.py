@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SPACE', 'NONE', 'SHARES', 'KEPT', 'CLASSES', 'VOID', 'SILENT', 'IMAGES', 'LIGHT', 'DARK', 'SCHEMES', 'TYPE', 'PARTS',
            'FIGURES', 'MEDIA', 'STYLE', 'POLICY', 'FRAME', 'number', 'percent', 'decimals', 'measured', 'interval',
-           'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'clean_html', 'templates', 'render',
-           'frame', 'table', 'pairs', 'figure_html']
+           'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'source_name', 'clean_html',
+           'templates', 'render', 'frame', 'table', 'pairs', 'figure_html']
 
 # %% ../notebooks/08d_html_pages.ipynb #93d5c61f
 import datetime
@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
@@ -127,6 +127,11 @@ def without_paths(text: str) -> str:
         if len(folder.parts) > 1:
             text = re.sub(re.escape(str(folder)) + r'(?=[/\\\s"\'<>:,)\]&]|$)', name, text)
     return text
+
+
+def source_name(source: str) -> str:
+    "Where data came from, without folders of this machine and without secrets."
+    return PurePath(source).name if '://' not in source and PurePath(source).is_absolute() else without_paths(without_secrets(source))
 
 # %% ../notebooks/08d_html_pages.ipynb #38953c27
 KEPT = {'p': (), 'div': ('class',), 'span': ('class',), 'pre': (), 'code': (), 'em': (), 'strong': (), 'b': (), 'i': (), 'sub': (), 'sup': (), 'del': (),

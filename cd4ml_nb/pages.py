@@ -30,6 +30,9 @@ def read_pipeline(
         _refuse_unknown(task, TASK_KEYS, path, lines, ('tasks', k))
         if missing := {'name', 'source', 'product'} - set(task):
             raise UserError(f"key '{sorted(missing)[0]}' is missing", 'add it', where=f'{path.name}:{lines[("tasks", k)]}', code='C11')
+        if 'nb' not in task['product']:
+            raise UserError("product 'nb', the executed page, is missing", f"add nb: products/ploomber/{task['name']}/page.ipynb",
+                            where=f'{path.name}:{lines[("tasks", k)]}', code='C11')
         if task['name'] in stages:
             raise UserError(f"stage '{task['name']}' stands twice", 'rename one', where=f'{path.name}:{lines[("tasks", k)]}', code='C10')
         above = task.get('upstream') or []

@@ -58,6 +58,14 @@ def _anonymous_main() -> Iterator[None]:
         names.update(hidden)
 
 # %% ../notebooks/93b_process.ipynb #7de93abe
+def _send(tell: Any, message: tuple[str, Any]) -> None:
+    "Tell the parent; without one there is nobody to run for."
+    try:
+        tell.send(message)
+    except OSError:
+        os._exit(143)
+
+
 def run_page(
     source: str,                   # the notebook
     page: str,                     # where the executed one is saved
@@ -76,14 +84,14 @@ def run_page(
 
     from cd4ml_nb.engine import listening
     try:
-        with listening(lambda index, n, heading: tell.send(('cell', f'cell {index + 1} of {n}{": " if heading else ""}{heading}'))):
+        with listening(lambda index, n, heading: _send(tell, ('cell', f'cell {index + 1} of {n}{": " if heading else ""}{heading}'))):
             papermill.execute_notebook(source, page, params, engine_name='cd4ml' if engine == 'warm' else 'cd4ml-kernel', progress_bar=False,
                                        request_save_on_cell_execute=False)
-        tell.send(('end', None))
+        _send(tell, ('end', None))
     except papermill.exceptions.PapermillExecutionError as error:
-        tell.send(('end', {'name': error.ename, 'text': error.evalue, 'cell': error.cell_index, 'traceback': '\n'.join(error.traceback)}))
+        _send(tell, ('end', {'name': error.ename, 'text': error.evalue, 'cell': error.cell_index, 'traceback': '\n'.join(error.traceback)}))
     except BaseException as error:
-        tell.send(('end', {'name': type(error).__name__, 'text': str(error), 'cell': None, 'traceback': traceback.format_exc()}))
+        _send(tell, ('end', {'name': type(error).__name__, 'text': str(error), 'cell': None, 'traceback': traceback.format_exc()}))
         raise
 
 # %% ../notebooks/93b_process.ipynb #d38ac5bd

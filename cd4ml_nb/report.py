@@ -5,16 +5,14 @@
 # %% auto #0
 __all__ = ['SENTENCES', 'SECOND', 'VERDICT', 'ABOUT', 'GOOD', 'GROUPS', 'TRUST', 'DRIVES', 'ADDS_UP', 'FOUND', 'GATES', 'SHOWN',
            'PAGES', 'SECTIONS', 'in_words', 'with_ends', 'performance', 'naive_guess', 'listed', 'demand', 'refusal',
-           'verdict', 'key_numbers', 'gained', 'head_html', 'about_html', 'predicts', 'source_name', 'freshness',
-           'rows_told', 'input_row', 'shown_value', 'quality_html', 'groups_html', 'group_part', 'compared',
-           'trust_html', 'regression_trust', 'binary_trust', 'class_trust', 'drives_html', 'reason_value', 'effect',
-           'outcome', 'search_html', 'parameter_rows', 'gates_html', 'counted', 'provenance_html', 'executed_html',
-           'report_html']
+           'verdict', 'key_numbers', 'gained', 'head_html', 'about_html', 'predicts', 'freshness', 'rows_told',
+           'input_row', 'shown_value', 'quality_html', 'groups_html', 'group_part', 'sized', 'compared', 'trust_html',
+           'regression_trust', 'binary_trust', 'class_trust', 'drives_html', 'reason_value', 'effect', 'outcome',
+           'search_html', 'parameter_rows', 'gates_html', 'counted', 'provenance_html', 'executed_html', 'report_html']
 
 # %% ../notebooks/18_report.ipynb #87130a48
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import nbconvert
@@ -51,6 +49,7 @@ from cd4ml_nb.html_pages import (
     percent,
     plural,
     render,
+    source_name,
     span,
     without_paths,
     without_secrets,
@@ -112,7 +111,8 @@ def demand(gate: Mapping[str, Any], unit: str = '') -> str:
     "What a gate demands: at most 1,700 EUR."
     words = {'max': 'at most', 'min': 'at least'}
     ends = re.findall(r'(min|max)\s+([-+.\deE]+)', gate['bound'])
-    return ' and '.join(f'{words[end]} {measured(gate["metric"], float(value), unit)}' for end, value in ends) or gate['bound']
+    told = ' and '.join(f'{words[end]} {measured(gate["metric"], float(value), unit)}' for end, value in ends) or gate['bound']
+    return told + (f' for each {gate["each"]}' if gate.get('each') else '')
 
 
 def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
@@ -120,6 +120,7 @@ def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
     found = 'it is undefined'
     if gate['value'] is not None:
         found = f"{measured(gate['metric'], gate['value'], unit)} was measured ({interval(gate['metric'], gate, unit)})"
+        found += f" for {gate['worst']}" if gate.get('worst') else ''
     counts = 'the unfavourable end of the interval counts' if gate['at'] == 'bound' else 'the measured value counts'
     return f"Gate {gate['metric']} refused: the {METRICS[gate['metric']].words} had to be {demand(gate, unit)}; {found}, and {counts}."
 
@@ -214,11 +215,6 @@ def predicts(output: Mapping[str, Any], task: str) -> str:
     return f"the probability that {words} is “{output['positive']}”" if task == 'binary' else f'the probability of each {words}: {classes}'
 
 
-def source_name(source: str) -> str:
-    "Where data came from, without folders of this machine and without secrets."
-    return PurePath(source).name if '://' not in source and PurePath(source).is_absolute() else without_paths(without_secrets(source))
-
-
 def freshness(catalogue: Mapping[str, Any]) -> str:
     "When the data was published, and how old it was."
     age = catalogue.get('age_days')
@@ -283,13 +279,14 @@ GROUPS = '''{% for part in parts %}
 {{ part.figure }}
 <details><summary>All values by {{ part.words }} <span class="note">({{ part.rows | length }})</span></summary>
 {{ table(caption ~ ' by ' ~ part.words, [part.words, 'Cases #', caption ~ ' #', 'Interval'], part.rows) }}</details>
+{% if part.refused %}<p>No model is offered for {{ part.refused }}: there is too little data.</p>{% endif %}
 {% if part.thin %}<p class="note">Not judged, too few cases: {{ part.thin }}.</p>{% endif %}
 {% else %}<p>The scenario names no groups to look at.</p>
 {% endfor %}'''
 
 
-def groups_html(metrics: Mapping[str, Any], words: Mapping[str, str]) -> Markup:
-    "A section for each column along which the model was judged."
+def groups_html(metrics: Mapping[str, Any], words: Mapping[str, str], offer: Mapping[str, Any] | None = None) -> Markup:
+    "A section for each column along which the model was judged; `offer` names the markets that get no model."
     columns = dict(metrics.get('groups') or {})
     partitions = metrics.get('partitions') or {}
     if partitions.get('column'):
@@ -297,6 +294,8 @@ def groups_html(metrics: Mapping[str, Any], words: Mapping[str, str]) -> Markup:
     thin = dict(metrics.get('groups_too_small') or {})
     thin |= {partitions['column']: partitions.get('too_small') or []} if partitions.get('column') else {}
     parts = [group_part(words.get(column) or column, rows, thin.get(column) or [], metrics) for column, rows in columns.items()]
+    for part, column in zip(parts, columns, strict=True):
+        part['refused'] = sized(offer['refused']) if offer and offer['column'] == column else ''
     return render(GROUPS, parts=parts, caption=METRICS[metrics['metric']].words.capitalize())
 
 # %% ../notebooks/18_report.ipynb #77b5a934
@@ -317,8 +316,12 @@ def group_part(
     figure = figure_html(interval_dots(dots, across, reference=times * whole), f'{METRICS[metric].words} by {words}. {told}',
                          'Dot: value of the group; line: its interval; dashed: all cases; in brackets: cases.') if dots else ''
     shown = [[str(row['value']), f"{row['n']:,}", measured(metric, at['value'], unit), interval(metric, at, unit)] for row, at in judged]
-    small = ', '.join(f"{g['value']} ({g['n']:,})" for g in thin[:60]) + (f' and {len(thin) - 60:,} more' if len(thin) > 60 else '')
-    return {'words': words, 'told': told, 'rows': shown, 'figure': figure, 'thin': small}
+    return {'words': words, 'told': told, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
+
+
+def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
+    "Groups with their sizes, in one line."
+    return ', '.join(f"{g['value']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -502,7 +505,8 @@ GATES = '''{% if rows %}
 def gates_html(gates: Sequence[Mapping[str, Any]], unit: str) -> Markup:
     "Each gate with its bound, its value and its result."
     results = {True: Markup('<span class="tag good">passed</span>'), False: Markup('<span class="tag bad">refused</span>')}
-    return render(GATES, rows=[[METRICS[g['metric']].words, demand(g, unit), measured(g['metric'], g['value'], unit),
+    return render(GATES, rows=[[METRICS[g['metric']].words, demand(g, unit),
+                                measured(g['metric'], g['value'], unit) + (f", the worst: {g['worst']}" if g.get('worst') else ''),
                                 interval(g['metric'], g, unit), counted(g, unit), results[bool(g['passed'])]] for g in gates])
 
 
@@ -588,7 +592,7 @@ def report_html(
     sections = [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
-        ('For whom it is better or worse', 'groups', groups_html(metrics, words)),
+        ('For whom it is better or worse', 'groups', groups_html(metrics, words, facts['schema'].get('partition'))),
         ('Can the numbers be trusted?', 'trust', trust_html(contract['task'], predictions, output, metrics.get('calibration'))),
         ('What drives a prediction', 'why', drives_html(facts['explanation'], contract)),
         ('How it was found', 'search', search_html(facts['trials'], facts['best'], unit)),

@@ -184,6 +184,7 @@ class Evaluate(Section):
     baseline_by: list[str] = []            # the naive baseline is the average within these columns; none: overall
     groups: list[str] = []                 # columns along which fairness is looked at
     partition: str | None = None           # column whose values are markets of their own
+    min_partition_rows: Annotated[int, Field(ge=1)] = 50   # of a market in all of the data; to one with fewer no model is offered
     min_rows: Annotated[int, Field(ge=2)] = 30   # of a group or partition to be judged
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -195,6 +196,7 @@ class Gate(Section):
     min: float | None = None
     max: float | None = None
     at: Literal['bound', 'value'] = 'bound'
+    each: str | None = None     # a column of evaluate.groups or the partition: the bound holds for each of its values
 
     @model_validator(mode='after')
     def _has_a_threshold(self) -> 'Gate':
@@ -237,6 +239,9 @@ class Scenario(Section):
         for gate in self.gates:
             if self.task not in METRICS[gate.metric].tasks:
                 raise ValueError(f"gate '{gate.metric}' does not apply to {self.task}; there are: {', '.join(metrics_of(self.task))}")
+        judged = [*self.evaluate.groups, *filter(None, [self.evaluate.partition])]
+        if odd := next((gate for gate in self.gates if gate.each and gate.each not in judged), None):
+            raise ValueError(f"gate '{odd.metric}' is for each '{odd.each}', which evaluate does not judge; {did_you_mean(str(odd.each), judged) or 'add it'}")
         if self.search.metric is not None and self.search.metric not in metrics_of(self.task):
             raise ValueError(f"search.metric '{self.search.metric}': {did_you_mean(self.search.metric, metrics_of(self.task))}")
         objectives = [self.search.fixed.get('objective'), *(getattr(self.search.space.get('objective'), 'choice', None) or [])]
@@ -316,7 +321,7 @@ def _explained(error: ValidationError, path: str, lines: dict[tuple, int]) -> Us
         return UserError(f"unknown key '{key}'", did_you_mean(str(loc[-1]), _known_keys(loc[:-1])), where=where, code='C01')
     if first['type'] == 'missing':
         return UserError(f"key '{key}' is missing", 'add it', where=where, code='C01')
-    code = 'C05' if 'gate' in what else 'C04' if 'XGBoost' in what else 'C15' if 'search' in key else 'C02'
+    code = 'C05' if key.startswith('gates') or 'gate' in what else 'C04' if 'XGBoost' in what else 'C15' if 'search' in key else 'C02'
     got = f", got {first['input']!r}" if not isinstance(first['input'], dict | BaseModel) else ''
     return UserError(f"{key + ': ' if key else ''}{what}{got}", 'correct the value', where=where, code=code)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'ROLES', 'CARDS', 'VERDICT', 'BODY', 'learned_target', 'Validated', 'validate_table', 'observed',
-           'target_schema', 'table_schema', 'findings_record', 'findings_table', 'histogram', 'bars_svg', 'column_card',
-           'data_report', 'finding_rows']
+           'target_schema', 'thin_partitions', 'table_schema', 'findings_record', 'findings_table', 'histogram',
+           'bars_svg', 'column_card', 'data_report', 'finding_rows']
 
 # %% ../notebooks/11_validate.ipynb #bb6dec68
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from markupsafe import Markup
 from pandas.api import types as kinds
 
 from .checks import Finding, check_columns, check_table, class_counts, class_order, class_texts, clean_table, described, positive_class
-from .html_pages import NONE, SPACE, frame, number, percent, templates
-from .scenario import Column, Target
+from .html_pages import NONE, SPACE, frame, number, percent, source_name, templates
+from .scenario import Column, Evaluate, Target
 
 # %% ../notebooks/11_validate.ipynb #9e7ff14b
 def learned_target(
@@ -84,7 +84,20 @@ def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
     classes, positive = class_order(counts), positive_class(counts, target.positive) if task == 'binary' else None
     return words | {'classes': sorted(classes, key=lambda c: c == positive), 'positive': positive}
 
-# %% ../notebooks/11_validate.ipynb #289dc065
+# %% ../notebooks/11_validate.ipynb #349de8ba
+def thin_partitions(
+    table: pd.DataFrame,
+    judging: Evaluate,
+) -> dict[str, Any] | None:       # {column, min_rows, offered, refused: [{value, n}]}; None: no partition
+    "Which values of the partition have enough rows to be offered a model."
+    if judging.partition is None:
+        return None
+    counts = table[judging.partition].astype(object).where(table[judging.partition].notna(), 'missing').map(str).value_counts()
+    thin = counts[counts < judging.min_partition_rows]
+    return {'column': judging.partition, 'min_rows': judging.min_partition_rows, 'offered': int(len(counts) - len(thin)),
+            'refused': [{'value': value, 'n': int(n)} for value, n in thin.items()]}
+
+# %% ../notebooks/11_validate.ipynb #cf3bf152
 def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
     "The table's columns and target, for the stages that follow."
     columns = []
@@ -95,7 +108,8 @@ def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
                         'words': column.words or name, 'missing': column.missing, 'values_declared': column.values is not None,
                         'sentinels': column.sentinels, 'format': column.format, 'time_zone': column.time_zone,
                         'why_ignored': 'no value in any row' if empty else ''} | observed(x, column))
-    return {'target': target_schema(result.table[plan.target.column], plan.target, plan.task), 'columns': columns}
+    return {'target': target_schema(result.table[plan.target.column], plan.target, plan.task), 'columns': columns,
+            'partition': thin_partitions(result.table, plan.evaluate)}
 
 
 def findings_record(result: Validated) -> dict[str, Any]:
@@ -225,7 +239,7 @@ def data_report(result: Validated, plan: Any, source: str) -> str:
     head = page.from_string(VERDICT).render(n_in=n_in, n_out=n_out, n_warnings=sum(f.level == 'warn' for f in result.findings))
     body = page.from_string(BODY + CARDS).render(
         dropped=[[reason, f'{n:,}', percent(n / n_in)] for reason, n in result.dropped.items()], findings=finding_rows(result.findings), cards=cards)
-    return frame(plan.title, Markup(body), 'Data report', f'Read from {source}', Markup(head), 'Checked before anything was learned.')
+    return frame(plan.title, Markup(body), 'Data report', f'Read from {source_name(source)}', Markup(head), 'Checked before anything was learned.')
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[list[Any]]:

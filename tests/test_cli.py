@@ -134,8 +134,7 @@ def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
     refused(capsys, RUN, 'C04', "did you mean 'max_depth'?", 'scenarios/small.yaml:2')
 
 
-@pytest.mark.parametrize(('gate', 'word'), [('{metric: r2}', 'no threshold'), pytest.param(
-    '{metric: r3, min: 0.5}', "unknown metric 'r3'", marks=pytest.mark.xfail(reason='scenario._explained calls it C02')),
+@pytest.mark.parametrize(('gate', 'word'), [('{metric: r2}', 'no threshold'), ('{metric: r3, min: 0.5}', "unknown metric 'r3'"),
                                             ('{metric: mae, min: 5}', 'wrong way'), ('{metric: auc, min: 0.5}', 'does not apply')])
 def test_C05_gates_that_could_not_close(project, capsys, gate, word):
     with_scenario(project, '{metric: r2, min: 0.0}', gate)
@@ -459,7 +458,6 @@ def test_V7_an_interrupted_run_ends_its_processes(project):
     assert interrupted(project, 'kernel', has_a_page) == (130, STOPPED + 'kernel', [])
 
 
-@pytest.mark.xfail(reason='process.run_page tells a parent that is gone, with a traceback', strict=False)
 def test_V7_a_run_interrupted_before_its_first_page_started_says_so_last(project):
     assert interrupted(project, 'warm', lambda pid: time.sleep(0.5) or True) == (130, STOPPED + 'warm', [])
 
