@@ -171,15 +171,18 @@ def _progress(work: Path) -> str:
 
 
 def _end_tree(process: Any) -> None:
-    "End a process and all it started: asked first, then killed."
+    "End a process and all it started: the process is asked, what it leaves behind is killed."
+    family: list[psutil.Process] = []
     with suppress(psutil.Error):
-        family = psutil.Process(process.pid).children(recursive=True) if process.is_alive() else []
         if process.is_alive():
+            family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
-        _, left = psutil.wait_procs([psutil.Process(process.pid), *family] if process.is_alive() else family, timeout=3)
-        for one in left:
-            with suppress(psutil.Error):
-                one.kill()
+            process.join(3)
+    if process.is_alive():
+        process.kill()
+    for one in family:   # a kernel among them, which would otherwise talk on
+        with suppress(psutil.Error):
+            one.kill()
     process.join()
 
 # %% ../notebooks/93b_process.ipynb #7ea1a664

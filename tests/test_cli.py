@@ -143,7 +143,7 @@ def test_C05_gates_that_could_not_close(project, capsys, gate, word):
 
 def test_C06_duplicate_keys_name_both_lines(project, capsys):
     with_scenario(project, 'title:', 'name: other\ntitle:')
-    refused(capsys, RUN, 'C07', "key 'name' stands twice", 'lines 1 and 2')
+    refused(capsys, RUN, 'C06', "key 'name' stands twice", 'lines 1 and 2')
 
 
 @pytest.mark.parametrize('text', ['\tseed: 1', 'seed: 010', 'seed: 1:30', 'a: &a [1]\nb: [*a, *a]', '!!python/object/apply:os.system ["touch owned"]',
