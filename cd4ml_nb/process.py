@@ -34,7 +34,7 @@ STACK = ['pandas', 'pyarrow.parquet', 'sklearn.datasets', 'xgboost', 'optuna', '
 
 def _context() -> Any:
     "Processes forked from a warm server where the system can, else spawned."
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # as in `model`, for libraries that load OpenMP before it
+    os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as in `model`, for libraries that load OpenMP before it
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
