@@ -72,7 +72,7 @@ class Reach:
 
     def __init__(self, folder: Path):
         self.package = folder.name
-        self.modules = {p.stem: Module(p.read_text(encoding='utf-8'), folder.name) for p in sorted(folder.glob('*.py')) if p.stem != '_modidx'}
+        self.modules = {p.stem: _parsed(p.read_text(encoding='utf-8'), folder.name) for p in sorted(folder.glob('*.py')) if p.stem != '_modidx'}
 
     def of(self, source: str) -> dict[str, str]:
         "Symbol -> hash of its code, for everything that `source` reaches."
@@ -113,6 +113,7 @@ class Reach:
             yield module, name
 
 
+_parsed = functools.lru_cache(maxsize=512)(Module)   # by its text, so that a second plan in one process parses nothing
 _tree_text = functools.cache(tree_text)
 _names_in = functools.cache(names_in)
 
