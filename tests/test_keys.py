@@ -5,6 +5,7 @@ import json
 import pytest
 from runs import copied_project
 
+import cd4ml_nb.keys as keys_page
 from cd4ml_nb.errors import UserError
 from cd4ml_nb.plan import make_plan
 from cd4ml_nb.settings import load_settings
