@@ -215,6 +215,7 @@ def _publish(step: Step, work: Path, seconds: float) -> None:
     page = work / step.files['nb']
     write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))  # the page shows where its products lie now
     files = {name: {'path': file, 'bytes': (work / file).stat().st_size, 'sha256': file_hash(work / file)} for name, file in step.files.items()}
-    write_json(work / 'manifest.json', {'stage': step.stage, 'key': step.key, 'parts': step.parts, 'files': files, 'seconds': seconds})
+    write_json(work / 'manifest.json', {'stage': step.stage, 'key': step.key, 'parts': step.parts, 'made_from': step.made_from, 'files': files,
+                                        'seconds': seconds})
     shutil.rmtree(step.folder, ignore_errors=True)  # a damaged one
     work.rename(step.folder)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CD4ML = Path(sys.executable).with_name('cd4ml')
+CD4ML, PAPERMILL, PLOOMBER = (Path(sys.executable).with_name(name) for name in ('cd4ml', 'papermill', 'ploomber'))
+SMALL = ('run', '--scenario', 'scenarios/breast_cancer.yaml', '-p', 'trials=3')
 
 
 @dataclass

@@ -9,13 +9,11 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from runs import ROOT, Place, copied_project
+from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
-from cd4ml_nb.data import read_table
 from cd4ml_nb.model import load_model, predict
 
 STAGES = ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']
-SMALL = ('run', '--scenario', 'scenarios/breast_cancer.yaml', '-p', 'trials=3')
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +44,19 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     metrics = place.json('breast_cancer', 'evaluate', 'metrics.json')['holdout']
     assert run.data.metrics['holdout.auc'] == pytest.approx(metrics['auc']['value'])
     kept = {file.path for file in client.list_artifacts(run.info.run_id, 'model')}
+    assert len(client.list_artifacts(run.info.run_id, 'figures')) == 2
     assert kept == {f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')}
+
+
+def test_an_opened_page_works_on_the_current_products_without_injection(first, tmp_path):
+    place, _ = first
+    seed = yaml.safe_load((ROOT / 'scenarios/breast_cancer.yaml').read_text(encoding='utf-8'))['seed']
+    done = place.run('notebooks/12_split.ipynb', str(tmp_path / 'out.ipynb'), '--cwd', 'notebooks', '--engine', 'cd4ml', '--no-progress-bar',
+                     '-p', 'scenario', 'scenarios/breast_cancer.yaml', '-p', 'seed', str(seed), command=PAPERMILL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    draft = place.folder / 'products/breast_cancer/split/draft'
+    assert (draft / 'train.parquet').read_bytes() == place.product('breast_cancer', 'split', 'train.parquet').read_bytes()
+    shutil.rmtree(draft)
 
 
 def test_a_second_run_does_nothing(first):
@@ -109,6 +119,17 @@ def test_two_fresh_folders_give_the_same_model_also_with_kernels(first, tmp_path
         assert other.product('breast_cancer', stage, file).read_bytes() == place.product('breast_cancer', stage, file).read_bytes(), (stage, file)
 
 
+def test_a_stage_run_anew_takes_those_along_that_read_it(first):
+    place, _ = first
+    done = place.run(*SMALL, '--force', 'train')
+    assert done.returncode == 0, done.stderr
+    assert {stage: s['status'] for stage, s in place.record('breast_cancer')['stages'].items()} == {
+        stage: 'kept' if stage in ('ingest', 'validate', 'split', 'sweep') else 'done' for stage in STAGES}
+    runs = {place.json('breast_cancer', *where)['run_id'] for where in (('train', 'training.json'), ('package', 'model/manifest.json'),
+                                                                       ('register', 'registration.json'))}
+    assert len(runs) == 1
+
+
 def scenario_with(folder, shipped, **changes):
     """A copy of a shipped scenario with some keys replaced."""
     value = yaml.safe_load((ROOT / 'scenarios' / f'{shipped}.yaml').read_text(encoding='utf-8')) | changes
@@ -150,47 +171,3 @@ def test_a_cell_that_fails_is_named_with_its_page(tmp_path):
     assert done.returncode == 1 and last.startswith('ERROR N07') and 'notebooks/12_split.ipynb:cell' in last
     kept = tmp_path / 'products/breast_cancer/split/failed'
     assert 'AssertionError' in (kept / 'traceback.txt').read_text() and (kept / 'page.ipynb').exists()
-
-
-@pytest.mark.parametrize('name,metric,least', [('wine_cultivars', 'accuracy', 0.9), ('used_cars_in_time', 'r2', 0.85)])
-def test_other_tasks_and_splits_run_from_end_to_end(tmp_path, name, metric, least):
-    place = Place(tmp_path)
-    done = place.run('run', '--scenario', f'scenarios/{name}.yaml', '-p', 'trials=2', '-p', 'rows=4000')
-    assert done.returncode in (0, 3), done.stderr          # a small sample may miss a gate; the run itself is whole
-    assert place.json(name, 'evaluate', 'metrics.json')['holdout'][metric]['value'] > least
-    if name == 'used_cars_in_time':
-        span = place.json(name, 'split', 'split.json')['span']
-        assert span['train'][1] < span['validation'][0] and span['validation'][1] < span['holdout'][0]
-
-
-def test_ploomber_builds_the_same_products_from_the_same_pipeline(tmp_path):
-    pytest.importorskip('ploomber')
-    project, place = copied_project(tmp_path / 'project', 'scenarios/breast_cancer.yaml'), Place(tmp_path)
-    ploomber = shutil.which('ploomber', path=str(ROOT / '.venv/bin')) or shutil.which('ploomber')
-    built = place.run('build', command=ploomber, cwd=project, CD4ML_TRIALS='3', PLOOMBER_STATS_ENABLED='false')
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    done = place.run(*SMALL, cwd=project)
-    assert done.returncode == 0, done.stderr
-    theirs = project / 'products/ploomber'
-    for stage, file in (('ingest', 'table.parquet'), ('validate', 'table.parquet'), ('validate', 'schema.json'), ('split', 'train.parquet'),
-                        ('sweep', 'best.json'), ('train', 'model.json'), ('train', 'contract.json'), ('package', 'model/golden.jsonl'),
-                        ('evaluate', 'metrics.json'), ('evaluate', 'explanation.json')):
-        assert (theirs / stage / file).read_bytes() == place.product('breast_cancer', stage, file).read_bytes(), (stage, file)
-    assert read_table(theirs / 'evaluate/predictions.parquet').equals(read_table(place.product('breast_cancer', 'evaluate', 'predictions.parquet')))
-    assert (theirs / 'report/report.html').exists()
-
-
-def test_pages_run_one_by_one_with_papermill(first, tmp_path):
-    first_place, _ = first
-    place, papermill = Place(tmp_path), ROOT / '.venv/bin/papermill'
-    command = papermill if papermill.exists() else shutil.which('papermill')
-    for page in sorted((ROOT / 'notebooks').glob('1*.ipynb')):
-        trials = ('-p', 'trials', '3') if page.stem == '13_sweep' else ('-p', 'rows', '0') if page.stem == '10_ingest' else ()
-        done = place.run(str(page.relative_to(ROOT)), str(tmp_path / page.name), '--engine', 'cd4ml', '--no-progress-bar',
-                         '-p', 'scenario', 'scenarios/breast_cancer.yaml', *trials, command=command)
-        assert done.returncode == 0, (page.name, done.stderr[-3000:])
-    draft = tmp_path / 'products/breast_cancer'
-    seed = yaml.safe_load((ROOT / 'scenarios/breast_cancer.yaml').read_text())['seed']
-    assert (draft / 'report/draft/report.html').exists()
-    if seed == 0:   # the pages' own default
-        assert (draft / 'train/draft/model.json').read_bytes() == first_place.product('breast_cancer', 'train', 'model.json').read_bytes()
