@@ -11,6 +11,7 @@ import ast
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -61,9 +62,12 @@ class Module:
 
 
 def _bound(statement: ast.stmt) -> list[str]:
-    "The names that a top-level statement binds."
+    "The names that a top-level statement binds; none where it assigns to an attribute or an item, which is an effect."
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 # %% ../notebooks/90_keys.ipynb #c50545e8
@@ -132,6 +136,10 @@ class Page:
             raise UserError('not a notebook: not valid JSON', 'resolve merge conflicts with nbdev-fix', where=shown(path), code='N03') from None
         self.cells = [c for c in cells if c['cell_type'] == 'code']
         self.sources = [''.join(c['source']) for c in self.cells]
+        try:
+            ast.parse(self.code)
+        except SyntaxError as error:
+            raise UserError(f'not Python: {error.msg}', f'mend the cell with: {(error.text or "").strip()}', where=shown(path), code='N09') from None
         self.parameters = self._parameters()
 
     def _parameters(self) -> dict[str, Any]:
@@ -143,9 +151,12 @@ class Page:
         values: dict[str, Any] = {}
         for statement in ast.parse(self.sources[tagged[0]]).body:
             if not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not isinstance(statement.targets[0], ast.Name):
-                raise UserError('the parameters cell holds more than `name = literal` lines', 'move other code below it',
-                                where=shown(self.path), code='N05')
-            values[statement.targets[0].id] = ast.literal_eval(statement.value)
+                raise UserError('the parameters cell holds more than `name = literal` lines', 'move it below', where=shown(self.path), code='N05')
+            try:
+                values[statement.targets[0].id] = ast.literal_eval(statement.value)
+            except ValueError:
+                name = statement.targets[0].id
+                raise UserError(f"parameter '{name}' is not a literal", 'write a number, text or None', where=shown(self.path), code='N05') from None
         return values
 
     @property
@@ -187,13 +198,14 @@ def data_identity(
     return file_hash(path)
 
 # %% ../notebooks/90_keys.ipynb #0838fdd2
-LIBRARIES = ['numpy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow', 'matplotlib', 'jinja2', 'nbconvert']
+LIBRARIES = ['numpy', 'scipy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow', 'matplotlib', 'jinja2', 'nbconvert',
+             'pydantic', 'pyyaml', 'papermill', 'execnb']
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    "The installed version of each library that can change a product."
-    return {name: metadata.version(name) for name in LIBRARIES}
+    "The version of Python and of each library that can change a product."
+    return {'python': '.'.join(map(str, sys.version_info[:2]))} | {name: metadata.version(name) for name in LIBRARIES}
 
 # %% ../notebooks/90_keys.ipynb #a67b2241
 def ingredients(
@@ -203,6 +215,7 @@ def ingredients(
     params: dict[str, Any],         # as injected
     upstream: dict[str, str],       # stage -> its key
     data: str = '',                 # identity of the input data, where the stage reads it
+    files: dict[str, str] | None = None,   # the products that it shall write
 ) -> dict[str, dict[str, Any]]:
     "Everything that a stage's products depend on."
     sections = scenario.model_dump(mode='json', include={'name', 'task', *page.sections()})
@@ -210,7 +223,7 @@ def ingredients(
             'code': reach.of(page.code),
             'scenario': {name: json_hash(value)[:16] for name, value in sections.items()},
             'params': {name: value for name, value in params.items() if name != 'scenario'},
-            'upstream': upstream, 'data': {scenario.data.source: data} if data else {}, 'versions': versions()}
+            'upstream': upstream, 'data': {scenario.data.source: data} if data else {}, 'products': files or {}, 'versions': versions()}
 
 
 def stage_key(parts: dict[str, dict[str, Any]]) -> str:   # 16 hexadecimal digits

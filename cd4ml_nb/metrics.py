@@ -59,10 +59,10 @@ def moments(
 ) -> dict[str, np.ndarray]:  # name -> column, shape (n,)
     "The columns whose averages determine all metrics but `auc` and `medae`."
     if task == 'regression':
-        error = predicted - y
+        error, centred = predicted - y, y - y.mean()   # centred, so that the variance does not cancel
         with np.errstate(divide='ignore', invalid='ignore'):
             ratio = np.abs(error) / np.abs(y)
-        return {'e': error, 'abs': np.abs(error), 'e2': error**2, 'y': y, 'y2': y**2, 'ratio': ratio, 'near': (ratio <= 0.1).astype(float)}
+        return {'e': error, 'abs': np.abs(error), 'e2': error**2, 'y': centred, 'y2': centred**2, 'ratio': ratio, 'near': (ratio <= 0.1).astype(float)}
     if task == 'binary':
         return _binary_moments(y, predicted)
     return _class_moments(y, predicted)
@@ -95,7 +95,7 @@ def from_moments(
     with np.errstate(divide='ignore', invalid='ignore'):
         if task == 'regression':
             return {'mae': m['abs'], 'rmse': np.sqrt(m['e2']), 'mape': m['ratio'], 'bias': m['e'], 'within_10': m['near'],
-                    'r2': 1 - m['e2'] / (m['y2'] - m['y'] ** 2)}
+                    'r2': 1 - m['e2'] / _positive(m['y2'] - m['y'] ** 2)}
         shared = {'log_loss': m['loss'], 'brier': m['brier'], 'accuracy': m['right']}
         if task == 'binary':
             return shared | {'precision': m['tp'] / m['chosen'], 'recall': m['tp'] / m['y'], 'f1': 2 * m['tp'] / (m['chosen'] + m['y']),
@@ -104,6 +104,11 @@ def from_moments(
         f1 = [np.where(m[f'chosen {c}'] + m[f'y {c}'] > 0, 2 * m[f'tp {c}'] / (m[f'chosen {c}'] + m[f'y {c}']), np.nan) for c in classes]
         recall = [np.where(m[f'y {c}'] > 0, m[f'tp {c}'] / m[f'y {c}'], np.nan) for c in classes]
         return shared | {'macro_f1': _nan_mean(f1), 'balanced_accuracy': _nan_mean(recall)}
+
+
+def _positive(variance: np.ndarray) -> np.ndarray:
+    "The variance, undefined where all values are the same."
+    return np.where(variance > 0, variance, np.nan)
 
 
 def _nan_mean(values: list) -> np.ndarray:
@@ -178,12 +183,15 @@ def bootstrap_weights(
     replicates: int,
     seed: int,
     block: int = 16_000_000,   # numbers held at a time, 128 MB as float64
+    clusters: np.ndarray | None = None,   # of each row: rows of one cluster are drawn together; None: each row by itself
 ):  # type: ignore[no-untyped-def]  # yields arrays of shape (b, n_rows), together `replicates` rows
     "How often each row is drawn in each replicate, block by block."
     rng, left = np.random.default_rng(seed), replicates
+    member = np.arange(n_rows) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    n = int(member.max()) + 1
     while left:
         size = min(left, max(1, block // n_rows))
-        yield np.array([np.bincount(rng.integers(0, n_rows, n_rows), minlength=n_rows) for _ in range(size)], dtype=float)
+        yield np.array([np.bincount(rng.integers(0, n, n), minlength=n)[member] for _ in range(size)], dtype=float)
         left -= size
 
 
@@ -195,12 +203,13 @@ def bootstrap(
     replicates: int = 500,
     confidence: float = 0.95,  # of each two-sided interval
     seed: int = 0,
+    clusters: np.ndarray | None = None,   # of each row, where rows of one customer, say, resemble each other
 ) -> dict[str, dict[str, float | None]]:  # metric -> {value, low, high}, None where undefined
     "Every metric with a percentile bootstrap interval."
     evaluate, values = evaluator(task, y, predicted), score(task, y, predicted, weight)
     rows = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
     draws: dict[str, list] = {name: [] for name in values}
-    for weights in bootstrap_weights(len(y), replicates, seed):
+    for weights in bootstrap_weights(len(y), replicates, seed, clusters=clusters):
         for name, drawn in evaluate(weights * rows).items():
             draws[name].append(drawn)
     return {name: {'value': _number(value), **_interval(np.concatenate(draws[name]), confidence)} for name, value in values.items()}

@@ -25,7 +25,8 @@ def golden_inputs(
     rows = [{name: _json_value(value) for name, value in row.items()} for row in ordinary.to_dict('records')]
     first = rows[0]
     odd = [dict.fromkeys(names), *(first | {i['name']: 'a category never seen'} for i in contract['inputs'] if i['type'] == 'category'),
-           *(first | {i['name']: i[end]} for i in contract['inputs'] for end in ('min', 'max') if i['type'] == 'number' and i[end] is not None)]
+           *(first | {i['name']: i[end]} for i in contract['inputs'] for end in ('min', 'max') if i['type'] == 'number' and i[end] is not None),
+           *(first | {i['name']: s} for i in contract['inputs'] for s in i.get('sentinels', []) if isinstance(s, str) == (i['type'] == 'category'))]
     return rows + odd
 
 

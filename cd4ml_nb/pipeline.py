@@ -7,65 +7,58 @@ __all__ = ['locked', 'Outcome', 'run']
 
 # %% ../notebooks/93c_pipeline.ipynb #5949357d
 import datetime
-import json
+import functools
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import IO, Any
 
 from .errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from .files import read_json, shown, write_json, write_text
-from .plan import Plan, why
+from .plan import Plan, changes_since, why
 from .process import Event, Listener, execute_step
 
-# %% ../notebooks/93c_pipeline.ipynb #c49ac127
+# %% ../notebooks/93c_pipeline.ipynb #68fb0fed
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    "Hold a scenario's lock; another living owner is named."
-    home.mkdir(parents=True, exist_ok=True)
+    "Hold a scenario's lock; the process that has it already is named."
     path = home / 'lock.json'
-    mine = {'pid': os.getpid(), 'started': psutil.Process().create_time(), 'host': socket.gethostname()}
-    for _ in range(3):
-        try:
-            with open(path, 'x', encoding='utf-8') as file:
-                json.dump(mine, file)
-            break
-        except FileExistsError:
-            owner = _read_owner(path)
-            if _alive(owner):
-                raise InfrastructureError(f"another run holds the lock: process {owner['pid']} on {owner['host']}", 'wait for it, or end it',
-                                          where=shown(path), code='I14') from None
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InfrastructureError(f'cannot be written: {error.strerror}', 'mend the permissions or free space', where=shown(home), code='I10') from None
     try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = open(path, 'a+', encoding='utf-8')
+    except OSError as error:
+        raise InfrastructureError(f'cannot be written: {error.strerror}', 'mend the permissions or free space', where=shown(path), code='I10') from None
+    with file:
+        if not _taken(file):
+            file.seek(0)
+            raise InfrastructureError(f'another run holds the lock: {file.read().strip() or "it has just begun"}', 'wait for it, or end it',
+                                      where=shown(path), code='I14')
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()} since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}')
+        file.flush()
         yield
-    finally:
-        if _read_owner(path) == mine:
-            path.unlink(missing_ok=True)
+        file.truncate(0)
 
-# %% ../notebooks/93c_pipeline.ipynb #9c0691f6
-def _read_owner(path: Path) -> dict[str, Any]:
+
+def _taken(file: IO[str]) -> bool:
+    "Take an exclusive lock on an open file, if nobody has it."
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-
-
-def _alive(owner: dict[str, Any]) -> bool:
-    "Whether a lock's owner still runs; on another host it is believed."
-    if owner.get('host') not in (None, socket.gethostname()):
-        return True
-    with suppress(psutil.Error, KeyError):
-        return abs(psutil.Process(owner['pid']).create_time() - owner['started']) < 1
-    return False
+        if sys.platform == 'win32':
+            import msvcrt
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 # %% ../notebooks/93c_pipeline.ipynb #a79c82d8
 @dataclass
@@ -117,16 +110,14 @@ def _run_steps(plan: Plan, outcome: Outcome, force: set[str], until: str | None,
             continue
         for stale in step.home.glob('.running-*'):  # left by a kill; the lock is ours
             shutil.rmtree(stale, ignore_errors=True)
-        if stage in force:
-            shutil.rmtree(step.folder, ignore_errors=True)
-        if step.done:
+        if step.done and stage not in force:
             outcome.stages[stage] = {'key': step.key, 'status': 'kept', 'seconds': 0.0}
             listen(Event('kept', stage))
         else:
-            listen(Event('start', stage, '; '.join(why(plan, stage))))
+            listen(Event('start', stage, '; '.join(why(plan, stage)) or 'as asked'))
             begun = time.monotonic()
             try:
-                execute_step(step, plan.steps, plan.settings.engine, listen)
+                execute_step(step, plan.steps, plan.settings.engine, listen, functools.partial(changes_since, plan, stage))
             except BaseException as error:
                 outcome.stages[stage] = {'key': step.key, 'status': 'failed', 'seconds': round(time.monotonic() - begun, 2)}
                 listen(Event('failed', stage, str(error)))

@@ -112,6 +112,7 @@ def execute_step(
     steps: dict[str, Step],
     engine: str,
     listen: Listener,
+    changes: Callable[[], list[str]] = list,   # what the stage depends on and has changed meanwhile
 ) -> None:
     "Run a stage into a temporary directory, check what it wrote, and publish it by one rename."
     work = step.home / f'.running-{step.key}-{os.getpid()}'
@@ -124,6 +125,9 @@ def execute_step(
     seconds = round(time.monotonic() - begun, 3)
     if failure:
         raise _stage_error(step, work, failure)
+    if changed := changes():
+        shutil.rmtree(work, ignore_errors=True)
+        raise InfrastructureError(f'changed during the run: {changed[0]}', 'run again', where=step.source, code='D47')
     _publish(step, work, seconds)
     listen(Event('done', step.stage, seconds=seconds))
 
@@ -217,5 +221,8 @@ def _publish(step: Step, work: Path, seconds: float) -> None:
     files = {name: {'path': file, 'bytes': (work / file).stat().st_size, 'sha256': file_hash(work / file)} for name, file in step.files.items()}
     write_json(work / 'manifest.json', {'stage': step.stage, 'key': step.key, 'parts': step.parts, 'made_from': step.made_from, 'files': files,
                                         'seconds': seconds})
-    shutil.rmtree(step.folder, ignore_errors=True)  # a damaged one
+    old = step.home / f'.running-{step.key}-old'    # a damaged one, or one that was to be made anew
+    if step.folder.exists():
+        step.folder.rename(old)
     work.rename(step.folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -434,7 +434,7 @@ def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> 
     cases = [{'title': case['title'], 'actual': outcome(case['actual'], output, task), 'predicted': outcome(case['predicted'], output, task),
               'rows': [[r.get('words') or r['name'], reason_value(r), effect(r['contribution'], task, output)] for r in case['reasons']]}
              for case in explanation['cases']]
-    adds_up = ADDS_UP['classes' if task != 'regression' else output.get('scale') or 'linear']
+    adds_up = ADDS_UP['classes' if task != 'regression' else 'log' if 'log' in (output.get('scale'), output.get('link')) else 'linear']
     return render(DRIVES, told=told, overall=overall, cases=cases, adds_up=adds_up, method=explanation.get('method') or '',
                   effect='Moves it by' if task == 'regression' else 'Changes the odds')
 
@@ -451,7 +451,8 @@ def effect(contribution: float, task: str, output: Mapping[str, Any]) -> str:
     "A contribution in words."
     if task != 'regression':
         return f'×{SPACE}{number(float(np.exp(contribution)))}'
-    text = percent(float(np.expm1(contribution)), 0) if output.get('scale') == 'log' else number(float(contribution), output.get('unit') or '')
+    factor = 'log' in (output.get('scale'), output.get('link'))
+    text = percent(float(np.expm1(contribution)), 0) if factor else number(float(contribution), output.get('unit') or '')
     return text if text.startswith('−') else f'+{text}'
 
 

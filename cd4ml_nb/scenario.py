@@ -28,7 +28,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 class Section(BaseModel):
     "A part of a scenario: unknown keys and loose types are refused."
-    model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
+    model_config = ConfigDict(extra='forbid', strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -244,14 +244,15 @@ class Scenario(Section):
             raise ValueError(f"gate '{odd.metric}' is for each '{odd.each}', which evaluate does not judge; {did_you_mean(str(odd.each), judged) or 'add it'}")
         if self.search.metric is not None and self.search.metric not in metrics_of(self.task):
             raise ValueError(f"search.metric '{self.search.metric}': {did_you_mean(self.search.metric, metrics_of(self.task))}")
+        if METRICS[self.metric].better == 'zero':
+            raise ValueError(f"search.metric '{self.metric}' is best at zero, which a search cannot rank; choose another")
         objectives = [self.search.fixed.get('objective'), *(getattr(self.search.space.get('objective'), 'choice', None) or [])]
         for objective in filter(None, objectives):
             if objective not in OBJECTIVES[self.task]:
                 raise ValueError(f"objective '{objective}' does not fit {self.task}; there are: {', '.join(OBJECTIVES[self.task])}")
         if self.target.column in self.columns:
             raise ValueError(f"target '{self.target.column}' stands under columns too; describe it under target only")
-        if self.target.scale == 'log' and self.task != 'regression':
-            raise ValueError('target.scale: log is for regression')
+        if self.target.scale == 'log' and self.task != 'regression': raise ValueError('target.scale: log is for regression')
         return self
 
     @property
@@ -312,7 +313,8 @@ def _dated(value: dict[str, Any]) -> dict[str, Any]:
 # %% ../notebooks/04_scenario.ipynb #802cc5a3
 def _explained(error: ValidationError, path: str, lines: dict[tuple, int]) -> UserError:
     "The first finding of pydantic, as one line with the place in the file."
-    first = min(error.errors(), key=lambda e: e['type'] != 'extra_forbidden')  # a mistyped key explains a missing one
+    told = ['extra_forbidden', 'finite_number']   # a mistyped key explains a missing one; NaN is of no type of a union
+    first = min(error.errors(), key=lambda e: told.index(e['type']) if e['type'] in told else len(told))
     loc = tuple(p for p in first['loc'] if (p in ('columns',) or not _is_branch(p)))
     key, what = '.'.join(str(p) for p in loc), re.sub('^Value error, ', '', first['msg'])
     spot = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in lines), ())

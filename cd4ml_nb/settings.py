@@ -92,8 +92,15 @@ def tracking_uri(
 
 # %% ../notebooks/02_settings.ipynb #f26f89da
 def without_password(uri: str) -> str:
-    "An address as it may be shown."
-    return re.sub(r'(://[^:/@]*):[^@/]*@', r'\1:***@', uri)
+    "An address as it may be shown: no password, no token, no secret among its options."
+    scheme, separator, rest = uri.partition('://')
+    if not separator:
+        return uri
+    place, question, options = rest.partition('?')
+    credentials, at, host = place.rpartition('@')
+    user, colon, _ = credentials.partition(':')
+    shown = f'{user}:***@' if colon else '***@' if at else ''
+    return f'{scheme}://{shown}{host}{question}' + re.sub(r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*', r'\1***', options, flags=re.I)
 
 # %% ../notebooks/02_settings.ipynb #718df20f
 def gpu_count() -> int:

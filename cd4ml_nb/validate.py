@@ -106,7 +106,8 @@ def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
         empty = column.role == 'feature' and not x.notna().any()
         columns.append({'name': name, 'type': column.type, 'role': 'ignore' if empty else column.role, 'unit': column.unit,
                         'words': column.words or name, 'missing': column.missing, 'values_declared': column.values is not None,
-                        'sentinels': column.sentinels, 'format': column.format, 'time_zone': column.time_zone,
+                        'sentinels': column.sentinels,
+                        'limits': [column.min, column.max] if column.outside == 'missing' else None, 'format': column.format, 'time_zone': column.time_zone,
                         'why_ignored': 'no value in any row' if empty else ''} | observed(x, column))
     return {'target': target_schema(result.table[plan.target.column], plan.target, plan.task), 'columns': columns,
             'partition': thin_partitions(result.table, plan.evaluate)}
