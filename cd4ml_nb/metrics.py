@@ -161,7 +161,8 @@ def evaluator(
     rank = {'auc': _ranked_auc(y, predicted)} if task == 'binary' else {'medae': _ranked_median(columns['abs'])} if task == 'regression' else {}
 
     def evaluate(weights: np.ndarray) -> dict[str, np.ndarray]:
-        means = weights @ matrix / weights.sum(axis=1, keepdims=True)
+        with np.errstate(invalid='ignore'):   # a ratio to an actual value of zero is infinite or undefined
+            means = weights @ matrix / weights.sum(axis=1, keepdims=True)
         values = from_moments(task, dict(zip(columns, means.T, strict=True))) | {name: f(weights) for name, f in rank.items()}
         return {name: values[name] for name in metrics_of(task)}
     return evaluate

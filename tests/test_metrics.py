@@ -87,3 +87,26 @@ def test_an_interval_of_95_percent_covers_in_about_95_percent():
 def test_directions_are_what_the_names_say():
     assert {name for name, m in METRICS.items() if m.better == 'high'} == {
         'r2', 'within_10', 'auc', 'accuracy', 'precision', 'recall', 'f1', 'macro_f1', 'balanced_accuracy'}
+
+
+@pytest.mark.parametrize('level', [19999.99, 1e12, 0.1])
+def test_D05_a_constant_target_leaves_r2_undefined(level):
+    y = np.full(50, level)
+    assert np.isnan(score('regression', y, y + 1)['r2'])
+
+
+def test_r2_of_large_values_does_not_cancel():
+    rng = np.random.default_rng(0)
+    y = 1e12 + rng.normal(0, 1000, 500)
+    p = y + rng.normal(0, 300, 500)
+    assert score('regression', y, p)['r2'] == pytest.approx(reference.r2_score(y - 1e12, p - 1e12), abs=1e-6)
+
+
+def test_intervals_of_rows_in_groups_draw_whole_groups():
+    rng, hits, n = np.random.default_rng(3), 0, 200
+    for seed in range(n):
+        group = np.repeat(np.arange(30), 20)
+        error = rng.normal(size=30)[group] + 0.2 * rng.normal(size=600)   # rows of a group err alike
+        interval = bootstrap('regression', np.zeros(600), error, replicates=200, seed=seed, clusters=group)['bias']
+        hits += interval['low'] <= 0 <= interval['high']
+    assert hits / n >= 0.88   # row by row it would be a third

@@ -1,0 +1,107 @@
+"""What must hold around a run: one at a time, nothing kept under a wrong key, no secret in a patch, nothing good lost."""
+
+import multiprocessing
+import subprocess
+
+import pytest
+import yaml
+from runs import ROOT, SMALL, Place, copied_project
+
+from cd4ml_nb.errors import InfrastructureError, UserError
+from cd4ml_nb.pipeline import locked
+from cd4ml_nb.plan import changes_since, make_plan, parse_parameters
+from cd4ml_nb.tracking import code_state
+
+
+def hold(folder, barrier, held, overlaps):
+    barrier.wait()
+    try:
+        with locked(folder):
+            with held.get_lock():
+                held.value += 1
+                overlaps.value += held.value > 1
+            barrier_pause()
+            with held.get_lock():
+                held.value -= 1
+    except InfrastructureError:
+        pass
+
+
+def barrier_pause():
+    import time
+    time.sleep(0.02)
+
+
+@pytest.mark.parametrize('left', ['', '{"pid": 1, "torn', 'process 1 on elsewhere since 2020-01-01 00:00:00'])
+def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_path, left):
+    context = multiprocessing.get_context('fork')
+    for round_ in range(10):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        (folder / 'lock.json').write_text(left)    # what a killed run may leave is no lock
+        barrier, held, overlaps = context.Barrier(4), context.Value('i', 0), context.Value('i', 0)
+        processes = [context.Process(target=hold, args=(folder, barrier, held, overlaps)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert overlaps.value == 0
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = copied_project(tmp_path / 'project', 'scenarios/breast_cancer.yaml')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_D47_what_changes_during_a_run_is_noticed_for_the_stages_that_read_it(project):
+    plan = make_plan('scenarios/breast_cancer.yaml')
+    assert all(changes_since(plan, stage) == [] for stage in plan.steps)
+    path = project / 'scenarios/breast_cancer.yaml'
+    value = yaml.safe_load(path.read_text(encoding='utf-8'))
+    path.write_text(yaml.safe_dump(value | {'gates': [{'metric': 'auc', 'min': 0.999}]}), encoding='utf-8')
+    assert {stage for stage in plan.steps if changes_since(plan, stage)} == {'package'}
+
+
+def test_a_forced_stage_that_fails_keeps_the_good_product(project, tmp_path):
+    place, page = Place(tmp_path), project / 'notebooks/12_split.ipynb'
+    assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
+    good = place.product('breast_cancer', 'split', 'train.parquet')
+    before, text = good.read_bytes(), page.read_text(encoding='utf-8')
+    page.write_text(text.replace('assert not any(shared.values())', 'assert any(shared.values())'), encoding='utf-8')
+    assert place.run(*SMALL, '--until', 'split', '--force', 'split', cwd=project).returncode == 1
+    assert good.read_bytes() == before
+    page.write_text(text, encoding='utf-8')
+    assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
+    assert {s['status'] for s in place.record('breast_cancer')['stages'].values()} == {'kept'}
+
+
+def test_V12_a_patch_holds_code_and_neither_secrets_nor_data(tmp_path):
+    def git(*words):
+        subprocess.run(['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *words], check=True, capture_output=True)
+    git('init', '-q')
+    (tmp_path / 'notebooks').mkdir()
+    (tmp_path / 'kept.py').write_text('x = 1\n')
+    git('add', '.')
+    git('commit', '-qm', 'first')
+    assert not code_state(tmp_path)['dirty']
+    (tmp_path / 'kept.py').write_text('x = 2\n')
+    (tmp_path / 'notebooks/new.ipynb').write_text('{"new": true}')
+    (tmp_path / '.env').write_text('SECRET=canary')
+    (tmp_path / 'customers.csv').write_text('name\ncanary\n')
+    (tmp_path / 'kept.txt').write_bytes('Zürich'.encode('latin-1'))
+    git('add', 'kept.txt')
+    state = code_state(tmp_path)
+    assert state['dirty'] and b'+x = 2' in state['patch'] and b'"new": true' in state['patch'] and b'canary' not in state['patch']
+
+
+def test_N06_the_scenario_is_no_parameter():
+    with pytest.raises(UserError, match='name it with --scenario'):
+        parse_parameters(['scenario=scenarios/wine_cultivars.yaml'], {'ingest': {'scenario'}})
+
+
+def test_pages_that_tune_are_not_given_the_holdout_open():
+    pipeline = yaml.safe_load((ROOT / 'pipeline.yaml').read_text(encoding='utf-8'))
+    upstream = {task['name']: task.get('upstream', []) for task in pipeline['tasks']}
+    assert not {'ingest', 'validate'} & {*upstream['sweep'], *upstream['train']}
