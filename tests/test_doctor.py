@@ -214,7 +214,7 @@ def test_prose_examples_and_docstrings_of_the_run_are_no_difference(project):
     page = json.loads(path.read_text())
     for cell in page['cells']:
         if cell['cell_type'] == 'markdown' or not ''.join(cell['source']).startswith('#|'):
-            cell['source'] = 'something else'
+            cell['source'] = 'something_else'
     path.write_text(json.dumps(page))
     assert stale_modules(project) == []
 
