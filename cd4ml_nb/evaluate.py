@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .figures import calibration_bins
-from .metrics import bootstrap, bootstrap_weights, evaluator
+from .metrics import bootstrap, bootstrap_weights, central, evaluator
 from .scenario import Evaluate
 
 # %% ../notebooks/15_evaluate.ipynb #e1b4ab0a
@@ -63,15 +63,8 @@ def paired_gain(
         for name in first:
             draws.setdefault(name, []).append(first[name] - second[name])
     at_once = {name: float((one(rows[None])[name] - two(rows[None])[name])[0]) for name in draws}
-    return {name: _central(np.concatenate(those), at_once[name], plan.confidence) for name, those in draws.items()}
-
-
-def _central(draws: np.ndarray, value: float, confidence: float) -> dict[str, float | None]:
-    "Value and central interval; None where undefined."
-    if not np.isfinite(value) or np.isfinite(draws).mean() < 0.95:
-        return {'value': None, 'low': None, 'high': None}
-    low, high = np.quantile(draws[np.isfinite(draws)], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {'value': value, 'low': float(low), 'high': float(high)}
+    return {name: {'value': at_once[name] if np.isfinite(at_once[name]) else None, **central(np.concatenate(those), plan.confidence)}
+            for name, those in draws.items()}
 
 # %% ../notebooks/15_evaluate.ipynb #15d73653
 def group_labels(values: pd.Series) -> pd.Series:

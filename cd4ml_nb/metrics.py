@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'PRIMARY', 'Metric', 'metrics_of', 'moments', 'from_moments', 'evaluator', 'score', 'bootstrap_weights',
-           'bootstrap']
+           'bootstrap', 'central']
 
 # %% ../notebooks/03_metrics.ipynb #403feee0
 from collections.abc import Callable
@@ -213,10 +213,10 @@ def bootstrap(
     for weights in bootstrap_weights(len(y), replicates, seed, clusters=clusters):
         for name, drawn in evaluate(weights * rows).items():
             draws[name].append(drawn)
-    return {name: {'value': _number(value), **_interval(np.concatenate(draws[name]), confidence)} for name, value in values.items()}
+    return {name: {'value': _number(value), **central(np.concatenate(draws[name]), confidence)} for name, value in values.items()}
 
 
-def _interval(draws: np.ndarray, confidence: float) -> dict[str, float | None]:
+def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   # {low, high}
     "The central interval of the finite draws; undefined when more than a twentieth are not finite."
     finite = draws[np.isfinite(draws)]
     if len(finite) < 0.95 * len(draws):
