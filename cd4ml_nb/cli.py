@@ -182,7 +182,8 @@ def new(
     print(f'{shown(path)}: {draft.task[0]}, since {one_line(draft.task[1])}' if task is None else shown(path))
     for finding in findings:
         print(f'{finding.level:<8} {finding.code} {one_line(": ".join(filter(None, [finding.column, finding.what])))} — {one_line(finding.todo)}')
-    print(f'read it, then: cd4ml run -s {name}')
+    first = 'mend that first' if any(finding.level == 'error' for finding in findings) else 'read it'
+    print(f'{first}, then: cd4ml run -s {name}')
 
 
 def one_of(option: str, value: str | None, known: list[str]) -> None:

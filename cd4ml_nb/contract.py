@@ -29,6 +29,10 @@ def make_contract(
 ) -> dict[str, Any]:            # JSON
     "The contract of a model that learns from data of this schema."
     features = [c for c in schema['columns'] if c['role'] == 'feature' and c['type'] in INPUT_TYPES]
+    if not features:
+        there = ', '.join(f"{c['name']} ({c['role'] if c['role'] != 'feature' else c['type']})" for c in schema['columns'][:20])
+        raise UserError(f"no column is left to learn from; there are: {there or 'none besides the target'}", 'give one the role feature',
+                        where=name, code='D11')
     inputs = [{'name': c['name'], 'internal': f'f{k:04d}', 'type': c['type'], 'unit': c.get('unit', ''), 'words': c.get('words', ''),
                'min': c.get('min'), 'max': c.get('max'), 'missing': c.get('missing', True), 'sentinels': c.get('sentinels') or [],
                'limits': c.get('limits'), 'time_zone': c.get('time_zone') or '',

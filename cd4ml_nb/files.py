@@ -155,6 +155,8 @@ def read_yaml(
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')]) if path.parent.is_dir() else ''
         raise UserError('file not found', near or 'check the path', where=str(path), code='C10') from None
+    except OSError as error:
+        raise UserError(f'cannot be read: {error.strerror}', 'name a readable file', where=str(path), code='C10') from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, 'problem_mark', None)
         line = f':{mark.line + 1}' if mark else ''

@@ -224,11 +224,12 @@ def freshness(catalogue: Mapping[str, Any]) -> str:
 def rows_told(catalogue: Mapping[str, Any], findings: Mapping[str, Any], split: Mapping[str, Any]) -> str:
     "What became of the rows, in sentences."
     n, left = split['n'], findings['n_rows_in'] - findings['n_rows_out']
-    sample = f" A seeded sample of {plural(catalogue['n_rows'], 'row')} was taken." if catalogue.get('sampled') else ''
+    whole = plural(catalogue.get('n_rows_in_file') or catalogue['n_rows'], 'row')
+    sample = f' They are a seeded sample of the {whole} there are.' if catalogue.get('sampled') else ''
     how = {'random': 'by chance', 'stratified': 'by chance, with equal shares of each class', 'time': 'by time, the latest rows last',
            'group': f"by {split.get('column') or 'group'}, no group in two parts"}[split['by']]
     return (f"Of {plural(findings['n_rows_in'], 'row')}, {f'{left:,}' if left else 'none'} {'was' if left == 1 else 'were'} left out.{sample} "
-            f"The others were divided {how}: {n['train']:,} to learn from, {n['validation']:,} to choose parameters with, "
+            f"{'The others' if left else 'They'} were divided {how}: {n['train']:,} to learn from, {n['validation']:,} to choose parameters with, "
             f"and {n['holdout']:,} sealed until the end, to judge the model on. No row is in two parts.")
 
 
@@ -482,7 +483,7 @@ def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -
             f"{f' ({ends})' if ends else ''}. The best one reached {measured(metric, best['value'], unit)} ({METRICS[metric].words}) "
             f"on the rows set aside for choosing, after {plural(best['rounds'], 'round')} of boosting.")
     drawn = sweep_history(tried, METRICS[metric].words, trials['better'], unit if METRICS[metric].in_unit else '')
-    history = figure_html(drawn, f'Value of each trial. {told}', 'The line should flatten; if it still falls at the end, more trials will pay.')
+    history = figure_html(drawn, f'Value of each trial. {told}', 'The line should flatten; if it still moves at the end, more trials will pay.')
     several = sum(t['state'] == 'complete' for t in tried) > 1
     importance = figure_html(parameter_importance(trials['importance']), 'Importance of each parameter.') if trials.get('importance') else ''
     paths = figure_html(parallel_coordinates(tried, trials['better']), 'Parameters of every trial, the best in colour.',

@@ -47,6 +47,11 @@ class Data(Section):
     max_age_days: Annotated[int, Field(ge=1)] | None = None  # older data is refused
 
 # %% ../notebooks/04_scenario.ipynb #5b506487
+def _check_range(low: float | None, high: float | None) -> None:
+    if low is not None and high is not None and low > high:
+        raise ValueError(f'min {low:g} is above max {high:g}')
+
+
 class Column(Section):
     "What one column means."
     type: Literal['number', 'category', 'boolean', 'date', 'text'] | None = None  # None: read it off the data
@@ -63,6 +68,11 @@ class Column(Section):
     time_zone: str = ''                       # of dates without one
     leak_ok: str = ''                         # why a column that all but gives the target away is there anyway
 
+    @model_validator(mode='after')
+    def _range_is_a_range(self) -> 'Column':
+        _check_range(self.min, self.max)
+        return self
+
 
 class Target(Section):
     "What is predicted."
@@ -77,6 +87,11 @@ class Target(Section):
     outside: Literal['refuse', 'drop'] = 'refuse'
     missing: Literal['refuse', 'drop'] = 'refuse'
     sentinels: list[str | int | float] = []
+
+    @model_validator(mode='after')
+    def _range_is_a_range(self) -> 'Target':
+        _check_range(self.min, self.max)
+        return self
 
 # %% ../notebooks/04_scenario.ipynb #20bacfe2
 class Split(Section):

@@ -44,6 +44,9 @@ def store(
         gone = error.error_code == 'RESOURCE_DOES_NOT_EXIST'
         todo = 'the store was replaced: cd4ml run --force train' if gone else 'check tracking_uri in settings.ini, or start the server, then run again'
         raise InfrastructureError(str(error).splitlines()[0][:300], todo, where=without_password(uri), code='I16') from error
+    except OSError as error:
+        raise InfrastructureError(f'cannot be written: {error.strerror or error}', 'mend path or permissions of tracking_uri or artifact_root',
+                                  where=without_password(uri), code='I10') from error
     except SQLAlchemyError as error:
         raise InfrastructureError(f'the database answers: {str(error).splitlines()[0][:200]}', 'run again; if it stays, check the database',
                                   where=without_password(uri), code='I11') from error
