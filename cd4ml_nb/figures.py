@@ -395,7 +395,7 @@ def interval_dots(
     "One dot with its interval for each group, the largest group on top."
     rows = sorted(rows, key=lambda r: (-r['n'], str(r['value'])))
     left, rows = len(rows) - most, rows[:most]
-    title += f' — the {most} largest of {left + most}' if left > 0 else ''
+    title = ' — '.join(filter(None, [title, f'the {most} largest of {left + most}' if left > 0 else '']))
     with _sheet(title, across, size=(6.4, _height(len(rows)))) as (figure, axes):
         if reference is not None:
             axes.axvline(reference, color=MUTED, lw=1, ls='--', zorder=0)
