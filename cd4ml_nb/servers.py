@@ -7,13 +7,10 @@ __all__ = ['SWITCHED_OFF', 'refuse_taken', 'port_owner', 'free_port', 'lab_comma
 
 # %% ../notebooks/94b_servers.ipynb #65a634ae
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import psutil
 
 from .errors import InfrastructureError, UserError
 from .files import in_project
+from .process import deaf_to_interrupts
 from .settings import Settings, tracking_uri, without_password
 
 # %% ../notebooks/94b_servers.ipynb #2853ce0f
@@ -85,7 +83,7 @@ def serve(command: list[str], root: Path) -> int:   # exit code
     telemetry_off = {'MLFLOW_DISABLE_TELEMETRY': 'true', 'DO_NOT_TRACK': 'true'}
     process = subprocess.Popen(command, cwd=root, env=os.environ | telemetry_off)
     try:
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             return process.wait()
     finally:
         end_family(process.pid)
@@ -101,16 +99,3 @@ def end_family(pid: int, patience: float = 5.0) -> None:   # s
                 with suppress(psutil.Error):
                     signalled(one)
             _, family = psutil.wait_procs(family, timeout=patience)
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    "Leave Ctrl-C to the child; only the main thread can say so."
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
