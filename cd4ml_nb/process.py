@@ -97,6 +97,8 @@ def run_page(
     os.environ.update(environment)
     os.chdir(environment['CD4ML_ROOT_FOLDER'])
     del os.environ['CD4ML_ROOT_FOLDER']
+    with open(Path(page).with_name('stderr.txt'), 'w', encoding='utf-8') as log:
+        os.dup2(log.fileno(), 2)   # what libraries and a dying kernel say is kept with a failed page; the last line is the run's
     import papermill
 
     from cd4ml_nb.engine import listening
@@ -226,7 +228,8 @@ def _stage_error(step: Step, work: Path, failure: dict[str, Any]) -> Cd4mlError:
 # %% ../notebooks/93b_process.ipynb #ececf778
 def _publish(step: Step, work: Path, seconds: float) -> None:
     "Check that every declared product was written, write the manifest, and rename the directory to its key."
-    (work / 'progress.txt').unlink(missing_ok=True)
+    for note in ('progress.txt', 'stderr.txt'):
+        (work / note).unlink(missing_ok=True)
     missing = [file for file in step.files.values() if not (work / file).is_file()]
     if missing:
         kept = step.home / 'failed'
