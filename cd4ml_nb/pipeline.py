@@ -146,7 +146,7 @@ def _read_verdict(plan: Plan, outcome: Outcome) -> None:
 
 
 def _record(plan: Plan, outcome: Outcome, started: datetime.datetime) -> None:
-    "Write the run's record, and the index page over all scenarios."
+    "Write the run's record."
     record = {'run': outcome.run, 'scenario': outcome.scenario, 'title': plan.scenario.title, 'path': plan.path,
               'started': started.isoformat(timespec='seconds'), 'seconds': outcome.seconds, 'exit_code': outcome.exit_code,
               'stages': outcome.stages, 'accepted': outcome.accepted, 'verdict': outcome.verdict,
