@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'environment', 'data', 'scenario_path', 'run',
-           'with_engine', 'update_index', 'print_end', 'refusal', 'status', 'why', 'new', 'one_of', 'data_ls',
+           'again', 'with_options', 'print_end', 'refusal', 'status', 'why', 'new', 'one_of', 'data_ls',
            'data_describe', 'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line',
            'stoppable', 'stopped']
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -25,15 +25,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .console import all_scenarios, as_table, catalogue, catalogue_row, describe_data, scenario_row, show, span, stage_table, watching
-from .doctor import refuse_stale_export
 from .errors import Cd4mlError, GateRefused, InfrastructureError, UserError, did_you_mean, one_line
+from .exports import refuse_stale_export
 from .files import in_project, project_root, read_json, shown
 from .pages import products_root
-from .pipeline import Outcome
 from .pipeline import run as run_plan
+from .pipeline import start_processes
 from .plan import Plan, make_plan
 from .plan import why as causes_of
-from .settings import load_settings
+from .record import Outcome
+from .settings import Settings, load_settings
 
 # %% ../notebooks/96_cli.ipynb #41358d89
 PLAIN: dict[str, Any] = {'add_completion': False, 'invoke_without_command': True, 'pretty_exceptions_enable': False, 'rich_markup_mode': None}
@@ -86,33 +87,41 @@ def run(
     force: Annotated[list[str] | None, typer.Option(help='Run this stage although it is done; may be repeated.', metavar='STAGE')] = None,
     until: Annotated[str | None, typer.Option(help='The last stage to run.', metavar='STAGE')] = None,
     engine: Annotated[str | None, typer.Option(help='warm: in a process with the libraries imported; kernel: in Jupyter kernels.')] = None,
+    jobs: Annotated[int | None, typer.Option('--jobs', '-j', min=1, max=1024, help='Stages at the same time, where none waits for another.')] = None,
+    wait: Annotated[bool, typer.Option('--wait', help='For another run of this project, instead of giving up.')] = False,
+    debug: Annotated[bool, typer.Option('--debug', help='Open a debugger where a page fails.')] = False,
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
 ) -> None:
     "Run the stages of a scenario that are not done: from data to a judged, tracked model and its report."
+    settings = with_options(engine, jobs)
     refuse_stale_export(project_root())
-    plan = make_plan(scenario_path(scenario), with_engine(engine), parameter)
-    with watching(list(plan.steps), quiet) as listen:
-        outcome = run_plan(plan, force, until, listen)
-    if any(stage['status'] != 'kept' for stage in outcome.stages.values()):
-        update_index()
+    processes = start_processes()          # imports while the plan is made
+    try:
+        plan = make_plan(scenario_path(scenario), settings, parameter)
+        with watching(list(plan.steps), quiet) as listen:
+            outcome = run_plan(plan, force, until, listen, processes, wait, debug, again(scenario, parameter, engine, force))
+    finally:
+        processes.close()
     print_end(outcome)
     if outcome.error:
         raise outcome.error
     if outcome.accepted is False:
         raise refusal(plan, outcome)
 
+
+def again(scenario: str, parameters: list[str] | None, engine: str | None, force: list[str] | None) -> Callable[[str], str]:
+    "The command that re-runs one stage, as this one was given."
+    import shlex
+    words = [*(['-s', scenario] if scenario != DEFAULT else []), *(word for text in parameters or [] for word in ('-p', text)),
+             *(['--engine', engine] if engine else [])]
+    return lambda stage: shlex.join(['cd4ml', 'run', *words, '--until', stage, *(['--force', stage] if stage in (force or []) else [])])
+
 # %% ../notebooks/96_cli.ipynb #57c20cba
-def with_engine(engine: str | None) -> Any:   # Settings
-    "The settings, with the engine that the command line asks for."
-    settings = load_settings()
+def with_options(engine: str | None, jobs: int | None) -> Settings:
+    "The settings, with what the command line asks for."
     one_of('--engine', engine, ['warm', 'kernel'])
-    return settings if engine is None else settings.model_copy(update={'engine': engine})
-
-
-def update_index() -> None:
-    "Write the page over all scenarios and runs anew."
-    from cd4ml_nb.site import write_index  # here, as it loads the page's templates
-    write_index(products_root())
+    asked = {name: value for name, value in (('engine', engine), ('jobs', jobs)) if value is not None}
+    return load_settings().model_copy(update=asked)
 
 # %% ../notebooks/96_cli.ipynb #fc5bce13
 def print_end(outcome: Outcome) -> None:
@@ -123,6 +132,8 @@ def print_end(outcome: Outcome) -> None:
         print(f'verdict  {one_line(outcome.verdict)}')
     if outcome.report:
         print(f'report   {shown(outcome.report)}')
+    if outcome.page:
+        print(f'page     {shown(outcome.page)}\nagain    {one_line(outcome.again)}')
     print(f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged', flush=True)
 
 

@@ -26,8 +26,8 @@ from rich.text import Text
 from .errors import Cd4mlError, one_line
 from .files import project_root, read_json
 from .pages import current_folder, products_root
+from .pipeline import Event, Listener
 from .plan import Plan, Step, why
-from .process import Event, Listener
 from .scenario import Scenario, load_scenario
 
 # %% ../notebooks/95b_console.ipynb #48e91612
@@ -45,8 +45,9 @@ def span(seconds: float) -> str:
 @dataclass
 class Line:
     "What is known of one stage."
-    state: str = 'waiting'   # waiting, running, done, kept, failed
+    state: str = 'waiting'   # waiting, running, done, kept, failed, stopped
     text: str = ''           # why it runs, then the cell and trial it is at
+    cell: str = ''           # the cell alone
     begun: float = 0.0       # monotonic clock, s
     seconds: float = 0.0     # that it took
 
@@ -56,27 +57,28 @@ class Board:
 
     def __init__(self, stages: list[str]):
         self.lines = {stage: Line() for stage in stages}
-        self.cell = ''
 
     def take(self, event: Event, now: float) -> None:
         "Remember an event."
-        line = self.lines[event.stage]
+        line = self.lines.get(event.stage)
+        if line is None or event.kind == 'debug':      # about the run, not about a stage
+            return
         if event.kind == 'start':
-            line.state, line.begun, line.text, self.cell = 'running', now, event.text, ''
+            line.state, line.begun, line.text, line.cell = 'running', now, event.text, ''
         elif event.kind == 'cell':
-            line.text = self.cell = event.text
+            line.text = line.cell = event.text
         elif event.kind == 'progress':
-            line.text = ' · '.join(filter(None, [self.cell, event.text]))
+            line.text = ' · '.join(filter(None, [line.cell, event.text]))
         else:
-            line.state, line.seconds, line.text = event.kind, event.seconds, event.text if event.kind == 'failed' else ''
+            line.state, line.seconds, line.text = event.kind, event.seconds, event.text if event.kind in ('failed', 'stopped') else ''
 
     @property
-    def running(self) -> str | None:
-        "The stage that is being run."
-        return next((stage for stage, line in self.lines.items() if line.state == 'running'), None)
+    def running(self) -> list[str]:
+        "The stages that are being run."
+        return [stage for stage, line in self.lines.items() if line.state == 'running']
 
 # %% ../notebooks/95b_console.ipynb #bbbb623b
-MARKS = {'waiting': ('·', 'dim'), 'running': ('▸', 'cyan'), 'done': ('✓', 'green'), 'kept': ('=', 'dim'), 'failed': ('✗', 'red')}
+MARKS = {'waiting': ('·', 'dim'), 'running': ('▸', 'cyan'), 'done': ('✓', 'green'), 'kept': ('=', 'dim'), 'failed': ('✗', 'red'), 'stopped': ('■', 'yellow')}
 
 
 def live_table(
@@ -99,17 +101,14 @@ def live_table(
 def event_line(event: Event) -> str | None:
     "An event as a line of a log; None for those between heartbeats."
     words = {'start': f'started: {event.text}' if event.text else 'started', 'done': f'done in {span(event.seconds)}', 'kept': 'unchanged',
-             'failed': 'failed'}
-    return f'{event.stage:<10} {one_line(words[event.kind])}' if event.kind in words else None
+             'failed': 'failed', 'stopped': event.text, 'note': event.text}
+    return f'{event.stage or "run":<10} {one_line(words[event.kind])}' if event.kind in words else None
 
 
 def heartbeat_line(board: Board, now: float) -> str | None:
-    "Where the running stage is; None when nothing runs."
-    stage = board.running
-    if stage is None:
-        return None
-    line = board.lines[stage]
-    return f'{stage:<10} running for {span(now - line.begun)}' + (f': {one_line(line.text)}' if line.text else '')
+    "Where the running stages are, a line each; None when nothing runs."
+    lines = [(stage, board.lines[stage]) for stage in board.running]
+    return '\n'.join(f'{stage:<10} running for {span(now - line.begun)}' + (f': {one_line(line.text)}' if line.text else '') for stage, line in lines) or None
 
 # %% ../notebooks/95b_console.ipynb #abe0f4c0
 @contextmanager
@@ -152,11 +151,20 @@ def watching(
         yield lambda event: None
     elif on_terminal():
         from rich.live import Live  # here, as only terminals need it
-        with Live(get_renderable=lambda: live_table(board, time.monotonic()), refresh_per_second=5):
-            yield lambda event: board.take(event, time.monotonic())
+        with Live(get_renderable=lambda: live_table(board, time.monotonic()), refresh_per_second=5) as live:
+            yield lambda event: _drawn(board, live, event)
     else:
         with heartbeats(board, every):
             yield lambda event: _told(board, event)
+
+
+def _drawn(board: Board, live: Any, event: Event) -> None:
+    "Remember an event; a note stands above the table, which makes room for a debugger."
+    board.take(event, time.monotonic())
+    if event.kind == 'note':
+        live.console.print(one_line(event.text))
+    elif event.kind == 'debug':
+        live.stop() if event.text == 'begins' else live.start()
 
 
 def _told(board: Board, event: Event) -> None:

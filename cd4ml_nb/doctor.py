@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['MODULES', 'PORTS', 'Check', 'exit_code', 'locked_versions', 'direct_dependencies', 'check_python', 'check_versions',
            'check_imports', 'check_jupyter', 'check_kernel', 'check_tracking', 'check_products', 'check_device',
-           'check_git', 'module_cells', 'page_cells', 'stale_modules', 'refuse_stale_export', 'check_export',
-           'check_configuration', 'diagnose']
+           'check_git', 'check_export', 'check_configuration', 'diagnose']
 
 # %% ../notebooks/94_doctor.ipynb #ddaf2b33
 import importlib
@@ -33,8 +32,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from .errors import Cd4mlError, UserError
+from .exports import refuse_stale_export
 from .files import in_project, project_root, shown
-from .keys import Page
 from .pages import read_pipeline
 from .scenario import load_scenario
 from .settings import Settings, device_of, gpu_count, load_settings, threads_of, tracking_uri, without_password
@@ -219,54 +218,7 @@ def check_git(root: Path) -> Check:
         return Check('git', 'warning', 'not a git repository, or no commit yet', 'git init and commit: models are traced to a commit')
     return Check('git', 'ok', f'at {done.stdout.strip()}')
 
-# %% ../notebooks/94_doctor.ipynb #eb71afe4
-def module_cells(text: str) -> list[tuple[str, str]]:    # (cell id, code)
-    "The cells of an exported module."
-    parts = re.split(r'^# %% \S+ #(\S+)\n', text, flags=re.MULTILINE)
-    return [(name, _relative(code)) for name, code in zip(parts[1::2], parts[2::2], strict=True)]
-
-
-def page_cells(page: Page) -> list[tuple[str, str]]:     # (cell id, code as it is exported)
-    "The cells that a page exports."
-    found = []
-    for cell, source in zip(page.cells, page.sources, strict=True):
-        if re.search(r'^#\|\s*exporti?\s*$', source, re.MULTILINE):
-            found.append((cell['id'], _relative('\n'.join(line for line in source.split('\n') if not line.startswith('#|')))))
-    return found
-
-
-def _relative(code: str) -> str:
-    "Code with imports as the exporter writes most of them."
-    return re.sub(r'^(\s*)from cd4ml_nb\.', r'\1from .', code.strip(), flags=re.MULTILINE)
-
-# %% ../notebooks/94_doctor.ipynb #392fdf69
-def stale_modules(root: Path) -> list[str]:
-    "Modules of the package that are not what the pages export."
-    package, wanted, stale = root / 'cd4ml_nb', {'__init__', '_modidx'}, []
-    for path in sorted((root / 'notebooks').glob('*.ipynb')):
-        page = _ExportedPage(path)
-        if name := re.search(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(page.sources), re.MULTILINE):
-            module = package / f'{name[1]}.py'
-            wanted.add(name[1])
-            if not module.is_file() or [cell for cell in module_cells(module.read_text(encoding='utf-8')) if cell[0] != '0'] != page_cells(page):
-                stale.append(module.name)
-    return stale + sorted(f'{p.name} (no page)' for p in package.glob('*.py') if p.stem not in wanted)
-
-
-class _ExportedPage(Page):
-    "A page that is read for its exports: it need not have parameters."
-
-    def _parameters(self) -> dict:
-        return {}
-
-
-def refuse_stale_export(root: Path) -> None:
-    "Stop before anything runs code that is not what the pages say."
-    if stale := stale_modules(root):
-        what = f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"} from the notebooks: {", ".join(stale[:5])}'
-        raise UserError(f'run export: {what}', 'make export', where='cd4ml_nb', code='N01')
-
-
+# %% ../notebooks/94_doctor.ipynb #05010172
 def check_export(root: Path) -> Check:
     "The package is what the pages export."
     try:

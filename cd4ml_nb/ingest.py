@@ -61,12 +61,13 @@ def read_data(
     seed: int,                 # of a built-in market
     data_root: Path,           # where a relative source is looked up
     max_gb: float,
+    in_place: str = '',        # a file to read in place of a source that is one
 ) -> Raw:
     "What the scenario names as its data, under the name that it has there."
     if not data.source.startswith('builtin:'):
         if data.options:
             raise UserError('options are for built-in sets', 'remove them', where='data.options', code='C01')
-        raw = read_file(data.source, data, data_root, max_gb)
+        raw = read_file(in_place or data.source, data, data_root, max_gb)
     else:
         with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
             path = Path(folder) / 'builtin.parquet'

@@ -27,11 +27,15 @@ class Settings(BaseModel):
     artifact_root: str = 'mlartifacts'                # where MLflow keeps files, when it runs without a server
     products: str = 'products'                        # where stages keep theirs
     data_root: str = '.'                              # where a scenario's relative data source is looked up
+    data_file: str = ''                               # read this file in place of the scenario's source, as `cd4ml reproduce` does
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'   # auto: a GPU when there is one
     threads: Annotated[int, Field(ge=0, le=1024)] = 0         # of XGBoost; 0: as many as there are cores
     trials: Annotated[int, Field(ge=1, le=100_000)] = 20      # of a sweep
     rows: Annotated[int, Field(ge=0)] = 0             # a seeded sample of the data, to try things; 0: all
     engine: Literal['warm', 'kernel'] = 'warm'        # how pages are run
+    jobs: Annotated[int, Field(ge=0, le=1024)] = 0            # stages at the same time, where none waits for another; 0: as many as there are cores
+    stage_timeout: Annotated[float, Field(ge=0)] = 0.0        # seconds after which a stage is ended; 0: never
+    keep_data_gb: Annotated[float, Field(ge=0)] = 1.0         # a copy of the data is kept, by content, up to this size
     max_data_gb: Annotated[float, Field(gt=0)] = 8.0  # larger data is refused before it is read
 
 # %% ../notebooks/02_settings.ipynb #d34aaa03

@@ -19,7 +19,8 @@ import yaml
 
 from cd4ml_nb import cli, console
 from cd4ml_nb.cli import main
-from cd4ml_nb.pipeline import Event, Outcome
+from cd4ml_nb.pipeline import Event
+from cd4ml_nb.record import Outcome
 from cd4ml_nb.plan import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent

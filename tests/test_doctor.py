@@ -29,8 +29,8 @@ from cd4ml_nb.doctor import (
     check_versions,
     exit_code,
     locked_versions,
-    stale_modules,
 )
+from cd4ml_nb.exports import stale_modules
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,9 +8,10 @@ import yaml
 from runs import ROOT, SMALL, Place, copied_project
 
 from cd4ml_nb.errors import InfrastructureError, UserError
-from cd4ml_nb.pipeline import locked
-from cd4ml_nb.plan import changes_since, make_plan, parse_parameters
-from cd4ml_nb.tracking import code_state
+from cd4ml_nb.lock import locked
+from cd4ml_nb.parameters import parse_parameters
+from cd4ml_nb.plan import changes_since, make_plan
+from cd4ml_nb.provenance import code_state
 
 
 def hold(folder, barrier, held, overlaps):
