@@ -19,7 +19,7 @@ from papermill.translators import PythonTranslator
 
 from .errors import UserError, did_you_mean
 
-# %% ../notebooks/91b_engine.ipynb #08a92c14
+# %% ../notebooks/91b_engine.ipynb #e58c7e99
 class Listener(Protocol):
     "Hears how a page goes on."
 
@@ -46,20 +46,20 @@ def heading_above(cells: list[Any], index: int) -> str:
     lines = [line for cell in cells[:index] if cell.cell_type == 'markdown' for line in cell.source.split('\n') if line.startswith('#')]
     return lines[-1].lstrip('# ').strip() if lines else ''
 
-# %% ../notebooks/91b_engine.ipynb #18c5e9a8
+# %% ../notebooks/91b_engine.ipynb #1888c873
 def _announced(manager: NotebookExecutionManager) -> None:
     "Make a notebook's execution manager tell the listeners of each cell."
     start, complete = manager.cell_start, manager.cell_complete
 
     @functools.wraps(start)
     def cell_start(cell: Any, cell_index: int | None = None, **kwargs: Any) -> Any:
-        for listener in _listeners:
+        for listener in _listeners if cell.cell_type == 'code' else []:
             listener.started(cell, cell_index or 0, len(manager.nb.cells), heading_above(manager.nb.cells, cell_index or 0))
         return start(cell, cell_index, **kwargs)
 
     @functools.wraps(complete)
     def cell_complete(cell: Any, cell_index: int | None = None, **kwargs: Any) -> Any:
-        for listener in _listeners:
+        for listener in _listeners if cell.cell_type == 'code' else []:
             listener.finished(cell, cell_index or 0)
         return complete(cell, cell_index, **kwargs)
 
@@ -114,7 +114,7 @@ def exit_marker(error: SystemExit) -> dict[str, Any]:
     text = f'sys.exit({error}) was called: the cells below did not run'
     return {'output_type': 'error', 'ename': 'SystemExit', 'evalue': text, 'traceback': [text]}
 
-# %% ../notebooks/91b_engine.ipynb #b771d599
+# %% ../notebooks/91b_engine.ipynb #bb6a3a48
 class KernelEngine(NBClientEngine):
     "Papermill's own engine, which runs a Jupyter kernel, and tells the listeners of each cell."
 
@@ -132,7 +132,7 @@ class KernelEngine(NBClientEngine):
 papermill_engines.register('cd4ml', WarmEngine)
 papermill_engines.register('cd4ml-kernel', KernelEngine)
 
-# %% ../notebooks/91b_engine.ipynb #52cd695a
+# %% ../notebooks/91b_engine.ipynb #ce713154
 def refuse_unheard(notebook: Any) -> None:
     "Stop when a parameter was given that the page does not declare."
     given = notebook.metadata.get('papermill', {}).get('parameters', {})
@@ -146,7 +146,7 @@ def refuse_unheard(notebook: Any) -> None:
         if name not in declared:
             raise UserError(f"unknown parameter '{name}'", did_you_mean(name, declared), where='parameters', code='N06')
 
-# %% ../notebooks/91b_engine.ipynb #070e0cb9
+# %% ../notebooks/91b_engine.ipynb #d45d794f
 class ExactTranslator(PythonTranslator):
     "Writes JSON values as Python."
 
