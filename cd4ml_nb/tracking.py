@@ -21,6 +21,7 @@ os.environ.setdefault('DO_NOT_TRACK', 'true')
 os.environ.setdefault('MLFLOW_HTTP_REQUEST_MAX_RETRIES', '2')  # a server that is down is noticed in seconds, not after four minutes
 os.environ.setdefault('MLFLOW_HTTP_REQUEST_TIMEOUT', '5')
 os.environ.setdefault('MLFLOW_ALLOW_PICKLE_DESERIALIZATION', 'false')
+os.environ.setdefault('MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR', 'false')
 
 import mlflow  # noqa: E402
 import psutil  # noqa: E402
@@ -114,7 +115,7 @@ def closing(client: MlflowClient, run_id: str) -> Iterator[None]:
         raise
     client.set_terminated(run_id, 'FINISHED')
 
-# %% ../notebooks/09_tracking.ipynb #002c4db3
+# %% ../notebooks/09_tracking.ipynb #f149dded
 def owner() -> str:   # host:process:when it started
     "This process, as a run's tag names it."
     return f'{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}'

@@ -325,7 +325,7 @@ def test_V6_control_characters_do_not_reach_the_terminal(project, capsys):
 
 
 def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monkeypatch):
-    def refused_run(plan, force, until, listen):
+    def refused_run(plan, force, until, listen, *_):
         folder = plan.steps['register'].folder
         folder.mkdir(parents=True)
         gates = [{'metric': 'r2', 'passed': True, 'reason': 'fine'}, {'metric': 'mae', 'passed': False, 'reason': 'mae is 9, above the maximum 5'}]

@@ -1,0 +1,183 @@
+"""Tiny projects whose pages can go wrong in any way, notebooks made of sources, and a look at what a run has left alive."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import psutil
+import yaml
+from runs import CD4ML
+
+MARK = 'CD4ML_TEST_MARK'        # in the environment of whatever a test starts
+SCENARIO = {'name': 'tiny', 'title': 'A tiny problem', 'task': 'regression', 'data': {'source': 'builtin:used_cars'}, 'target': {'column': 'price'}}
+PARAMETERS = 'upstream = None\nproduct = None'
+WRITE = "from pathlib import Path\nPath(product['out']).write_text('whole')"
+
+
+def notebook(*sources: str | tuple[str, dict]) -> nbformat.NotebookNode:
+    """A notebook of code cells; text that begins with # and a space is Markdown, `parameters` ahead of a cell is its tag."""
+    cells = []
+    for k, source in enumerate(sources):
+        source, metadata = source if isinstance(source, tuple) else (source, {})
+        new = nbformat.v4.new_markdown_cell if source.startswith('# ') else nbformat.v4.new_code_cell
+        cells.append(new(source, id=f'cell-{k}', metadata=metadata))
+    kernel = {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+
+
+def page(*sources: str | tuple[str, dict], parameters: str = PARAMETERS) -> nbformat.NotebookNode:
+    """A page: title, parameters, cells. Cell 3, counted from 1, is the first of `sources`."""
+    return notebook('# A page', (parameters, {'tags': ['parameters']}), *sources)
+
+
+@dataclass
+class Tiny:
+    """A project of a few tiny pages."""
+
+    folder: Path
+    stages: dict[str, dict] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        for name in ('scenarios', 'pages'):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / 'settings.ini').write_text('[DEFAULT]\ndevice = cpu\n')
+        (self.folder / 'scenarios/tiny.yaml').write_text(yaml.safe_dump(SCENARIO))
+
+    def add(self, stage: str, *sources, upstream: tuple[str, ...] = (), parameters: str = PARAMETERS, params: dict | None = None, out: str = 'out.txt') -> None:
+        """Add a stage, or replace its page."""
+        path = f'pages/{stage}.ipynb'
+        nbformat.write(page(*sources, parameters=parameters), self.folder / path)
+        product = {'nb': f'products/x/{stage}/page.ipynb', 'out': f'products/x/{stage}/{out}'}
+        self.stages[stage] = {'name': stage, 'source': path, 'upstream': list(upstream), 'product': product, 'params': params or {}}
+        (self.folder / 'pipeline.yaml').write_text(yaml.safe_dump({'tasks': list(self.stages.values())}, sort_keys=False))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
+        return clean | {MARK: self.mark, 'CI': 'true', 'COLUMNS': '200', 'PATH': f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}'}
+
+    def begin(self, *words: str, command: str | Path = CD4ML, options: tuple[str, ...] = ('run', '-s', 'tiny'), **environment: str) -> subprocess.Popen:
+        """Start a command in a process group of its own."""
+        return subprocess.Popen([str(command), *options, *words], cwd=self.folder, env=self.environment | environment, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def end(self, running: subprocess.Popen, patience: float = 60) -> 'Ended':
+        """Wait for a command's end, and look at what it has left."""
+        begun = time.monotonic()
+        try:
+            out, err = running.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            self.end_all()
+            raise
+        return Ended(self, running.returncode, out, err, time.monotonic() - begun)
+
+    def run(self, *words: str, **environment: str) -> 'Ended':
+        return self.end(self.begin(*words, **environment))
+
+    # ---- what is there
+
+    @property
+    def home(self) -> Path:
+        return self.folder / 'products/tiny'
+
+    def published(self, stage: str) -> Path | None:
+        """The folder of a stage's current products."""
+        current = self.home / stage / 'current'
+        return self.home / stage / current.read_text().strip() if current.is_file() else None
+
+    def failed(self, stage: str) -> nbformat.NotebookNode:
+        """The page of a stage that failed, as it was kept."""
+        return nbformat.read(self.home / stage / 'failed/page.ipynb', as_version=4)
+
+    def record(self) -> dict:
+        """The record of the newest run."""
+        return json.loads(max((self.home / 'runs').glob('*.json'), key=lambda p: p.stat().st_mtime_ns).read_text())
+
+    def when(self, stage: str, at: int, what: str = '', patience: float = 30) -> None:
+        """Wait until a page of a running stage has said something in a file of its project."""
+        wait_for(lambda: (self.folder / f'{stage}-{at}').exists(), patience, what or f'{stage} to be at {at}')
+
+    # ---- what is alive
+
+    def alive(self) -> list[psutil.Process]:
+        """Processes that carry this project's mark."""
+        found = []
+        for one in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if one.status() != psutil.STATUS_ZOMBIE and one.environ().get(MARK) == self.mark:
+                    found.append(one)
+        return found
+
+    def end_all(self) -> None:
+        for one in self.alive():
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+
+    def locked(self) -> bool:
+        """Whether anybody holds the project's lock."""
+        import fcntl
+        path = self.folder / 'products/lock.json'
+        if not path.exists():
+            return False
+        with open(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def assert_quiet(self, patience: float = 2) -> None:
+        """Nothing of ours is alive, nothing half done is left, the lock is free."""
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: not self.alive(), patience)
+        left = [' '.join(one.cmdline())[:200] for one in self.alive()]
+        self.end_all()
+        assert not left, left
+        assert not self.locked()
+        lock = self.folder / 'products/lock.json'
+        assert not lock.exists() or not lock.read_text()
+        assert not list(self.folder.glob('products/*/*/.running-*'))
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    project: Tiny
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def last(self) -> str:
+        return (self.err.rstrip('\n').split('\n') or [''])[-1]
+
+    def line(self, key: str) -> str:
+        """What the command says behind a word such as `page` or `again`."""
+        found = [line.split(maxsplit=1)[1] for line in self.out.splitlines() if line.split(maxsplit=1)[:1] == [key]]
+        assert len(found) == 1, self.out
+        return found[0]
+
+    def check(self, code: int, *words: str) -> 'Ended':
+        """The exit code is this, the last line says these words, nobody sees a traceback, and nothing is left."""
+        assert self.code == code, (self.code, self.out, self.err)
+        assert not [word for word in words if word not in self.last], self.last
+        assert 'Traceback' not in self.out + self.err
+        self.project.assert_quiet()
+        return self
+
+
+def wait_for(what, patience: float, words: str = '') -> None:
+    until = time.monotonic() + patience
+    while not what():
+        if time.monotonic() > until:
+            raise TimeoutError(words)
+        time.sleep(0.02)

@@ -1,0 +1,184 @@
+"""A tiny project: five pages with a diamond, done in under two seconds, whose products are the same in every run."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+
+CD4ML = Path(sys.executable).with_name('cd4ml')
+STAGES = {'source': [], 'left': ['source'], 'right': ['source'], 'join': ['left', 'right'], 'last': ['source', 'join']}
+FILES = {'nb': 'page.ipynb', 'told': 'told.json', 'rows': 'rows.csv', 'blob': 'sub/blob.bin'}
+SCENARIO = {'name': 'tiny', 'title': 'Kill me', 'task': 'regression', 'data': {'source': 'data.csv'}, 'target': {'column': 'y'}}
+DIGEST = '''digest = hashlib.sha256(f'{stage} {scale}'.encode())
+for above in sorted(upstream):
+    for name in sorted(set(upstream[above]) - {'nb'}):
+        digest.update(Path(upstream[above][name]).read_bytes())
+if not upstream:
+    digest.update(Path('data.csv').read_bytes())
+digest = digest.hexdigest()
+time.sleep(pause)'''
+TOLD = '''text = json.dumps({'stage': stage, 'scale': scale, 'digest': digest, 'more': digest * 20})
+with open(product['told'], 'w') as file:
+    file.write(text[:700])
+    file.flush()
+    time.sleep(pause)
+    file.write(text[700:])'''
+ROWS = '''with open(product['rows'], 'w') as file:
+    for k in range(400):
+        file.write(f'{k},{hashlib.sha256(f"{digest}{k}".encode()).hexdigest()}\\n')
+        if k % 100 == 0:
+            file.flush()
+            time.sleep(pause / 4)'''
+BLOB = '''with open(product['blob'], 'wb') as file:
+    for k in range(6):
+        file.write(random.Random(f'{digest}{k}').randbytes(40_000))
+        file.flush()
+        time.sleep(pause / 6)'''
+
+
+def page(stage: str) -> dict:
+    """The notebook of a stage: it writes piece by piece, so that a kill finds something half written."""
+    parameters = 'scale = 1          # changes every product\npause = 0.02       # s in each cell\nupstream = None\nproduct = None'
+    cells = [f'# {stage}', parameters, 'import hashlib, json, random, time\nfrom pathlib import Path', f'stage = {stage!r}\ntime.sleep(pause)',
+             DIGEST, TOLD, ROWS, BLOB, 'digest']
+    made = [{'cell_type': 'code', 'id': f'cell{k}', 'metadata': {'tags': ['parameters']} if k == 1 else {}, 'source': source, 'outputs': [],
+             'execution_count': None} for k, source in enumerate(cells)]
+    made[0] = {'cell_type': 'markdown', 'id': 'title', 'metadata': {}, 'source': cells[0]}
+    return {'cells': made, 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'},
+                                        'language_info': {'name': 'python'}}, 'nbformat': 4, 'nbformat_minor': 5}
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        return (self.err.strip().splitlines() or [''])[-1]
+
+
+@dataclass
+class Tiny:
+    """A tiny project, and the commands that were started in it."""
+
+    folder: Path
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)     # in the environment of every process that descends from one of its commands
+
+    @property
+    def home(self) -> Path:
+        return self.folder / 'products/tiny'
+
+    @property
+    def environment(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
+        return clean | {'CD4ML_TEST_MARK': self.mark, 'CD4ML_JOBS': '2', 'CD4ML_THREADS': '1', 'CI': 'true', 'COLUMNS': '200'}
+
+    def start(self, *words: str, environment: dict[str, str] | None = None, **options) -> 'Started':
+        """Start a command in a session of its own."""
+        return Started(self, words, self.environment | (environment or {}), options)
+
+    def run(self, *words: str, environment: dict[str, str] | None = None, **options) -> Done:
+        """Run a command to its end."""
+        return self.start(*words, environment=environment, **options).end()
+
+    def edit(self, stage: str, old: str, new: str) -> None:
+        """Change the source of a stage's page."""
+        path = self.folder / f'notebooks/{stage}.ipynb'
+        notebook = json.loads(path.read_text())
+        assert any(old in cell['source'] for cell in notebook['cells']), old
+        for cell in notebook['cells']:
+            cell['source'] = cell['source'].replace(old, new)
+        path.write_text(json.dumps(notebook))
+
+    def current(self, stage: str) -> Path | None:
+        """The directory that a stage's pointer names, there or not."""
+        pointer = self.home / stage / 'current'
+        return pointer.parent / pointer.read_text().strip() if pointer.is_file() else None
+
+    def content(self) -> dict[str, dict[str, str]]:
+        """Stage -> product -> SHA-256, of what is current; executed pages show times and are left out."""
+        found = {}
+        for stage in STAGES:
+            folder = self.current(stage)
+            found[stage] = {name: sha(folder / file) if (folder / file).is_file() else 'absent' for name, file in FILES.items() if name != 'nb'} if folder else {}
+        return found
+
+    def records(self) -> list[dict]:
+        """The records of all runs, the oldest first."""
+        return [json.loads(path.read_text()) for path in sorted((self.home / 'runs').glob('*.json'))]
+
+    def alive(self) -> list[psutil.Process]:
+        """Processes that descend from any command of this project, whoever their parent is now."""
+        found, wanted = [], f'CD4ML_TEST_MARK={self.mark}'.encode()
+        for entry in Path('/proc').iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError, psutil.Error):      # it has ended meanwhile, or is nobody's
+                    if wanted in (entry / 'environ').read_bytes() and psutil.Process(int(entry.name)).status() != 'zombie':
+                        found.append(psutil.Process(int(entry.name)))
+        return found
+
+    def still_alive(self, patience: float = 5.0) -> list[psutil.Process]:
+        """Processes that live on after a while."""
+        until = time.monotonic() + patience
+        while (left := self.alive()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return left
+
+
+class Started:
+    """A command that is running."""
+
+    def __init__(self, project: Tiny, words: tuple[str, ...], environment: dict[str, str], options: dict):
+        self.project, self.out, self.err = project, tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self.process = subprocess.Popen([CD4ML, *words], **{'cwd': project.folder, 'env': environment, 'stdin': subprocess.DEVNULL, 'stdout': self.out,
+                                                            'stderr': self.err, 'start_new_session': True} | options)
+
+    def family(self) -> list[psutil.Process]:
+        """Its descendants: the fork server first, then pages."""
+        with suppress(psutil.Error):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def end(self, timeout: float = 60) -> Done:
+        """Wait for its end."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait() and -99          # it hung
+        with self.out, self.err:
+            texts = [(file.seek(0), file.read().decode(errors='replace'))[1] for file in (self.out, self.err)]
+        return Done(code, *texts)
+
+
+def tiny_project(folder: Path, pause: float = 0.02) -> Tiny:
+    """Write a tiny project."""
+    for name in ('notebooks', 'scenarios'):
+        (folder / name).mkdir(parents=True)
+    tasks = [{'name': stage, 'source': f'notebooks/{stage}.ipynb', 'upstream': above, 'params': {'scale': 1, 'pause': pause},
+              'product': {name: f'products/ploomber/{stage}/{file}' for name, file in FILES.items()}} for stage, above in STAGES.items()]
+    (folder / 'pipeline.yaml').write_text(yaml.safe_dump({'tasks': tasks}, sort_keys=False).replace('&id', '&'))
+    for stage in STAGES:
+        (folder / f'notebooks/{stage}.ipynb').write_text(json.dumps(page(stage)))
+    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(SCENARIO))      # the command's default
+    (folder / 'data.csv').write_text('x,y\n' + ''.join(f'{k},{k * k}\n' for k in range(2000)))
+    (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
+    return Tiny(folder)
