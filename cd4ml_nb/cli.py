@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'RunArgument', 'environment', 'data',
-           'scenario_path', 'run', 'again', 'with_options', 'print_end', 'refusal', 'status', 'why', 'verify',
-           'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'data_ls', 'data_describe', 'doctor', 'lab', 'ui',
-           'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
+           'scenario_path', 'run', 'again', 'with_options', 'leave_note', 'print_end', 'end_lines', 'refusal', 'status',
+           'why', 'verify', 'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'data_ls', 'data_describe',
+           'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable',
+           'stopped']
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
+import datetime
 import os
 import re
 import signal
@@ -18,22 +20,26 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .answers import file_sha256, inputs_of, surroundings, write_note
 from .console import all_scenarios, as_table, catalogue, catalogue_row, describe_data, last_run, scenario_row, show, span, stage_table, watching
 from .errors import Cd4mlError, GateRefused, InfrastructureError, UserError, did_you_mean, one_line
 from .exports import refuse_stale_export
 from .files import in_project, project_root, read_json, shown
+from .keys import data_path, installed_at
 from .lock import locked
 from .pages import products_root
 from .pipeline import run as run_plan
 from .pipeline import start_processes
 from .plan import Plan, make_plan
 from .plan import why as causes_of
+from .products import MANIFEST, read_manifest
 from .record import Outcome, find_record
 from .settings import Settings, load_settings, tracking_uri, without_password
 
@@ -94,8 +100,10 @@ def run(
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
 ) -> None:
     "Run the stages of a scenario that are not done: from data to a judged, tracked model and its report."
-    settings = with_options(engine, jobs)
-    refuse_stale_export(project_root())
+    settings, root = with_options(engine, jobs), project_root()
+    around = surroundings(root)
+    inputs = inputs_of(root, around, [str(scenario_path(scenario))])
+    refuse_stale_export(root)
     processes = start_processes()          # imports while the plan is made
     try:
         plan = make_plan(scenario_path(scenario), settings, parameter)
@@ -108,6 +116,8 @@ def run(
         raise outcome.error
     if outcome.accepted is False:
         raise refusal(plan, outcome)
+    if not force and not debug:
+        leave_note(root, around, inputs, plan, outcome, quiet)
 
 
 def again(scenario: str, parameters: list[str] | None, engine: str | None, force: list[str] | None) -> Callable[[str], str]:
@@ -125,17 +135,41 @@ def with_options(engine: str | None, jobs: int | None) -> Settings:
     return load_settings().model_copy(update=asked)
 
 # %% ../notebooks/96_cli.ipynb #fc5bce13
+def leave_note(root: Path, around: dict[str, Any], inputs: dict[str, str], plan: Plan, outcome: Outcome, quiet: bool) -> None:
+    "A run that would have nothing to do now shall know so at once."
+    source, settings, data = plan.scenario.data.source, plan.settings, plan.scenario.data
+    if '://' in source:
+        return
+    path = data_path(settings.data_file or source, settings.data_root)
+    read = {str(path): digest for step in plan.steps.values() for digest in step.parts['data'].values()} if path else {}
+    steps = [plan.steps[stage] for stage in outcome.stages]
+    outputs = {str(step.home / 'current'): file_sha256(str(step.home / 'current')) for step in steps}
+    for step in steps:
+        files = (read_manifest(step.folder) or {'files': {}})['files'].values()
+        outputs |= {str(step.folder / f['path']): f['sha256'] for f in files} | {str(step.folder / MANIFEST): file_sha256(str(step.folder / MANIFEST))}
+    until = data.published + datetime.timedelta(days=data.max_age_days) if data.published and data.max_age_days else ''
+    ends = [line.replace(f'time     {span(outcome.seconds)}', 'time     {seconds}') for line in
+            end_lines(replace(outcome, stages={stage: told | {'status': 'kept'} for stage, told in outcome.stages.items()}))]
+    told = {'absent': [str(step.home / 'draft') for step in steps], 'present': installed_at(), 'until': str(until),
+            'runs': [str(plan.home / 'runs'), sorted(p.name for p in (plan.home / 'runs').glob('*.json'))],
+            'text': [*([] if quiet else [f'{step.stage:<10} unchanged' for step in steps]), *ends]}
+    with suppress(OSError):
+        write_note(root, sys.argv[1:], around, inputs | read, outputs, told)
+
+
 def print_end(outcome: Outcome) -> None:
     "Verdict, report and time."
+    print('\n'.join(end_lines(outcome)), flush=True)
+
+
+def end_lines(outcome: Outcome) -> list[str]:
+    "Verdict, report and time, a line each."
     done = sum(stage['status'] == 'done' for stage in outcome.stages.values())
     kept = sum(stage['status'] == 'kept' for stage in outcome.stages.values())
-    if outcome.verdict:
-        print(f'verdict  {one_line(outcome.verdict)}')
-    if outcome.report:
-        print(f'report   {shown(outcome.report)}')
-    if outcome.page:
-        print(f'page     {shown(outcome.page)}\nagain    {one_line(outcome.again)}')
-    print(f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged', flush=True)
+    lines = [f'verdict  {one_line(outcome.verdict)}'] if outcome.verdict else []
+    lines += [f'report   {shown(outcome.report)}'] if outcome.report else []
+    lines += [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}'] if outcome.page else []
+    return [*lines, f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged']
 
 
 def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
@@ -182,7 +216,7 @@ def why(
     show(as_table(['stage', 'why it would run'], [[name if k == 0 else '', cause] for name, found in causes.items() for k, cause in enumerate(found)]))
     print(f'{len(plan.steps) - len(causes)} of {len(plan.steps)} stages are done')
 
-# %% ../notebooks/96_cli.ipynb #c0bd18a7
+# %% ../notebooks/96_cli.ipynb #edc71d4f
 RunArgument = Annotated[str, typer.Argument(help='A run, an MLflow run, a version such as used_cars@3, or latest.', metavar='RUN')]
 
 
@@ -230,7 +264,7 @@ def metric_row(name: str, then: float | None, now: float | None) -> list[str]:
     difference = '' if then is None or now is None else '0' if then == now else f'{now - then:+.6g}'
     return [name, *('' if value is None else f'{value:.6g}' for value in (then, now)), difference]
 
-# %% ../notebooks/96_cli.ipynb #673586b7
+# %% ../notebooks/96_cli.ipynb #4b6b5330
 @app.command()
 def gc(
     older_than: Annotated[int, typer.Option(help='Days for which the products of every run are kept.', min=0)] = 30,
@@ -300,7 +334,6 @@ def one_of(option: str, value: str | None, known: list[str]) -> None:
 @data_app.command('ls')
 def data_ls() -> None:
     "All data sets: source, owner, licence, rows, age, and the scenarios that use them."
-    import datetime
     rows = [catalogue_row(one, datetime.date.today()) for one in catalogue()]
     show(as_table(['data', 'source', 'owner', 'licence', 'rows', 'published', 'used by', 'hash'], rows))
 

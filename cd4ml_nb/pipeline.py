@@ -39,7 +39,7 @@ from .products import publish, sweep_out
 from .record import Outcome, code_record, keep_input, records, write_record
 from .settings import threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #64bd627e
+# %% ../notebooks/93f_pipeline.ipynb #7fb90fd4
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -51,8 +51,8 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #7e4f5187
-BASE = ['papermill', 'nbformat', 'cd4ml_nb.engine', 'cd4ml_nb.shell']      # what every page needs
+# %% ../notebooks/93f_pipeline.ipynb #669ae450
+BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell']      # what every page needs
 
 
 def start_processes() -> Processes:
@@ -78,7 +78,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #4fd83929
+# %% ../notebooks/93f_pipeline.ipynb #b63879f9
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -121,7 +121,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #d65f7893
+# %% ../notebooks/93f_pipeline.ipynb #35d66ab1
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -135,7 +135,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #381a2a48
+# %% ../notebooks/93f_pipeline.ipynb #9d0cd7c2
 @dataclass
 class Run:
     "The state of a run."
@@ -155,7 +155,7 @@ class Run:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #2890b30d
+# %% ../notebooks/93f_pipeline.ipynb #d89a65ae
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -184,7 +184,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #288c27ab
+# %% ../notebooks/93f_pipeline.ipynb #2559c0a7
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -212,7 +212,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #4ec72813
+# %% ../notebooks/93f_pipeline.ipynb #44837f68
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
@@ -243,7 +243,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #80798634
+# %% ../notebooks/93f_pipeline.ipynb #4ff5406b
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -291,7 +291,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #51b6724d
+# %% ../notebooks/93f_pipeline.ipynb #cd74ed72
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -332,7 +332,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #cc0db246
+# %% ../notebooks/93f_pipeline.ipynb #e95a5479
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -376,7 +376,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #282984cd
+# %% ../notebooks/93f_pipeline.ipynb #896ef967
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -429,7 +429,7 @@ def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #c807ba01
+# %% ../notebooks/93f_pipeline.ipynb #1e00b003
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:

@@ -18,7 +18,7 @@ from typing import Any
 from .faults import faultpoint
 from .forkserver import Channel, end_process, serve
 
-# %% ../notebooks/93c_process.ipynb #de2884a4
+# %% ../notebooks/93c_process.ipynb #0b802020
 JOURNAL, PROGRESS, STDERR = 'cells.jsonl', 'progress.txt', 'stderr.txt'      # beside the products while a stage runs
 
 
@@ -59,7 +59,7 @@ def read_journal(path: Path) -> dict[str, dict[str, Any]]:   # cell id -> {execu
                 continue
     return found
 
-# %% ../notebooks/93c_process.ipynb #7b52ff58
+# %% ../notebooks/93c_process.ipynb #059e4f79
 def run_page(
     task: dict[str, Any],          # {root, source, page, params, engine, environment, debug}
     descriptors: list[int],        # where to tell; behind it, for a debugger, the run's standard input, output and error
@@ -90,7 +90,8 @@ def _prepare(task: dict[str, Any], page: Path) -> None:
 
 
 def _execute(task: dict[str, Any], told: Told, terminal: list[int]) -> None:
-    import papermill  # here, as a server that has it imported costs nothing, and the run's own process does not need it
+    import cd4ml_nb.lean  # noqa: F401    here, as the run's own process does without papermill
+    import papermill
 
     from cd4ml_nb.engine import ExactTranslator, WarmEngine, listening
     papermill.translators.papermill_translators.register('python', ExactTranslator)
@@ -114,7 +115,7 @@ def _failure(error: BaseException) -> dict[str, Any]:   # {name, text, traceback
         return {'name': cell.ename, 'text': cell.evalue, 'traceback': '\n'.join(cell.traceback)}
     return {'name': type(error).__name__, 'text': str(error), 'traceback': ''.join(traceback.format_exception(error))}
 
-# %% ../notebooks/93c_process.ipynb #21da8c4d
+# %% ../notebooks/93c_process.ipynb #28461e41
 def run_task(task: dict[str, Any], descriptors: list[int]) -> int:
     "Run a page, or write the index; the body of a process."
     if task.get('do') != 'index':
@@ -126,7 +127,7 @@ def run_task(task: dict[str, Any], descriptors: list[int]) -> int:
     write_index(products_root())
     return 0
 
-# %% ../notebooks/93c_process.ipynb #ee49bedb
+# %% ../notebooks/93c_process.ipynb #51c6f573
 def _debug(shell: Any, error: BaseException, told: Told, terminal: list[int]) -> None:
     "Open a debugger where a cell has raised, until it is left."
     told.tell('debug', 'begins')
@@ -146,7 +147,7 @@ def _debug(shell: Any, error: BaseException, told: Told, terminal: list[int]) ->
     finally:
         told.tell('debug', 'ends')
 
-# %% ../notebooks/93c_process.ipynb #be33dce1
+# %% ../notebooks/93c_process.ipynb #4e74973e
 def fork_main(descriptor: int) -> None:
     "A fork server for pages."
     serve(Channel(socket.socket(fileno=descriptor)), run_task)

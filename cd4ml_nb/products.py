@@ -6,7 +6,7 @@
 __all__ = ['MANIFEST', 'Content', 'VOLATILE', 'read_manifest', 'flaw', 'content_of', 'stable_hash', 'stable_content', 'publish',
            'versions_of', 'sweep_out']
 
-# %% ../notebooks/92b_products.ipynb #9e04837a
+# %% ../notebooks/92b_products.ipynb #ca3f300c
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from .errors import Cd4mlError
 from .faults import faultpoint
 from .files import file_hash, json_hash, read_json, write_json
 
-# %% ../notebooks/92b_products.ipynb #b28983fe
+# %% ../notebooks/92b_products.ipynb #4b62ec75
 MANIFEST = 'manifest.json'
 Content = dict[str, str]          # product -> sha256
 
@@ -65,7 +65,7 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
     manifest = read_manifest(folder)
     return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
 
-# %% ../notebooks/92b_products.ipynb #85b2f2af
+# %% ../notebooks/92b_products.ipynb #2e52b7b2
 VOLATILE = {'': {'seconds', 'run_id', 'tracking', 'manifest_sha256'}, 'registration': {'version'}}     # product -> keys; '': of every product
 
 
@@ -89,10 +89,11 @@ def _without(value: Any, keys: set[str]) -> Any:
 
 def stable_content(folder: Path) -> Content:    # pages and reports are left out
     "What a product directory holds, by its manifest, without what no run can repeat."
-    manifest = read_manifest(folder)
-    return {name: f['stable'] for name, f in manifest['files'].items() if f.get('stable')} if manifest else {}
+    files = (read_manifest(folder) or {'files': {}})['files']
+    hashes = {name: f['stable'] if 'stable' in f else stable_hash(name, folder / f['path'], f['sha256']) for name, f in files.items()}
+    return {name: digest for name, digest in hashes.items() if digest}
 
-# %% ../notebooks/92b_products.ipynb #d8017acb
+# %% ../notebooks/92b_products.ipynb #8b39973f
 def publish(
     work: Path,                            # the directory under its temporary name
     folder: Path,                          # where it shall be

@@ -6,7 +6,7 @@
 __all__ = ['NOISE', 'data_for', 'parameters_for', 'environment_for', 'python_for', 'Comparison', 'compare', 'first_difference',
            'shown_by', 'scenario_for', 'repetition', 'reproduce']
 
-# %% ../notebooks/94g_reproduce.ipynb #0554b79f
+# %% ../notebooks/94g_reproduce.ipynb #2b6a8d68
 import json
 import os
 import re
@@ -27,7 +27,7 @@ from .record import kept_input
 from .settings import load_settings
 from .verify import found_product, in_order, restored
 
-# %% ../notebooks/94g_reproduce.ipynb #4a1430b7
+# %% ../notebooks/94g_reproduce.ipynb #6beab6c9
 def data_for(record: dict[str, Any]) -> Path | None:   # None: it is built in, or at an address
     "The data of a run, by its content."
     source, identity = record['data']['source'], record['data']['identity']
@@ -56,7 +56,7 @@ def environment_for(record: dict[str, Any], place: Path, project: Path) -> dict[
     given = {name: value for name, value in os.environ.items() if not name.startswith('CD4ML_')}
     return given | kept | own | ({'CD4ML_DATA_FILE': str(data.resolve())} if data else {}) | {'PYTHONPATH': str(project), 'CI': 'true'}
 
-# %% ../notebooks/94g_reproduce.ipynb #f2198137
+# %% ../notebooks/94g_reproduce.ipynb #298dd8ed
 def python_for(record: dict[str, Any], project: Path, fresh: bool | None = None) -> str:
     "The Python to run with: this one, or one with the libraries of then."
     here = {name: version for name, version in versions().items() if name != 'python'}
@@ -70,7 +70,7 @@ def python_for(record: dict[str, Any], project: Path, fresh: bool | None = None)
                                   code='RUN')
     return str(project / '.venv/bin/python')
 
-# %% ../notebooks/94g_reproduce.ipynb #a96a094b
+# %% ../notebooks/94g_reproduce.ipynb #51f0377c
 @dataclass
 class Comparison:
     "A run beside its repetition."
@@ -109,7 +109,7 @@ def compare(
     found.metrics = [(name, record.get('metrics', {}).get(name), again.get('metrics', {}).get(name)) for name in names]
     return found
 
-# %% ../notebooks/94g_reproduce.ipynb #38d56a1a
+# %% ../notebooks/94g_reproduce.ipynb #bb71f742
 NOISE = re.compile(r'0x[0-9a-f]{6,}|\d+(\.\d+)? ?(s|ms|min)\b|[0-9a-f]{16,}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?')     # addresses, times, hashes
 
 
@@ -129,7 +129,7 @@ def shown_by(cell: dict[str, Any]) -> list[str]:
     texts = [output.get('text') or output.get('data', {}).get('text/plain') or output.get('evalue') or '' for output in cell.get('outputs', [])]
     return [NOISE.sub('…', ''.join(text)) for text in texts]
 
-# %% ../notebooks/94g_reproduce.ipynb #df600529
+# %% ../notebooks/94g_reproduce.ipynb #b62d8d96
 def scenario_for(record: dict[str, Any], project: Path, place: Path) -> Path:
     "The scenario's file, as it was."
     path = project / record['path']          # an absolute path stays as it is
@@ -138,7 +138,7 @@ def scenario_for(record: dict[str, Any], project: Path, place: Path) -> Path:
     write_text(place / f'{record["scenario"]}.yaml', record['scenario_text'])
     return place / f'{record["scenario"]}.yaml'
 
-# %% ../notebooks/94g_reproduce.ipynb #64280066
+# %% ../notebooks/94g_reproduce.ipynb #d3e8ebe0
 @contextmanager
 def repetition(
     record_path: Path,
@@ -161,7 +161,7 @@ def repetition(
             command = [python_for(record, project, fresh), '-c', code, 'run', '-s', str(scenario), *parameters_for(record), '--until', done[-1]]
             yield project, command, environment_for(record, place, project), place
 
-
+# %% ../notebooks/94g_reproduce.ipynb #ced24d11
 def reproduce(
     record_path: Path,
     fresh: bool | None = None,

@@ -21,11 +21,11 @@ WRITE = "from pathlib import Path\nPath(product['out']).write_text('whole')"
 
 
 def notebook(*sources: str | tuple[str, dict]) -> nbformat.NotebookNode:
-    """A notebook of code cells; text that begins with # and a space is Markdown, `parameters` ahead of a cell is its tag."""
+    """A notebook of code cells, or of pairs of source and metadata; what begins with ## is Markdown."""
     cells = []
     for k, source in enumerate(sources):
         source, metadata = source if isinstance(source, tuple) else (source, {})
-        new = nbformat.v4.new_markdown_cell if source.startswith('# ') else nbformat.v4.new_code_cell
+        new = nbformat.v4.new_markdown_cell if source.startswith('## ') else nbformat.v4.new_code_cell
         cells.append(new(source, id=f'cell-{k}', metadata=metadata))
     kernel = {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
@@ -33,7 +33,7 @@ def notebook(*sources: str | tuple[str, dict]) -> nbformat.NotebookNode:
 
 def page(*sources: str | tuple[str, dict], parameters: str = PARAMETERS) -> nbformat.NotebookNode:
     """A page: title, parameters, cells. Cell 3, counted from 1, is the first of `sources`."""
-    return notebook('# A page', (parameters, {'tags': ['parameters']}), *sources)
+    return notebook('## A page', (parameters, {'tags': ['parameters']}), *sources)
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Tiny:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(('CD4ML_', 'PYTEST'))}
         return clean | {MARK: self.mark, 'CI': 'true', 'COLUMNS': '200', 'PATH': f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}'}
 
     def begin(self, *words: str, command: str | Path = CD4ML, options: tuple[str, ...] = ('run', '-s', 'tiny'), **environment: str) -> subprocess.Popen:
@@ -100,9 +100,9 @@ class Tiny:
         """The record of the newest run."""
         return json.loads(max((self.home / 'runs').glob('*.json'), key=lambda p: p.stat().st_mtime_ns).read_text())
 
-    def when(self, stage: str, at: int, what: str = '', patience: float = 30) -> None:
-        """Wait until a page of a running stage has said something in a file of its project."""
-        wait_for(lambda: (self.folder / f'{stage}-{at}').exists(), patience, what or f'{stage} to be at {at}')
+    def when(self, file: str, patience: float = 30) -> None:
+        """Wait until a page has made a file in its project."""
+        wait_for((self.folder / file).exists, patience, file)
 
     # ---- what is alive
 
