@@ -216,7 +216,7 @@ def why(
     show(as_table(['stage', 'why it would run'], [[name if k == 0 else '', cause] for name, found in causes.items() for k, cause in enumerate(found)]))
     print(f'{len(plan.steps) - len(causes)} of {len(plan.steps)} stages are done')
 
-# %% ../notebooks/96_cli.ipynb #edc71d4f
+# %% ../notebooks/96_cli.ipynb #5fbeaca6
 RunArgument = Annotated[str, typer.Argument(help='A run, an MLflow run, a version such as used_cars@3, or latest.', metavar='RUN')]
 
 
@@ -264,7 +264,7 @@ def metric_row(name: str, then: float | None, now: float | None) -> list[str]:
     difference = '' if then is None or now is None else '0' if then == now else f'{now - then:+.6g}'
     return [name, *('' if value is None else f'{value:.6g}' for value in (then, now)), difference]
 
-# %% ../notebooks/96_cli.ipynb #4b6b5330
+# %% ../notebooks/96_cli.ipynb #e167ecf2
 @app.command()
 def gc(
     older_than: Annotated[int, typer.Option(help='Days for which the products of every run are kept.', min=0)] = 30,
@@ -463,7 +463,11 @@ def bug_line(error: Exception) -> str:
     except (OSError, Cd4mlError):
         folder = Path(tempfile.mkdtemp(prefix='cd4ml-'))
     path = folder / f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log'
-    path.write_text(text, encoding='utf-8')
+    try:
+        path.write_text(text, encoding='utf-8')
+    except OSError:                     # no room, or not ours
+        path = Path(tempfile.mkdtemp(prefix='cd4ml-')) / path.name
+        path.write_text(text, encoding='utf-8')
     first = (str(error).splitlines() or [''])[0][:300]
     return f'ERROR BUG {one_line(f"{type(error).__name__}: {first}")} — see {_shown_anywhere(path)}'
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Listener', 'BASE', 'GRACE', 'KILL', 'Event', 'start_processes', 'imports_of', 'Execution', 'work_folder',
-           'unfinished', 'Run', 'start', 'modules_of', 'keep_data', 'accept', 'finish', 'shortcoming', 'publish_stage',
-           'kept_error', 'run_all', 'hear', 'watch', 'stop_all', 'run', 'write_index_there', 'needed_for']
+           'unfinished', 'Run', 'start', 'places', 'modules_of', 'keep_data', 'accept', 'finish', 'shortcoming',
+           'made_before', 'remarks', 'publish_stage', 'kept_error', 'run_all', 'hear', 'watch', 'stop_all', 'run',
+           'write_index_there', 'needed_for']
 
 # %% ../notebooks/93f_pipeline.ipynb #5949357d
 import ast
@@ -16,6 +17,7 @@ import queue
 import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,18 +30,18 @@ from .code import Page
 from .errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .faults import faultpoint
-from .files import project_root, read_json, shown, write_error, write_text
+from .files import in_project, project_root, read_json, shown, write_error, write_text
 from .forkserver import Forked, Processes, Spawned
 from .keys import data_path
 from .lock import locked
 from .pages import products_root
 from .plan import Plan, Step, changes_since, why
 from .process import JOURNAL, PROGRESS, STDERR
-from .products import publish, sweep_out
+from .products import Content, flaw, publish, stable_content, sweep_out
 from .record import Outcome, code_record, keep_input, records, write_record
-from .settings import threads_of
+from .settings import Settings, threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #7fb90fd4
+# %% ../notebooks/93f_pipeline.ipynb #ad4f3deb
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -51,8 +53,9 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #669ae450
-BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell']      # what every page needs
+# %% ../notebooks/93f_pipeline.ipynb #a1129d5c
+BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
+        'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
 
 
 def start_processes() -> Processes:
@@ -78,7 +81,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #b63879f9
+# %% ../notebooks/93f_pipeline.ipynb #56a0bc3f
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -93,11 +96,14 @@ class Execution:
     end: End | None = None                    # how; None: well, or not yet
     progress: str = ''
     kill_at: float = float('inf')             # when patience ends
+    strays: list[str] = field(default_factory=list)     # files outside its products that it wrote
 
     def take(self, kind: str, value: Any, now: float) -> None:
         "Remember what the page tells."
         if kind == 'cell':
             self.cell = value
+        elif kind == 'strays':
+            self.strays = value
         elif kind == 'end' and not self.told:
             self.told, self.kill_at = True, now + GRACE
             if value and not self.end:
@@ -121,7 +127,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #35d66ab1
+# %% ../notebooks/93f_pipeline.ipynb #44897076
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -135,7 +141,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #9d0cd7c2
+# %% ../notebooks/93f_pipeline.ipynb #a156add0
 @dataclass
 class Run:
     "The state of a run."
@@ -151,11 +157,11 @@ class Run:
     failed: list[Cd4mlError] = field(default_factory=list)
     moved: bool = False                       # a pointer to current products was moved
 
-    def ended(self, stage: str, status: str, seconds: float = 0.0, **more: str) -> None:
+    def ended(self, stage: str, status: str, seconds: float = 0.0, **more: Any) -> None:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #d89a65ae
+# %% ../notebooks/93f_pipeline.ipynb #413df90e
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -166,10 +172,18 @@ def start(run: Run, stage: str) -> None:
     params = step.params | {'upstream': upstream, 'product': {name: shown(work / file) for name, file in step.files.items()}}
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
     task = {'root': str(project_root()), 'source': step.source, 'page': str(work / step.files['nb']), 'params': params,
-            'engine': 'warm' if run.debug else run.plan.settings.engine, 'environment': environment, 'debug': run.debug}
+            'engine': 'warm' if run.debug else run.plan.settings.engine, 'environment': environment, 'debug': run.debug,
+            'places': places(run.plan.settings)}
     faultpoint('stage.start')
     run.processes().start(stage, task, modules_of(run.plan, step), (0, 1, 2) if run.debug else ())
     run.running[stage] = Execution(step, work, time.monotonic())
+
+
+def places(settings: Settings) -> list[str]:
+    "Where a page may write: products, and what the tracking store keeps."
+    local = [in_project(settings.artifact_root)] if '://' not in settings.artifact_root else []
+    temporary = Path(tempfile.gettempdir())
+    return [str(path.resolve()) for path in (products_root(), *local, *([temporary] if temporary.is_relative_to(project_root()) else []))]
 
 
 def modules_of(plan: Plan, step: Step) -> list[str]:
@@ -184,7 +198,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #2559c0a7
+# %% ../notebooks/93f_pipeline.ipynb #6980e3c9
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -204,21 +218,39 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         execution.end = execution.end or shortcoming(execution)
         if execution.end:
             raise kept_error(run, stage, execution)
-        run.ended(stage, 'done', seconds, manifest=publish_stage(run.plan, execution, seconds))
+        before = made_before(execution.step)
+        manifest = publish_stage(run.plan, execution, seconds)
+        run.ended(stage, 'done', seconds, manifest=manifest, **remarks(execution, before))
         run.listen(Event('done', stage, seconds=seconds))
+        for remark in run.outcome.stages[stage].get('remarks', []):
+            run.listen(Event('note', stage, remark))
         accept(run, stage)
     except (Cd4mlError, OSError) as error:
         run.failed.append(error if isinstance(error, Cd4mlError) else write_error(error, execution.step.folder))
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #44837f68
+# %% ../notebooks/93f_pipeline.ipynb #46887c3e
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
     if execution.page not in missing and (wrong := unfinished(execution.work / execution.page)):
         return End('SystemExit', wrong)
     return End('SystemExit', f"product '{missing[0]}' was not written by this run") if missing else None
+
+
+def made_before(step: Step) -> Content:
+    "What the stage gave when it was made from the very same ingredients before; empty when it never was."
+    return {} if flaw(step.folder, step.made_from) else stable_content(step.folder)
+
+
+def remarks(execution: Execution, before: Content) -> dict[str, list[str]]:   # {remarks: [words]}; empty when there is nothing to say
+    "What a reader should know of a stage that ended well."
+    now = stable_content(execution.step.folder)
+    differ = sorted(name for name in before if now.get(name) != before[name])
+    words = [f'the same ingredients gave another {", ".join(differ)} than before: the page is not deterministic'] if differ else []
+    words += [f'wrote outside its products: {", ".join(execution.strays[:5])}{" …" if len(execution.strays) > 5 else ""}'] if execution.strays else []
+    return {'remarks': words} if words else {}
 
 
 def publish_stage(plan: Plan, execution: Execution, seconds: float) -> str:   # the manifest's hash
@@ -243,7 +275,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #4ff5406b
+# %% ../notebooks/93f_pipeline.ipynb #adc35664
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -291,7 +323,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #cd74ed72
+# %% ../notebooks/93f_pipeline.ipynb #ac505cc8
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -332,7 +364,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #e95a5479
+# %% ../notebooks/93f_pipeline.ipynb #5f95fc85
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -376,7 +408,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #896ef967
+# %% ../notebooks/93f_pipeline.ipynb #821c6a67
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -429,7 +461,7 @@ def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #1e00b003
+# %% ../notebooks/93f_pipeline.ipynb #93e78a81
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:

@@ -6,7 +6,7 @@
 __all__ = ['MANIFEST', 'Content', 'VOLATILE', 'read_manifest', 'flaw', 'content_of', 'stable_hash', 'stable_content', 'publish',
            'versions_of', 'sweep_out']
 
-# %% ../notebooks/92b_products.ipynb #ca3f300c
+# %% ../notebooks/92b_products.ipynb #77f3e517
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from .errors import Cd4mlError
 from .faults import faultpoint
 from .files import file_hash, json_hash, read_json, write_json
 
-# %% ../notebooks/92b_products.ipynb #4b62ec75
+# %% ../notebooks/92b_products.ipynb #97e5a215
 MANIFEST = 'manifest.json'
 Content = dict[str, str]          # product -> sha256
 
@@ -65,17 +65,17 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
     manifest = read_manifest(folder)
     return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
 
-# %% ../notebooks/92b_products.ipynb #2e52b7b2
-VOLATILE = {'': {'seconds', 'run_id', 'tracking', 'manifest_sha256'}, 'registration': {'version'}}     # product -> keys; '': of every product
+# %% ../notebooks/92b_products.ipynb #0623a9cd
+VOLATILE = {'': {'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version'}}   # '': of every product
 
 
 def stable_hash(
     name: str,                   # of the product
     path: Path,
     sha256: str,                 # of the file
-) -> str | None:                 # None: a page or a report, which show times
+) -> str | None:                 # None: a page, a report or a patch
     "The hash of a product without what no run can repeat."
-    if path.suffix in ('.ipynb', '.html'):
+    if path.suffix in ('.ipynb', '.html', '.patch'):
         return None
     return json_hash(_without(read_json(path), VOLATILE[''] | VOLATILE.get(name, set()))) if path.suffix == '.json' else sha256
 
@@ -93,7 +93,7 @@ def stable_content(folder: Path) -> Content:    # pages and reports are left out
     hashes = {name: f['stable'] if 'stable' in f else stable_hash(name, folder / f['path'], f['sha256']) for name, f in files.items()}
     return {name: digest for name, digest in hashes.items() if digest}
 
-# %% ../notebooks/92b_products.ipynb #8b39973f
+# %% ../notebooks/92b_products.ipynb #76e76ea0
 def publish(
     work: Path,                            # the directory under its temporary name
     folder: Path,                          # where it shall be

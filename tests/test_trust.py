@@ -1,17 +1,28 @@
 """What must hold around a run: one at a time, nothing kept under a wrong key, no secret in a patch, nothing good lost."""
 
+import errno
+import fcntl
+import json
 import multiprocessing
+import os
+import re
+import socket
 import subprocess
+import sys
 
+import psutil
 import pytest
 import yaml
+from mlflow.tracking import MlflowClient
 from runs import ROOT, SMALL, Place, copied_project
+from test_staleness import current, page, tiny
 
 from cd4ml_nb.errors import InfrastructureError, UserError
 from cd4ml_nb.lock import locked
 from cd4ml_nb.parameters import parse_parameters
 from cd4ml_nb.plan import changes_since, make_plan
 from cd4ml_nb.provenance import code_state
+from cd4ml_nb.tracking import begin_run, close_interrupted
 
 
 def hold(folder, barrier, held, overlaps):
@@ -47,6 +58,68 @@ def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_p
         for process in processes:
             process.join()
         assert overlaps.value == 0
+
+
+def owner(**changes) -> str:
+    me = psutil.Process()
+    return json.dumps({'process': me.pid, 'host': socket.gethostname(), 'started': me.create_time(), 'since': 'now', 'command': 'cd4ml run'} | changes)
+
+
+@pytest.mark.parametrize('left,free', [
+    (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started=1.0), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
+    ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
+def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, monkeypatch, left, free):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    with locked(tmp_path):
+        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+            pass
+    assert not (tmp_path / 'lock.owner').exists()
+    (tmp_path / 'lock.owner').write_text(left)
+    try:
+        with locked(tmp_path):
+            taken = True
+    except InfrastructureError:
+        taken = False
+    assert taken == free
+
+
+def test_I06_runs_of_processes_that_were_killed_are_closed_and_no_others(tmp_path):
+    client = MlflowClient(f'sqlite:///{tmp_path}/mlflow.db')
+    experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
+    code = f"""
+from mlflow.tracking import MlflowClient
+from cd4ml_nb.tracking import begin_run
+import os
+print(begin_run(MlflowClient('sqlite:///{tmp_path}/mlflow.db'), '{experiment}', 'killed', {{}}, {{}}), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split()[-1]
+    mine, foreign = begin_run(client, experiment, 'mine', {}, {}), client.create_run(experiment).info.run_id
+    assert close_interrupted(client, experiment) == 1 and close_interrupted(client, experiment) == 0
+    assert {run: client.get_run(run).info.status for run in (killed, mine, foreign)} == {killed: 'KILLED', mine: 'RUNNING', foreign: 'RUNNING'}
+    assert 'killed' in client.get_run(killed).data.tags['cd4ml.ended']
+
+
+@pytest.mark.parametrize('name', ['mit Leerzeichen', 'Größe', '{braces}', "quote' and $dollar", 'x' * 120])
+def test_I25_odd_names_of_folders(tmp_path, name):
+    folder = tiny(tmp_path / name)
+    place = Place(folder)
+    done = place.run('run', '-s', 'tiny', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((current(folder, 'judge') / 'value.json').read_text()) == {'good': True}
+    assert place.run('run', '-s', 'tiny', cwd=folder).stdout.count('unchanged') == 5
+
+
+def test_N10_what_a_page_writes_outside_its_products_is_told(tmp_path):
+    folder = tiny(tmp_path / 'project')
+    page('learn', '* rate', "* rate; Path('notes.txt').write_text('x'); Path('notebooks/more.txt').write_text('x')")(folder)
+    done = Place(folder).run('run', '-s', 'tiny', cwd=folder)
+    assert done.returncode == 0 and re.search('learn +wrote outside its products: notebooks/more.txt, notes.txt\n', done.stdout), done.stdout
+    assert done.stdout.count('outside its products') == 1
+    assert Place(folder).record('tiny')['stages']['learn']['remarks'] == ['wrote outside its products: notebooks/more.txt, notes.txt']
 
 
 @pytest.fixture
