@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test test-slow lab lint export setup lock clean
+.PHONY: help run test test-slow faults bench lab lint export setup lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -13,10 +13,16 @@ run: $(READY)  ## set up, run the pipeline on the built-in market, say where the
 
 test: lint     ## set up, check style and sync, run every page's examples and every test
 	$(BIN)/nbdev-test
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not faults"
 
 test-slow: $(READY)  ## whole runs on the real data sets
 	$(BIN)/pytest -m slow
+
+faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once
+	$(BIN)/python tests/fault_harness.py --kills 200
+
+bench: $(READY)  ## what a run costs, against a plain script and Ploomber
+	$(BIN)/python benchmarks/pipeline.py
 
 lint: $(READY) ## style, types, and whether the package is what the notebooks export
 	$(BIN)/ruff check .

@@ -101,7 +101,7 @@ def check_versions(
     return Check('packages', 'ok', f'{len(locked)} as locked')
 
 # %% ../notebooks/94_doctor.ipynb #8bf143a3
-MODULES = {'scikit-learn': 'sklearn', 'pyyaml': 'yaml', 'pandera': 'pandera.pandas', 'xgboost-cpu': 'xgboost'}   # where package and module differ
+MODULES = {'ipython': 'IPython', 'scikit-learn': 'sklearn', 'pyyaml': 'yaml', 'pandera': 'pandera.pandas', 'xgboost-cpu': 'xgboost'}   # where package and module differ
 
 
 def check_imports(packages: list[str]) -> Check:
@@ -218,7 +218,7 @@ def check_git(root: Path) -> Check:
         return Check('git', 'warning', 'not a git repository, or no commit yet', 'git init and commit: models are traced to a commit')
     return Check('git', 'ok', f'at {done.stdout.strip()}')
 
-# %% ../notebooks/94_doctor.ipynb #05010172
+# %% ../notebooks/94_doctor.ipynb #3056fbd0
 def check_export(root: Path) -> Check:
     "The package is what the pages export."
     try:
