@@ -242,7 +242,8 @@ def scenario_row(path: Path, scenario: Scenario | Cd4mlError) -> list[str]:  # s
     record = last_run(scenario.name)
     if record is None:
         return [scenario.name, 'never run', '', '', scenario.title]
-    verdict = 'failed' if record['error'] else {True: 'accepted', False: 'refused', None: 'partial'}[record['accepted']]
+    stopped = record['exit_code'] in (130, 143)
+    verdict = 'stopped' if stopped else 'failed' if record['error'] else {True: 'accepted', False: 'refused', None: 'partial'}[record['accepted']]
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record['started'])
     return [scenario.name, verdict, metric_text(record.get('metric')), f'{span(max(0.0, age.total_seconds()))} ago', record['error'] or scenario.title]
 

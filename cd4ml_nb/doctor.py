@@ -101,7 +101,8 @@ def check_versions(
     return Check('packages', 'ok', f'{len(locked)} as locked')
 
 # %% ../notebooks/94_doctor.ipynb #8bf143a3
-MODULES = {'ipython': 'IPython', 'scikit-learn': 'sklearn', 'pyyaml': 'yaml', 'pandera': 'pandera.pandas', 'xgboost-cpu': 'xgboost'}   # where package and module differ
+# where package and module differ
+MODULES = {'ipython': 'IPython', 'scikit-learn': 'sklearn', 'pyyaml': 'yaml', 'pandera': 'pandera.pandas', 'xgboost-cpu': 'xgboost'}
 
 
 def check_imports(packages: list[str]) -> Check:
@@ -218,7 +219,7 @@ def check_git(root: Path) -> Check:
         return Check('git', 'warning', 'not a git repository, or no commit yet', 'git init and commit: models are traced to a commit')
     return Check('git', 'ok', f'at {done.stdout.strip()}')
 
-# %% ../notebooks/94_doctor.ipynb #3056fbd0
+# %% ../notebooks/94_doctor.ipynb #c8df1f7c
 def check_export(root: Path) -> Check:
     "The package is what the pages export."
     try:

@@ -6,7 +6,7 @@
 __all__ = ['KERNEL', 'MEMORY', 'End', 'of_exit', 'plain', 'cell_line', 'package_place', 'page_place', 'marked_page',
            'keep_failed', 'error_of']
 
-# %% ../notebooks/93d_failure.ipynb #e1f6f1c5
+# %% ../notebooks/93d_failure.ipynb #ffaec1db
 import json
 import re
 import shutil
@@ -20,7 +20,7 @@ from .errors import Cd4mlError, InfrastructureError, UserError, revived
 from .files import project_root, shown, write_text
 from .process import JOURNAL, STDERR, read_journal
 
-# %% ../notebooks/93d_failure.ipynb #78324b2f
+# %% ../notebooks/93d_failure.ipynb #5384abc6
 @dataclass
 class End:
     "How a page ended that did not succeed."
@@ -38,10 +38,10 @@ def of_exit(
     if code >= 0:
         return End('died', f'the process ended by itself with code {code}, before the page was done', cell=cell)
     number = signal.Signals(-code)
-    likely = {signal.SIGKILL: ', likely because memory ran out', signal.SIGSEGV: ', a crash in a library'}.get(number, '')
+    likely = {'SIGKILL': ', likely because memory ran out', 'SIGSEGV': ', a crash in a library'}.get(number.name, '')
     return End('died', f'the process was ended by {number.name}{likely}', cell=cell)
 
-# %% ../notebooks/93d_failure.ipynb #9ea38f40
+# %% ../notebooks/93d_failure.ipynb #18581305
 def plain(traceback: str) -> str:
     "A traceback without colours."
     return re.sub(r'\x1b\[[0-9;]*m', '', traceback)
@@ -77,7 +77,7 @@ def _cells(source: str) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError):
         return []
 
-# %% ../notebooks/93d_failure.ipynb #8af9deec
+# %% ../notebooks/93d_failure.ipynb #aa16a2bb
 def marked_page(source: str, end: End, journal: dict[str, dict[str, Any]]) -> dict[str, Any]:
     "A notebook with what its cells left, the one that was running marked, and a note on top."
     notebook = json.loads((project_root() / source).read_text(encoding='utf-8'))
@@ -112,7 +112,7 @@ def keep_failed(
         write_text(kept / page, json.dumps(marked_page(source, end, read_journal((kept / page).with_name(JOURNAL))), indent=1, ensure_ascii=False) + '\n')
     write_text(kept / 'traceback.txt', plain(end.traceback) or end.text + '\n')
 
-# %% ../notebooks/93d_failure.ipynb #806ff1fb
+# %% ../notebooks/93d_failure.ipynb #978f759e
 KERNEL = 'python -m ipykernel install --sys-prefix --name python3'
 MEMORY = re.compile('out of memory|bad_alloc|MemoryError|Unable to allocate', re.IGNORECASE)
 

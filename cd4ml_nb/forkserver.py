@@ -6,7 +6,7 @@
 __all__ = ['PR_SET_PDEATHSIG', 'PR_SET_CHILD_SUBREAPER', 'Told', 'kill_tree', 'Channel', 'Server', 'serve', 'end_process',
            'Processes', 'Forked', 'Spawned']
 
-# %% ../notebooks/93b_forkserver.ipynb #5fe50e85
+# %% ../notebooks/93b_forkserver.ipynb #e3033f1c
 import atexit
 import ctypes
 import gc
@@ -32,7 +32,7 @@ import psutil
 
 from .errors import InfrastructureError
 
-# %% ../notebooks/93b_forkserver.ipynb #e5861f1e
+# %% ../notebooks/93b_forkserver.ipynb #6caa3e8a
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36     # <sys/prctl.h>
 
 
@@ -47,13 +47,15 @@ def kill_tree(pid: int) -> None:
     family: list[psutil.Process] = []
     with suppress(psutil.Error):
         family = psutil.Process(pid).children(recursive=True)
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):      # Windows has neither sessions nor SIGKILL
         os.killpg(pid, signal.SIGKILL) if os.getpgid(pid) == pid else os.kill(pid, signal.SIGKILL)
+    with suppress(psutil.Error):
+        psutil.Process(pid).kill()
     for one in family:      # a kernel, say, has a session of its own
         with suppress(psutil.Error):
             one.kill()
 
-# %% ../notebooks/93b_forkserver.ipynb #443fb0ab
+# %% ../notebooks/93b_forkserver.ipynb #102667ec
 class Channel:
     "One end of a socket pair that carries messages and descriptors."
 
@@ -80,7 +82,7 @@ class Channel:
             n = message.pop('descriptors')
             yield message, [self.descriptors.pop(0) for _ in range(n)]
 
-# %% ../notebooks/93b_forkserver.ipynb #7af2624d
+# %% ../notebooks/93b_forkserver.ipynb #dd7c3fd6
 class Server:
     "What the server knows."
 
@@ -100,7 +102,7 @@ class _Stop(BaseException):
 def _stop(*_: Any) -> None:
     raise _Stop
 
-# %% ../notebooks/93b_forkserver.ipynb #e4a2ae29
+# %% ../notebooks/93b_forkserver.ipynb #5ba00b8d
 def serve(channel: Channel, body: Callable[[Any, list[int]], int]) -> None:
     "Import what is asked for and fork a process for each task, until the channel closes."
     server = Server(channel, body)
@@ -130,7 +132,7 @@ def serve(channel: Channel, body: Callable[[Any, list[int]], int]) -> None:
             kill_tree(pid)
         _end_orphans(server)
 
-# %% ../notebooks/93b_forkserver.ipynb #bd44a622
+# %% ../notebooks/93b_forkserver.ipynb #0c677052
 def _take(server: Server, message: dict[str, Any], descriptors: list[int]) -> None:
     "Do what a message asks for."
     match message['do']:
@@ -157,7 +159,7 @@ def _import(name: str) -> None:
         with suppress(Exception, SystemExit):
             importlib.import_module(name)
 
-# %% ../notebooks/93b_forkserver.ipynb #c687b3d2
+# %% ../notebooks/93b_forkserver.ipynb #47126bfd
 def _fork(server: Server, name: str, task: Any, descriptors: list[int]) -> None:
     "Start a child."
     own, pid = os.getpid(), os.fork()
@@ -190,7 +192,7 @@ def _become_child(server: Server, parent: int) -> None:
     if numpy := sys.modules.get('numpy'):
         numpy.random.seed()        # as in a fresh process: what shall repeat names its seed
 
-# %% ../notebooks/93b_forkserver.ipynb #00987f4d
+# %% ../notebooks/93b_forkserver.ipynb #ac47667e
 def _reap(server: Server) -> None:
     "Report children that have ended, and end what they have left."
     while True:
@@ -215,7 +217,7 @@ def _end_orphans(server: Server) -> None:
             if one.pid not in server.children and session not in server.children and (not server.children or session != one.pid):
                 kill_tree(one.pid)
 
-# %% ../notebooks/93b_forkserver.ipynb #65065e66
+# %% ../notebooks/93b_forkserver.ipynb #50aa6508
 def end_process(code: int) -> None:
     "End this process as Python would, but without waiting for threads that somebody has left."
     with suppress(BaseException):
@@ -224,7 +226,7 @@ def end_process(code: int) -> None:
         atexit._run_exitfuncs()
     os._exit(code)
 
-# %% ../notebooks/93b_forkserver.ipynb #ae2b1a0b
+# %% ../notebooks/93b_forkserver.ipynb #3c946152
 Told = tuple[str, str, Any]
 
 
@@ -269,7 +271,7 @@ class Processes:
         self.readers[name].join(2)
         self.told.put((name, 'ended', code))
 
-# %% ../notebooks/93b_forkserver.ipynb #c5d2d858
+# %% ../notebooks/93b_forkserver.ipynb #d0bc23bd
 class _Connected(Processes):
     "A server, and the line to it."
 
@@ -306,7 +308,7 @@ class _Connected(Processes):
             last = (self.log.read().decode(errors='replace').strip().splitlines() or ['it said nothing'])[-1]
             raise InfrastructureError(f'the fork server has died: {last[:300]}', 'run again, or with --engine kernel', code='I26') from None
 
-# %% ../notebooks/93b_forkserver.ipynb #11ae348a
+# %% ../notebooks/93b_forkserver.ipynb #3593f342
 class Forked(_Connected):
     "Tasks in processes that are forked from a server."
 
@@ -338,7 +340,7 @@ class Forked(_Connected):
         with suppress(OSError):
             self.channel.end.shutdown(socket.SHUT_RDWR)
 
-# %% ../notebooks/93b_forkserver.ipynb #5c3c81f3
+# %% ../notebooks/93b_forkserver.ipynb #c7640ee3
 class Spawned(Processes):
     "Tasks in processes that start from nothing."
 

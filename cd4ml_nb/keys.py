@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'Parts', 'data_path', 'data_identity', 'versions', 'installed_at', 'refuse_other_versions',
-           'sections_read', 'ingredients', 'stage_key', 'differences']
+           'sections_read', 'ingredients', 'analysis_version', 'stage_key', 'differences']
 
 # %% ../notebooks/90b_keys.ipynb #7a27c16e
 import ast
@@ -19,9 +19,10 @@ from typing import Any
 from .code import Page, Reach, place_of, reached
 from .errors import UserError, did_you_mean
 from .files import file_hash, in_project, json_hash, shown
+from .memory import remembered
 from .scenario import Scenario
 
-# %% ../notebooks/90b_keys.ipynb #38ebcc18
+# %% ../notebooks/90b_keys.ipynb #f31cc211
 def data_path(
     source: str,           # a scenario's data.source
     data_root: str,        # where a relative path is looked up
@@ -115,26 +116,33 @@ def ingredients(
     files: dict[str, str] | None = None,   # the products that it shall write
 ) -> Parts:
     "Everything that a stage's products depend on."
-    sections, code = _read_off(page, reach)
+    sections = remembered('sections', page.code, lambda: sections_read(page))
     read = scenario.model_dump(mode='json', include={'name', 'task', *sections})
-    return {'page': {page.path.name: page.hashes()}, 'code': code,
+    return {'page': {page.path.name: page.hashes()}, 'code': _reached_once(page, reach),
             'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
             'params': {name: value for name, value in params.items() if name != 'scenario'},
             'upstream': upstream, 'data': {scenario.data.source: data} if data else {}, 'products': files or {}, 'versions': versions()}
 
 
-def _read_off(page: Page, reach: Reach) -> tuple[list[str], dict[str, str]]:
-    "What a page reads and reaches; once for all stages that share it."
+def _reached_once(page: Page, reach: Reach) -> dict[str, str]:
+    "What a page reaches; once for all stages that share it."
     if page.code not in reach.known:
-        reach.known[page.code] = sections_read(page), reached(reach, page.code)
+        reach.known[page.code] = reached(reach, page.code)
     return reach.known[page.code]
+
+
+@functools.cache
+def analysis_version() -> str:
+    "What the analysis of code itself depends on: what was found out by another version of it is worth nothing."
+    own = [Path(sys.modules[name].__file__ or '') for name in ('cd4ml_nb.code', 'cd4ml_nb.memory', 'cd4ml_nb.scenario')]
+    return json_hash([sys.version, *(file_hash(path) for path in own)])
 
 
 def stage_key(parts: Parts) -> str:   # 16 hexadecimal digits
     "The hash of a stage's ingredients."
     return json_hash(parts)[:16]
 
-# %% ../notebooks/90b_keys.ipynb #f2db6917
+# %% ../notebooks/90b_keys.ipynb #4887b269
 def differences(
     old: Parts,
     new: Parts,
@@ -174,5 +182,5 @@ def _standing(folder: Path, symbol: str) -> str:
     "The notebook and the cell in which a symbol of the package stands."
     module, _, name = symbol.rpartition('.')
     home = Reach(folder).module(module)
-    statements = home and (home.effects if name == '*' else home.symbols.get(name))
-    return place_of(folder.joinpath(*module.split('.')).with_suffix('.py'), statements[0].lineno) if statements else ''
+    piece = home and (home.effects if name == '*' else home.symbols.get(name))
+    return place_of(folder.joinpath(*module.split('.')).with_suffix('.py'), piece.line) if piece else ''

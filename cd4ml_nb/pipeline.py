@@ -41,7 +41,7 @@ from .products import Content, flaw, publish, stable_content, sweep_out
 from .record import Outcome, code_record, keep_input, records, write_record
 from .settings import Settings, threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #ad4f3deb
+# %% ../notebooks/93f_pipeline.ipynb #36673ce5
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -53,7 +53,7 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #a1129d5c
+# %% ../notebooks/93f_pipeline.ipynb #39dd17a2
 BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
         'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
 
@@ -81,7 +81,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #56a0bc3f
+# %% ../notebooks/93f_pipeline.ipynb #9aab25c0
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -127,7 +127,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #44897076
+# %% ../notebooks/93f_pipeline.ipynb #15195013
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -141,7 +141,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #a156add0
+# %% ../notebooks/93f_pipeline.ipynb #1c488ece
 @dataclass
 class Run:
     "The state of a run."
@@ -161,7 +161,7 @@ class Run:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #413df90e
+# %% ../notebooks/93f_pipeline.ipynb #73bebcd2
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -198,7 +198,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #6980e3c9
+# %% ../notebooks/93f_pipeline.ipynb #c8be858d
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -230,7 +230,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #46887c3e
+# %% ../notebooks/93f_pipeline.ipynb #3dfdcb38
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
@@ -275,7 +275,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #adc35664
+# %% ../notebooks/93f_pipeline.ipynb #443a84fc
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -323,7 +323,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #ac505cc8
+# %% ../notebooks/93f_pipeline.ipynb #d93c71f3
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -364,7 +364,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #5f95fc85
+# %% ../notebooks/93f_pipeline.ipynb #c4ddcf3b
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -408,7 +408,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #821c6a67
+# %% ../notebooks/93f_pipeline.ipynb #2b0ed283
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -423,7 +423,8 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
         outcome.error = state.failed[0] if state.failed else None
     except Cd4mlError as error:
         outcome.error = error
-    except BaseException:
+    except BaseException as error:
+        outcome.stopped = 130 if isinstance(error, KeyboardInterrupt) else error.code if isinstance(error, SystemExit) and type(error.code) is int else 1
         _conclude(plan, outcome, started, begun, code)
         raise
     _read_verdict(plan, outcome)
@@ -434,7 +435,7 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
 
-
+# %% ../notebooks/93f_pipeline.ipynb #8f3c3e04
 def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
@@ -461,7 +462,7 @@ def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #93e78a81
+# %% ../notebooks/93f_pipeline.ipynb #704ab9dd
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:

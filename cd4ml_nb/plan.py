@@ -15,7 +15,8 @@ from typing import Any
 from .code import Page, Reach
 from .errors import UserError, did_you_mean
 from .files import in_project, project_root, shown
-from .keys import Parts, data_identity, differences, ingredients, refuse_other_versions, stage_key
+from .keys import Parts, analysis_version, data_identity, differences, ingredients, refuse_other_versions, stage_key
+from .memory import keep, recall
 from .pages import products_root, read_pipeline, stage_files
 from .parameters import declared_parameters, parse_parameters, stage_parameters
 from .products import Content, content_of, flaw, read_manifest
@@ -97,6 +98,8 @@ def make_plan(
     settings, root = settings or load_settings(), project_root()
     scenario, stages = load_scenario(path), read_pipeline()
     refuse_other_versions(root / 'requirements.lock')
+    memory = in_project(settings.products) / '.memory.json'
+    recall(memory, analysis_version())
     age_in_days(scenario.data, datetime.date.today())  # data that is too old is refused even when all is done
     pages = {stage: Page(root / task['source']) for stage, task in stages.items()}
     declared = {stage: declared_parameters(page) for stage, page in pages.items()}
@@ -111,6 +114,7 @@ def make_plan(
                             _data(scenario, settings, task['upstream']), files)
         steps[stage] = Step(stage, stage_key(parts), task['source'], params, task['upstream'], files, parts,
                             in_project(settings.products) / scenario.name / stage)
+    keep(memory, analysis_version())
     return Plan(scenario, place, settings, steps)
 
 

@@ -6,7 +6,7 @@
 __all__ = ['Outcome', 'inputs_folder', 'kept_input', 'keep_input', 'code_record', 'write_record', 'measured', 'records',
            'find_record']
 
-# %% ../notebooks/93e_record.ipynb #09bb35be
+# %% ../notebooks/93e_record.ipynb #1d2113bd
 import os
 import platform
 import shutil
@@ -25,7 +25,7 @@ from .products import MANIFEST, stable_content
 from .provenance import code_state, sealed, source_hashes
 from .settings import without_password
 
-# %% ../notebooks/93e_record.ipynb #b12e58eb
+# %% ../notebooks/93e_record.ipynb #454e424e
 @dataclass
 class Outcome:
     "How a run ended."
@@ -37,15 +37,16 @@ class Outcome:
     report: Path | None = None
     seconds: float = 0.0
     error: Cd4mlError | None = None
+    stopped: int = 0                    # the exit code of a run that was interrupted, or met a bug of ours
     again: str = ''                     # after a failure: the command that re-runs just that stage
     page: Path | None = None            # after a failure: the page as far as it came
 
     @property
     def exit_code(self) -> int:
-        "0 done, 3 refused by a gate, else the error's."
-        return self.error.exit_code if self.error else 3 if self.accepted is False else 0
+        "0 done, 3 refused by a gate, else the error's or the interruption's."
+        return self.stopped or (self.error.exit_code if self.error else 3 if self.accepted is False else 0)
 
-# %% ../notebooks/93e_record.ipynb #81b4cf44
+# %% ../notebooks/93e_record.ipynb #aa89428b
 def inputs_folder() -> Path:
     "Where copies of data are kept."
     return products_root() / '.inputs'
@@ -71,7 +72,7 @@ def keep_input(
             raise InfrastructureError('changed during run', 'run again when nobody writes to it', where=str(path), code='D47')
     return target
 
-# %% ../notebooks/93e_record.ipynb #11cbdf55
+# %% ../notebooks/93e_record.ipynb #6bad90a0
 def code_record(runs: Path, run: str) -> dict[str, Any]:   # {commit, branch, dirty, patch, sources}
     "Where the code stands; its difference from the commit is written beside the run's record."
     root = project_root()
@@ -83,7 +84,7 @@ def code_record(runs: Path, run: str) -> dict[str, Any]:   # {commit, branch, di
     return {name: state[name] for name in ('commit', 'branch', 'dirty')} | {
         'patch': file_hash(patch) if state['patch'] else '', 'sources': source_hashes(root)}
 
-# %% ../notebooks/93e_record.ipynb #422883c5
+# %% ../notebooks/93e_record.ipynb #fb5f5e56
 def write_record(
     plan: Plan,
     outcome: Outcome,
@@ -121,7 +122,7 @@ def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:   # metric: the pr
     primary = {'name': metrics['metric'], 'unit': metrics['unit'], **metrics['holdout'][metrics['metric']]}
     return {'metric': primary, 'metrics': {name: m['value'] for name, m in metrics['holdout'].items()}}
 
-# %% ../notebooks/93e_record.ipynb #d81e9ffa
+# %% ../notebooks/93e_record.ipynb #c56fc964
 def records(scenario: str = '*') -> list[Path]:
     "The records of all runs, the latest first."
     return sorted(products_root().glob(f'{scenario}/runs/*.json'), key=lambda p: (p.stem, str(p)), reverse=True)
