@@ -6,11 +6,17 @@
 __all__ = ['Listener', 'listening', 'heading_above', 'WarmEngine', 'exit_marker', 'KernelEngine', 'refuse_unheard',
            'ExactTranslator']
 
+# %% ../notebooks/91b_engine.ipynb #f93b5d2b
+from .lean import papermill
+
 # %% ../notebooks/91b_engine.ipynb #f5bad7a1
 import ast
+import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import nbformat
@@ -19,7 +25,7 @@ from papermill.translators import PythonTranslator
 
 from .errors import UserError, did_you_mean
 
-# %% ../notebooks/91b_engine.ipynb #e58c7e99
+# %% ../notebooks/91b_engine.ipynb #87e4749e
 class Listener(Protocol):
     "Hears how a page goes on."
 
@@ -46,7 +52,7 @@ def heading_above(cells: list[Any], index: int) -> str:
     lines = [line for cell in cells[:index] if cell.cell_type == 'markdown' for line in cell.source.split('\n') if line.startswith('#')]
     return lines[-1].lstrip('# ').strip() if lines else ''
 
-# %% ../notebooks/91b_engine.ipynb #1888c873
+# %% ../notebooks/91b_engine.ipynb #6a91ca04
 def _announced(manager: NotebookExecutionManager) -> None:
     "Make a notebook's execution manager tell the listeners of each cell."
     start, complete = manager.cell_start, manager.cell_complete
@@ -74,17 +80,26 @@ class WarmEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any) -> None:
-        from cd4ml_nb.shell import page_shell  # here, so that a kernel's client does not load IPython's shell
         refuse_unheard(nb_man.nb)
         _announced(nb_man)
-        cls.failed, kept = None, []
+        cls.failed = None
+        if _loop_runs():                     # inside a kernel: a loop of its own needs a thread of its own
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(cls._run_all, nb_man).result()
+        else:
+            cls._run_all(nb_man)
+
+    @classmethod
+    def _run_all(cls, nb_man: NotebookExecutionManager) -> None:
+        from cd4ml_nb.shell import page_shell  # here, so that a kernel's client does not load IPython's shell
+        kept = []
         with page_shell() as shell:
             for index, cell in enumerate(nb_man.nb.cells):
                 if cell.cell_type != 'code':
                     continue
                 nb_man.cell_start(cell, index)
                 kept.append((cell, cls._run(shell, cell)))
-                if cls.failed:
+                if cls.failed and 'raises-exception' not in cell.metadata.get('tags', []):
                     nb_man.cell_exception(cell, index)
                     if cls.debugger:
                         cls.debugger(shell, cls.failed)
@@ -106,7 +121,25 @@ class WarmEngine(Engine):
 
 
 def _as_nodes(outputs: list[dict[str, Any]]) -> list[Any]:
-    return [nbformat.from_dict(output) for output in outputs]
+    "Outputs as nbformat has them; half a character, which UTF-8 cannot hold, as the sign for one that is unknown."
+    return [nbformat.from_dict(_encodable(output)) for output in outputs]
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_encodable(k): _encodable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return re.sub('[\ud800-\udfff]', '\ufffd', value) if isinstance(value, str) else value
+
+
+def _loop_runs() -> bool:
+    "Whether this thread is inside a running event loop."
+    try:
+        asyncio.get_running_loop()
+        return True
+    except RuntimeError:
+        return False
 
 
 def exit_marker(error: SystemExit) -> dict[str, Any]:
@@ -114,7 +147,7 @@ def exit_marker(error: SystemExit) -> dict[str, Any]:
     text = f'sys.exit({error}) was called: the cells below did not run'
     return {'output_type': 'error', 'ename': 'SystemExit', 'evalue': text, 'traceback': [text]}
 
-# %% ../notebooks/91b_engine.ipynb #bb6a3a48
+# %% ../notebooks/91b_engine.ipynb #80cc84ff
 class KernelEngine(NBClientEngine):
     "Papermill's own engine, which runs a Jupyter kernel, and tells the listeners of each cell."
 
@@ -132,7 +165,7 @@ class KernelEngine(NBClientEngine):
 papermill_engines.register('cd4ml', WarmEngine)
 papermill_engines.register('cd4ml-kernel', KernelEngine)
 
-# %% ../notebooks/91b_engine.ipynb #ce713154
+# %% ../notebooks/91b_engine.ipynb #9ec79aa5
 def refuse_unheard(notebook: Any) -> None:
     "Stop when a parameter was given that the page does not declare."
     given = notebook.metadata.get('papermill', {}).get('parameters', {})
@@ -146,7 +179,7 @@ def refuse_unheard(notebook: Any) -> None:
         if name not in declared:
             raise UserError(f"unknown parameter '{name}'", did_you_mean(name, declared), where='parameters', code='N06')
 
-# %% ../notebooks/91b_engine.ipynb #d45d794f
+# %% ../notebooks/91b_engine.ipynb #5047d213
 class ExactTranslator(PythonTranslator):
     "Writes JSON values as Python."
 

@@ -165,16 +165,21 @@ class Harness:
     pause: float = 0.02
     references: dict[str, dict] = field(default_factory=dict)
     points: dict[str, Counter] = field(default_factory=dict)      # state -> fault point -> how often one process comes by
-    duration: float = 3.0
+    duration: float = 3.0         # s, of an uninterrupted run
+    startup: float = 1.0          # s, until its first stage
     number: itertools.count = field(default_factory=itertools.count)
 
     def prepare(self) -> None:
         """Build the states, and look at uninterrupted runs."""
-        bare = tiny_project(self.place / 'bare', self.pause)
+        tiny_project(self.place / 'bare', self.pause)
         for state, parent in (('built', 'bare'), ('fresh', 'bare'), ('forced', 'built'), ('changed', 'built')):
             project = self.copy(parent, state) if state != 'fresh' else self.copy('bare', 'again')
             listed, begun = self.place / f'{state}.list', time.monotonic()
-            done = project.run(*WORDS.get(state, ['run']), environment={'CD4ML_FAULT': f'list:{listed}'})
+            started = project.start(*WORDS.get(state, ['run']), environment={'CD4ML_FAULT': f'list:{listed}'})
+            while started.process.poll() is None and not any(project.home.glob('*/.running-*')):
+                time.sleep(0.01)
+            self.startup = time.monotonic() - begun
+            done = started.end()
             self.duration = time.monotonic() - begun
             assert done.code == 0, done.err
             self.references[state], self.points[state] = project.content(), _per_process(listed.read_text().split())
@@ -213,7 +218,7 @@ class Harness:
                 state = [s for s in there if self.points[s][name] >= n][(j + k) % sum(self.points[s][name] >= n for s in there)]
                 found.append(Case(len(found), 'point', state, f'{name}:kill:{n}'))
         found = found[:kills]
-        for k in range(int((kills - len(found)) / 1.25)):       # a random case kills once or twice, or comes too late
+        for k in range(kills - len(found)):     # some kill twice, so that not all are needed
             found.append(Case(len(found), 'random', ['fresh', 'changed', 'forced', 'changed', 'damaged', 'forced'][k % 6]))
         for k, name in enumerate(points):
             for action in ('raise', *(['enospc'] if name.startswith(WRITES) else [])):
@@ -253,9 +258,9 @@ class Harness:
             engine = ['--engine', 'kernel'] if case.number % 25 == 24 else []
             for k in range(chance.choice([1, 1, 2])):
                 words = [*(WORDS if k == 0 else AGAIN)[case.state], *engine]
+                scope = chance.choice(['run', 'run', 'all', 'group', 'server', 'page'])
                 started = project.start(*words)
                 moment = self.moment(started, chance)
-                scope = chance.choice(['run', 'run', 'all', 'group', 'server', 'page'])
                 hit = strike(started, scope)
                 quick = chance.random() < 0.3 and scope in ('run', 'all')
                 done = started.end()
@@ -282,7 +287,7 @@ class Harness:
         else:
             while started.process.poll() is None and not any(started.project.home.glob('*/.running-*')):
                 time.sleep(0.01)
-            time.sleep(chance.uniform(0, self.duration * 0.8))
+            time.sleep(chance.uniform(0, self.duration - self.startup))
         return time.monotonic() - begun
 
     def disk(self, case: Case, chance: random.Random) -> Result:
@@ -347,7 +352,8 @@ def strike(started: Started, scope: str) -> bool:
     if run is None or run.status() == 'zombie':
         return False
     servers = [p for p in family if p.ppid() == run.pid] if family else []
-    targets = {'run': [run], 'group': [run], 'all': [run, *family], 'server': servers[:1], 'page': [p for p in family if p not in servers][-1:]}[scope] or servers
+    pages = [p for p in family if p not in servers]
+    targets = {'run': [run], 'group': [run], 'all': [run, *family], 'server': servers[:1], 'page': pages[-1:]}[scope] or servers
     for one in targets:
         with suppress(psutil.Error, OSError):
             os.killpg(one.pid, 9) if scope == 'group' else one.kill()
@@ -384,7 +390,7 @@ def can_mount() -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--kills', type=int, default=200, help='how often a run is killed')
+    parser.add_argument('--kills', type=int, default=200, help='how often a run is killed, at every fault point and then at random moments')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--minutes', type=float, default=0, help='begin nothing new after that many; 0: no limit')
     parser.add_argument('--workers', type=int, default=1, help='cases at the same time')
@@ -399,15 +405,17 @@ def main() -> int:
         if not can_mount():
             print('no right to mount a disk: disk cases are left out', flush=True)
             cases = [case for case in cases if case.kind != 'disk']
-        print(f'{len(cases)} cases, fault points {dict(harness.points["fresh"])}, one run takes {harness.duration:.1f} s', flush=True)
+        print(f'fault points {dict(harness.points["fresh"])}, one run takes {harness.duration:.1f} s', flush=True)
 
         def one(case: Case) -> None:
-            if asked.minutes and time.monotonic() - begun > 60 * asked.minutes:
+            late = asked.minutes and time.monotonic() - begun > 60 * asked.minutes
+            if late or case.kind == 'random' and not asked.only and sum(count['kills'] for count in counts.values()) >= asked.kills:
                 return
             result = harness.run(case)
             with lock:
                 count = counts.setdefault(case.kind, Counter())
-                count.update(cases=1, good=not result.wrong, kills=result.kills * (case.kind in ('random', 'point') and result.reached), missed=not result.reached)
+                kills = result.kills if case.kind in ('random', 'point') and result.reached else 0
+                count.update(cases=1, good=int(not result.wrong), kills=kills, missed=int(not result.reached))
                 if result.wrong:
                     print(f'FAIL {case} ({result.told})\n' + ''.join(f'     {words}\n' for words in result.wrong)
                           + f'     again: python tests/fault_harness.py --kills {asked.kills} --seed {asked.seed} --only {case.number}', flush=True)

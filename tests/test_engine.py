@@ -286,10 +286,12 @@ def test_figures_appear_where_matplotlib_comes_with_the_page(tmp_path):
         sys.modules |= {'ploomber_engine': types.ModuleType('ploomber_engine'), 'ploomber_engine.engine': other}
         import papermill
         assert 'matplotlib' not in sys.modules
-        papermill.execute_notebook('figure.ipynb', 'figure.cd4ml.ipynb', engine_name='cd4ml', progress_bar=False)
+        for name in ('first', 'second'):          # in one process, one after the other
+            papermill.execute_notebook('figure.ipynb', f'{name}.cd4ml.ipynb', engine_name='cd4ml', progress_bar=False)
     """
     driven(textwrap.dedent(code), cwd=tmp_path)
-    assert 'image/png' in [kind for o in cells_of(tmp_path, 'figure', 'cd4ml')['cell-0'].outputs for kind in o.get('data', {})]
+    for name in ('first', 'second'):
+        assert [sorted(o.data) for o in cells_of(tmp_path, name, 'cd4ml')['cell-0'].outputs] == [['image/png', 'text/plain']], name
 
 
 def test_the_engine_can_be_imported_before_papermill(tmp_path):

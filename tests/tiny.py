@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-CD4ML = Path(sys.executable).with_name('cd4ml')
+CD4ML = Path(os.environ.get('CD4ML_TEST_COMMAND') or Path(sys.executable).with_name('cd4ml'))     # a copy, while the package is being worked on
 STAGES = {'source': [], 'left': ['source'], 'right': ['source'], 'join': ['left', 'right'], 'last': ['source', 'join']}
 FILES = {'nb': 'page.ipynb', 'told': 'told.json', 'rows': 'rows.csv', 'blob': 'sub/blob.bin'}
 SCENARIO = {'name': 'tiny', 'title': 'Kill me', 'task': 'regression', 'data': {'source': 'data.csv'}, 'target': {'column': 'y'}}
@@ -37,9 +37,7 @@ class Empty(types.ModuleType):
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
-        if name == 'rfc3987_syntax':
-            raise ImportError(name)      # jsonschema does without
-        if name.partition('.')[0] in ('matplotlib', 'nbconvert', 'pandas', 'ploomber_engine', 'pyarrow'):
+        if name.partition('.')[0] in ('matplotlib', 'nbconvert', 'pandas', 'pyarrow'):
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec):
@@ -120,7 +118,7 @@ class Tiny:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_') or k.startswith('CD4ML_TEST_')}
         light = os.pathsep.join(filter(None, [str(self.folder / '.light'), os.environ.get('PYTHONPATH')]))
         return clean | {'PYTHONPATH': light, 'CD4ML_TEST_MARK': self.mark, 'CD4ML_JOBS': '2', 'CD4ML_THREADS': '1', 'CI': 'true', 'COLUMNS': '200'}
 
@@ -151,7 +149,8 @@ class Tiny:
         found = {}
         for stage in STAGES:
             folder = self.current(stage)
-            found[stage] = {name: sha(folder / file) if (folder / file).is_file() else 'absent' for name, file in FILES.items() if name != 'nb'} if folder else {}
+            products = {name: folder / file for name, file in FILES.items() if name != 'nb'} if folder else {}
+            found[stage] = {name: sha(path) if path.is_file() else 'absent' for name, path in products.items()}
         return found
 
     def records(self) -> list[dict]:
