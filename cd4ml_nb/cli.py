@@ -11,6 +11,7 @@ __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT',
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import datetime
+import io
 import os
 import re
 import signal
@@ -35,8 +36,8 @@ from .files import in_project, project_root, read_json, shown
 from .keys import data_path, installed_at
 from .lock import locked
 from .pages import products_root
+from .pipeline import index_is_old, start_processes
 from .pipeline import run as run_plan
-from .pipeline import start_processes
 from .plan import Plan, make_plan
 from .plan import why as causes_of
 from .products import MANIFEST, read_manifest
@@ -116,7 +117,7 @@ def run(
         raise outcome.error
     if outcome.accepted is False:
         raise refusal(plan, outcome)
-    if not force and not debug:
+    if not force and not debug and not index_is_old():
         leave_note(root, around, inputs, plan, outcome, quiet)
 
 
@@ -169,6 +170,7 @@ def end_lines(outcome: Outcome) -> list[str]:
     lines = [f'verdict  {one_line(outcome.verdict)}'] if outcome.verdict else []
     lines += [f'report   {shown(outcome.report)}'] if outcome.report else []
     lines += [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}'] if outcome.page else []
+    lines += [f'also     {other}' for other in outcome.others]
     return [*lines, f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged']
 
 
@@ -216,7 +218,7 @@ def why(
     show(as_table(['stage', 'why it would run'], [[name if k == 0 else '', cause] for name, found in causes.items() for k, cause in enumerate(found)]))
     print(f'{len(plan.steps) - len(causes)} of {len(plan.steps)} stages are done')
 
-# %% ../notebooks/96_cli.ipynb #5fbeaca6
+# %% ../notebooks/96_cli.ipynb #a2791a59
 RunArgument = Annotated[str, typer.Argument(help='A run, an MLflow run, a version such as used_cars@3, or latest.', metavar='RUN')]
 
 
@@ -264,7 +266,7 @@ def metric_row(name: str, then: float | None, now: float | None) -> list[str]:
     difference = '' if then is None or now is None else '0' if then == now else f'{now - then:+.6g}'
     return [name, *('' if value is None else f'{value:.6g}' for value in (then, now)), difference]
 
-# %% ../notebooks/96_cli.ipynb #e167ecf2
+# %% ../notebooks/96_cli.ipynb #6848929f
 @app.command()
 def gc(
     older_than: Annotated[int, typer.Option(help='Days for which the products of every run are kept.', min=0)] = 30,
@@ -413,6 +415,9 @@ def main(
 ) -> int:                             # exit code
     "The console command."
     args = sys.argv[1:] if args is None else args
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='replace')           # a terminal without Unicode shows what it can
     with stoppable():
         try:
             code = typer.main.get_command(app).main(args, prog_name='cd4ml', standalone_mode=False) or 0
@@ -457,19 +462,21 @@ def usage_line(
 def bug_line(error: Exception) -> str:
     "The last line for what nobody expected, with its traceback in a file."
     text = ''.join(traceback.format_exception(error))
-    try:
-        folder = products_root() / '.logs'
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, Cd4mlError):
-        folder = Path(tempfile.mkdtemp(prefix='cd4ml-'))
-    path = folder / f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log'
-    try:
-        path.write_text(text, encoding='utf-8')
-    except OSError:                     # no room, or not ours
-        path = Path(tempfile.mkdtemp(prefix='cd4ml-')) / path.name
-        path.write_text(text, encoding='utf-8')
+    name, see = f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log', ''
+    for place in (_logs, lambda: Path(tempfile.mkdtemp(prefix='cd4ml-'))):     # the second where there is no room, or the first is not ours
+        with suppress(OSError, Cd4mlError):
+            path = place() / name
+            path.write_text(text, encoding='utf-8')
+            see = f' — see {_shown_anywhere(path)}'
+            break
     first = (str(error).splitlines() or [''])[0][:300]
-    return f'ERROR BUG {one_line(f"{type(error).__name__}: {first}")} — see {_shown_anywhere(path)}'
+    return f'ERROR BUG {one_line(f"{type(error).__name__}: {first}")}{see}'
+
+
+def _logs() -> Path:
+    folder = products_root() / '.logs'
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _shown_anywhere(path: Path) -> str:

@@ -111,15 +111,16 @@ class WarmEngine(Engine):
     @classmethod
     def _run(cls, shell: Any, cell: Any) -> list[dict[str, Any]]:
         "Run one cell, and keep what ended it; an empty one is none."
+        from cd4ml_nb.shell import run_cell
         if not cell.source.strip():
             return []
-        outputs, cls.failed = shell.run(cell.source, cell.get('id'))
+        outputs, cls.failed = run_cell(shell, cell.source, cell.get('id'))
         if isinstance(cls.failed, SystemExit):
             outputs[:] = [*(o for o in outputs if o['output_type'] != 'error'), exit_marker(cls.failed)]
         cell.outputs, cell.execution_count = _as_nodes(outputs), shell.execution_count - 1
         return outputs
 
-
+# %% ../notebooks/91b_engine.ipynb #0e45b801
 def _as_nodes(outputs: list[dict[str, Any]]) -> list[Any]:
     "Outputs as nbformat has them; half a character, which UTF-8 cannot hold, as the sign for one that is unknown."
     return [nbformat.from_dict(_encodable(output)) for output in outputs]

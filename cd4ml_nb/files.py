@@ -112,7 +112,7 @@ def read_json(path: Path | str) -> Any:
     "Read a JSON file; a damaged one is named."
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f'not valid JSON: {error}', 'run the stage that writes it again', where=str(path), code='I13') from error
 
 # %% ../notebooks/01_files.ipynb #2d37b8f6

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Held', 'in_words', 'locked']
 
-# %% ../notebooks/92c_lock.ipynb #2f966a75
+# %% ../notebooks/92c_lock.ipynb #b8bb2c07
 import datetime
 import json
 import os
@@ -24,11 +24,11 @@ from .errors import InfrastructureError
 from .faults import faultpoint
 from .files import shown, write_error
 
-# %% ../notebooks/92c_lock.ipynb #0cf39ba5
+# %% ../notebooks/92c_lock.ipynb #b40ecce8
 @dataclass
 class Held:
     "A lock that is ours."
-    file: IO[str]
+    file: IO[bytes]
     left: str = ''      # who had it before and did not give it back; empty when all went well
 
 
@@ -46,7 +46,7 @@ def in_words(text: str) -> str:
     except (ValueError, KeyError, TypeError):
         return text.strip()[:200] or 'it has just begun'
 
-# %% ../notebooks/92c_lock.ipynb #2a05e646
+# %% ../notebooks/92c_lock.ipynb #1db6c60b
 @contextmanager
 def locked(
     home: Path,                                         # of all products
@@ -57,7 +57,7 @@ def locked(
     path = home / 'lock.json'
     try:
         home.mkdir(parents=True, exist_ok=True)
-        file = open(path, 'a+', encoding='utf-8')
+        file = open(path, 'a+b', buffering=0)      # closing it has nothing left to write
     except OSError as error:
         raise write_error(error, path) from None
     with file:
@@ -75,19 +75,18 @@ def locked(
             faultpoint('lock.held')
             yield Held(file, in_words(left) if left.strip() else '')
 
-# %% ../notebooks/92c_lock.ipynb #acae49f3
-def _text(file: IO[str]) -> str:
+# %% ../notebooks/92c_lock.ipynb #0c6e78fe
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read()
+    return file.read().decode('utf-8', 'replace')
 
 
 @contextmanager
-def _written(file: IO[str], path: Path) -> Iterator[None]:
+def _written(file: IO[bytes], path: Path) -> Iterator[None]:
     "Keep our name in the lock while we have it."
     try:
         file.truncate(0)
-        file.write(json.dumps(_owner()))
-        file.flush()
+        file.write(json.dumps(_owner()).encode())
     except OSError as error:
         raise write_error(error, path) from None
     try:
@@ -99,11 +98,11 @@ def _written(file: IO[str], path: Path) -> Iterator[None]:
             _by_name.discard(file)
             path.with_name('lock.owner').unlink(missing_ok=True)
 
-# %% ../notebooks/92c_lock.ipynb #6db0517a
-_by_name: set[IO[str]] = set()        # locks that are held by a file of their own
+# %% ../notebooks/92c_lock.ipynb #90309c2d
+_by_name: set[IO[bytes]] = set()        # locks that are held by a file of their own
 
 
-def _taken(file: IO[str]) -> bool:
+def _taken(file: IO[bytes]) -> bool:
     "Take an exclusive lock on an open file, if nobody has it."
     try:
         if sys.platform == 'win32':
@@ -120,7 +119,7 @@ def _taken(file: IO[str]) -> bool:
     return True
 
 
-def _taken_by_name(file: IO[str], path: Path) -> bool:
+def _taken_by_name(file: IO[bytes], path: Path) -> bool:
     "Take a lock by making a file that names us."
     for _ in range(2):
         try:

@@ -6,7 +6,7 @@
 __all__ = ['Listener', 'BASE', 'GRACE', 'KILL', 'Event', 'start_processes', 'imports_of', 'Execution', 'work_folder',
            'unfinished', 'Run', 'start', 'places', 'modules_of', 'keep_data', 'accept', 'finish', 'shortcoming',
            'made_before', 'remarks', 'publish_stage', 'kept_error', 'run_all', 'hear', 'watch', 'stop_all', 'run',
-           'write_index_there', 'needed_for']
+           'index_is_old', 'write_index_there', 'needed_for']
 
 # %% ../notebooks/93f_pipeline.ipynb #5949357d
 import ast
@@ -30,18 +30,18 @@ from .code import Page
 from .errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .faults import faultpoint
-from .files import in_project, project_root, read_json, shown, write_error, write_text
+from .files import file_hash, in_project, project_root, read_json, shown, write_error, write_text
 from .forkserver import Forked, Processes, Spawned
 from .keys import data_path
 from .lock import locked
 from .pages import products_root
 from .plan import Plan, Step, changes_since, why
 from .process import JOURNAL, PROGRESS, STDERR
-from .products import Content, flaw, publish, stable_content, sweep_out
+from .products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
 from .record import Outcome, code_record, keep_input, records, write_record
 from .settings import Settings, threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #36673ce5
+# %% ../notebooks/93f_pipeline.ipynb #ee2a5b8d
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -53,7 +53,7 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #39dd17a2
+# %% ../notebooks/93f_pipeline.ipynb #984f69df
 BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
         'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
 
@@ -81,7 +81,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #9aab25c0
+# %% ../notebooks/93f_pipeline.ipynb #4a37a315
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -107,7 +107,7 @@ class Execution:
         elif kind == 'end' and not self.told:
             self.told, self.kill_at = True, now + GRACE
             if value and not self.end:
-                self.end = End(value['name'], value['text'], value['traceback'], self.cell)
+                self.end = End(value['name'], value['text'], value['traceback'], value.get('cell') or self.cell)
         elif kind == 'ended' and not self.told and not self.end:
             self.end = of_exit(value, self.cell)
 
@@ -127,7 +127,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #15195013
+# %% ../notebooks/93f_pipeline.ipynb #f069f164
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -141,7 +141,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #1c488ece
+# %% ../notebooks/93f_pipeline.ipynb #6a2c6420
 @dataclass
 class Run:
     "The state of a run."
@@ -161,7 +161,7 @@ class Run:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #73bebcd2
+# %% ../notebooks/93f_pipeline.ipynb #b9fa6b79
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -198,7 +198,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #c8be858d
+# %% ../notebooks/93f_pipeline.ipynb #f74c15fd
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -230,7 +230,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #3dfdcb38
+# %% ../notebooks/93f_pipeline.ipynb #a11b896b
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
@@ -275,7 +275,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #443a84fc
+# %% ../notebooks/93f_pipeline.ipynb #2af99539
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -290,7 +290,6 @@ def run_all(
             while ready and not run.failed and len(run.running) < jobs:
                 stage = ready.pop(0)
                 if stage in run.force or steps[stage].flaw:
-                    sweep_out(steps[stage].home)
                     start(run, stage)
                 else:
                     run.ended(stage, 'kept')
@@ -310,7 +309,9 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     "Wait a short while for what a page tells, and act on it."
     with suppress(queue.Empty):
         stage, kind, value = run.processes().told.get(timeout=0.2)
-        execution = run.running[stage]
+        execution = run.running.get(stage)
+        if execution is None:
+            return []
         execution.take(kind, value, time.monotonic())
         if kind == 'cell':
             run.listen(Event('cell', stage, f'cell {value["index"] + 1} of {value["n"]}{": " if value["heading"] else ""}{value["heading"]}'))
@@ -323,7 +324,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #d93c71f3
+# %% ../notebooks/93f_pipeline.ipynb #a0917d95
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -364,7 +365,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #c4ddcf3b
+# %% ../notebooks/93f_pipeline.ipynb #3375598c
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -386,6 +387,7 @@ def run(
             if held.left:
                 listen(Event('note', '', f'an earlier run ended without giving back its lock, and is resumed: {held.left}'))
             own.lock = held.file.fileno()
+            sweep_out(products_root())
             return _run(plan, wanted, set(force or []), listen, own, debug, command)
     finally:
         own.close()
@@ -408,7 +410,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #2b0ed283
+# %% ../notebooks/93f_pipeline.ipynb #58446e6a
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -420,7 +422,7 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
     state = Run(plan, outcome, wanted, force, listen, processes, command, debug)
     try:
         run_all(state, 1 if debug else threads_of(plan.settings.jobs))
-        outcome.error = state.failed[0] if state.failed else None
+        outcome.error, outcome.others = state.failed[0] if state.failed else None, state.failed[1:]
     except Cd4mlError as error:
         outcome.error = error
     except BaseException as error:
@@ -430,12 +432,12 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
     _read_verdict(plan, outcome)
     if state.moved or any(told['status'] != 'kept' for told in outcome.stages.values()) or _says_otherwise(plan, outcome):
         _conclude(plan, outcome, started, begun, code)
-        if processes.started:
-            write_index_there(processes())
+    if index_is_old() and not write_index_there(processes()):
+        listen(Event('note', '', 'the index over all runs could not be written; the next run tries again'))
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
 
-# %% ../notebooks/93f_pipeline.ipynb #8f3c3e04
+# %% ../notebooks/93f_pipeline.ipynb #3bc0737b
 def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
@@ -445,24 +447,34 @@ def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: f
         outcome.error = outcome.error or (error if isinstance(error, Cd4mlError) else write_error(error, plan.home / 'runs'))
 
 
-def write_index_there(processes: Processes, patience: float = 60.0) -> None:   # s
-    "Write the page over all scenarios and runs, where its libraries are; it is made anew by the next run if that fails."
+def index_is_old() -> bool:
+    "Whether the page over all runs is missing, or older than the last record."
+    index, last = products_root() / 'index.html', max((p.stat().st_mtime for p in records()), default=0.0)
+    return bool(last) and not (index.is_file() and index.stat().st_mtime >= last)
+
+
+def write_index_there(processes: Processes, patience: float = 60.0) -> bool:   # s -> whether it was written
+    "Write the page over all scenarios and runs, where its libraries are."
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
-    processes.start('index', {'do': 'index', 'root': str(project_root()), 'environment': environment}, ['cd4ml_nb.site'])
-    with suppress(queue.Empty):
-        while processes.told.get(timeout=patience)[:2] != ('index', 'ended'):
-            continue
+    with suppress(queue.Empty, InfrastructureError):
+        processes.start('index', {'do': 'index', 'root': str(project_root()), 'environment': environment}, ['cd4ml_nb.site'])
+        while True:
+            name, kind, code = processes.told.get(timeout=patience)
+            if (name, kind) == ('index', 'ended'):
+                return code == 0
+    return False
 
 
 def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     "Whether the last record tells of another end than this run, which changed nothing."
     try:
         last = read_json(records(plan.scenario.name)[0])
-        return last['exit_code'] != outcome.exit_code or {s: t['key'] for s, t in last['stages'].items()} != {s: t['key'] for s, t in outcome.stages.items()}
+        now = {stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST)) for stage, told in outcome.stages.items()}
+        return last['exit_code'] != outcome.exit_code or {s: (t['key'], t.get('manifest')) for s, t in last['stages'].items()} != now
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #704ab9dd
+# %% ../notebooks/93f_pipeline.ipynb #638946e7
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:

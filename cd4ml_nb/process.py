@@ -28,6 +28,7 @@ class Told:
 
     def __init__(self, descriptor: int, journal: Path):
         self.descriptor, self.journal = descriptor, journal
+        self.cells: dict[int, dict[str, Any]] = {}       # those that have started, by their index
 
     def tell(self, kind: str, value: Any) -> None:
         "Tell the run; without one there is nobody to go on for."
@@ -40,7 +41,8 @@ class Told:
 
     def started(self, cell: Any, index: int, n: int, heading: str) -> None:
         faultpoint('cell.start')
-        self.tell('cell', {'id': cell.get('id'), 'index': index, 'n': n, 'heading': heading})
+        self.cells[index] = {'id': cell.get('id'), 'index': index, 'n': n, 'heading': heading}
+        self.tell('cell', self.cells[index])
 
     def finished(self, cell: Any, index: int) -> None:
         with open(self.journal, 'a', encoding='utf-8') as file:
@@ -75,7 +77,7 @@ def run_page(
         told.tell('end', None)
         return 0
     except BaseException as error:
-        told.tell('end', _failure(error))
+        told.tell('end', _failure(error, told.cells))
         return 1
 
 
@@ -125,11 +127,11 @@ def _literal(path: str) -> str:
     return path.replace('{', '{{').replace('}', '}}')
 
 
-def _failure(error: BaseException) -> dict[str, Any]:   # {name, text, traceback}
-    "What ended a page, as it is told."
+def _failure(error: BaseException, cells: dict[int, dict[str, Any]]) -> dict[str, Any]:   # {name, text, traceback, cell}
+    "What ended a page, as it is told; the cell is missing where the last one that started is meant."
     cell: Any = error
     if hasattr(cell, 'ename'):                          # papermill's, of a cell
-        return {'name': cell.ename, 'text': cell.evalue, 'traceback': '\n'.join(cell.traceback)}
+        return {'name': cell.ename, 'text': cell.evalue, 'traceback': '\n'.join(cell.traceback), 'cell': cells.get(cell.cell_index)}
     return {'name': type(error).__name__, 'text': str(error), 'traceback': ''.join(traceback.format_exception(error))}
 
 # %% ../notebooks/93c_process.ipynb #28461e41

@@ -6,7 +6,7 @@
 __all__ = ['MANIFEST', 'Content', 'VOLATILE', 'read_manifest', 'flaw', 'content_of', 'stable_hash', 'stable_content', 'publish',
            'versions_of', 'sweep_out']
 
-# %% ../notebooks/92b_products.ipynb #77f3e517
+# %% ../notebooks/92b_products.ipynb #3f786a05
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from .errors import Cd4mlError
 from .faults import faultpoint
 from .files import file_hash, json_hash, read_json, write_json
 
-# %% ../notebooks/92b_products.ipynb #97e5a215
+# %% ../notebooks/92b_products.ipynb #cf6515dc
 MANIFEST = 'manifest.json'
 Content = dict[str, str]          # product -> sha256
 
@@ -65,7 +65,7 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
     manifest = read_manifest(folder)
     return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
 
-# %% ../notebooks/92b_products.ipynb #0623a9cd
+# %% ../notebooks/92b_products.ipynb #cae2531a
 VOLATILE = {'': {'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version'}}   # '': of every product
 
 
@@ -93,7 +93,7 @@ def stable_content(folder: Path) -> Content:    # pages and reports are left out
     hashes = {name: f['stable'] if 'stable' in f else stable_hash(name, folder / f['path'], f['sha256']) for name, f in files.items()}
     return {name: digest for name, digest in hashes.items() if digest}
 
-# %% ../notebooks/92b_products.ipynb #76e76ea0
+# %% ../notebooks/92b_products.ipynb #3d327166
 def publish(
     work: Path,                            # the directory under its temporary name
     folder: Path,                          # where it shall be
@@ -132,7 +132,8 @@ def versions_of(folder: Path) -> list[Path]:
     return [p for p in (folder, *sorted(folder.parent.glob(f'{folder.name}~*'))) if p.is_dir()]
 
 
-def sweep_out(home: Path) -> None:
-    "Remove what a kill has left in a stage's folder; only under the project's lock."
-    for left in (*home.glob('.running-*'), *home.glob('.deleting-*'), *home.glob('.writing-*')):
-        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+def sweep_out(root: Path) -> None:
+    "Remove what a kill has left in the folder of all products; only under the project's lock."
+    for kind in ('running', 'deleting', 'writing'):
+        for left in (p for depth in ('', '*/', '*/*/') for p in root.glob(f'{depth}.{kind}-*')):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)

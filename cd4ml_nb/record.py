@@ -6,7 +6,7 @@
 __all__ = ['Outcome', 'inputs_folder', 'kept_input', 'keep_input', 'code_record', 'write_record', 'measured', 'records',
            'find_record']
 
-# %% ../notebooks/93e_record.ipynb #1d2113bd
+# %% ../notebooks/93e_record.ipynb #18024cb2
 import os
 import platform
 import shutil
@@ -25,7 +25,7 @@ from .products import MANIFEST, stable_content
 from .provenance import code_state, sealed, source_hashes
 from .settings import without_password
 
-# %% ../notebooks/93e_record.ipynb #454e424e
+# %% ../notebooks/93e_record.ipynb #3c53accf
 @dataclass
 class Outcome:
     "How a run ended."
@@ -37,6 +37,7 @@ class Outcome:
     report: Path | None = None
     seconds: float = 0.0
     error: Cd4mlError | None = None
+    others: list[Cd4mlError] = field(default_factory=list)   # of stages that failed at the same time
     stopped: int = 0                    # the exit code of a run that was interrupted, or met a bug of ours
     again: str = ''                     # after a failure: the command that re-runs just that stage
     page: Path | None = None            # after a failure: the page as far as it came
@@ -46,7 +47,7 @@ class Outcome:
         "0 done, 3 refused by a gate, else the error's or the interruption's."
         return self.stopped or (self.error.exit_code if self.error else 3 if self.accepted is False else 0)
 
-# %% ../notebooks/93e_record.ipynb #aa89428b
+# %% ../notebooks/93e_record.ipynb #88a891e6
 def inputs_folder() -> Path:
     "Where copies of data are kept."
     return products_root() / '.inputs'
@@ -72,7 +73,7 @@ def keep_input(
             raise InfrastructureError('changed during run', 'run again when nobody writes to it', where=str(path), code='D47')
     return target
 
-# %% ../notebooks/93e_record.ipynb #6bad90a0
+# %% ../notebooks/93e_record.ipynb #73f94a55
 def code_record(runs: Path, run: str) -> dict[str, Any]:   # {commit, branch, dirty, patch, sources}
     "Where the code stands; its difference from the commit is written beside the run's record."
     root = project_root()
@@ -84,7 +85,7 @@ def code_record(runs: Path, run: str) -> dict[str, Any]:   # {commit, branch, di
     return {name: state[name] for name in ('commit', 'branch', 'dirty')} | {
         'patch': file_hash(patch) if state['patch'] else '', 'sources': source_hashes(root)}
 
-# %% ../notebooks/93e_record.ipynb #fb5f5e56
+# %% ../notebooks/93e_record.ipynb #9f48973f
 def write_record(
     plan: Plan,
     outcome: Outcome,
@@ -122,7 +123,7 @@ def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:   # metric: the pr
     primary = {'name': metrics['metric'], 'unit': metrics['unit'], **metrics['holdout'][metrics['metric']]}
     return {'metric': primary, 'metrics': {name: m['value'] for name, m in metrics['holdout'].items()}}
 
-# %% ../notebooks/93e_record.ipynb #c56fc964
+# %% ../notebooks/93e_record.ipynb #1e7665e7
 def records(scenario: str = '*') -> list[Path]:
     "The records of all runs, the latest first."
     return sorted(products_root().glob(f'{scenario}/runs/*.json'), key=lambda p: (p.stem, str(p)), reverse=True)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a cell is a line)
 """The warm engine leaves in an executed notebook what a kernel leaves there: the same cells by both, compared output by output."""
 
 import json
@@ -311,7 +312,7 @@ def test_the_kernel_that_runs_a_page_keeps_its_own_shell(tmp_path):
     nbformat.write(outer, tmp_path / 'outer.ipynb')
     driven("import papermill; papermill.execute_notebook('outer.ipynb', 'outer.kernel.ipynb', kernel_name='python3', progress_bar=False)", cwd=tmp_path)
     outputs = [[o.get('text', '').replace('\r', '') or o.data.get('text/plain') for o in cell.outputs if o.get('name') != 'stderr'] for cell in cells_of(tmp_path, 'outer', 'kernel').values()]
-    assert outputs == [[], ['ZeroDivisionError\n'], [f"({[True] * 6}, 'mine')"], ['<Figure size 640x480 with 1 Axes>'], ["'shown'", "'no _2'"], ['out\n'], ["('no _2', 7)"],
+    assert outputs == [[], ['ZeroDivisionError\n'], [f"({[True] * 6}, 'mine')"], ['<Figure size 640x480 with 1 Axes>'], ["'shown'", "'no _2'"], ['out\n'], ["('no _2', 8)"],
                        ["(True, '__main__')"]]
     left = [o.get('text') or o.get('ename') or sorted(o.data) for cell in cells_of(tmp_path, 'inner', 'cd4ml').values() for o in cell.outputs]
     assert left == ['inner\n', ['image/png', 'text/plain'], ['text/plain'], 'ZeroDivisionError']

@@ -69,14 +69,14 @@ def test_I01_after_a_kill_at_any_fault_point_the_old_products_are_whole_and_the_
     heals(harness, built, 'changed')
 
 
-@pytest.mark.parametrize('point', ['publish.before_rename:kill', 'publish.after_rename:kill', 'file.written:kill:10'])
+@pytest.mark.parametrize('point', ['publish.after_rename:kill', 'file.written:kill:10'])
 def test_I01_a_kill_while_good_products_are_replaced(harness, point):
     good(harness, Case(1, 'point', 'forced', point))
 
 
-@pytest.mark.parametrize('number', range(3))
+@pytest.mark.parametrize('number', range(2))
 def test_I01_kills_at_random_moments(harness, number):
-    good(harness, Case(number, 'random', ['fresh', 'forced', 'damaged'][number]))
+    good(harness, Case(number, 'random', ['forced', 'damaged'][number]))
 
 
 def test_I02_a_kill_between_two_products_of_a_stage_leaves_none_of_them(harness, bare):
@@ -101,7 +101,7 @@ EARLY = {'import sys; sys.exit(0)': (1, 'I04', 'cell 7'), 'import os; os._exit(0
          'import os, signal; os.kill(os.getpid(), signal.SIGTERM)': (1, 'I04')}
 
 
-def test_I04_a_page_that_ends_early_has_made_no_product_even_where_all_files_are_there(harness, built):
+def test_I04_a_page_that_ends_early_or_leaves_out_a_product_has_made_none(harness, built):
     before = whole_ones(built)
     for early, (code, *words) in EARLY.items():
         built.edit('source', ROWS, f'{early}\n{ROWS}')
@@ -110,21 +110,15 @@ def test_I04_a_page_that_ends_early_has_made_no_product_even_where_all_files_are
     built.edit('source', BLOB_END, f'{BLOB_END}\nraise SystemExit')       # when all products are written
     said(built.run('run'), 1, 'I04', 'cell 8')
     built.edit('source', '\nraise SystemExit', '')
+    built.edit('source', BLOB, "with open('elsewhere', 'wb') as file:")    # when a product is not written
+    said(built.run('run'), 1, 'I04', "product 'sub/blob.bin' was not written")
+    built.edit('source', "with open('elsewhere', 'wb') as file:", BLOB)
     assert wrong_after(built, before, {}) == [] and whole_ones(built) == before
     heals(harness, built)
 
 
-def test_I04_a_product_that_was_not_written_by_this_run_fails_the_stage(harness, built):
-    before = whole_ones(built)
-    built.edit('source', BLOB, "with open('elsewhere', 'wb') as file:")
-    said(built.run('run'), 1, 'I04', "product 'sub/blob.bin' was not written")
-    built.edit('source', "with open('elsewhere', 'wb') as file:", BLOB)
-    assert whole_ones(built) == before
-    heals(harness, built)
-
-
 @pytest.mark.skipif(not can_mount(), reason='only root may mount a small disk')
-@pytest.mark.parametrize(('size', 'state'), [(0, 'changed'), (4096, 'fresh'), (300_000, 'changed'), (860_000, 'forced')])
+@pytest.mark.parametrize(('size', 'state'), [(0, 'changed'), (300_000, 'changed'), (860_000, 'forced')])
 def test_I09_a_full_disk_ends_in_one_line_and_harms_nothing(harness, size, state):
     good(harness, Case(2, 'disk', state, size=size))
 
@@ -134,7 +128,7 @@ def test_I09_a_disk_that_is_full_at_one_write(harness, point):
     good(harness, Case(3, 'enospc', 'forced', f'{point}:enospc'))
 
 
-@pytest.mark.parametrize(('size', 'state'), [(60, 'fresh'), (2000, 'forced'), (200_000, 'fresh')])
+@pytest.mark.parametrize(('size', 'state'), [(60, 'fresh'), (20_000, 'forced')])
 def test_I10_a_limit_on_the_size_of_files_is_infrastructure(harness, size, state):
     good(harness, Case(4, 'limit', state, size=size))
 
@@ -219,9 +213,8 @@ def test_I15_a_lock_that_nobody_holds_is_taken_over_and_said_so(built, owner):
     assert (built.folder / 'products/lock.json').read_text() == ''
 
 
-@pytest.mark.parametrize('seed', range(2))
-def test_I27_what_a_power_loss_has_torn_is_found_and_made_again(harness, built, seed):
-    chance = random.Random(seed)
+def test_I27_what_a_power_loss_has_torn_is_found_and_made_again(harness, built):
+    chance = random.Random(1)
     files = sorted(p for p in built.home.rglob('*') if p.is_file() and 'runs' not in p.parts)
     for path in chance.sample(files, len(files) // 3):
         size, how = path.stat().st_size, chance.choice(['empty', 'torn', 'zeros'])

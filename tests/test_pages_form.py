@@ -21,6 +21,7 @@ Page = dict[str, Any]
 DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'pipeline', 'eval:', 'hide_input', 'hide_output', 'echo:', 'output:', 'code-fold:'}
 MOST_CELLS, MOST_LINES = 60, 45
 OUTSIDE = {'index'}    # pages that export nothing
+STARTS_LIKE_A_KERNEL = {'91_shell'}    # and so looks for modules where a kernel does
 
 
 # ---- what a page consists of
@@ -144,7 +145,7 @@ def imports_names(page: Page) -> Iterator[str]:
         for node in ast.walk(tree(text)):
             if isinstance(node, ast.ImportFrom) and any(alias.name == '*' for alias in node.names):
                 yield f'from {node.module} import *'
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == 'sys.path':
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == 'sys.path' and page['name'] not in STARTS_LIKE_A_KERNEL:
                 yield 'sys.path is touched'
 
 
