@@ -103,9 +103,11 @@ def many_stages(folder: Path, n: int) -> Path:
             page.cells.append(nbformat.v4.new_markdown_cell(cell) if cell.startswith('#') else nbformat.v4.new_code_cell(cell))
     nbformat.write(page, folder / 'notebooks' / 'stage.ipynb')
     tasks = [{'name': f's{k}', 'source': 'notebooks/stage.ipynb', 'upstream': sorted({f's{(k - 1) // 2}', f's{k - 1}'}) if k else [],
-              'product': {'nb': f'products/ploomber/s{k}/page.ipynb', 'value': f'products/ploomber/s{k}/value.json'}, 'params': {'number': k}} for k in range(n)]
+              'product': {'nb': f'products/ploomber/s{k}/page.ipynb', 'value': f'products/ploomber/s{k}/value.json'},
+              'params': {'number': k}} for k in range(n)]
     (folder / 'pipeline.yaml').write_text(json.dumps({'meta': {'extract_upstream': False}, 'tasks': tasks}))
-    (folder / 'scenarios' / 'many.yaml').write_text('name: many\ntitle: Many stages\ntask: regression\ndata: {source: "builtin:diabetes"}\ntarget: {column: target}\n')
+    (folder / 'scenarios' / 'many.yaml').write_text(
+        'name: many\ntitle: Many stages\ntask: regression\ndata: {source: "builtin:diabetes"}\ntarget: {column: target}\n')
     return folder
 
 
@@ -121,7 +123,8 @@ def growth(counts: list[int]) -> None:
             shutil.rmtree(Path(place) / 'products' / '.answers')
             planned = timed(run, project, env)
             rows.append((n, full, planned, noted))
-            print(f'  {n:>4} stages: full run {full:7.2f} s ({1000 * full / n:6.1f} ms a stage), nothing to do {noted:6.3f} s, planned anew {planned:6.3f} s', flush=True)
+            print(f'  {n:>4} stages: full run {full:7.2f} s ({1000 * full / n:6.1f} ms a stage), nothing to do {noted:6.3f} s, '
+                  f'planned anew {planned:6.3f} s', flush=True)
     (n, full, planned, noted), (m, *last) = rows[0], rows[-1]
     for name, first, end in (('full run', full, last[0]), ('planned anew', planned, last[1]), ('nothing to do', noted, last[2])):
         print(f'growth, {name:<20} {m} ÷ {n} stages: time × {end / first:6.1f} (linear: × {m / n:g})')

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cd4ml_nb.pages import read_pipeline, stage_files
 
-
 ABOUT_PAGES = 'refuse_hidden_state('        # what a script has none of
 
 

@@ -20,8 +20,8 @@ import yaml
 from cd4ml_nb import cli, console
 from cd4ml_nb.cli import main
 from cd4ml_nb.pipeline import Event
-from cd4ml_nb.record import Outcome
 from cd4ml_nb.plan import make_plan
+from cd4ml_nb.record import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, '-c', 'import sys; from cd4ml_nb.cli import main; sys.exit(main())']

@@ -94,7 +94,8 @@ TAMPERED = {
     'a product': (lambda p: flipped(product(p, 'split', 'train.parquet')), 'stage split', 'was changed'),
     'the model': (lambda p: flipped(product(p, 'train', 'model.json')), 'stage train', 'was changed'),
     'the executed page': (lambda p: flipped(product(p, 'train', 'page.ipynb')), 'stage train', 'was changed'),
-    'a manifest': (lambda p: edited(product(p, 'sweep', 'manifest.json'), '"stage": "sweep"', '"stage": "sweeq"'), 'stage sweep', 'not the one that the run left'),
+    'a manifest': (lambda p: edited(product(p, 'sweep', 'manifest.json'), '"stage": "sweep"', '"stage": "sweeq"'),
+                   'stage sweep', 'not the one that the run left'),
     'the record': (lambda p: edited(record_path(p), '"accepted": true', '"accepted": null'), 'record', 'changed after it was written'),
     'the patch': (lambda p: flipped(record_path(p).with_suffix('.patch')), 'code', 'patch'),
     'the copy of the data': (lambda p: flipped(next((p / 'products/.inputs').glob('*.csv'))), 'data', 'was changed')}

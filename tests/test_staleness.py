@@ -27,7 +27,8 @@ def unrelated(x):
     return x
 '''
 PAGES = {
-    'load': ['from cd4ml_nb.scenario import load_scenario', "plan = load_scenario(scenario, sections=['data'])\nrows = [int(n) for n in Path('data.csv').read_text().split()[1:]]",
+    'load': ['from cd4ml_nb.scenario import load_scenario',
+             "plan = load_scenario(scenario, sections=['data'])\nrows = [int(n) for n in Path('data.csv').read_text().split()[1:]]",
              "Path(product['value']).write_text(json.dumps(rows))"],
     'clean': ['from cd4ml_nb.features import clipped', "rows = [clipped(x) for x in json.loads(Path(upstream['load']['value']).read_text())]",
               "Path(product['value']).write_text(json.dumps(rows))"],
