@@ -13,7 +13,7 @@ run: $(READY)  ## set up, run the pipeline on the built-in market, say where the
 
 test: lint     ## set up, check style and sync, run every page's examples and every test
 	$(BIN)/nbdev-test
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not faults"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(READY)  ## whole runs on the real data sets
 	$(BIN)/pytest -m slow

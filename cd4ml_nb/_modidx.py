@@ -665,6 +665,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'cd4ml_nb.pipeline._conclude': ('pipeline.html#_conclude', 'cd4ml_nb/pipeline.py'),
                                    'cd4ml_nb.pipeline._read_verdict': ('pipeline.html#_read_verdict', 'cd4ml_nb/pipeline.py'),
                                    'cd4ml_nb.pipeline._run': ('pipeline.html#_run', 'cd4ml_nb/pipeline.py'),
+                                   'cd4ml_nb.pipeline._runs_there': ('pipeline.html#_runs_there', 'cd4ml_nb/pipeline.py'),
                                    'cd4ml_nb.pipeline._says_otherwise': ('pipeline.html#_says_otherwise', 'cd4ml_nb/pipeline.py'),
                                    'cd4ml_nb.pipeline.accept': ('pipeline.html#accept', 'cd4ml_nb/pipeline.py'),
                                    'cd4ml_nb.pipeline.finish': ('pipeline.html#finish', 'cd4ml_nb/pipeline.py'),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError, did_you_mean
-from .files import shown
+from .files import in_project, shown
 from .memory import remembered
 
 # %% ../notebooks/90_code.ipynb #4bb7af61

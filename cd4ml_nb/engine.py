@@ -7,6 +7,7 @@ __all__ = ['Listener', 'listening', 'heading_above', 'WarmEngine', 'exit_marker'
            'ExactTranslator']
 
 # %% ../notebooks/91b_engine.ipynb #f93b5d2b
+from .lean import papermill
 
 # %% ../notebooks/91b_engine.ipynb #f5bad7a1
 import ast

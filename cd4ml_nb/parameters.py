@@ -15,7 +15,7 @@ from typing import Any
 
 from .code import Page
 from .errors import UserError, did_you_mean
-from .files import shown
+from .files import in_project, shown
 from .pages import decisions
 from .scenario import Scenario
 from .settings import Settings, device_of

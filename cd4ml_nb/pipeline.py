@@ -30,7 +30,7 @@ from .code import Page
 from .errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .faults import faultpoint
-from .files import file_hash, in_project, project_root, read_json, shown, write_error, write_text
+from .files import file_hash, in_project, json_hash, project_root, read_json, shown, write_error, write_text
 from .forkserver import Forked, Processes, Spawned
 from .keys import data_path
 from .lock import locked
@@ -41,7 +41,7 @@ from .products import MANIFEST, Content, flaw, publish, stable_content, sweep_ou
 from .record import Outcome, code_record, keep_input, records, write_record
 from .settings import Settings, threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #096fd340
+# %% ../notebooks/93f_pipeline.ipynb #64d31f70
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -53,7 +53,7 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #da5f4ad2
+# %% ../notebooks/93f_pipeline.ipynb #2cc834a3
 BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
         'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
 
@@ -81,7 +81,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #01d71cc9
+# %% ../notebooks/93f_pipeline.ipynb #bb446f5f
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -127,7 +127,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #b75ecbb4
+# %% ../notebooks/93f_pipeline.ipynb #f53fedd8
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -141,7 +141,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #f48bd015
+# %% ../notebooks/93f_pipeline.ipynb #a1005cfb
 @dataclass
 class Run:
     "The state of a run."
@@ -161,7 +161,7 @@ class Run:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #2bbb0dab
+# %% ../notebooks/93f_pipeline.ipynb #7053d3bb
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -198,7 +198,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #2f000e7c
+# %% ../notebooks/93f_pipeline.ipynb #13592cdb
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -231,7 +231,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #70334cc5
+# %% ../notebooks/93f_pipeline.ipynb #b3668e51
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
@@ -276,7 +276,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #0c15f0d4
+# %% ../notebooks/93f_pipeline.ipynb #48624ceb
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -325,7 +325,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #356bcfd3
+# %% ../notebooks/93f_pipeline.ipynb #94d20895
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -366,7 +366,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #4dc7c50c
+# %% ../notebooks/93f_pipeline.ipynb #39cdc548
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -411,7 +411,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #7d31c2f6
+# %% ../notebooks/93f_pipeline.ipynb #6f463599
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -438,7 +438,7 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
 
-# %% ../notebooks/93f_pipeline.ipynb #4f86ec7f
+# %% ../notebooks/93f_pipeline.ipynb #2d718ba3
 def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
@@ -449,9 +449,18 @@ def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: f
 
 
 def index_is_old() -> bool:
-    "Whether the page over all runs is missing, or older than the last record."
-    index, last = products_root() / 'index.html', max((p.stat().st_mtime for p in records()), default=0.0)
-    return bool(last) and not (index.is_file() and index.stat().st_mtime >= last)
+    "Whether the page over all runs is missing, or was written for other runs than there are."
+    root, runs = products_root(), _runs_there()
+    try:
+        return bool(runs) and not ((root / 'index.html').is_file() and (root / '.index').read_text(encoding='utf-8') == runs)
+    except OSError:
+        return True
+
+
+def _runs_there() -> str:
+    "Which runs there are, in one hash; empty when there are none."
+    names = [path.relative_to(products_root()).as_posix() for path in records()]
+    return json_hash(names) if names else ''
 
 
 def write_index_there(processes: Processes, patience: float = 60.0) -> bool:   # s -> whether it was written
@@ -462,7 +471,10 @@ def write_index_there(processes: Processes, patience: float = 60.0) -> bool:   #
         while True:
             name, kind, code = processes.told.get(timeout=patience)
             if (name, kind) == ('index', 'ended'):
-                return code == 0
+                break
+        if code == 0:
+            write_text(products_root() / '.index', _runs_there())
+            return True
     return False
 
 
@@ -471,11 +483,12 @@ def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     try:
         last = read_json(records(plan.scenario.name)[0])
         now = {stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST)) for stage, told in outcome.stages.items()}
-        return last['exit_code'] != outcome.exit_code or {s: (t['key'], t.get('manifest')) for s, t in last['stages'].items()} != now
+        then = {stage: (told['key'], told.get('manifest')) for stage, told in last['stages'].items()}
+        return last['exit_code'] != outcome.exit_code or any(then.get(stage) != products for stage, products in now.items())
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #c2928d29
+# %% ../notebooks/93f_pipeline.ipynb #0eac2ce4
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:
