@@ -6,7 +6,7 @@
 __all__ = ['tree_text', 'code_hash', 'names_in', 'Piece', 'Module', 'module_of', 'Reach', 'reached', 'cell_at', 'place_of',
            'as_python', 'read_cells', 'Page']
 
-# %% ../notebooks/90_code.ipynb #0bf96ca5
+# %% ../notebooks/90_code.ipynb #78092bcd
 import ast
 import functools
 import hashlib
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError, did_you_mean
-from .files import in_project, shown
+from .files import shown
 from .memory import remembered
 
-# %% ../notebooks/90_code.ipynb #4bb7af61
+# %% ../notebooks/90_code.ipynb #8d880ffd
 def tree_text(node: ast.AST) -> str:
     "A syntax tree as text, without docstrings, comments and positions."
     for child in ast.walk(node):
@@ -34,7 +34,7 @@ def code_hash(*nodes: ast.AST) -> str:   # 16 hexadecimal digits
     "The hash of some code."
     return hashlib.sha256('\n'.join(map(tree_text, nodes)).encode()).hexdigest()[:16]
 
-# %% ../notebooks/90_code.ipynb #b30b6dd8
+# %% ../notebooks/90_code.ipynb #d8808a6e
 def names_in(node: ast.AST) -> set[str]:
     "Every name that a tree mentions, with the attributes read off it: `data`, `metrics.score`."
     if isinstance(node, ast.Name | ast.Attribute) and (name := _dotted(node)):
@@ -49,7 +49,7 @@ def _dotted(node: ast.expr) -> str:
         return above and f'{above}.{node.attr}'
     return node.id if isinstance(node, ast.Name) else ''
 
-# %% ../notebooks/90_code.ipynb #65146f85
+# %% ../notebooks/90_code.ipynb #0bdea45b
 class Piece(NamedTuple):
     "Some code of a module."
     hash: str
@@ -80,7 +80,7 @@ def module_of(
     imports = {bound: [(module, symbol) for module, symbol in means] for bound, means in found['imports'].items()}
     return Module(name, package, symbols, Piece(*found['effects']) if found['effects'] else None, imports, found['loads'], found['names'])
 
-# %% ../notebooks/90_code.ipynb #05047815
+# %% ../notebooks/90_code.ipynb #5c0cd2a3
 def _analysed(source: str, package: str, name: str) -> dict[str, Any]:
     "A module as JSON."
     tree = ast.parse(source)
@@ -106,7 +106,7 @@ def _analysed(source: str, package: str, name: str) -> dict[str, Any]:
 def _piece(statements: list[ast.stmt]) -> list[Any]:
     return [code_hash(*statements), sorted(set().union(*map(names_in, statements))), statements[0].lineno]
 
-# %% ../notebooks/90_code.ipynb #8b7e64ff
+# %% ../notebooks/90_code.ipynb #c8532706
 def _imported(node: ast.AST, package: str, home: str) -> Iterator[tuple[str, tuple[str, str | None]]]:
     "What an import binds: the name, and the symbol or module of the package that it means."
     if isinstance(node, ast.ImportFrom) and (inside := _inside(node, package, home)) is not None:
@@ -135,7 +135,7 @@ def _modules_of(node: ast.AST, package: str, home: str) -> set[str]:
         return {a.name.removeprefix(package).lstrip('.') for a in node.names if a.name.split('.')[0] == package}
     return set()
 
-# %% ../notebooks/90_code.ipynb #9e53c441
+# %% ../notebooks/90_code.ipynb #51a7e588
 def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
     "A node and what lies in it, but not what waits in functions for a call."
     yield node
@@ -155,7 +155,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
 
-# %% ../notebooks/90_code.ipynb #a74ec1a8
+# %% ../notebooks/90_code.ipynb #946d25bb
 class Reach:
     "The modules of a package, read when they are needed."
 
@@ -174,7 +174,7 @@ class Reach:
             self._modules[name] = module_of(path.read_text(encoding='utf-8'), self.package, own) if path and known else None
         return self._modules[name]
 
-# %% ../notebooks/90_code.ipynb #2cdc5921
+# %% ../notebooks/90_code.ipynb #821d499c
 def reached(
     reach: Reach,
     source: str,             # of a page
@@ -197,7 +197,7 @@ def reached(
             todo += [t for mentioned in piece.names for t in _targets(reach, home, mentioned, True)]
     return dict(sorted(found.items()))
 
-# %% ../notebooks/90_code.ipynb #5db8d1bc
+# %% ../notebooks/90_code.ipynb #4ac2c17f
 def _targets(reach: Reach, home: Module, dotted: str, own: bool) -> Iterator[tuple[str, str]]:
     "The symbols of the package that a name, as written in a module, may mean."
     head, *rest = dotted.split('.')
@@ -224,7 +224,7 @@ def _follow(reach: Reach, module: str, symbol: str | None, rest: list[str], seen
     elif reach.module(child := f'{module}.{symbol}'.lstrip('.')):
         yield from _follow(reach, child, None, rest, passed)
 
-# %% ../notebooks/90_code.ipynb #bf80c5fe
+# %% ../notebooks/90_code.ipynb #e5a86e8b
 def cell_at(
     source: str,                    # of an exported module
     line: int,                      # from 1
@@ -252,7 +252,7 @@ def place_of(
     except (OSError, ValueError, KeyError):
         return shown(notebook)
 
-# %% ../notebooks/90_code.ipynb #c5db9c2f
+# %% ../notebooks/90_code.ipynb #93924d27
 def as_python(source: str) -> str:
     "A cell as Python, its magics and shell lines as calls."
     if not re.search(r'^\s*[%!?]|^\s*[\w.]+\?+\s*$|^[\w.,\s]+=\s*[!%]', source, re.MULTILINE):
@@ -269,7 +269,7 @@ def as_python(source: str) -> str:
 def _indented(text: str) -> str:
     return '\n'.join(f'    {line}' for line in [*text.split('\n'), 'pass'])
 
-# %% ../notebooks/90_code.ipynb #1b270abf
+# %% ../notebooks/90_code.ipynb #1ef1a327
 def read_cells(path: Path) -> list[dict[str, Any]]:
     "The cells of a notebook; one that is none is named."
     try:
@@ -293,7 +293,7 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
 # by the text, so that a second plan in one process parses nothing
 _loaded = functools.lru_cache(maxsize=2048)(lambda text: json.loads(text)['cells'])
 
-# %% ../notebooks/90_code.ipynb #0c487c95
+# %% ../notebooks/90_code.ipynb #30152a24
 class Page:
     "The code cells of a notebook, read without running it."
 

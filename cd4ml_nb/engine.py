@@ -7,7 +7,7 @@ __all__ = ['Listener', 'listening', 'heading_above', 'WarmEngine', 'exit_marker'
            'ExactTranslator']
 
 # %% ../notebooks/91b_engine.ipynb #f93b5d2b
-from .lean import papermill
+from .lean import papermill  # noqa: F401
 
 # %% ../notebooks/91b_engine.ipynb #f5bad7a1
 import ast
@@ -120,7 +120,7 @@ class WarmEngine(Engine):
         cell.outputs, cell.execution_count = _as_nodes(outputs), shell.execution_count - 1
         return outputs
 
-# %% ../notebooks/91b_engine.ipynb #0e45b801
+# %% ../notebooks/91b_engine.ipynb #640a23b5
 def _as_nodes(outputs: list[dict[str, Any]]) -> list[Any]:
     "Outputs as nbformat has them; half a character, which UTF-8 cannot hold, as the sign for one that is unknown."
     return [nbformat.from_dict(_encodable(output)) for output in outputs]

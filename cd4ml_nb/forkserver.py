@@ -6,7 +6,7 @@
 __all__ = ['PR_SET_PDEATHSIG', 'PR_SET_CHILD_SUBREAPER', 'MARK', 'Told', 'kill_tree', 'end_marked', 'Channel', 'Server', 'serve',
            'end_process', 'Processes', 'Forked', 'Spawned']
 
-# %% ../notebooks/93b_forkserver.ipynb #0e4b65de
+# %% ../notebooks/93b_forkserver.ipynb #a6ed9fde
 import atexit
 import ctypes
 import gc
@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -33,7 +32,7 @@ import psutil
 
 from .errors import InfrastructureError
 
-# %% ../notebooks/93b_forkserver.ipynb #49348965
+# %% ../notebooks/93b_forkserver.ipynb #e84f68e1
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36     # <sys/prctl.h>
 
 
@@ -65,7 +64,7 @@ def end_marked(mark: str) -> None:
             if one.environ().get(MARK) == mark:
                 one.kill()
 
-# %% ../notebooks/93b_forkserver.ipynb #f318cc7d
+# %% ../notebooks/93b_forkserver.ipynb #e8031c7d
 class Channel:
     "One end of a socket pair that carries messages and descriptors."
 
@@ -92,7 +91,7 @@ class Channel:
             n = message.pop('descriptors')
             yield message, [self.descriptors.pop(0) for _ in range(n)]
 
-# %% ../notebooks/93b_forkserver.ipynb #7c464bcd
+# %% ../notebooks/93b_forkserver.ipynb #2d0eee9e
 class Server:
     "What the server knows."
 
@@ -112,7 +111,7 @@ class _Stop(BaseException):
 def _stop(*_: Any) -> None:
     raise _Stop
 
-# %% ../notebooks/93b_forkserver.ipynb #eac2e466
+# %% ../notebooks/93b_forkserver.ipynb #a5f6a6f1
 def serve(channel: Channel, body: Callable[[Any, list[int]], int]) -> None:
     "Import what is asked for and fork a process for each task, until the channel closes."
     server = Server(channel, body)
@@ -142,7 +141,7 @@ def serve(channel: Channel, body: Callable[[Any, list[int]], int]) -> None:
             kill_tree(pid)
         _end_orphans(server)
 
-# %% ../notebooks/93b_forkserver.ipynb #0e1b0087
+# %% ../notebooks/93b_forkserver.ipynb #08a7b8cb
 def _take(server: Server, message: dict[str, Any], descriptors: list[int]) -> None:
     "Do what a message asks for."
     match message['do']:
@@ -169,7 +168,7 @@ def _import(name: str) -> None:
         with suppress(Exception, SystemExit):
             importlib.import_module(name)
 
-# %% ../notebooks/93b_forkserver.ipynb #355f3dd3
+# %% ../notebooks/93b_forkserver.ipynb #80e97350
 def _fork(server: Server, name: str, task: Any, descriptors: list[int]) -> None:
     "Start a child."
     own, pid = os.getpid(), os.fork()
@@ -202,7 +201,7 @@ def _become_child(server: Server, parent: int) -> None:
     if numpy := sys.modules.get('numpy'):
         numpy.random.seed()        # as in a fresh process: what shall repeat names its seed
 
-# %% ../notebooks/93b_forkserver.ipynb #fd7e962c
+# %% ../notebooks/93b_forkserver.ipynb #d9d33646
 def _reap(server: Server) -> None:
     "Report children that have ended, and end what they have left."
     while True:
@@ -227,7 +226,7 @@ def _end_orphans(server: Server) -> None:
             if one.pid not in server.children and session not in server.children and (not server.children or session != one.pid):
                 kill_tree(one.pid)
 
-# %% ../notebooks/93b_forkserver.ipynb #bd184861
+# %% ../notebooks/93b_forkserver.ipynb #c7877fca
 def end_process(code: int) -> None:
     "End this process as Python would, but without waiting for threads that somebody has left."
     with suppress(BaseException):
@@ -236,7 +235,7 @@ def end_process(code: int) -> None:
         atexit._run_exitfuncs()
     os._exit(code)
 
-# %% ../notebooks/93b_forkserver.ipynb #8cd2809c
+# %% ../notebooks/93b_forkserver.ipynb #8531c146
 Told = tuple[str, str, Any]
 
 
@@ -282,7 +281,7 @@ class Processes:
             reader.join(2)
             self.told.put((name, 'ended', code))
 
-# %% ../notebooks/93b_forkserver.ipynb #49df45a9
+# %% ../notebooks/93b_forkserver.ipynb #b64a21ab
 class _Connected(Processes):
     "A server, and the line to it."
 
@@ -319,7 +318,7 @@ class _Connected(Processes):
             last = (self.log.read().decode(errors='replace').strip().splitlines() or ['it said nothing'])[-1]
             raise InfrastructureError(f'the fork server has died: {last[:300]}', 'run again, or with --engine kernel', code='I26') from None
 
-# %% ../notebooks/93b_forkserver.ipynb #4cc8c019
+# %% ../notebooks/93b_forkserver.ipynb #ae97042e
 class Forked(_Connected):
     "Tasks in processes that are forked from a server."
 
@@ -353,7 +352,7 @@ class Forked(_Connected):
         with suppress(OSError):
             self.channel.end.shutdown(socket.SHUT_RDWR)
 
-# %% ../notebooks/93b_forkserver.ipynb #344facad
+# %% ../notebooks/93b_forkserver.ipynb #70fb8cb1
 class Spawned(Processes):
     "Tasks in processes that start from nothing."
 

@@ -6,7 +6,7 @@
 __all__ = ['OWN', 'TYPES', 'DEEPEST', 'AT_LEAST', 'Declared', 'declared_parameters', 'allows', 'fits', 'same_json', 'json_value',
            'checked_value', 'parse_parameters', 'stage_parameters']
 
-# %% ../notebooks/90c_parameters.ipynb #d9c67787
+# %% ../notebooks/90c_parameters.ipynb #2c509650
 import ast
 import json
 import math
@@ -15,12 +15,12 @@ from typing import Any
 
 from .code import Page
 from .errors import UserError, did_you_mean
-from .files import in_project, shown
+from .files import shown
 from .pages import decisions
 from .scenario import Scenario
 from .settings import Settings, device_of
 
-# %% ../notebooks/90c_parameters.ipynb #de4beaf2
+# %% ../notebooks/90c_parameters.ipynb #27238498
 @dataclass(frozen=True)
 class Declared:
     "One line of a parameters cell."
@@ -63,7 +63,7 @@ def _declared(statement: ast.stmt, where: str) -> tuple[str, Declared]:
         raise UserError(f"the default of '{target.id}' is {default!r}, no {ast.unparse(annotation)}", 'correct one of them', where=where, code='N05')
     return target.id, Declared(default, annotation)
 
-# %% ../notebooks/90c_parameters.ipynb #bd5ed7e7
+# %% ../notebooks/90c_parameters.ipynb #72ac529c
 TYPES: dict[str, type] = {'int': int, 'float': float, 'str': str, 'bool': bool, 'list': list, 'dict': dict}
 
 
@@ -105,7 +105,7 @@ def same_json(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same_json, one, other))
     return one == other and (not isinstance(one, float) or math.copysign(1, one) == math.copysign(1, other))
 
-# %% ../notebooks/90c_parameters.ipynb #7cf1ae15
+# %% ../notebooks/90c_parameters.ipynb #a4893958
 def json_value(value: Any, where: str, depth: int = 0) -> Any:
     "A value in JSON's types, or an error that says what is wrong with it."
     if depth > DEEPEST:
@@ -137,7 +137,7 @@ def json_value(value: Any, where: str, depth: int = 0) -> Any:
     raise UserError(f'a {type(value).__name__} cannot be handed to a page', 'give a number, text, true, false, null, or lists and dicts of them',
                     where=where, code='N06')
 
-# %% ../notebooks/90c_parameters.ipynb #044b53e7
+# %% ../notebooks/90c_parameters.ipynb #b8780db6
 def checked_value(
     name: str,
     value: Any,
