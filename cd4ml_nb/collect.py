@@ -6,7 +6,7 @@
 __all__ = ['Known', 'needed_by', 'source_of', 'product_folders', 'current_products', 'recent_products', 'registered_products',
            'Doomed', 'doomed', 'size_of', 'remove', 'collectable', 'in_registry']
 
-# %% ../notebooks/94e_collect.ipynb #44628098
+# %% ../notebooks/94e_collect.ipynb #963a27ae
 import datetime
 import os
 import re
@@ -20,7 +20,7 @@ from .files import read_json
 from .products import Content, content_of, read_manifest, versions_of
 from .record import inputs_folder
 
-# %% ../notebooks/94e_collect.ipynb #6fc67f8d
+# %% ../notebooks/94e_collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:
     "A product directory and all those that it was made from."
     found, todo = set[Path](), [folder]
@@ -48,7 +48,7 @@ def product_folders(root: Path) -> Iterator[Path]:   # <root>/<scenario>/<stage>
         if re.fullmatch(r'[0-9a-f]{16}(~[0-9a-f]{12})?', path.name) and path.is_dir():
             yield path
 
-# %% ../notebooks/94e_collect.ipynb #8de2db6a
+# %% ../notebooks/94e_collect.ipynb #74867de5
 Known = Callable[[str, str], bool]      # (model, version) -> whether the registry has it
 
 
@@ -73,7 +73,7 @@ def recent_products(root: Path, since: datetime.datetime) -> set[Path]:
                 for stage, told in record['stages'].items():
                     for folder in versions_of(path.parent.parent / stage / told['key']):
                         found |= needed_by(folder)
-        except (OSError, Cd4mlError, KeyError, TypeError, ValueError):
+        except (OSError, Cd4mlError, KeyError, TypeError, ValueError, AttributeError):
             continue
     return found
 
@@ -98,7 +98,7 @@ def registered_products(
             found |= chain
     return found
 
-# %% ../notebooks/94e_collect.ipynb #b9a94c8d
+# %% ../notebooks/94e_collect.ipynb #7acbf8a9
 @dataclass
 class Doomed:
     "What nobody needs."
@@ -130,7 +130,7 @@ def remove(paths: list[Path]) -> None:
         os.rename(path, going)
         shutil.rmtree(going) if going.is_dir() else going.unlink()
 
-# %% ../notebooks/94e_collect.ipynb #0360e138
+# %% ../notebooks/94e_collect.ipynb #b0397ad3
 def collectable(root: Path, days: int, tracking: str, known: Known) -> list[Doomed]:
     "What can be removed when runs older than some days need not be kept."
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)

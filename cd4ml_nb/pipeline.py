@@ -41,7 +41,7 @@ from .products import MANIFEST, Content, flaw, publish, stable_content, sweep_ou
 from .record import Outcome, code_record, keep_input, records, write_record
 from .settings import Settings, threads_of
 
-# %% ../notebooks/93f_pipeline.ipynb #64d31f70
+# %% ../notebooks/93f_pipeline.ipynb #026087b5
 @dataclass
 class Event:
     "What a run tells while it goes on."
@@ -53,7 +53,7 @@ class Event:
 
 Listener = Callable[[Event], None]
 
-# %% ../notebooks/93f_pipeline.ipynb #2cc834a3
+# %% ../notebooks/93f_pipeline.ipynb #9f82b1bf
 BASE = ['cd4ml_nb.lean', 'cd4ml_nb.engine', 'cd4ml_nb.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
         'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
 
@@ -81,7 +81,7 @@ def imports_of(page: Page) -> list[str]:
             found[node.module] = None
     return list(found)
 
-# %% ../notebooks/93f_pipeline.ipynb #bb446f5f
+# %% ../notebooks/93f_pipeline.ipynb #50e7eb27
 GRACE = 3.0       # s between the request to end and the end
 
 
@@ -127,7 +127,7 @@ def work_folder(step: Step) -> Path:
         raise write_error(error, work) from None
     return work
 
-# %% ../notebooks/93f_pipeline.ipynb #f53fedd8
+# %% ../notebooks/93f_pipeline.ipynb #98728002
 def unfinished(path: Path) -> str:   # empty when every cell completed
     "Which cell of an executed page did not complete."
     try:
@@ -141,7 +141,7 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
                 return f'cell {k} of the executed page did not complete'
     return ''
 
-# %% ../notebooks/93f_pipeline.ipynb #a1005cfb
+# %% ../notebooks/93f_pipeline.ipynb #c1d37bc4
 @dataclass
 class Run:
     "The state of a run."
@@ -161,7 +161,7 @@ class Run:
         "Remember how a stage ended."
         self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
 
-# %% ../notebooks/93f_pipeline.ipynb #7053d3bb
+# %% ../notebooks/93f_pipeline.ipynb #a6cac051
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step, steps = run.plan.steps[stage], run.plan.steps
@@ -198,7 +198,7 @@ def keep_data(plan: Plan, step: Step) -> None:
         if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
-# %% ../notebooks/93f_pipeline.ipynb #13592cdb
+# %% ../notebooks/93f_pipeline.ipynb #82802f9a
 def accept(run: Run, stage: str) -> None:
     "A stage is done: its products are the current ones."
     step = run.plan.steps[stage]
@@ -231,7 +231,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
-# %% ../notebooks/93f_pipeline.ipynb #b3668e51
+# %% ../notebooks/93f_pipeline.ipynb #950b4f0b
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
     missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
@@ -276,7 +276,7 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
     return error_of(step.source, execution.end, kept, execution.page, again)
 
-# %% ../notebooks/93f_pipeline.ipynb #48624ceb
+# %% ../notebooks/93f_pipeline.ipynb #4d32dc6d
 def run_all(
     run: Run,
     jobs: int,       # stages at the same time
@@ -325,7 +325,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
     watch(run, time.monotonic())
     return []
 
-# %% ../notebooks/93f_pipeline.ipynb #94d20895
+# %% ../notebooks/93f_pipeline.ipynb #6d36b173
 KILL = getattr(signal, 'SIGKILL', signal.SIGTERM)
 
 
@@ -366,7 +366,7 @@ def stop_all(run: Run) -> None:
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
         run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
 
-# %% ../notebooks/93f_pipeline.ipynb #39cdc548
+# %% ../notebooks/93f_pipeline.ipynb #c3b25081
 def run(
     plan: Plan,
     force: list[str] | None = None,           # stages to run although they are done
@@ -411,7 +411,7 @@ class _Lazy:
         if self.started:
             self.started.close()
 
-# %% ../notebooks/93f_pipeline.ipynb #6f463599
+# %% ../notebooks/93f_pipeline.ipynb #a7dbedf7
 def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
     started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
@@ -438,7 +438,7 @@ def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, proces
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
 
-# %% ../notebooks/93f_pipeline.ipynb #2d718ba3
+# %% ../notebooks/93f_pipeline.ipynb #4a2b0413
 def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
@@ -485,10 +485,10 @@ def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
         now = {stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST)) for stage, told in outcome.stages.items()}
         then = {stage: (told['key'], told.get('manifest')) for stage, told in last['stages'].items()}
         return last['exit_code'] != outcome.exit_code or any(then.get(stage) != products for stage, products in now.items())
-    except (IndexError, OSError, Cd4mlError, KeyError, TypeError):
+    except (IndexError, OSError, Cd4mlError, KeyError, TypeError, AttributeError):
         return True
 
-# %% ../notebooks/93f_pipeline.ipynb #0eac2ce4
+# %% ../notebooks/93f_pipeline.ipynb #ef8b9353
 def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:

@@ -346,12 +346,23 @@ def _per_process(names: list[str]) -> Counter:
     return found
 
 
+def parent_of(process: psutil.Process) -> int:
+    """A process's parent; 0 when it has ended meanwhile."""
+    with suppress(psutil.Error):
+        return process.ppid()
+    return 0
+
+
 def strike(started: Started, scope: str) -> bool:
     """SIGKILL a run alone, it with all its descendants, its process group, its fork server, or a page; False when it was too late."""
-    family, run = started.family(), psutil.Process(started.process.pid) if started.process.poll() is None else None
-    if run is None or run.status() == 'zombie':
+    family = started.family()
+    try:
+        run = psutil.Process(started.process.pid)
+        if started.process.poll() is not None or run.status() == 'zombie':
+            return False
+    except psutil.Error:
         return False
-    servers = [p for p in family if p.ppid() == run.pid] if family else []
+    servers = [p for p in family if parent_of(p) == run.pid]
     pages = [p for p in family if p not in servers]
     targets = {'run': [run], 'group': [run], 'all': [run, *family], 'server': servers[:1], 'page': pages[-1:]}[scope] or servers
     for one in targets:
