@@ -49,7 +49,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 lock:          ## resolve the newest versions that pyproject.toml admits
-	$(BIN)/uv pip compile pyproject.toml --extra lab --extra ploomber --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra lab --extra team --extra ploomber --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade -q -o requirements.lock
 
 clean:         ## remove what runs have left; the environment stays
