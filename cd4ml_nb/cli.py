@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'RunArgument', 'environment', 'data',
            'scenario_path', 'run', 'again', 'with_options', 'leave_note', 'print_end', 'end_lines', 'refusal', 'status',
-           'why', 'verify', 'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'data_ls', 'data_describe',
-           'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable',
-           'stopped']
+           'why', 'verify', 'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'trend', 'data_ls',
+           'data_describe', 'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line',
+           'stoppable', 'stopped']
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import datetime
@@ -331,6 +331,24 @@ def one_of(option: str, value: str | None, known: list[str]) -> None:
     "Refuse a value that an option does not have."
     if value is not None and value not in known:
         raise UserError(f"'{value}' is unknown", did_you_mean(value, known), where=option, code='C02')
+
+# %% ../notebooks/96_cli.ipynb #d12a7d5c
+@app.command()
+def trend(
+    scenario: ScenarioOption = DEFAULT,
+    gate: Annotated[bool, typer.Option('--gate', help='End with exit code 3 when a metric decays.')] = False,
+) -> None:
+    "Each metric over the releases of a scenario, and what gets slowly worse."
+    from cd4ml_nb.scenario import load_scenario
+    from cd4ml_nb.trend import read_trend, write_trend
+    name = load_scenario(scenario_path(scenario), sections=['title']).name
+    if not (products_root() / name / 'runs').is_dir():
+        raise UserError(f"scenario '{name}' has not run yet", f'cd4ml run -s {scenario}', where=shown(products_root() / name), code='V2')
+    path, told = write_trend(products_root(), name), read_trend(products_root(), name)
+    said = [text.replace('\N{NO-BREAK SPACE}', ' ') for text in (told.verdict.text, *told.verdict.sentences)]
+    print('\n'.join([f'verdict  {one_line(said[0])}', *(f'         {one_line(text)}' for text in said[1:]), f'page     {shown(path)}']))
+    if gate and told.verdict.red:
+        raise GateRefused(said[1], f'read {shown(path)}; then improve the model, or say since which run it counts (trend: since)', where=name, code='DECAY')
 
 # %% ../notebooks/96_cli.ipynb #c704a882
 @data_app.command('ls')

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'NONE', 'SHARES', 'KEPT', 'CLASSES', 'VOID', 'SILENT', 'IMAGES', 'LIGHT', 'DARK', 'SCHEMES', 'TYPE', 'PARTS',
-           'FIGURES', 'MEDIA', 'STYLE', 'POLICY', 'FRAME', 'number', 'percent', 'decimals', 'measured', 'interval',
-           'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'source_name', 'clean_html',
-           'templates', 'render', 'frame', 'table', 'pairs', 'figure_html']
+           'FIGURES', 'MEDIA', 'STYLE', 'POLICY', 'SORT', 'FRAME', 'number', 'percent', 'decimals', 'measured',
+           'interval', 'day', 'minute', 'span', 'plural', 'without_secrets', 'without_paths', 'source_name',
+           'clean_html', 'templates', 'policy_for', 'render', 'frame', 'table', 'pairs', 'figure_html']
 
 # %% ../notebooks/08d_html_pages.ipynb #93d5c61f
+import base64
 import datetime
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -266,6 +268,7 @@ PARTS = '''
 .verdict p { margin: .5rem 0 0; font-size: 1.12rem; line-height: 1.5; }
 .verdict p:first-child { margin-top: 0; font-size: 1.5rem; line-height: 1.25; font-weight: 700; color: var(--good); }
 .verdict.refused p:first-child { color: var(--bad); }
+.verdict.undecided { border-color: var(--muted); background: var(--tint); } .verdict.undecided p:first-child { color: var(--ink); }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.1rem 1.6rem; margin: 1.9rem 0 0; }
 .facts div { border-top: 2px solid var(--ink); padding-top: .5rem; display: flex; flex-direction: column; }
 .facts dt { order: 2; color: var(--muted); font-size: .875rem; line-height: 1.4; }
@@ -280,6 +283,12 @@ thead th { color: var(--muted); font-size: .82rem; font-weight: 600; border-bott
 tbody th { font-weight: 500; }
 .number { text-align: right; white-space: nowrap; }
 tr.main th, tr.main td { font-weight: 700; }
+th small, td small { display: block; color: var(--muted); font-size: .82rem; font-weight: 400; } td.number small { font-size: .86em; }
+dl.facts + .scroll { margin-top: 2.2rem; } .case caption { color: var(--ink); font-weight: 600; font-size: 1rem; }
+th button { all: unset; cursor: pointer; } th button:hover { color: var(--ink); }
+th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+th button::after { content: "\\00a0↕" / ""; opacity: .55; } th[aria-sort] button { color: var(--ink); } th[aria-sort] button::after { opacity: 1; }
+th[aria-sort=ascending] button::after { content: "\\00a0↑" / ""; } th[aria-sort=descending] button::after { content: "\\00a0↓" / ""; }
 .good { color: var(--good); } .bad { color: var(--bad); } .tag { font-weight: 650; white-space: nowrap; }
 '''
 
@@ -332,6 +341,31 @@ STYLE = SCHEMES + TYPE + PARTS + FIGURES + MEDIA
 # %% ../notebooks/08d_html_pages.ipynb #9fa56052
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
 
+SORT = '''(() => {
+  const read = (cell) => {
+    const found = cell.textContent.replace(/[,\\s]/g, '').replace(/−/g, '-').match(/[-+]?(\\d+\\.?\\d*|\\.\\d+)(e[-+]?\\d+)?/i);
+    return found ? Number(found[0]) : NaN;
+  };
+  for (const table of document.querySelectorAll('table.sortable')) {
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+    heads.forEach((head, k) => {
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener('click', () => {
+        const down = head.getAttribute('aria-sort') === 'ascending' ? -1 : 1, numeric = head.classList.contains('number');
+        const rows = [...body.rows].map((row) => [numeric ? read(row.cells[k]) : row.cells[k].textContent.trim(), row]);
+        rows.sort(([x], [y]) => numeric ? Number.isNaN(x) - Number.isNaN(y) || down * (x - y) || 0 : down * x.localeCompare(y, 'en', {numeric: true}));
+        body.append(...rows.map(([, row]) => row));
+        heads.forEach((other) => other.removeAttribute('aria-sort'));
+        head.setAttribute('aria-sort', down > 0 ? 'ascending' : 'descending');
+      });
+    });
+  }
+})();'''   # a cell without a number comes last, whichever way
+
+
 FRAME = '''<!doctype html>
 <html lang="{{ language }}">
 <head>
@@ -354,6 +388,8 @@ FRAME = '''<!doctype html>
 {{ body }}
 </main>
 <footer>{{ footer }}</footer>
+{% if script %}<script>{{ script }}</script>
+{% endif %}
 </body>
 </html>
 '''
@@ -369,6 +405,12 @@ def templates() -> jinja2.Environment:
     return environment
 
 
+def policy_for(script: str) -> str:
+    "A page's policy: the one that forbids everything, but for one script."
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return POLICY + (f"; script-src 'sha256-{digest}'" if script else '')
+
+
 def render(template: str, **values: Any) -> Markup:
     "A template's text with values put in, escaped."
     return Markup(templates().from_string(template).render(**values))
@@ -381,9 +423,11 @@ def frame(
     byline: str = '',          # who, when, which data
     head: str | Markup = '',   # below the title: the verdict
     footer: str | Markup = '',
+    script: str = '',          # the only one that may run: SORT, or none
 ) -> str:                      # a whole HTML file
-    "A page around `body`: no network, no script, both colour schemes."
-    return str(render(FRAME, title=title, body=body, kicker=kicker, byline=byline, head=head, footer=footer, style=Markup(STYLE), policy=POLICY, language='en'))
+    "A page around `body`: no network, no script but the one that is given, both colour schemes."
+    return str(render(FRAME, title=title, body=body, kicker=kicker, byline=byline, head=head, footer=footer, style=Markup(STYLE), policy=policy_for(script),
+                      script=Markup(script), language='en'))
 
 # %% ../notebooks/08d_html_pages.ipynb #804a0e6c
 def table(
@@ -391,11 +435,12 @@ def table(
     head: Sequence[str],                # of each column; one that ends in ' #' holds numbers and is set to the right
     rows: Sequence[Sequence[Any]],
     main: int | None = None,            # the row that matters most
+    sortable: bool = False,             # by a click on a heading, on a page that has the script `SORT`
 ) -> Markup:
     "A table with caption and scopes, that scrolls by itself when it is too wide."
     kinds = [' class="number"' if h.endswith(' #') else '' for h in head]
     top = ''.join(f'<th scope="col"{kind}>{escape(h.removesuffix(" #"))}</th>' for h, kind in zip(head, kinds, strict=True))
-    lines = [f'<table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>']
+    lines = [f'<table{" class=sortable" if sortable else ""}><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>']
     for k, row in enumerate(rows):
         cells = [cell if isinstance(cell, Markup) else escape(str(cell)) for cell in row]
         rest = ''.join(f'<td{kind}>{cell}</td>' for cell, kind in zip(cells[1:], kinds[1:], strict=True))

@@ -161,7 +161,7 @@ def stage_paths(
 def decisions(settings: Settings, seed: int) -> dict[str, Any]:
     "The value of each parameter that settings or scenario decide."
     return {'device': device_of(settings.device), 'threads': threads_of(settings.threads), 'tracking': without_password(tracking_uri(settings)),
-            'seed': seed, 'trials': settings.trials, 'rows': settings.rows}
+            'seed': seed, 'trials': settings.trials, 'rows': settings.rows, 'mode': settings.sweep_mode}
 
 
 def decided(

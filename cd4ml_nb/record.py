@@ -121,7 +121,10 @@ def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:   # metric: the pr
         return {'metric': None, 'metrics': {}}
     metrics = read_json(plan.steps['evaluate'].folder / plan.steps['evaluate'].files['metrics'])
     primary = {'name': metrics['metric'], 'unit': metrics['unit'], **metrics['holdout'][metrics['metric']]}
-    return {'metric': primary, 'metrics': {name: m['value'] for name, m in metrics['holdout'].items()}}
+    ends = {name: {'low': m['low'], 'high': m['high']} for name, m in metrics['holdout'].items()}
+    split = read_json(plan.steps['split'].folder / plan.steps['split'].files['split'])
+    return {'metric': primary, 'metrics': {name: m['value'] for name, m in metrics['holdout'].items()}, 'intervals': ends, 'n_rows': metrics['n_rows'],
+            'holdout': split['hash']['holdout']}
 
 # %% ../notebooks/93e_record.ipynb #1e7665e7
 def records(scenario: str = '*') -> list[Path]:

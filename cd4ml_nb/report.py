@@ -528,6 +528,8 @@ def provenance_html(facts: Mapping[str, Any]) -> Markup:
     version = 'not registered'
     if registration.get('version'):
         version = f"{registration['model_name']}, version {registration['version']}, alias {registration['alias']}"
+    elif registration.get('spooled'):
+        version = f"{registration['model_name']}, as soon as the tracking store is there again"
     machine = ', '.join(filter(None, [training.get('device'), plural(training['threads'], 'thread') if training.get('threads') else '']))
     digests = {'Data as read': catalogue['data_hash'], 'Data learned from': training.get('data_hash'),
                'Sealed cases': (facts['split'].get('hash') or {}).get('holdout'), 'Model': training.get('model_sha256'), 'Run': training['run_id']}

@@ -8,6 +8,7 @@ __all__ = ['Settings', 'load_settings', 'tracking_uri', 'without_password', 'gpu
 # %% ../notebooks/02_settings.ipynb #d472026c
 import configparser
 import ctypes
+import functools
 import os
 import re
 from pathlib import Path
@@ -31,6 +32,8 @@ class Settings(BaseModel):
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'   # auto: a GPU when there is one
     threads: Annotated[int, Field(ge=0, le=1024)] = 0         # of XGBoost; 0: as many as there are cores
     trials: Annotated[int, Field(ge=1, le=100_000)] = 20      # of a sweep
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0         # processes of a sweep; 0: as many as are useful, workers × threads never exceed `threads`
+    sweep_mode: Literal['repeatable', 'asynchronous'] = 'repeatable'   # the same trials for any number of workers, or a little faster
     rows: Annotated[int, Field(ge=0)] = 0             # a seeded sample of the data, to try things; 0: all
     engine: Literal['warm', 'kernel'] = 'warm'        # how pages are run
     jobs: Annotated[int, Field(ge=0, le=1024)] = 0            # stages at the same time, where none waits for another; 0: as many as there are cores
@@ -107,12 +110,23 @@ def without_password(uri: str) -> str:
     return f'{scheme}://{shown}{host}{question}' + re.sub(r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*', r'\1***', options, flags=re.I)
 
 # %% ../notebooks/02_settings.ipynb #718df20f
+@functools.cache
 def gpu_count() -> int:
     "How many CUDA GPUs this process may use."
     try:
         driver = ctypes.CDLL('libcuda.so.1')
     except OSError:
         return 0
+    if not hasattr(os, 'fork'):
+        return _counted(driver)
+    child = os.fork()          # a process that has begun CUDA cannot be forked into workers any more, so a child asks
+    if child == 0:
+        os._exit(min(_counted(driver), 255))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _counted(driver: ctypes.CDLL) -> int:
+    "What the driver says."
     n = ctypes.c_int(0)
     return n.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(n)) == 0 else 0
 

@@ -20,6 +20,7 @@ from .files import read_json, write_text
 from .html_pages import NONE, frame, interval, measured, minute, plural, render, span
 from .metrics import METRICS
 from .report import verdict
+from .trend import write_trend
 
 # %% ../notebooks/92_site.ipynb #8df1e08e
 def current_product(home: Path, stage: str, file: str) -> Path | None:
@@ -88,6 +89,8 @@ def scenario_card(
     title = (contract or {}).get('title') or next((r.title for r in records if r.title), name)
     links = {words: link(root, current_product(home, stage, file)) for words, stage, file in
              (('Model report', 'report', 'report.html'), ('Data report', 'validate', 'data_report.html'))}
+    told = read_or_none(home / 'trend.json') or {}
+    links |= {'Trend over releases': link(root, home / 'trend.html' if told.get('releases') and (home / 'trend.html').is_file() else None)}
     return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'runs': [run_row(root, home, r) for r in records],
             'last': minute(records[0].started) if records and records[0].started else '', **standing(registration, metrics, contract)}
 
@@ -170,5 +173,8 @@ def write_index(
     "Write the index over all scenarios and runs."
     root = Path(products_root)
     names = sorted(p.name for p in root.iterdir() if (p / 'runs').is_dir() or (p / 'report' / 'current').is_file()) if root.is_dir() else []
+    for name in names:
+        if (root / name / 'runs').is_dir():
+            write_trend(root, name)
     write_text(root / 'index.html', index_html([scenario_card(root, name) for name in names]))
     return root / 'index.html'

