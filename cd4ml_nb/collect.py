@@ -108,13 +108,14 @@ class Doomed:
 
 
 def doomed(root: Path, needed: set[Path], before: datetime.datetime) -> list[Doomed]:
-    "What can be removed: products that are not needed, copies of data that none of the others was made from, pages that failed long ago."
+    "What can be removed: products that are not needed, copies of data that none of the others was made from, old failed pages and journals."
     folders = list(product_folders(root))
     gone = [Doomed(path, size_of(path), 'products that nothing needs') for path in folders if path not in needed]
     digests = {d for p in needed if (manifest := read_manifest(p)) for d in manifest['parts'].get('data', {}).values()}
     gone += [Doomed(p, size_of(p), 'a copy of data that nothing needs') for p in sorted(inputs_folder().glob('*')) if p.name[:64] not in digests]
-    old = [p for p in root.glob('*/*/failed') if p.stat().st_mtime < before.timestamp()]
-    return gone + [Doomed(p, size_of(p), 'a page that failed long ago') for p in old]
+    for pattern, what in (('*/*/failed', 'a page that failed long ago'), ('*/.studies/*', 'the journal of a sweep that ended long ago')):
+        gone += [Doomed(p, size_of(p), what) for p in sorted(root.glob(pattern)) if p.stat().st_mtime < before.timestamp()]
+    return gone
 
 
 def size_of(path: Path) -> int:   # bytes

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'HEAD', 'SURE', 'GROUPS', 'DIFFERS', 'FOUND', 'APART', 'JUDGED', 'SECTIONS', 'share', 'digits_for',
-           'better_by', 'between', 'signed', 'with_interval', 'in_units', 'in_percent', 'chance_text', 'verdict_words',
-           'recipe_words', 'head_html', 'key_facts', 'as_dot', 'verdict_figure', 'metric_rows', 'sure_html', 'against',
-           'rule_words', 'power_words', 'groups_html', 'group_part', 'group_words', 'few', 'sized', 'differs_html',
-           'value_text', 'found_html', 'apart_html', 'case_words', 'drawn_values', 'agreement', 'cases_words',
-           'looks_words', 'after_words', 'judged_html', 'method_words', 'comparison_html']
+           'better_by', 'gain_words', 'between', 'signed', 'with_interval', 'in_units', 'in_percent', 'chance_text',
+           'verdict_words', 'recipe_words', 'head_html', 'key_facts', 'as_dot', 'verdict_figure', 'metric_rows',
+           'sure_html', 'against', 'rule_words', 'power_words', 'groups_html', 'group_part', 'group_words', 'few',
+           'sized', 'differs_html', 'value_text', 'found_html', 'apart_html', 'case_words', 'drawn_values', 'agreement',
+           'cases_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
 
-# %% ../notebooks/08h_comparison_page.ipynb #58fde0b6
+# %% ../notebooks/08h_comparison_page.ipynb #8ef9ac65
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +22,7 @@ from .figures import Sheet, difference_dots, learning_curves, model_against_mode
 from .html_pages import NONE, SORT, SPACE, figure_html, frame, measured, minute, number, percent, plural, render, source_name, without_secrets
 from .metrics import METRICS
 
-# %% ../notebooks/08h_comparison_page.ipynb #664b53db
+# %% ../notebooks/08h_comparison_page.ipynb #55507561
 def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
     "A gain, or an end of its interval, as a share of the reference's value."
     value, whole = told.get(end), told.get('reference')
@@ -41,6 +41,12 @@ def better_by(gain: float | None, digits: int | None = None) -> str:
     return f'{percent(abs(gain), digits_for(gain) if digits is None else digits)} {"better" if gain >= 0 else "worse"}'
 
 
+def gain_words(told: Mapping[str, Any], other: str = '') -> str:
+    "A gain and its interval in words: 1.3 % better (0.5 % worse to 2.2 % better)."
+    digits = digits_for(*(share(told, end) for end in ('value', 'low', 'high')))
+    return f'{better_by(share(told), digits)}{other} ({between(told)})'
+
+
 def between(told: Mapping[str, Any]) -> str:
     "An interval in words: 0.5 % to 2.2 % better, or 0.5 % worse to 1.2 % better."
     low, high = share(told, 'low'), share(told, 'high')
@@ -50,7 +56,7 @@ def between(told: Mapping[str, Any]) -> str:
     first, word = ends[0].rsplit(' ', 1)
     return f'{first if ends[1].endswith(word) else ends[0]} to {ends[1]}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #7fd42aae
+# %% ../notebooks/08h_comparison_page.ipynb #f711078b
 def signed(text: str) -> str:
     "A number with its sign."
     return text if text.startswith('−') or text == NONE else f'+{text}'
@@ -84,7 +90,7 @@ def chance_text(p: float | None) -> str:
 
 TAGS = {word: Markup('<span class="tag {}">{}</span>').format(kind, word) for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #ccc4a438
+# %% ../notebooks/08h_comparison_page.ipynb #e9cd0b6f
 def verdict_words(
     told: Mapping[str, Any],     # of one challenger
     metric: str,
@@ -100,7 +106,7 @@ def verdict_words(
                 'undecided': f'No difference that matters between {one} and {two}.' if equal else f'Undecided between {one} and {two}.'}[told['verdict']]
     values = [measured(metric, models[name], unit) for name in ('reference', 'challenger')]
     sentences = [f'On {plural(n_cases, "case")} that neither has seen, the {METRICS[metric].words} is {values[0]} for {one} and {values[1]} for {two}: '
-                 f'{better_by(share(models))} ({between(models)}).']
+                 f'{gain_words(models)}.']
     if recipes:
         sentences.append(recipe_words(told))
     if told['verdict'] == 'undecided' and not equal:
@@ -111,7 +117,7 @@ def verdict_words(
         sentences.append('It would not stand if every look at these cases were counted against it; see “Looks” below.')
     return headline, sentences
 
-# %% ../notebooks/08h_comparison_page.ipynb #45bd881e
+# %% ../notebooks/08h_comparison_page.ipynb #356be03c
 def recipe_words(told: Mapping[str, Any]) -> str:
     "What training again has shown."
     one, two, recipes, models = told['reference'], told['challenger'], told['recipes'], told['models']
@@ -119,10 +125,10 @@ def recipe_words(told: Mapping[str, Any]) -> str:
     luck = {True: ': that is more than the luck of one training', False: ', so it may be the luck of one training'}[models['verdict'] == recipes['verdict']]
     end = luck if models['verdict'] != 'undecided' else ''
     if recipes['same_rows']:
-        return f'{times}, with other seeds, {two}’s recipe is on average {better_by(share(recipes))} than {one}’s ({between(recipes)}){end}.'
+        return f'{times}, with other seeds, {two}’s recipe is on average {gain_words(recipes, f" than {one}’s")}{end}.'
     return f'They learned from different rows. {times}, on resampled rows and with other seeds, such luck shows that the gain may be {between(recipes)}{end}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #c3ee56dd
+# %% ../notebooks/08h_comparison_page.ipynb #0f041ab2
 HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'undecided': ' undecided'}.get(told.verdict, '') }}">
 <p>{{ told.headline }}</p>
 {% for sentence in told.sentences %}<p>{{ sentence }}</p>
@@ -150,14 +156,14 @@ def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # val
         low, high = share(c['models'], 'low'), share(c['models'], 'high')
         ends = '' if low is None or high is None else f'{signed(percent(low))} to {signed(percent(high))}'
         facts.append((signed(percent(share(c['models']))), f'gain of {c["challenger"]} over {c["reference"]}', ends))
-    facts.append(('yes' if first['not_worse'] else 'no' if first['models']['verdict'] == 'worse' else 'open', f'is {first["challenger"]} not worse?',
+    facts.append(('yes' if first['not_worse'] else 'no' if first['models']['verdict'] == 'worse' else 'open', f'{first["challenger"]} is not worse',
                   'by more than the margin'))
     if first['detectable'] is not None and first['models']['reference']:
         least = percent(first['detectable'] / abs(first['models']['reference']))
         facts.append((least, 'true gain that would be found', f'with a chance of {percent(0.8, 0)}'))
     return [*facts[:3], (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
 
-# %% ../notebooks/08h_comparison_page.ipynb #e7f96126
+# %% ../notebooks/08h_comparison_page.ipynb #cc065d8e
 def as_dot(told: Mapping[str, Any], name: str, n: int | None = None) -> dict[str, Any]:
     "A gain as a figure takes it, in percent."
     low, middle, high = (None if (v := share(told, end)) is None else 100 * v for end in ('low', 'value', 'high'))
@@ -186,7 +192,7 @@ def metric_rows(summary: Mapping[str, Any], told: Mapping[str, Any]) -> list[lis
                      measured(name, at['challenger'], unit), in_units(name, at, unit), ahead])
     return rows
 
-# %% ../notebooks/08h_comparison_page.ipynb #e466b6a8
+# %% ../notebooks/08h_comparison_page.ipynb #eaa3ebb6
 SURE = '''{{ figure }}
 <p>{{ rule }}</p>
 {% for part in parts %}{% if part.title %}<h3>{{ part.title }}</h3>
@@ -217,7 +223,7 @@ def rule_words(summary: Mapping[str, Any]) -> str:
     size = f'{percent(plan["margin"])} of the reference’s value'
     if plan['absolute'] is not None:
         size = measured(summary['metric'], plan['absolute'], summary['unit'])
-    whole = f'the whole {percent(summary["comparisons"][0]["confidence"], 0)} interval lies beyond the margin of {size}'
+    whole = f'the whole {level(summary["comparisons"][0]["confidence"])} interval lies beyond the margin of {size}'
     if again:
         return f'Better or worse is said when {whole}, for the models as they are and when trained again.'
     return f'Better or worse is said when {whole}. The recipes were not trained again, so this is about these two models: another seed might turn it round.'
@@ -230,7 +236,7 @@ def power_words(told: Mapping[str, Any]) -> str:
     chances = [f'{percent(p["gain"], 0)} with a chance of {percent(p["chance"], 0) if p["chance"] < 0.995 else f"over 99{SPACE}%"}' for p in told['power']]
     return f'What these cases can show: a true gain of {", of ".join(chances)} would have been called better.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #184676bd
+# %% ../notebooks/08h_comparison_page.ipynb #ae5d916c
 GROUPS = '''<p>{{ intro }}</p>
 {% for part in parts %}
 <h3>{{ part.title }}</h3>
@@ -269,7 +275,7 @@ def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str)
     head = [words, 'Cases #', *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)), 'Gain #', 'Chance #', 'Verdict']
     return {'title': title, 'told': said, 'figure': figure, 'head': head, 'rows': shown, 'thin': sized(summary['too_small'].get(column, []))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #3747a4f0
+# %% ../notebooks/08h_comparison_page.ipynb #e2b0ead0
 def group_words(rows: Sequence[Mapping[str, Any]], two: str) -> str:
     "For whom the challenger is better or worse, in a sentence."
     if not rows:
@@ -293,7 +299,7 @@ def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
     "Groups with their sizes, in one line."
     return ', '.join(f"{g['group']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
 
-# %% ../notebooks/08h_comparison_page.ipynb #a5a713c2
+# %% ../notebooks/08h_comparison_page.ipynb #678e93d9
 DIFFERS = '''{% for part, rows in parts %}
 {{ table(part, [''] + letters, rows) }}
 {% endfor %}
@@ -324,7 +330,7 @@ def value_text(value: Any) -> str:
         return f'{text[:12]}…' if len(text) == 64 and set(text) <= set('0123456789abcdef') else source_name(without_secrets(text))
     return number(value, digits=4)
 
-# %% ../notebooks/08h_comparison_page.ipynb #745b021e
+# %% ../notebooks/08h_comparison_page.ipynb #4bf2eb0e
 FOUND = '''<p>{{ told }}</p>
 {% for figure in figures %}{{ figure }}
 {% endfor %}'''
@@ -354,7 +360,7 @@ def found_html(
                                    'One line for each trial, one axis for each parameter that varies, the metric last.'))
     return render(FOUND, told=told, figures=figures)
 
-# %% ../notebooks/08h_comparison_page.ipynb #e9440ab0
+# %% ../notebooks/08h_comparison_page.ipynb #8a1c2753
 APART = '''{% for part in parts %}
 {% if part.title %}<h3>{{ part.title }}</h3>
 {% endif %}
@@ -392,7 +398,7 @@ def case_words(case: Mapping[str, Any], one: str, two: str) -> str:
     nearer = '' if case['nearer'] is None else f'; {(one, two)[case["nearer"]]} is nearer'
     return f'In fact {case["actual"]} · {one} said {case["predicted"][0]} · {two} said {case["predicted"][1]}{nearer}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #b9cb1418
+# %% ../notebooks/08h_comparison_page.ipynb #440a61b4
 def drawn_values(summary: Mapping[str, Any], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     "What is drawn of two models, and its name: of several classes the probability of the one that the reference names."
     if summary['task'] == 'multiclass':
@@ -411,7 +417,7 @@ def agreement(task: str, first: np.ndarray, second: np.ndarray, unit: str) -> st
     half, most = np.quantile(np.abs(first - second), [0.5, 0.95])
     return f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}% within {number(most, unit)}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #c6e105e9
+# %% ../notebooks/08h_comparison_page.ipynb #c21be8ad
 def cases_words(summary: Mapping[str, Any]) -> str:
     "Whose rows these are, and that no model has learned from them."
     holdout = summary['holdout']
@@ -421,8 +427,8 @@ def cases_words(summary: Mapping[str, Any]) -> str:
         told = few([f'run {run} had learned from {n:,}' for run, n in seen.items()])
         return (f'{whose}. Of {plural(holdout["rows"], "case")}, {told}. The verdict rests on the {holdout["judged"]:,} that no model has seen, compared by '
                 'content, without the columns that are only identifiers.')
-    return (f'{whose}. None of the {plural(holdout["rows"], "case")} is among the rows that a model has learned from or was chosen with; they were compared by '
-            'content, without the columns that are only identifiers.')
+    return (f'{whose}. Not one of the {plural(holdout["rows"], "case")} is among the rows that a model has learned from or was chosen with; they were '
+            'compared by content, without the columns that are only identifiers.')
 
 
 def looks_words(looks: Mapping[str, Any]) -> str:
@@ -437,10 +443,15 @@ def after_words(summary: Mapping[str, Any]) -> str:
     told = few([f'{c["challenger"]} is {c["after_looks"]}' if c['after_looks'] != 'undecided' else f'{c["challenger"]} is left undecided'
                 for c in summary['comparisons']])
     return (f'Whoever judges many models on the same cases and keeps the best has had as many chances to be lucky. For all {n:,} looks to hold together, '
-            f'each needs an interval of {percent(shared_confidence(confidence, n), 2)} instead of {percent(confidence, 2)} (Bonferroni); judged so strictly, '
-            f'{told}. That allows for looks that did not steer what was tried next. Where they did, only new cases help (Dwork et al. 2015, The reusable holdout).')
+            f'each needs an interval of {level(shared_confidence(confidence, n))} instead of {level(confidence)} (Bonferroni); judged so strictly, {told}. '
+            'That allows for looks that did not steer what was tried next. Where they did, only new cases help (Dwork et al. 2015, The reusable holdout).')
 
-# %% ../notebooks/08h_comparison_page.ipynb #11c27618
+
+def level(confidence: float) -> str:
+    "A confidence in percent, with no more digits than it needs: 95 %, 98.75 %."
+    return f'{100 * confidence:.2f}'.rstrip('0').rstrip('.') + f'{SPACE}%'
+
+# %% ../notebooks/08h_comparison_page.ipynb #efc529f0
 JUDGED = '''<h3>The cases</h3>
 <p>{{ cases }}</p>
 <h3>Looks</h3>
@@ -473,11 +484,11 @@ def method_words(summary: Mapping[str, Any]) -> list[str]:
         texts.append('Two trainings of one recipe give two models. So each recipe was trained again, and the verdict needs that interval to lie beyond the '
                      'margin too (Dietterich 1998; Bouthillier et al. 2021). “Not worse” and the groups are about the models as they are.')
     if several > 1:
-        confidence = percent(summary['comparisons'][0]['confidence'], 2)
+        confidence = level(summary['comparisons'][0]['confidence'])
         texts.append(f'{several} challengers share the error of one: each has an interval of {confidence} (Bonferroni).')
     return texts
 
-# %% ../notebooks/08h_comparison_page.ipynb #f2d96752
+# %% ../notebooks/08h_comparison_page.ipynb #92818f9b
 SECTIONS = '''<nav aria-label="On this page"><p class="note">
 {% for name, id, _ in sections %}<a href="#{{ id }}">{{ name }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p></nav>
 {% for name, id, content in sections %}

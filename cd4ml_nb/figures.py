@@ -536,7 +536,7 @@ def sweeps_together(
     names = sorted({n for _, t in trials for n, v in t['params'].items() if any(v != other['params'].get(n) for _, other in trials)})
     scales = [_unit_scale([t['params'].get(n) for _, t in trials]) for n in names] + ([_unit_scale([t['value'] for _, t in trials])] if trials else [])
     look = dict(zip(sweeps, _in_turn(), strict=False))
-    with _sheet('What both searches tried', size=(6.4, 3.4)) as (figure, axes):
+    with _sheet('What the searches tried', size=(6.4, 3.4)) as (figure, axes):
         for k, (name, trial) in enumerate(trials):
             won = trial['number'] == winners.get(name)
             colour, dash = look[name]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['FIRST', 'GROWTH', 'CREDIT', 'Curve', 'rungs', 'best_until', 'expected', 'goes_on']
 
-# %% ../notebooks/09c_halving.ipynb #ddc73c5f
+# %% ../notebooks/09c_halving.ipynb #5ec4f589
 import math
 from collections.abc import Sequence
 
-# %% ../notebooks/09c_halving.ipynb #83d33531
-FIRST = 1.0        # distance of the first rung, in rounds × learning rate
+# %% ../notebooks/09c_halving.ipynb #827a56a1
+FIRST = 3.0        # distance of the first rung, in rounds × learning rate
 GROWTH = 2.0       # from one rung to the next
 
 
@@ -28,8 +28,8 @@ def rungs(
         judged.append(at)
     return judged
 
-# %% ../notebooks/09c_halving.ipynb #7e6b3751
-CREDIT = 0.7       # of the last doubling's gain, expected from all that follows
+# %% ../notebooks/09c_halving.ipynb #2dd4ff91
+CREDIT = 1.0       # of the last doubling's gain, expected from all that follows
 Curve = Sequence[tuple[int, float]]     # (round, validation metric), rounds ascending
 
 
@@ -52,7 +52,7 @@ def expected(
     now, half = best_until(curve, rung, better), best_until(curve, rung // 2, better)
     return now - CREDIT * (half - now)
 
-# %% ../notebooks/09c_halving.ipynb #2f465c50
+# %% ../notebooks/09c_halving.ipynb #775a5e5e
 def goes_on(
     value: float,                # expected, at the rung
     earlier: Sequence[float],    # of others at the same rung

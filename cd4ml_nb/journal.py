@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['encoded', 'decoded', 'read_entries', 'refuse_shared', 'Journal']
 
-# %% ../notebooks/09f_journal.ipynb #6191cc88
+# %% ../notebooks/09f_journal.ipynb #14caa134
 import contextlib
 import json
 import os
@@ -18,7 +18,7 @@ from .errors import InfrastructureError
 from .faults import faultpoint
 from .files import shown, write_error
 
-# %% ../notebooks/09f_journal.ipynb #fa690698
+# %% ../notebooks/09f_journal.ipynb #522b84e0
 def encoded(entry: dict[str, Any]) -> bytes:
     "An entry as a line, its checksum first."
     text = json.dumps(entry, separators=(',', ':')).encode()
@@ -36,7 +36,8 @@ def decoded(line: bytes) -> dict[str, Any] | None:
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:   # the entries, how many bytes they fill, whether a whole line after them is damaged
     "The entries of a journal up to the first that is not whole."
-    entries, size = [], 0
+    entries: list[dict[str, Any]] = []
+    size = 0
     with open(path, 'rb') as file:
         for line in file:
             entry = decoded(line)
@@ -46,7 +47,7 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:   # the 
             size += len(line)
     return entries, size, False
 
-# %% ../notebooks/09f_journal.ipynb #b305a3c4
+# %% ../notebooks/09f_journal.ipynb #c65da0e9
 def refuse_shared(file: BinaryIO, path: Path) -> None:
     "Refuse a file that another process has open; Windows does without."
     with contextlib.suppress(ImportError):
@@ -57,7 +58,7 @@ def refuse_shared(file: BinaryIO, path: Path) -> None:
             file.close()
             raise InfrastructureError('another process runs the same sweep', 'wait for it, or end it', where=shown(path), code='I23') from None
 
-# %% ../notebooks/09f_journal.ipynb #b7f07b82
+# %% ../notebooks/09f_journal.ipynb #81dac11b
 class Journal:
     "A sweep's file, open for appending."
 
@@ -69,7 +70,6 @@ class Journal:
         except OSError as error:
             raise write_error(error, path) from None
         refuse_shared(self.file, path)
-        self.entries: list[dict[str, Any]]
         self.entries, size, damaged = read_entries(path)
         if damaged:
             backup = path.with_name(f'{path.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')

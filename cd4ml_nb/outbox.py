@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'FIRST', 'RATE', 'State', 'Refused', 'Unavailable', 'Sending', 'carry_out', 'send_trial', 'send_files',
-           'reach', 'holders', 'Courier', 'limit', 'courier', 'unavailable', 'send', 'wait', 'Run', 'register_model',
+           'reach', 'holders', 'Courier', 'limit', 'courier', 'tell_down', 'send', 'wait', 'Run', 'register_model',
            'now', 'as_text', 'open_run', 'known_run', 'Tree', 'trial_rows', 'open_tree', 'forget_tree', 'Synced',
            'sync']
 
@@ -206,7 +206,7 @@ def holders(path: Path) -> str:      # such as ' by PID 12'; empty: not known
 # %% ../notebooks/09b_outbox.ipynb #a98d5f1b
 LIMIT = 10.0          # s that a process waits for a store which does not answer
 FIRST = 60.0          # s for a database that answers to be set up
-RATE = 1e6            # bytes/s below which an upload counts as stuck
+RATE = 1e6            # bytes/s below which an upload counts as stuck; a tenth of it for `cd4ml sync`, which has time
 
 
 class Courier:
@@ -229,7 +229,7 @@ class Courier:
         self.told: list[str] = []
         self.said: set[str] = set()
         self.to_close: set[str] = set()               # experiments in which interrupted runs are looked for
-        self.marked = False                           # somebody has noted that the store is down
+        self.marked = self.quiet = False              # the store was noted as down; whoever asked says so by itself
         self.sent = self.closed = 0                   # operations, interrupted runs
 
     def spool(self, name: str) -> Spool:
@@ -275,10 +275,10 @@ def courier(
     if one is None or one.process != os.getpid():      # a fork has its parent's thread no more
         one = _couriers[key] = Courier(settings)
     known = None if anyway else down_since(one.root, one.store)
-    one.patience, one.marked = limit() if known is None else limit() / 5, known is not None or anyway
+    one.patience, one.marked, one.quiet = limit() if known is None else limit() / 5, known is not None or anyway, anyway
     one.down, one.stuck = (known[0], {}) if known and known[1] else ('', {})
     if one.down:
-        one.tell(unavailable(one))
+        tell_down(one)
     for spool in waiting(one.root, mend=True):
         one.told += spool.told
         if spool.store != one.store:
@@ -290,9 +290,10 @@ def courier(
     return one
 
 
-def unavailable(one: Courier, why: str = '') -> str:
-    "What is said when the store cannot be reached."
-    return f'tracking unavailable ({why or one.down}), spooling to {shown(one.root)}'
+def tell_down(one: Courier, why: str = '') -> None:
+    "Have it said that the store cannot be reached."
+    if not one.quiet:
+        one.tell(f'tracking unavailable ({why or one.down}), spooling to {shown(one.root)}')
 
 # %% ../notebooks/09b_outbox.ipynb #30ef6c42
 def send(
@@ -349,7 +350,7 @@ def _fail(one: Courier, spool: Spool | None, reason: str) -> None:
         if spool and one.client and not one.down and time.monotonic() < one.until - 0.5 and 'locked' not in reason:
             one.client.search_experiments(max_results=1)
             one.stuck[spool.name] = reason
-            one.tell(unavailable(one, reason))
+            tell_down(one, reason)
             return
     _give_up(one, reason)
 
@@ -358,7 +359,7 @@ def _give_up(one: Courier, reason: str) -> None:
     with one.changed:
         if not one.down:
             one.down = reason
-            one.tell(unavailable(one))
+            tell_down(one)
             with contextlib.suppress(Cd4mlError):       # a full disk: the next process finds out by itself
                 mark_down(one.root, one.store, reason)
 
@@ -376,7 +377,7 @@ def _send_all(one: Courier, spool: Spool) -> None:
             for n, operation in spool.pending:
                 if one.down:
                     return
-                one.until = time.monotonic() + one.patience + _upload_seconds(spool, n, operation)
+                one.until = time.monotonic() + one.patience + _upload_seconds(spool, n, operation) * (10 if one.quiet else 1)
                 _send_one(one, spool, n, operation)
     except FileNotFoundError:               # another process has sent all of it, and taken the folder away
         begin_anew(spool)

@@ -66,7 +66,7 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
     return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
 
 # %% ../notebooks/92b_products.ipynb #cae2531a
-VOLATILE = {'': {'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version'}}   # '': of every product
+VOLATILE = {'': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version'}}   # '': of every product
 
 
 def stable_hash(

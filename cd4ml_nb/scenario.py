@@ -184,7 +184,7 @@ class Search(Section):
     startup: Annotated[int, Field(ge=1)] = 8                       # trials at random before the sampler learns
     prune: Literal['halving', 'none'] = 'halving'                  # stop trials that are not among the better ones on the way
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5                # share of the trials that goes on from one rung to the next
-    window: Annotated[int, Field(ge=1, le=1024)] = 8               # trials under way at once; the sampler knows all that were before them
+    window: Annotated[int, Field(ge=1, le=1024)] = 4               # trials under way at once; the sampler knows all that were before them
     against: Literal['none', 'size', 'latency'] = 'none'           # what quality is weighed against: nodes of all trees, or time of one prediction
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01          # with `against`: of the metric's best value, given up for a smaller or faster model
 

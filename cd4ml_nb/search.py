@@ -6,7 +6,7 @@
 __all__ = ['DEFAULTS', 'SAMPLER', 'EVALUATOR', 'STATES', 'Record', 'LOST', 'distributions', 'first_trial', 'directions',
            'Sampler', 'Course', 'judge', 'hear', 'search', 'progress', 'best_of', 'study_of', 'importance']
 
-# %% ../notebooks/09g_search.ipynb #64ff182d
+# %% ../notebooks/09g_search.ipynb #cc39ab28
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from .metrics import METRICS
 from .scenario import Range, Search
 from .workers import Workers
 
-# %% ../notebooks/09g_search.ipynb #17952133
+# %% ../notebooks/09g_search.ipynb #f6118f77
 DEFAULTS: dict[str, float] = {  # XGBoost's, but for a slower learning rate
     'learning_rate': 0.1, 'max_depth': 6, 'min_child_weight': 1.0, 'subsample': 1.0, 'colsample_bytree': 1.0, 'reg_lambda': 1.0, 'reg_alpha': 0.0,
     'gamma': 0.0, 'max_bin': 256, 'max_cat_to_onehot': 4, 'max_cat_threshold': 64}
@@ -55,11 +55,11 @@ def first_trial(space: dict[str, Range]) -> dict[str, Any]:
             values[name] = int(value) if dimension.integer else value
     return values
 
-# %% ../notebooks/09g_search.ipynb #a50a0bad
+# %% ../notebooks/09g_search.ipynb #42cb9f0e
 SAMPLER = 'TPE, multivariate, constant liar, seeded by trial'
 EVALUATOR = 'PED-ANOVA'
 STATES = {'complete': optuna.trial.TrialState.COMPLETE, 'pruned': optuna.trial.TrialState.PRUNED, 'failed': optuna.trial.TrialState.FAIL}
-Record = dict[str, Any]      # {number, params, state, value, rounds, reason, seconds, expected, curve}
+Record = dict[str, Any]      # {number, params, state, value, rounds, reason, at, seconds, expected, curve}; at: when it ended, s since 1970
 
 
 def directions(search: Search, metric: str) -> list[optuna.study.StudyDirection]:
@@ -97,7 +97,7 @@ class Sampler:
         values = [record['value'], *([record[self.search.against]] if self.search.against != 'none' else [])] if record['state'] == 'complete' else None
         self.study.tell(trial, values, state=state)
 
-# %% ../notebooks/09g_search.ipynb #0a69ff08
+# %% ../notebooks/09g_search.ipynb #7e9af516
 @dataclass
 class _Trial:
     "A trial on its way."
@@ -115,7 +115,7 @@ class _Trial:
             return self.expected[rung]
         return self.record['value'] if self.record and self.record['state'] == 'complete' else None
 
-# %% ../notebooks/09g_search.ipynb #4738433a
+# %% ../notebooks/09g_search.ipynb #f4c75518
 class Course:
     "A sweep under way."
 
@@ -150,7 +150,7 @@ class Course:
         last = len(self.trials) - self.search.window        # the last that it shall know of
         return len(self.trials) < self.wanted and (not self.repeatable or all(t.record or t.number > last for t in self.untold))
 
-# %% ../notebooks/09g_search.ipynb #61addeb5
+# %% ../notebooks/09g_search.ipynb #90533298
 def judge(course: Course, workers: Workers, waiting: dict[int, int]) -> None:   # waiting: trial -> the rung where it waits
     "Answer the trials whose rivals are known."
     for number, rung in list(waiting.items()):
@@ -162,7 +162,7 @@ def judge(course: Course, workers: Workers, waiting: dict[int, int]) -> None:   
         n = number + 1 if course.repeatable else len(course.trials)
         workers.answer(number, goes_on(course.trials[number].expected[rung], standing, rung, n, course.better, course.search.keep))
 
-# %% ../notebooks/09g_search.ipynb #10a56758
+# %% ../notebooks/09g_search.ipynb #8ad223ad
 LOST = 3
 
 
@@ -183,9 +183,10 @@ def hear(course: Course, number: int, kind: str, value: Any, waiting: dict[int, 
     ended = value if kind == 'done' else {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
     reason = '' if kind == 'done' else value if kind == 'failed' else f'{value}, {LOST} times: too little memory?'
     expected = [trial.expected[k] for k in sorted(trial.expected)]
-    return {'number': number, 'params': trial.params, 'reason': reason, 'seconds': round(time.monotonic() - trial.begun, 3), 'expected': expected, **ended}
+    return {'number': number, 'params': trial.params, 'reason': reason, 'at': round(time.time(), 3),
+            'seconds': round(time.monotonic() - trial.begun, 3), 'expected': expected, **ended}
 
-# %% ../notebooks/09g_search.ipynb #faed1bd4
+# %% ../notebooks/09g_search.ipynb #35c36b3f
 def search(
     course: Course,
     workers: Workers,
@@ -214,7 +215,7 @@ def search(
         judge(course, workers, waiting)
     return [t.record for t in course.trials if t.record]
 
-# %% ../notebooks/09g_search.ipynb #1ae5daa5
+# %% ../notebooks/09g_search.ipynb #ed014d5d
 def progress(course: Course) -> str:
     "How far a sweep is, in one line."
     records = [t.record for t in course.trials if t.record]
@@ -237,7 +238,7 @@ def best_of(records: list[Record], better: str, against: str = 'none', tolerance
     near = [r for r in complete if sign * r['value'] <= sign * best['value'] + tolerance * abs(best['value'])]
     return min(near, key=lambda r: (r[against], r['number']))
 
-# %% ../notebooks/09g_search.ipynb #50ff2a09
+# %% ../notebooks/09g_search.ipynb #8cf6eea4
 def study_of(records: list[Record], course_search: Search, metric: str) -> optuna.Study:
     "A study that holds finished trials, for whatever Optuna can do with them."
     sampler = Sampler(course_search, metric, 0)

@@ -640,7 +640,9 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_
         second = away.run(*SMALL, '--until', 'register', '--force', 'train', **environment)
         assert second.returncode == 0, second.stderr
         content = done(stored, here)
-    one, two = [run for run in content['runs'] if run['name'].startswith('breast_cancer-')]
+    one, two = [run for run in content['runs'] if 'cd4ml.model' in run['tags']]
+    assert [run['status'] for run in content['runs'] if run['tags'].get('cd4ml.kind') == 'sweep'] == ['FINISHED']
+    assert sum(run['tags'].get('cd4ml.kind') == 'trial' for run in content['runs']) == 3
     assert one['id'] == resolved(registration['run_id'], here) and two['id'] == away.json('breast_cancer', 'register', 'registration.json')['run_id']
     assert one['rows'] == two['rows'] and len(one['rows']) > 20 and one['params'] == two['params'] and one['files'] == two['files'] != []
     own = {'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit', 'mlflow.source.git.commit'}
