@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT', 'RunArgument', 'environment', 'data',
            'scenario_path', 'run', 'again', 'with_options', 'leave_note', 'print_end', 'end_lines', 'refusal', 'status',
-           'why', 'verify', 'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'trend', 'data_ls',
-           'data_describe', 'doctor', 'lab', 'ui', 'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line',
-           'stoppable', 'stopped']
+           'why', 'verify', 'reproduce', 'metric_row', 'gc', 'check', 'new', 'one_of', 'compare', 'trend', 'data_ls',
+           'data_describe', 'doctor', 'lab', 'ui', 'study_ui', 'sync', 'ended_well', 'version', 'main', 'ended',
+           'usage_line', 'bug_line', 'stoppable', 'stopped']
 
 # %% ../notebooks/96_cli.ipynb #bcfe517e
 import datetime
@@ -43,6 +43,7 @@ from .plan import why as causes_of
 from .products import MANIFEST, read_manifest
 from .record import Outcome, find_record
 from .settings import Settings, load_settings, tracking_uri, without_password
+from .spool import store_name, waiting_line
 
 # %% ../notebooks/96_cli.ipynb #41358d89
 PLAIN: dict[str, Any] = {'add_completion': False, 'invoke_without_command': True, 'pretty_exceptions_enable': False, 'rich_markup_mode': None}
@@ -113,6 +114,8 @@ def run(
     finally:
         processes.close()
     print_end(outcome)
+    if told := waiting_line():
+        print(f'tracking {one_line(told)}')
     if outcome.error:
         raise outcome.error
     if outcome.accepted is False:
@@ -332,6 +335,25 @@ def one_of(option: str, value: str | None, known: list[str]) -> None:
     if value is not None and value not in known:
         raise UserError(f"'{value}' is unknown", did_you_mean(value, known), where=option, code='C02')
 
+# %% ../notebooks/96_cli.ipynb #10b73124
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help='The reference, then those compared with it: runs, MLflow runs, versions, or latest.',
+                                                       metavar='RUN …')],
+    unseen: Annotated[bool, typer.Option('--unseen', help='Where a model has seen some of the rows in training: judge on the others.')] = False,
+    trainings: Annotated[int | None, typer.Option(min=0, max=100, help='Of each recipe, to know the luck of one; 0: none.')] = None,
+    quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
+) -> None:
+    "Whether a model is better than another, worse, or it cannot be told; as a page."
+    from cd4ml_nb.compare import compare_runs
+    if len(runs) < 2:
+        raise UserError('one run cannot be compared', 'name two at least, such as: cd4ml compare used_cars@1 latest', where='cd4ml compare', code='USAGE')
+    told = compare_runs([find_record(run) for run in runs], unseen=unseen, trainings=trainings, tell=lambda line: None if quiet else print(line, flush=True))
+    for headline, sentences in told['said']:
+        texts = [text.replace('\N{NO-BREAK SPACE}', ' ') for text in (headline, *sentences)]
+        print('\n'.join([f'verdict  {one_line(texts[0])}', *(f'         {one_line(text)}' for text in texts[1:])]))
+    print(f'page     {shown(told["page"])}')
+
 # %% ../notebooks/96_cli.ipynb #d12a7d5c
 @app.command()
 def trend(
@@ -401,20 +423,57 @@ def lab(
     refuse_taken(port)
     ended_well(serve(lab_command(project_root(), port, browser), project_root()), 'JupyterLab')
 
-
+# %% ../notebooks/96_cli.ipynb #c29f1a34
 @app.command()
 def ui(
+    scenario: Annotated[str | None, typer.Option('--scenario', '-s', help='Whose sweep is shown; without it, the latest of all.', metavar='PATH')] = None,
+    study: Annotated[bool, typer.Option('--study', help="Optuna's dashboard on the sweep.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help='To listen on.')] = 5000,
-    allowed_hosts: Annotated[str, typer.Option(help='Other names that it answers to, such as that of a proxy; separated by commas.')] = '',
+    allowed_hosts: Annotated[str, typer.Option(help='Other names that MLflow answers to, such as that of a proxy; separated by commas.')] = '',
+    browser: Annotated[bool, typer.Option('--browser', help='Open a browser.')] = False,
 ) -> None:
-    "MLflow's pages about the models of this project."
-    from cd4ml_nb.servers import mlflow_command, refuse_taken, serve
-    command = mlflow_command(load_settings(), port, allowed_hosts)
+    "MLflow's pages about the models of this project, with the latest sweep compared."
+    from cd4ml_nb.scenario import load_scenario
+    from cd4ml_nb.servers import mlflow_command, mlflow_environment, refuse_taken, serve, show_comparison
+    name = load_scenario(scenario_path(scenario), sections=['title']).name if scenario else ''
+    if study:
+        study_ui(name or load_scenario(scenario_path(DEFAULT), sections=['title']).name, port)
+        return
+    settings, base = load_settings(), f'http://127.0.0.1:{port}'
+    command = mlflow_command(settings, port, allowed_hosts)
     refuse_taken(port)
-    print(f'http://127.0.0.1:{port}', flush=True)
-    ended_well(serve(command, project_root()), 'MLflow')
+    print(base, flush=True)
+    ended_well(serve(command, project_root(), mlflow_environment(settings), lambda: show_comparison(base, name, browser)), 'MLflow')
 
+# %% ../notebooks/96_cli.ipynb #6d9c5f33
+def study_ui(scenario: str, port: int) -> None:
+    "Optuna's dashboard on a scenario's latest sweep; it follows one that is under way."
+    from cd4ml_nb.servers import refuse_taken, serve, study_dashboard_command
+    from cd4ml_nb.studies import Copy, follow_for_ever, latest_journal
+    refuse_taken(port)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder) / 'study.db'
+        copy = Copy(latest_journal(scenario), storage)
+        copy.follow()
+        print(f'http://127.0.0.1:{port}', flush=True)
+        ended_well(serve(study_dashboard_command(storage, port), project_root(), meanwhile=lambda: follow_for_ever(copy)), "Optuna's dashboard")
 
+# %% ../notebooks/96_cli.ipynb #26bf5eea
+@app.command()
+def sync() -> None:
+    "Send what waits for the tracking store, and close runs that nobody has any more."
+    from cd4ml_nb.outbox import sync as send_all
+    found, settings = send_all(), load_settings()
+    print(f'{found.sent} operation{"s" * (found.sent != 1)} sent, {found.closed} interrupted run{"s" * (found.closed != 1)} closed')
+    for store, n in found.elsewhere.items():
+        print(f'{n} operation{"s" * (n != 1)} wait for another store, {one_line(store)}: set tracking_uri to it, then cd4ml sync')
+    if found.reason:
+        damaged = found.reason == 'the database is damaged'
+        todo = 'bring back a copy of it, or move it away: a new one is made' if damaged else 'start the store, or end what holds it'
+        raise InfrastructureError(f'tracking unavailable ({found.reason}), {found.left} operation{"s" * (found.left != 1)} waiting',
+                                  f'{todo}; then cd4ml sync', where=store_name(settings), code='I12' if damaged else 'I16')
+
+# %% ../notebooks/96_cli.ipynb #f9f2c983
 def ended_well(code: int, what: str) -> None:
     "Hand on how a server ended; stopping it is well."
     if code not in (0, -signal.SIGINT, -signal.SIGTERM, 130, 143):

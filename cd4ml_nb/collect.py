@@ -19,6 +19,7 @@ from .errors import Cd4mlError
 from .files import read_json
 from .products import Content, content_of, read_manifest, versions_of
 from .record import inputs_folder
+from .spool import registered_version
 
 # %% ../notebooks/94e_collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:
@@ -90,11 +91,12 @@ def registered_products(
             told = read_json(path)
         except (OSError, Cd4mlError):
             continue
-        if told.get('version') is None:
+        version = registered_version(told)
+        if version is None and not told.get('spooled'):
             continue
         chain = needed_by(path.parent)
         elsewhere = {read_json(f)['tracking'] for p in chain for f in p.glob('training.json')} - {tracking}
-        if elsewhere or known(str(told['model_name']), str(told['version'])):
+        if elsewhere or version is None or known(str(told['model_name']), str(version)):      # without a version yet, it waits for the store
             found |= chain
     return found
 

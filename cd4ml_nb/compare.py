@@ -9,7 +9,7 @@ __all__ = ['USED', 'LETTERS', 'LEAST', 'Tell', 'WORTH', 'TECHNICAL', 'Rival', 'l
            'parameters_of', 'scenario_of', 'data_of', 'code_of', 'apart', 'disagreements', 'Contest',
            'current_scenario', 'open_contest', 'compare_runs', 'summary_of']
 
-# %% ../notebooks/20_compare.ipynb #04330392
+# %% ../notebooks/20_compare.ipynb #2447e957
 import datetime
 import json
 import tempfile
@@ -49,7 +49,7 @@ from .scenario import Compare, Evaluate, Scenario, load_scenario
 from .settings import device_of, load_settings, threads_of
 from .train import fit_winner
 
-# %% ../notebooks/20_compare.ipynb #d96ed996
+# %% ../notebooks/20_compare.ipynb #436ac214
 USED = {'split': ('train', 'validation', 'holdout', 'schema', 'split'), 'sweep': ('trials', 'best'), 'train': ('model', 'contract', 'training')}
 
 
@@ -83,7 +83,7 @@ def load_rival(path: Path) -> Rival:
     folders = {stage: _folder(path.parent.parent, stage, record) for stage in USED}
     return Rival(record, folders, load_booster(folders['train'] / 'model.json'), read_json(folders['train'] / 'contract.json'))
 
-# %% ../notebooks/20_compare.ipynb #b074f054
+# %% ../notebooks/20_compare.ipynb #2d269167
 def _folder(home: Path, stage: str, record: dict[str, Any]) -> Path:
     "The products of a stage of a run, whole and unchanged; they may have been set aside since."
     told, run = record['stages'].get(stage, {}), record['run']
@@ -132,7 +132,7 @@ def _latest_two(name: str, paths: list[Path]) -> list[Path]:
                         where=name, code='RUN')
     return list(found.values())[::-1]
 
-# %% ../notebooks/20_compare.ipynb #48cdec8c
+# %% ../notebooks/20_compare.ipynb #39358f10
 LETTERS = 'ABCDEF'      # of the models on one page, the reference first
 
 
@@ -162,7 +162,7 @@ def _essentials(first: Rival, other: Rival) -> list[tuple[str, Any, Any]]:
 def _said(value: Any) -> str:
     return ', '.join(map(str, value)) if isinstance(value, list) else str(value) if value not in (None, '') else 'none'
 
-# %% ../notebooks/20_compare.ipynb #042e9710
+# %% ../notebooks/20_compare.ipynb #66cccb93
 def judging_run(rivals: Sequence[Rival]) -> tuple[Rival, bool]:   # whose holdout; whether it is the holdout of all
     "The run whose sealed rows decide."
     newest = max(rivals, key=lambda r: (r.record['started'], r.name))
@@ -209,7 +209,7 @@ def unseen_rows(
                           where=worst, code='SEEN')
     return fresh, counts
 
-# %% ../notebooks/20_compare.ipynb #3b647e95
+# %% ../notebooks/20_compare.ipynb #b96bb7dc
 def predictions_of(rival: Rival, table: pd.DataFrame) -> np.ndarray:
     "What a model says, in the target's unit."
     try:
@@ -241,7 +241,7 @@ def court_of(rival: Rival, table: pd.DataFrame) -> Court:
     clusters = pd.factorize(table[split['column']], use_na_sentinel=False)[0] if split['by'] == 'group' else None
     return Court(table, observed(output, table[output['name']]), table[column].to_numpy(dtype=float) if column else None, clusters)
 
-# %% ../notebooks/20_compare.ipynb #e7a92a9b
+# %% ../notebooks/20_compare.ipynb #f88ae89e
 def overall(
     task: str,
     court: Court,
@@ -262,7 +262,7 @@ def gains(
     "Each metric of a challenger against the reference: who leads, beyond chance?"
     return {name: judged(difference(name, d[[0, k]], units), 0.0, confidence) for name, d in draws.items()}
 
-# %% ../notebooks/20_compare.ipynb #994df66d
+# %% ../notebooks/20_compare.ipynb #cf98108f
 def by_group(
     metric: str,
     task: str,
@@ -303,7 +303,7 @@ def group_verdicts(
         found[column].append({'group': row['group'], 'n': row['n'], **told})
     return found
 
-# %% ../notebooks/20_compare.ipynb #1040ea67
+# %% ../notebooks/20_compare.ipynb #1c593b84
 Tell = Callable[[str], None]
 
 
@@ -339,7 +339,7 @@ def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator)
     drawn = rng.integers(0, len(places), len(places))
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
 
-# %% ../notebooks/20_compare.ipynb #4e4f8acd
+# %% ../notebooks/20_compare.ipynb #c143718a
 WORTH = (0.02, 0.03, 0.05, 0.1)      # gains that the page states a chance for, as shares of the reference's value
 
 
@@ -368,7 +368,7 @@ def one_verdict(
             'after_looks': verdict_of(*strict), 'power': [{'gain': s, 'chance': c} for s, c in chances.items() if np.isfinite(c)],
             'detectable': detectable(0.8, margin, models, recipes, confidence), 'metrics': gains(draws, k, court.units, confidence)}
 
-# %% ../notebooks/20_compare.ipynb #096f0b6b
+# %% ../notebooks/20_compare.ipynb #3e15b32f
 def looks_at(
     ledger: Path,
     digest: str,           # of the holdout
@@ -386,7 +386,7 @@ def looks_at(
     by = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
     return {'n': len(looks), 'by': by, 'first': times[0] if times else '', 'last': times[-1] if times else ''}
 
-# %% ../notebooks/20_compare.ipynb #e49b982e
+# %% ../notebooks/20_compare.ipynb #92a3ce13
 TECHNICAL = {'scenario', 'tracking', 'threads', 'nthread', 'verbosity'}     # parameters that no result depends on
 
 
@@ -438,7 +438,7 @@ def code_of(rival: Rival) -> dict[str, Any]:
     others = {name: code['sources'].get(name) for name in ('requirements.lock', 'pipeline.yaml')}
     return {'commit': code['commit'][:12] + (' and changes' if code['dirty'] else '')} | modules | others | rival.record['versions']
 
-# %% ../notebooks/20_compare.ipynb #a3f04899
+# %% ../notebooks/20_compare.ipynb #4e5ca70a
 def apart(contract: dict[str, Any], first: np.ndarray, second: np.ndarray) -> np.ndarray:   # (n,)
     "How far two predictions lie apart."
     if contract['task'] == 'multiclass':
@@ -485,7 +485,7 @@ def _case(pair: Sequence[Rival], actual: Any, said: Sequence[Any], told: Sequenc
             'predicted': [outcome(classes[int(np.argmax(p))] if task == 'multiclass' else float(p), output, task) for p in said],
             'nearer': int(off[1] < off[0]) if off[0] != off[1] else None}
 
-# %% ../notebooks/20_compare.ipynb #c4045e11
+# %% ../notebooks/20_compare.ipynb #67a212bd
 @dataclass(frozen=True)
 class Contest:
     "Runs, the rows that judge them, and what each model says of those."
@@ -535,7 +535,7 @@ def open_contest(
     holdout = {'run': of.name, 'hash': digest, 'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
     return Contest(rivals, plan, court, [predictions_of(r, table) for r in rivals], holdout, looks_at(ledger, digest))
 
-# %% ../notebooks/20_compare.ipynb #b588284a
+# %% ../notebooks/20_compare.ipynb #07f2639d
 def compare_runs(
     records: Sequence[Path],          # of the runs, the reference first
     out: Path | None = None,          # the folder that is written; None: in the scenario's folder, under the runs' names
@@ -544,6 +544,8 @@ def compare_runs(
     tell: Tell = lambda line: None,   # takes a line of progress
 ) -> dict[str, Any]:                  # what comparison.json holds, and `page`, its path
     "Compare runs; writes comparison.html and comparison.json."
+    if trainings == 1:
+        raise UserError('one further training shows no spread', 'give 0, or 2 at least', where='trainings', code='C03')
     contest = open_contest([load_rival(path) for path in records], unseen)
     rivals, court, plan, metric = contest.rivals, contest.court, contest.plan, contest.metric
     times, seed, task = plan.compare.trainings if trainings is None else trainings, plan.seed, plan.task
@@ -563,7 +565,7 @@ def compare_runs(
     write_json(folder / 'comparison.json', sealed(summary))
     return summary | {'page': folder / 'comparison.html'}
 
-# %% ../notebooks/20_compare.ipynb #00c31924
+# %% ../notebooks/20_compare.ipynb #2599f48f
 def summary_of(
     contest: Contest,
     comparisons: list[dict[str, Any]],                   # of each challenger

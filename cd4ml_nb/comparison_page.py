@@ -10,7 +10,8 @@ __all__ = ['TAGS', 'HEAD', 'SURE', 'GROUPS', 'DIFFERS', 'FOUND', 'APART', 'JUDGE
            'sized', 'differs_html', 'value_text', 'found_html', 'apart_html', 'case_words', 'drawn_values', 'agreement',
            'cases_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
 
-# %% ../notebooks/08h_comparison_page.ipynb #8ef9ac65
+# %% ../notebooks/08h_comparison_page.ipynb #063a870c
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,10 @@ from markupsafe import Markup
 
 from .comparison import shared_confidence
 from .figures import Sheet, difference_dots, learning_curves, model_against_model, sweeps_together
-from .html_pages import NONE, SORT, SPACE, figure_html, frame, measured, minute, number, percent, plural, render, source_name, without_secrets
+from .html_pages import NONE, SHARES, SORT, SPACE, figure_html, frame, measured, minute, number, percent, plural, render, source_name, without_secrets
 from .metrics import METRICS
 
-# %% ../notebooks/08h_comparison_page.ipynb #55507561
+# %% ../notebooks/08h_comparison_page.ipynb #92025df5
 def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
     "A gain, or an end of its interval, as a share of the reference's value."
     value, whole = told.get(end), told.get('reference')
@@ -31,7 +32,7 @@ def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
 
 def digits_for(*shares: float | None) -> int:
     "Decimals of percentages that stand together: one, or two when all are small."
-    return 1 if max((abs(s) for s in shares if s is not None), default=1.0) >= 0.01 else 2
+    return 1 if max((abs(s) for s in shares if s is not None), default=1.0) > 0.00999 else 2
 
 
 def better_by(gain: float | None, digits: int | None = None) -> str:
@@ -56,7 +57,7 @@ def between(told: Mapping[str, Any]) -> str:
     first, word = ends[0].rsplit(' ', 1)
     return f'{first if ends[1].endswith(word) else ends[0]} to {ends[1]}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #f711078b
+# %% ../notebooks/08h_comparison_page.ipynb #8b5c63ca
 def signed(text: str) -> str:
     "A number with its sign."
     return text if text.startswith('−') or text == NONE else f'+{text}'
@@ -73,8 +74,8 @@ def with_interval(
 
 def in_units(metric: str, told: Mapping[str, Any], unit: str) -> Markup:
     "A gain and its interval in the metric's unit."
-    low, high = (measured(metric, told[end], unit).removesuffix(f'{SPACE}{unit}') for end in ('low', 'high'))
-    return with_interval(measured(metric, told['value'], unit), low, high)
+    value, low, high = (percent(told[end], 2) if metric in SHARES else measured(metric, told[end], unit) for end in ('value', 'low', 'high'))
+    return with_interval(value, *(re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', end) for end in (low, high)))
 
 
 def in_percent(told: Mapping[str, Any]) -> Markup:
@@ -90,7 +91,7 @@ def chance_text(p: float | None) -> str:
 
 TAGS = {word: Markup('<span class="tag {}">{}</span>').format(kind, word) for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #e9cd0b6f
+# %% ../notebooks/08h_comparison_page.ipynb #c23fb6e7
 def verdict_words(
     told: Mapping[str, Any],     # of one challenger
     metric: str,
@@ -112,12 +113,15 @@ def verdict_words(
     if told['verdict'] == 'undecided' and not equal:
         margin = share(models, 'margin')
         size = measured(metric, models['margin'], unit) if margin is None else percent(margin, digits_for(margin))
-        sentences.append(f'A difference counts from {size} on, and only when all of its interval lies beyond that.')
+        both = [told for told in (models, recipes) if told]
+        beyond = all(t['low'] > 0 for t in both) or all(t['high'] < 0 for t in both)
+        sentences.append(f'That is more than chance, but whether it is more than the {size} that count is open.' if beyond else
+                         f'A difference counts from {size} on, and only when all of its interval lies beyond that.')
     if told['verdict'] != 'undecided' and told['after_looks'] == 'undecided':
         sentences.append('It would not stand if every look at these cases were counted against it; see “Looks” below.')
     return headline, sentences
 
-# %% ../notebooks/08h_comparison_page.ipynb #356be03c
+# %% ../notebooks/08h_comparison_page.ipynb #15ef5d6f
 def recipe_words(told: Mapping[str, Any]) -> str:
     "What training again has shown."
     one, two, recipes, models = told['reference'], told['challenger'], told['recipes'], told['models']
@@ -128,7 +132,7 @@ def recipe_words(told: Mapping[str, Any]) -> str:
         return f'{times}, with other seeds, {two}’s recipe is on average {gain_words(recipes, f" than {one}’s")}{end}.'
     return f'They learned from different rows. {times}, on resampled rows and with other seeds, such luck shows that the gain may be {between(recipes)}{end}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #0f041ab2
+# %% ../notebooks/08h_comparison_page.ipynb #24945d9b
 HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'undecided': ' undecided'}.get(told.verdict, '') }}">
 <p>{{ told.headline }}</p>
 {% for sentence in told.sentences %}<p>{{ sentence }}</p>
@@ -137,7 +141,7 @@ HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'un
 <dl class="facts">
 {% for value, words, more in facts %}<div><dt>{{ words }}<small>{{ more }}</small></dt><dd>{{ value }}</dd></div>
 {% endfor %}</dl>
-{{ table('The models', ['', 'Run', 'Started', 'Rows learned from #', 'By its gates'], models) }}'''
+{{ table('The models', ['', 'Run', 'Started', 'Rows learned from #', 'Gates'], models) }}'''
 
 
 def head_html(summary: Mapping[str, Any]) -> Markup:
@@ -145,25 +149,27 @@ def head_html(summary: Mapping[str, Any]) -> Markup:
     boxes = [{'verdict': c['verdict'], 'headline': headline, 'sentences': sentences}
              for c, (headline, sentences) in zip(summary['comparisons'], summary['said'], strict=True)]
     models = [[m['letter'] + (', the reference' if m['letter'] == 'A' else ''), Markup('<span class="tag code">{}</span>').format(m['run']),
-               minute(m['started']), f"{m['rows']:,}", 'accepted' if m['accepted'] else 'not accepted'] for m in summary['models']]
+               minute(m['started']), f"{m['rows']:,}", {True: 'accepted', False: 'refused', None: 'not judged'}[m['accepted']]] for m in summary['models']]
     return render(HEAD, boxes=boxes, facts=key_facts(summary), models=models)
 
 
 def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # value, words, more words
     "The numbers under the verdict."
     facts, first = [], summary['comparisons'][0]
-    for c in summary['comparisons'][:2]:
+    for c in summary['comparisons'][:3]:
         low, high = share(c['models'], 'low'), share(c['models'], 'high')
         ends = '' if low is None or high is None else f'{signed(percent(low))} to {signed(percent(high))}'
         facts.append((signed(percent(share(c['models']))), f'gain of {c["challenger"]} over {c["reference"]}', ends))
+    if len(facts) > 1:
+        return [*facts, (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
     facts.append(('yes' if first['not_worse'] else 'no' if first['models']['verdict'] == 'worse' else 'open', f'{first["challenger"]} is not worse',
                   'by more than the margin'))
     if first['detectable'] is not None and first['models']['reference']:
         least = percent(first['detectable'] / abs(first['models']['reference']))
         facts.append((least, 'true gain that would be found', f'with a chance of {percent(0.8, 0)}'))
-    return [*facts[:3], (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
+    return [*facts, (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
 
-# %% ../notebooks/08h_comparison_page.ipynb #cc065d8e
+# %% ../notebooks/08h_comparison_page.ipynb #9886d0e9
 def as_dot(told: Mapping[str, Any], name: str, n: int | None = None) -> dict[str, Any]:
     "A gain as a figure takes it, in percent."
     low, middle, high = (None if (v := share(told, end)) is None else 100 * v for end in ('low', 'value', 'high'))
@@ -192,7 +198,7 @@ def metric_rows(summary: Mapping[str, Any], told: Mapping[str, Any]) -> list[lis
                      measured(name, at['challenger'], unit), in_units(name, at, unit), ahead])
     return rows
 
-# %% ../notebooks/08h_comparison_page.ipynb #eaa3ebb6
+# %% ../notebooks/08h_comparison_page.ipynb #1a8bfc64
 SURE = '''{{ figure }}
 <p>{{ rule }}</p>
 {% for part in parts %}{% if part.title %}<h3>{{ part.title }}</h3>
@@ -236,7 +242,7 @@ def power_words(told: Mapping[str, Any]) -> str:
     chances = [f'{percent(p["gain"], 0)} with a chance of {percent(p["chance"], 0) if p["chance"] < 0.995 else f"over 99{SPACE}%"}' for p in told['power']]
     return f'What these cases can show: a true gain of {", of ".join(chances)} would have been called better.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #ae5d916c
+# %% ../notebooks/08h_comparison_page.ipynb #7570e2c8
 GROUPS = '''<p>{{ intro }}</p>
 {% for part in parts %}
 <h3>{{ part.title }}</h3>
@@ -275,7 +281,7 @@ def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str)
     head = [words, 'Cases #', *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)), 'Gain #', 'Chance #', 'Verdict']
     return {'title': title, 'told': said, 'figure': figure, 'head': head, 'rows': shown, 'thin': sized(summary['too_small'].get(column, []))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #e2b0ead0
+# %% ../notebooks/08h_comparison_page.ipynb #aa49b676
 def group_words(rows: Sequence[Mapping[str, Any]], two: str) -> str:
     "For whom the challenger is better or worse, in a sentence."
     if not rows:
@@ -299,7 +305,7 @@ def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
     "Groups with their sizes, in one line."
     return ', '.join(f"{g['group']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
 
-# %% ../notebooks/08h_comparison_page.ipynb #678e93d9
+# %% ../notebooks/08h_comparison_page.ipynb #99e3898b
 DIFFERS = '''{% for part, rows in parts %}
 {{ table(part, [''] + letters, rows) }}
 {% endfor %}
@@ -330,7 +336,7 @@ def value_text(value: Any) -> str:
         return f'{text[:12]}…' if len(text) == 64 and set(text) <= set('0123456789abcdef') else source_name(without_secrets(text))
     return number(value, digits=4)
 
-# %% ../notebooks/08h_comparison_page.ipynb #4bf2eb0e
+# %% ../notebooks/08h_comparison_page.ipynb #22cd5e6a
 FOUND = '''<p>{{ told }}</p>
 {% for figure in figures %}{{ figure }}
 {% endfor %}'''
@@ -360,7 +366,7 @@ def found_html(
                                    'One line for each trial, one axis for each parameter that varies, the metric last.'))
     return render(FOUND, told=told, figures=figures)
 
-# %% ../notebooks/08h_comparison_page.ipynb #8a1c2753
+# %% ../notebooks/08h_comparison_page.ipynb #54d9a78a
 APART = '''{% for part in parts %}
 {% if part.title %}<h3>{{ part.title }}</h3>
 {% endif %}
@@ -398,7 +404,7 @@ def case_words(case: Mapping[str, Any], one: str, two: str) -> str:
     nearer = '' if case['nearer'] is None else f'; {(one, two)[case["nearer"]]} is nearer'
     return f'In fact {case["actual"]} · {one} said {case["predicted"][0]} · {two} said {case["predicted"][1]}{nearer}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #440a61b4
+# %% ../notebooks/08h_comparison_page.ipynb #f94ad795
 def drawn_values(summary: Mapping[str, Any], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     "What is drawn of two models, and its name: of several classes the probability of the one that the reference names."
     if summary['task'] == 'multiclass':
@@ -417,7 +423,7 @@ def agreement(task: str, first: np.ndarray, second: np.ndarray, unit: str) -> st
     half, most = np.quantile(np.abs(first - second), [0.5, 0.95])
     return f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}% within {number(most, unit)}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #c21be8ad
+# %% ../notebooks/08h_comparison_page.ipynb #578eda83
 def cases_words(summary: Mapping[str, Any]) -> str:
     "Whose rows these are, and that no model has learned from them."
     holdout = summary['holdout']
@@ -451,7 +457,7 @@ def level(confidence: float) -> str:
     "A confidence in percent, with no more digits than it needs: 95 %, 98.75 %."
     return f'{100 * confidence:.2f}'.rstrip('0').rstrip('.') + f'{SPACE}%'
 
-# %% ../notebooks/08h_comparison_page.ipynb #efc529f0
+# %% ../notebooks/08h_comparison_page.ipynb #9880ac52
 JUDGED = '''<h3>The cases</h3>
 <p>{{ cases }}</p>
 <h3>Looks</h3>
@@ -488,7 +494,7 @@ def method_words(summary: Mapping[str, Any]) -> list[str]:
         texts.append(f'{several} challengers share the error of one: each has an interval of {confidence} (Bonferroni).')
     return texts
 
-# %% ../notebooks/08h_comparison_page.ipynb #92818f9b
+# %% ../notebooks/08h_comparison_page.ipynb #734dd834
 SECTIONS = '''<nav aria-label="On this page"><p class="note">
 {% for name, id, _ in sections %}<a href="#{{ id }}">{{ name }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p></nav>
 {% for name, id, content in sections %}

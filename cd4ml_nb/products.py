@@ -66,7 +66,8 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
     return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
 
 # %% ../notebooks/92b_products.ipynb #cae2531a
-VOLATILE = {'': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version'}}   # '': of every product
+VOLATILE = {   # '': of every product
+    '': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version', 'spooled'}}
 
 
 def stable_hash(

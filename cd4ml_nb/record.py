@@ -24,6 +24,7 @@ from .plan import Plan
 from .products import MANIFEST, stable_content
 from .provenance import code_state, sealed, source_hashes
 from .settings import without_password
+from .spool import registered_version, resolved
 
 # %% ../notebooks/93e_record.ipynb #3c53accf
 @dataclass
@@ -153,4 +154,4 @@ def _made(path: Path, name: str) -> bool:
         registration = read_json(path.parent.parent / 'register' / record['stages']['register']['key'] / 'registration.json')
     except (OSError, Cd4mlError, KeyError, TypeError):
         return False
-    return name in (registration['run_id'], f'{registration["model_name"]}@{registration["version"]}')
+    return name in (registration['run_id'], resolved(registration['run_id']), f'{registration["model_name"]}@{registered_version(registration)}')

@@ -247,7 +247,7 @@ class Compare(Section):
     absolute: Annotated[float, Field(ge=0)] | None = None  # the same in the metric's own unit, instead of a share
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 1000
-    trainings: Annotated[int, Field(ge=0, le=100)] = 5    # of each recipe, to know the luck of one training; 0: it is not looked at
+    trainings: Annotated[int, Field(ge=0, le=100)] = 3    # of each recipe, to know the luck of one training; 0: it is not looked at
 
     @model_validator(mode='after')
     def _knows_a_spread(self) -> 'Compare':

@@ -23,6 +23,7 @@ from .products import MANIFEST, content_of, flaw, read_manifest, versions_of
 from .provenance import is_sealed, source_hashes
 from .record import kept_input
 from .settings import load_settings
+from .spool import registered_version, resolved
 
 # %% ../notebooks/94f_verify.ipynb #5c926a3e
 @dataclass(frozen=True)
@@ -139,10 +140,13 @@ def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def verify_model(folders: dict[str, Path]) -> Finding | None:   # None: nothing was registered
     "Whether the tracking store still has the model that the run registered, to the byte."
     registration = read_json(folders['register'] / 'registration.json') if 'register' in folders else {}
-    if not registration.get('version') or 'package' not in folders:
+    number = registered_version(registration)
+    if number is None and registration.get('spooled'):
+        return Finding('model', '', 'its registration waits for the tracking store: cd4ml sync')
+    if not number or 'package' not in folders:
         return None
     from cd4ml_nb.tracking import store  # here, as it loads MLflow
-    name, version = registration['model_name'], str(registration['version'])
+    name, version, run_id = registration['model_name'], str(number), resolved(registration['run_id'])
     with tempfile.TemporaryDirectory() as place, store() as client:
         there = {(v.name, str(v.version)): v for v in client.search_model_versions(f"name='{name}'")}
         one = there.get((name, version))
@@ -150,7 +154,7 @@ def verify_model(folders: dict[str, Path]) -> Finding | None:   # None: nothing 
             return Finding('model', f'version {version} is not in the registry any more')
         if one.tags.get('manifest_sha256') != registration['manifest_sha256']:
             return Finding('model', f'version {version} was registered for another model')
-        kept = Path(client.download_artifacts(registration['run_id'], 'model', place))
+        kept = Path(client.download_artifacts(run_id, 'model', place))
         own = (read_manifest(folders['package']) or {})['files']
         others = sorted(Path(f['path']).name for n, f in own.items() if n != 'nb' and file_hash(kept / Path(f['path']).name) != f['sha256'])
     if others:

@@ -166,8 +166,8 @@ class _Process:
         return how + (f': {said[-1][:200]}' if said else '')
 
 # %% ../notebooks/09e_workers.ipynb #dc4d7bfe
-class ForkedWorkers(Workers):
-    "Workers that are forked from this process, and forked again when they die."
+class _Crew(Workers):
+    "The processes of a sweep: forked, heard of and ended."
 
     def __init__(
         self,
@@ -175,18 +175,48 @@ class ForkedWorkers(Workers):
         once: bool = False,            # a worker that fails a trial is replaced
     ):
         self.evaluates, self.once, self.n = evaluates, once, len(evaluates)
-        self.processes: list[_Process | None] = [None] * self.n     # each is forked when it is first needed
+        self.processes: list[_Process | None] = [None] * self.n
+        for place in range(self.n):               # now, while this process has hardly a thread
+            self._fork(place)
+
+    def _fork(self, place: int) -> _Process:
+        process = self.processes[place] = _Process(self.evaluates[place], self.once, [p.pipe for p in self.processes if p])
+        return process
+
+    def _from(self, place: int) -> Heard:
+        "What one worker says, or that it has died."
+        process = self.processes[place]
+        assert process is not None and process.number is not None
+        number = process.number
+        try:
+            kind, value = json.loads(process.pipe.recv_bytes())
+        except (EOFError, OSError, ValueError):
+            self.processes[place] = None
+            return number, 'lost', process.ended()
+        process.number = number if kind == 'rung' else None
+        return number, kind, value
+
+    def close(self) -> None:
+        for process in filter(None, self.processes):
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)
+            process.ended()
+        self.processes = [None] * self.n
+
+# %% ../notebooks/09e_workers.ipynb #f8c89a72
+class ForkedWorkers(_Crew):
+    "Workers that are forked from this process, and forked again when they die."
 
     def free(self) -> int:
-        return sum(process is None or process.number is None for process in self.processes)
+        return sum(p is None or p.number is None for p in self.processes)
 
     def start(self, number: int, params: dict[str, Any]) -> None:
-        place = next(k for k, process in enumerate(self.processes) if process is None or process.number is None)
+        place = next(k for k, p in enumerate(self.processes) if p is None or p.number is None)
         process = self.processes[place]
         if process and process.gone():            # an idle worker may have died unnoticed
             process.ended()
-            process = None
-        process = self.processes[place] = process or _Process(self.evaluates[place], self.once, [p.pipe for p in self.processes if p])
+            process = self.processes[place] = None
+        process = process or self._fork(place)
         process.number = number
         with contextlib.suppress(OSError):        # it dies at this moment; that will be heard
             process.pipe.send_bytes(json.dumps(params).encode())
@@ -196,27 +226,8 @@ class ForkedWorkers(Workers):
             next(p for p in self.processes if p and p.number == number).pipe.send_bytes(json.dumps(go_on).encode())
 
     def heard(self) -> list[Heard]:
-        told: list[Heard] = []
         busy = {p.pipe: k for k, p in enumerate(self.processes) if p and p.number is not None}
-        for pipe in wait(list(busy)):
-            process = self.processes[busy[pipe]]  # type: ignore[index]
-            assert process is not None and process.number is not None
-            try:
-                kind, value = json.loads(process.pipe.recv_bytes())
-            except (EOFError, OSError, ValueError):
-                kind, value = 'lost', process.ended()
-                self.processes[busy[pipe]] = None  # type: ignore[index]
-            told.append((process.number, kind, value))
-            if kind != 'rung':
-                process.number = None
-        return told
-
-    def close(self) -> None:
-        for process in filter(None, self.processes):
-            with contextlib.suppress(OSError):
-                os.kill(process.pid, signal.SIGKILL)
-            process.ended()
-        self.processes = [None] * self.n
+        return [self._from(busy[pipe]) for pipe in wait(list(busy))]  # type: ignore[index]
 
 # %% ../notebooks/09e_workers.ipynb #f85a2c6a
 def crew(

@@ -1,10 +1,17 @@
-"""Sweeps for tests: a project of two pages, the second of which is the real sweep, and what must hold of it whatever was killed."""
+"""Sweeps for tests: a tiny project whose second page is the real sweep, and what must hold of it, whoever was killed."""
 
 import json
 import os
+import random
+import re
 import shutil
+import signal
 import sqlite3
+import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +25,20 @@ from runs import ROOT
 from tiny import Tiny
 
 from cd4ml_nb.data import write_table
+from cd4ml_nb.errors import revived
+from cd4ml_nb.journal import decoded
+from cd4ml_nb.workers import pause_openmp
 
 TARGETS = {'regression': {'column': 'y', 'scale': 'log'}, 'binary': {'column': 'y', 'classes': ['no', 'yes'], 'positive': 'yes'},
            'multiclass': {'column': 'y', 'classes': ['few', 'some', 'many']}}
 SPACE = {'learning_rate': {'low': 0.1, 'high': 0.6, 'log': True}, 'max_depth': {'low': 1, 'high': 4, 'integer': True},
          'subsample': {'low': 0.5, 'high': 1.0}}
-FILES = {'train': 'train.parquet', 'validation': 'validation.parquet', 'schema': 'schema.json', 'split': 'split.json'}
-COPY = '''import shutil
-for name, path in product.items():
+SPLIT = {'train': 'train.parquet', 'validation': 'validation.parquet', 'schema': 'schema.json', 'split': 'split.json'}
+PAGE = 'notebooks/13_sweep.ipynb'
+COPY = '''for name, path in product.items():
     if name != 'nb':
         shutil.copy(f'data/{Path(path).name}', path)'''
+ONCE = ('at', 'seconds', 'run_id')      # what no two sweeps have in common
 
 
 def table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -41,45 +52,225 @@ def table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:
     return rows.assign(y=np.array(TARGETS[task]['classes'], dtype=object)[np.digitize(level, ends)])
 
 
-def schema(task: str, weight: bool = True) -> dict[str, Any]:
+def schema(task: str, **target: Any) -> dict[str, Any]:
     """What validation would write of such a table."""
     columns = [{'name': 'a', 'type': 'number', 'role': 'feature'}, {'name': 'b', 'type': 'number', 'role': 'feature'},
-               {'name': 'kind', 'type': 'category', 'role': 'feature', 'categories': ['u', 'v', 'w']},
-               {'name': 'w', 'type': 'number', 'role': 'weight' if weight else 'ignore'}]
-    target = {key: value for key, value in TARGETS[task].items() if key != 'column'}
-    return {'target': {'name': 'y', 'task': task, **target}, 'columns': columns}
+               {'name': 'kind', 'type': 'category', 'role': 'feature', 'categories': ['u', 'v', 'w']}, {'name': 'w', 'type': 'number', 'role': 'weight'}]
+    return {'target': {'name': 'y', 'task': task, **TARGETS[task], **target}, 'columns': columns}
 
 
-def page(*cells: str) -> str:
-    """A notebook whose second cell has the parameters."""
+def notebook(*cells: str) -> str:
+    """A page whose second cell has the parameters."""
     made = [{'cell_type': 'code', 'id': f'cell{k}', 'metadata': {'tags': ['parameters']} if k == 1 else {}, 'source': source, 'outputs': [],
              'execution_count': None} for k, source in enumerate(cells)]
     return json.dumps({'cells': made, 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}},
                        'nbformat': 4, 'nbformat_minor': 5})
 
 
-def sweep_project(folder: Path, task: str = 'regression', weight: bool = True, scenario: dict[str, Any] | None = None, **search: Any) -> Tiny:
-    """Write a project that splits, which is quick, and sweeps."""
+def needed(cell: dict[str, Any]) -> bool:
+    """Whether a run needs a cell: an example has sweeps of its own, and nothing is exported from here."""
+    source = ''.join(cell['source'])
+    return 'tags' in cell['metadata'] or re.match(r'#\| (export|pipeline)\n|import |from ', source) is not None
+
+
+def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny:
+    """Write a project that splits, by copying, and sweeps."""
     for name in ('notebooks', 'scenarios', 'data'):
         (folder / name).mkdir(parents=True)
-    product = {'split': {'nb': 'page.ipynb', **FILES}, 'sweep': {'nb': 'page.ipynb', 'trials': 'trials.json', 'best': 'best.json'}}
-    params = {'scenario': 'scenarios/used_cars.yaml'}
-    tasks = [{'name': 'split', 'source': 'notebooks/split.ipynb', 'params': params},
-             {'name': 'sweep', 'source': 'notebooks/13_sweep.ipynb', 'upstream': ['split'],
+    params = {'scenario': 'scenarios/used_cars.yaml'}       # the command's default
+    tasks = [{'name': 'split', 'source': 'notebooks/split.ipynb', 'params': params, 'product': {'nb': 'page.ipynb', **SPLIT}},
+             {'name': 'sweep', 'source': PAGE, 'upstream': ['split'], 'product': {'nb': 'page.ipynb', 'trials': 'trials.json', 'best': 'best.json'},
               'params': params | dict.fromkeys(('trials', 'device', 'threads', 'seed', 'mode'))}]
     for one in tasks:
-        one['product'] = {name: f'products/ploomber/{one["name"]}/{file}' for name, file in product[one['name']].items()}
+        one['product'] = {name: f'products/ploomber/{one["name"]}/{file}' for name, file in one['product'].items()}
     (folder / 'pipeline.yaml').write_text(json.dumps({'tasks': tasks}, indent=1))
-    (folder / 'notebooks/split.ipynb').write_text(page('from pathlib import Path', "scenario = ''\nupstream = None\nproduct = None", COPY))
-    real = (ROOT / 'notebooks/13_sweep.ipynb').read_text()
-    (folder / 'notebooks/13_sweep.ipynb').write_text(real.replace('#| default_exp sweep', '# as the project has it'))     # there is no package to export to
-    told = {'name': 'tiny', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task],
-            'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}, **(scenario or {})}
-    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(told))      # the command's default
     (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
+    split = notebook('import shutil\nfrom pathlib import Path', "scenario = ''\nupstream = None\nproduct = None", COPY)
+    (folder / 'notebooks/split.ipynb').write_text(split)
+    page = json.loads((ROOT / PAGE).read_text())
+    page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
+    (folder / PAGE).write_text(json.dumps(page))
+    told = {'name': 'tiny', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task]}
+    write_scenario(folder, told | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}})
     rows = table(task)
     write_table(rows[:160], folder / 'data/train.parquet')
     write_table(rows[160:].reset_index(drop=True), folder / 'data/validation.parquet')
-    (folder / 'data/schema.json').write_text(json.dumps(schema(task, weight)))
+    (folder / 'data/schema.json').write_text(json.dumps(schema(task)))
     (folder / 'data/split.json').write_text(json.dumps({'hash': {'train': task, 'validation': task}}))
     return Tiny(folder)
+
+
+def write_scenario(folder: Path, told: dict[str, Any]) -> None:
+    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(told))
+
+
+# ---- the page in a process of its own, forked from this one, which has the libraries
+
+@dataclass
+class Ended:
+    """How a child ended."""
+
+    code: int              # of the command, had it run the page; below 0: killed
+    error: str = ''        # the one line
+    printed: str = ''      # by the page's cells
+    left: int = 0          # descendants that live on
+
+
+def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: None) -> Ended:
+    """Do something in a child, which may be struck meanwhile; what it raises of ours is its error."""
+    pause_openmp()
+    (here, there), pid = os.pipe(), os.fork()
+    if pid == 0:
+        text = traceback_text = ''
+        try:
+            os.close(here)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            work()
+        except BaseException as error:
+            text, traceback_text = f'{getattr(error, "ename", type(error).__name__)} {getattr(error, "evalue", error)}', traceback.format_exc()
+        finally:
+            os.write(there, json.dumps([text, traceback_text[-3000:]]).encode())
+            os._exit(1 if text else 0)
+    os.close(there)
+    family, over = set[psutil.Process](), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            family.update(descendants(pid))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    struck(pid)
+    with open(here, 'rb') as pipe:
+        told = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    over.set()
+    looking.join()
+    error, more = json.loads(told) if told else ('', '')
+    name, _, line = error.partition(' ')
+    ours = revived(name, line)
+    if error and not ours:
+        print(more, file=sys.stderr)
+    return Ended(ours.exit_code if ours else code, error, left=len(alive(family)))
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The children of a process, and theirs, as Linux lists them."""
+    found: list[psutil.Process] = []
+    for path in Path(f'/proc/{pid}/task').glob('*/children'):
+        with suppress(OSError, psutil.Error):
+            for child in map(int, path.read_text().split()):
+                found += [psutil.Process(child), *descendants(child)]
+    return found
+
+
+def alive(processes: set[psutil.Process], patience: float = 5.0) -> list[psutil.Process]:
+    """Those that live on after a while."""
+    until = time.monotonic() + patience
+    while left := [one for one in processes if lives(one)]:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.02)
+    return left
+
+
+def lives(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != 'zombie'
+    return False
+
+
+def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda pid: None, engine: str = 'cd4ml', environment: dict[str, str] | None = None,
+             **parameters: Any) -> Ended:
+    """Execute the sweep's page with papermill; its products are a draft."""
+    import papermill
+
+    import cd4ml_nb.engine      # noqa: F401
+
+    out = project.folder / 'executed.ipynb'
+    given = {'scenario': 'scenarios/used_cars.yaml', 'trials': trials, 'threads': 2, 'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}}}
+
+    def work() -> None:
+        os.chdir(project.folder)
+        os.environ.update(environment or {})
+        papermill.execute_notebook(PAGE, str(out), parameters=given | parameters, engine_name=engine, kernel_name='python3', progress_bar=False)
+
+    out.unlink(missing_ok=True)
+    ended = forked(work, struck)
+    cells = json.loads(out.read_text())['cells'] if out.exists() and out.stat().st_size else []
+    ended.printed = ''.join(''.join(o['text']) for cell in cells for o in cell.get('outputs', []) if o['output_type'] == 'stream')
+    return ended
+
+
+# ---- what is known of a sweep
+
+def journal_path(project: Tiny) -> Path:
+    """The journal of the project's only sweep."""
+    (path,) = [p for p in (project.home / '.studies').glob('*.jsonl') if '.earlier.' not in p.name]
+    return path
+
+
+def entries(project: Tiny) -> list[dict[str, Any]]:
+    """What the journal holds now, without whatever is being written; empty before there is one."""
+    try:
+        lines = journal_path(project).read_bytes().splitlines(keepends=True)
+    except (ValueError, OSError):
+        return []
+    return [entry for line in lines if (entry := decoded(line))]
+
+
+def ends(project: Tiny) -> dict[int, dict[str, Any]]:
+    """The records of all trials that have ended, by number."""
+    return {entry['end']['number']: entry['end'] for entry in entries(project) if 'end' in entry}
+
+
+def under_way(project: Tiny) -> set[int]:
+    """The numbers of the trials that were begun and have not ended."""
+    known = entries(project)
+    return {entry['ask']['number'] for entry in known if 'ask' in entry} - {entry['end']['number'] for entry in known if 'end' in entry}
+
+
+def repeatable(value: Any) -> Any:
+    """A product without what no two sweeps have in common."""
+    if isinstance(value, dict):
+        return {key: repeatable(one) for key, one in value.items() if key not in ONCE}
+    return [repeatable(one) for one in value] if isinstance(value, list) else value
+
+
+def product(project: Tiny, name: str) -> Any:
+    """A product of the sweep: the draft, or what a run has accepted."""
+    folder = project.home / 'sweep/draft'
+    return json.loads(((folder if folder.exists() else project.current('sweep')) / f'{name}.json').read_text())
+
+
+def content(project: Tiny) -> Any:
+    """All that two sweeps must have in common."""
+    return {name: repeatable(product(project, name)) for name in ('trials', 'best')}
+
+
+def told(project: Tiny) -> dict[str, Any]:
+    """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs are not over."""
+    with closing(sqlite3.connect(project.folder / 'mlflow.db')) as database:
+        tags = pd.read_sql('select run_uuid, key, value from tags', database).pivot(index='run_uuid', columns='key', values='value')
+        states = pd.read_sql('select run_uuid, status from runs', database).set_index('run_uuid')['status']
+    sweeps = tags.index[tags['cd4ml.kind'] == 'sweep']
+    below = [sorted(tags.loc[tags['mlflow.parentRunId'] == one, 'cd4ml.trial'].astype(int)) if 'mlflow.parentRunId' in tags else [] for one in sweeps]
+    return {'sweeps': len(sweeps), 'trials': below, 'running': int((states == 'RUNNING').sum())}
+
+
+# ---- killing
+
+def kill_workers(project: Tiny, workers: Callable[[], list[psutil.Process]], goes_on: Callable[[], bool], chance: random.Random, most: int) -> int:
+    """SIGKILL workers at random moments, each trial at most twice, while a sweep goes on; how many were killed."""
+    kills, struck = 0, dict[int, int]()
+    while goes_on() and kills < most:
+        time.sleep(chance.uniform(0, 0.06))
+        there, now = workers(), under_way(project)
+        if not there or not now or any(struck.get(number, 0) >= 2 for number in now):
+            continue
+        with suppress(psutil.Error):
+            chance.choice(there).kill()
+            kills += 1
+            for number in under_way(project) | now:      # one of them has lost its worker
+                struck[number] = struck.get(number, 0) + 1
+    return kills

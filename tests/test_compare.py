@@ -1,8 +1,10 @@
 """Comparing runs: on rows that none has seen or not at all, a page that anybody can read, and a verdict that says what it rests on."""
 
+import functools
 import json
 import random
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,15 @@ def here(made, monkeypatch):
     return found
 
 
+@pytest.fixture(scope='module')
+def compared(made, tmp_path_factory):
+    """The first two runs, compared: the summary, its folder, the lines of progress, and how many looks there were before."""
+    folder, lines, before = tmp_path_factory.mktemp('compared'), [], len(looks(made[1]['first']))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CD4ML_PRODUCTS', str(made[0].folder / 'products'))
+        return compare_runs([made[1]['first'], made[1]['second']], folder, tell=lines.append), folder, lines, before
+
+
 @pytest.fixture
 def copy(made, tmp_path, monkeypatch):
     """A copy of the products, to be tampered with."""
@@ -128,43 +139,39 @@ def refused(kind, *records, **options):
 
 # ---- two runs
 
-def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, tmp_path):
-    before = len(looks(here['first']))
-    summary = compare_runs([here['first'], here['second']], tmp_path, tell=(told := []).append)
-    kept = read_json(tmp_path / 'comparison.json')
-    page = checked((tmp_path / 'comparison.html').read_text(encoding='utf-8'))
-    assert summary['page'] == tmp_path / 'comparison.html' and is_sealed(kept) and kept['verdict'] == summary['verdict']
+def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared):
+    summary, folder, told, before = compared
+    kept = read_json(folder / 'comparison.json')
+    page = checked((folder / 'comparison.html').read_text(encoding='utf-8'))
+    assert summary['page'] == folder / 'comparison.html' and is_sealed(kept) and kept['verdict'] == summary['verdict']
     assert summary['verdict'] in ('better', 'worse', 'undecided') and summary['metric'] == 'log_loss'
     assert summary['interval'][0] <= summary['difference'] <= summary['interval'][1]
     assert summary['holdout']['same'] and set(summary['holdout']['seen'].values()) == {0} and summary['holdout']['judged'] == 560
     assert summary['same_training_rows'] and summary['comparisons'][0]['recipes']['trainings'] == 2 and len(told) == 4
     assert {g['group'] for g in summary['comparisons'][0]['groups']['kind']} == {'a', 'b', 'c'}
     assert 'sweep.trials' in [row[0] for row in summary['differs']['Parameters']] and summary['differs']['Data'] == []
-    after = looks(here['first'])
-    assert len(after) == before + 1 and after[-1]['stage'] == 'compare' and here['second'].stem in after[-1]['purpose']
+    look = looks(here['first'])[before]
+    assert look['stage'] == 'compare' and look['rows'] == 560 and here['second'].stem in look['purpose'] and summary['looks']['n'] == before + 1
     for said in ('that neither has seen', 'Trained 2 more times each', f'{before + 1} time', 'sweep.trials', 'In fact “',
                  'The same for all: scenario, data and code.', 'Dwork et al. 2015', here['first'].stem):
         assert said in page.text, said
-    assert str(tmp_path) not in page.text
+    assert str(folder) not in page.text
 
 
-def test_the_same_runs_give_the_same_numbers(here, tmp_path):
-    one, two = (compare_runs([here['first'], here['second']], tmp_path / name) for name in 'ab')
-    for told in (one, two):
+def test_the_same_runs_give_the_same_numbers(here, compared, tmp_path):
+    once, again = (json.loads(json.dumps(told, default=str)) for told in (compared[0], compare_runs([here['first'], here['second']], tmp_path)))
+    for told in (once, again):
         for key in ('made', 'looks', 'page', 'said'):
             told.pop(key)
         told['comparisons'][0].pop('after_looks')
-    assert one == two
+    assert once == again
 
 
-def test_without_further_trainings_the_page_says_what_that_leaves_open(here, tmp_path):
-    summary = compare_runs([here['first'], here['second']], tmp_path, trainings=0)
-    assert summary['comparisons'][0]['recipes'] is None
-    assert 'The recipes were not trained again' in checked((tmp_path / 'comparison.html').read_text()).text
-
-
-def test_a_comparison_lies_beside_the_runs(here):
+def test_a_comparison_without_further_trainings_lies_beside_the_runs_and_says_what_it_leaves_open(here):
     summary = compare_runs([here['first'], here['second']], trainings=0)
+    assert summary['comparisons'][0]['recipes'] is None
+    assert 'The recipes were not trained again' in checked(summary['page'].read_text()).text
+    assert 'one further training shows no spread' in refused(UserError, here['first'], here['second'], trainings=1)
     name = f'{here["first"].stem}_vs_{here["second"].stem}'
     assert summary['page'] == here['first'].parent.parent / 'comparisons' / name / 'comparison.html' and summary['page'].is_file()
 
@@ -280,8 +287,13 @@ def test_the_page_runs_under_papermill_and_ends_on_the_summary(made, tmp_path):
 WORDS = {'regression': 'price', 'binary': 'income', 'multiclass': 'quality'}
 
 
-def example(task='regression', ratio=0.8, several=1, absolute=None, trainings=3):
+def example(task='regression', ratio=0.8, several=1, absolute=None):
     """A summary of made-up models, their predictions and sweeps."""
+    return deepcopy(made_up(task, ratio, several, absolute))
+
+
+@functools.cache
+def made_up(task, ratio, several, absolute):
     rng, n = np.random.default_rng(0), 900
     group = np.array(MAKES)[rng.choice(len(MAKES), n, p=np.r_[0.5, np.full(10, 0.05)])]
     if task == 'regression':
@@ -297,7 +309,7 @@ def example(task='regression', ratio=0.8, several=1, absolute=None, trainings=3)
     metric, plan = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}[task], Compare(replicates=200, absolute=absolute)
     court = Court(pd.DataFrame({'make': group}), y, None, None)
     draws, parts = overall(task, court, predicted, plan, 0), by_group(metric, task, court, predicted, ['make'], plan, Evaluate(), 0)
-    again = [[float(draws[metric][k, 0]) * (1 + 0.002 * j) for j in range(trainings)] for k in range(several + 1)]
+    again = [[float(draws[metric][k, 0]) * (1 + 0.002 * j) for j in range(3)] for k in range(several + 1)]
     cases = [{'actual': '12,590 EUR', 'predicted': ['20,782 EUR', '65,242 EUR'], 'nearer': 0,
               'inputs': [{'words': 'make', 'value': 'Estrima', 'effects': ['+38 %', None]},
                          {'words': 'mileage', 'value': '250 km', 'effects': ['+18 %', '+32 %']}]}]

@@ -1,0 +1,479 @@
+"""Sweeps: the same trials whoever does the work and whoever is killed, exactly as many as were asked for, and nothing that has ended is done twice."""
+
+import json
+import math
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import xgboost as xgb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+from sweeps import (
+    SPACE,
+    alive,
+    content,
+    descendants,
+    ends,
+    entries,
+    forked,
+    journal_path,
+    kill_workers,
+    product,
+    repeatable,
+    run_page,
+    schema,
+    sweep_project,
+    table,
+    told,
+    under_way,
+)
+from tiny import Tiny
+
+from cd4ml_nb.contract import make_contract
+from cd4ml_nb.errors import Cd4mlError
+from cd4ml_nb.journal import Journal
+from cd4ml_nb.metrics import METRICS, score
+from cd4ml_nb.model import base_parameters, device_used, observed, predict
+from cd4ml_nb.scenario import Search
+from cd4ml_nb.search import LOST, STATES, Course, Record, best_of, search, study_of
+from cd4ml_nb.settings import Settings, gpu_count
+from cd4ml_nb.sweep import make_workers
+from cd4ml_nb.tracking import experiment
+from cd4ml_nb.train import fit_winner
+from cd4ml_nb.trial import Problem, built_in_metric, make_problem, run_trial
+from cd4ml_nb.workers import Evaluate, ForkedWorkers, Heard, OneThread, Workers
+
+TRIALS = 8
+N_TRAIN = 160
+Members = list[tuple[str, int]]
+
+
+@pytest.fixture(autouse=True)
+def watchdog():
+    """A sweep that waits for ever fails its test."""
+    def bark(*_: Any) -> None:
+        raise AssertionError('it hangs')
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.alarm(180)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# ---- the search, with the workers of this process
+
+def toy_search(**more: Any) -> Search:
+    return Search.model_validate({'space': SPACE, 'rounds': 120, 'early_stopping': 120, 'startup': 4} | more)
+
+
+def toy_problem(task: str, metric: str, plan: Search, weight: str | None = 'w', device: str = 'cpu', **target: Any) -> Problem:
+    rows = table(task)
+    contract = make_contract(schema(task, **target), 'toy', 'Toy', '1.0.0')
+    base = base_parameters(task, len(contract['output']['classes'] or []), device, 2, 3)
+    return make_problem(task, metric, contract, base, plan, rows[:N_TRAIN], rows[N_TRAIN:], weight)
+
+
+def swept(folder: Path, plan: Search, workers: Workers, wanted: int, metric: str = 'mae', mode: str = 'repeatable', name: str = 'toy') -> list[Record]:
+    """The records of a sweep, which leaves no process and no open file behind."""
+    before, begun = set(descendants(os.getpid())), len(os.listdir('/proc/self/fd'))
+    with Journal(folder / f'{name}.jsonl') as journal, workers:
+        if not journal.entries:
+            journal.append(study={'id': name})
+        records = search(Course(plan, metric, wanted, 5, journal, mode), workers)
+    assert [r['number'] for r in records] == list(range(wanted))
+    assert not alive(set(descendants(os.getpid())) - before, 0) and len(os.listdir('/proc/self/fd')) <= begun
+    return records
+
+
+def bare(records: list[Record]) -> list[Record]:
+    return repeatable(records)
+
+
+KINDS = {
+    'regression of a logarithm, weighted, max_bin searched': ('regression', 'mae', 'w', {'max_bin': {'choice': [16, 64, 256]}}),
+    'two classes, a metric of XGBoost, weighted': ('binary', 'auc', 'w', {}),
+    'several classes, a metric of our own': ('multiclass', 'macro_f1', None, {}),
+}
+CREWS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(tmp_path, kind):
+    task, metric, weight, more = KINDS[kind]
+    plan = toy_search(space=SPACE | more)
+    problem = toy_problem(task, metric, plan, weight)
+    assert bool(built_in_metric(problem)) == ('of XGBoost' in kind)
+    one, *others = (bare(swept(tmp_path, plan, make_workers(problem, crew), 14, metric, name=str(k))) for k, crew in enumerate(CREWS))
+    assert others == [one, one]
+    assert {r['state'] for r in one} == {'complete', 'pruned'}
+
+    best = best_of(one, METRICS[metric].better)
+    train, validation = table(task)[:N_TRAIN], table(task)[N_TRAIN:]
+    technical = {'device', 'nthread', 'seed'}
+    params = {k: v for k, v in (problem.base | best['params']).items() if k not in technical}
+    booster = fit_winner(problem.contract, train, {'params': params, 'rounds': best['rounds']}, weight, device='cpu', nthread=2, seed=3)
+    y = observed(problem.contract['output'], validation['y'])
+    there = score(task, y, predict(booster, problem.contract, validation), validation[weight].to_numpy() if weight else None)[metric]
+    assert there == pytest.approx(best['value'], rel=1e-5)       # XGBoost's own metrics add up in float32
+
+
+def napping(params: dict[str, Any], judge: Callable[[int, float], bool]) -> dict[str, Any]:
+    """A trial without a model, which takes 20 ms or so."""
+    floor, curve = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9, []
+    for rung in range(4):
+        time.sleep(0.003 + 0.004 * params['subsample'])
+        curve.append([rung, floor + 0.5 ** rung])
+        if not judge(rung, floor + 0.5 ** (rung + 1)):
+            return {'state': 'pruned', 'value': curve[-1][1], 'rounds': rung, 'curve': curve}
+    return {'state': 'complete', 'value': floor, 'rounds': 4, 'curve': curve}
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory) -> list[Record]:
+    return bare(swept(tmp_path_factory.mktemp('alone'), toy_search(), OneThread(napping), 40))
+
+
+@pytest.mark.parametrize('seed', range(2))
+def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
+    project, chance, over = Tiny(tmp_path), random.Random(seed), threading.Event()
+    folder, kills = project.home / '.studies', []
+
+    def strike() -> None:
+        workers = [lambda: descendants(os.getpid()), lambda: not over.is_set()]
+        kills.append(kill_workers(project, *workers, chance, 25))
+
+    striking = threading.Thread(target=strike)
+    striking.start()
+    try:
+        records = swept(folder, toy_search(), ForkedWorkers([napping] * 3), 40)
+    finally:
+        over.set()
+        striking.join()
+    assert bare(records) == undisturbed and kills[0] >= 5
+
+
+def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_goes_on(tmp_path):
+    deaths = tmp_path / 'deaths'
+
+    def deadly(params, judge):
+        if params['max_depth'] == 2:
+            with open(deaths, 'a') as file:
+                file.write(f'{json.dumps(params)}\n')
+            os.write(2, b'page fault in the driver\n')
+            os.kill(os.getpid(), signal.SIGKILL)
+        return napping(params, judge)
+
+    one, two = (swept(tmp_path, toy_search(), ForkedWorkers([deadly] * n), 20, name=str(n)) for n in (1, 3))
+    assert bare(one) == bare(two)
+    failed = [r for r in one if r['state'] == 'failed']
+    assert [r['params']['max_depth'] for r in failed] == [2] * len(failed) and failed and {r['state'] for r in one} >= {'complete', 'failed'}
+    assert {r['reason'] for r in failed} == {f'its worker was ended by signal 9 (SIGKILL): page fault in the driver, {LOST} times: too little memory?'}
+    assert len(deaths.read_text().splitlines()) == 2 * LOST * len(failed)
+
+
+def test_I19_a_trial_that_does_not_fit_into_memory_is_failed_and_the_sweep_goes_on(tmp_path):
+    def hungry(params, judge):
+        rows = np.zeros((4_000_000, 8), np.float32)        # no memory yet, only addresses
+        used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))
+        try:
+            if params['max_depth'] == 2:
+                np.ones_like(rows)
+            elif params['max_depth'] == 3:
+                xgb.DMatrix(rows, nthread=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return napping(params, judge)
+
+    records = swept(tmp_path, toy_search(), ForkedWorkers([hungry] * 2), 20)
+    for record in records:
+        small = record['params']['max_depth'] not in (2, 3)
+        assert (record['state'] != 'failed') == small and (record['reason'] == '' if small else record['reason'].startswith('out of memory'))
+    assert {r['reason'] for r in records} == {'', 'out of memory', 'out of memory: std::bad_alloc'}
+
+
+FULL = '''[12:13:14] /workspace/src/common/device_helpers.cu: 431: CUDA error
+Memory allocation error on worker 0: Caching allocator: out of memory: cudaErrorMemoryAllocation
+- Free memory: 1.2GB
+Stack trace: ...'''
+
+
+def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_replaced(tmp_path):
+    workers = tmp_path / 'workers'
+
+    def full(params, judge):
+        with open(workers, 'a') as file:
+            file.write(f'{os.getpid()} {params["max_depth"]}\n')
+        if params['max_depth'] > 2:
+            raise xgb.core.XGBoostError(FULL)
+        return napping(params, judge)
+
+    records = swept(tmp_path, toy_search(), ForkedWorkers([full], once=True), 16)
+    assert {r['reason'] for r in records if r['state'] == 'failed'} == {FULL.splitlines()[1]}
+    calls = [line.split() for line in workers.read_text().splitlines()]
+    for (pid, depth), (later, _) in zip(calls, calls[1:], strict=False):
+        assert (pid != later) == (int(depth) > 2)          # only a worker that failed is replaced
+
+
+@pytest.mark.parametrize('metric,more,words', [('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
+                                                ('mape', {}, 'mape is inf on the validation rows')])
+def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(tmp_path, metric, more, words):
+    plan, rows = toy_search(space=SPACE | more), table('regression')
+    rows['y'] = np.round(np.log(rows['y']))
+    contract = make_contract(schema('regression', scale='linear'), 'toy', 'Toy', '1.0.0')
+    problem = make_problem('regression', metric, contract, base_parameters('regression', 0, 'cpu', 1, 0), plan, rows[:N_TRAIN], rows[N_TRAIN:])
+    one, two = (swept(tmp_path, plan, make_workers(problem, [('cpu', 1)] * n), 8, metric, name=str(n)) for n in (1, 2))
+    failed = [r for r in one if r['state'] == 'failed']
+    assert failed and all(words in r['reason'] and len(r['reason']) <= 300 and r['value'] is None for r in failed)
+    assert all((r['state'] == 'failed') == (r['params'].get('objective') != 'reg:squarederror') for r in one)
+    assert bare(one) == bare(two) and not any(r['reason'].startswith('[') for r in one)      # when XGBoost said it is not repeatable
+    if not more:
+        with pytest.raises(Cd4mlError, match=f'C15 search: none of 8 trials succeeded; the first says: {words}'):
+            best_of(one, METRICS[metric].better)
+
+
+@pytest.mark.parametrize('against', ['size', 'latency'])
+def test_quality_can_be_weighed_against_the_size_or_the_speed_of_the_model(tmp_path, against):
+    plan = toy_search(against=against, tolerance=0.03, space=SPACE | {'num_parallel_tree': {'low': 1, 'high': 12, 'integer': True}})
+    records = swept(tmp_path, plan, make_workers(toy_problem('regression', 'mae', plan), [('cpu', 1)] * 2), 14)
+    assert {r['state'] for r in records} == {'complete'} and all(r[against] > 0 for r in records)
+    best = min(r['value'] for r in records)
+    near = [r for r in records if r['value'] <= 1.03 * best]
+    chosen = best_of(records, 'low', against, plan.tolerance)
+    assert chosen in near and chosen[against] == min(r[against] for r in near) and 1 < len(near) < len(records)
+    points = {r['number']: (r['value'], r[against]) for r in records}
+    front = {k for k, (value, cost) in points.items() if not any(v <= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())}
+    assert {trial.number for trial in study_of(records, plan, 'mae').best_trials} == front
+
+
+def test_an_asynchronous_sweep_has_exactly_as_many_trials_and_goes_on_after_a_kill(tmp_path):
+    for fault in ('journal.after:kill:9', 'journal.before:kill:20', ''):
+        def work(fault: str = fault) -> None:
+            os.environ['CD4ML_FAULT'] = fault
+            swept(tmp_path, toy_search(), ForkedWorkers([napping] * 3), 24, mode='asynchronous')
+
+        before = ends(at(tmp_path))
+        ended = forked(work)
+        assert (ended.code, ended.left) == (-9 if fault else 0, 0), ended
+        assert before.items() <= ends(at(tmp_path)).items()
+    assert sorted(ends(at(tmp_path))) == list(range(24)) and {r['state'] for r in ends(at(tmp_path)).values()} <= set(STATES)
+
+
+def at(folder: Path) -> Tiny:
+    """A project whose only sweep lies in a folder."""
+    project = Tiny(folder / 'project')
+    if not (project.home / '.studies').exists():
+        project.home.mkdir(parents=True)
+        (project.home / '.studies').symlink_to(folder)
+    return project
+
+
+@pytest.mark.parametrize('size', [300, 2500, 6000])
+def test_I10_a_journal_that_cannot_grow_ends_the_sweep_in_one_line_and_loses_nothing(tmp_path, undisturbed, size):
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        swept(tmp_path, toy_search(), ForkedWorkers([napping] * 2), 40)
+
+    ended = forked(work)
+    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I10 ') and 'toy.jsonl' in ended.error
+    known = ends(at(tmp_path))
+    records = swept(tmp_path, toy_search(), ForkedWorkers([napping] * 2), 40)
+    assert bare(records) == undisturbed and known.items() <= {r['number']: r for r in records}.items()
+
+
+# ---- the page
+
+def at_once(project: Tiny, at: Callable[[], bool], act: Callable[[], Any]) -> None:
+    """Do something as soon as something holds."""
+    until = time.monotonic() + 60
+    while not at() and time.monotonic() < until:
+        time.sleep(0.002)
+    act()
+
+
+@pytest.fixture(scope='module')
+def empty_store(tmp_path_factory) -> Path:
+    """A SQLite store with MLflow's tables."""
+    path = tmp_path_factory.mktemp('store') / 'mlflow.db'
+    here = Settings(tracking_uri=f'sqlite:///{path}', artifact_root='files')
+    ended = forked(lambda: experiment(MlflowClient(here.tracking_uri), 'other', here))
+    assert ended.code == 0
+    return path
+
+
+@pytest.fixture
+def made(tmp_path, empty_store):
+    """Makes projects that share nothing but the code."""
+    def make(name: str = 'project', **options: Any) -> Tiny:
+        project = sweep_project(tmp_path / name, **options)
+        shutil.copy(empty_store, project.folder / 'mlflow.db')
+        return project
+    return make
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, empty_store) -> Tiny:
+    """A project whose page ran without any trouble."""
+    project = sweep_project(tmp_path_factory.mktemp('whole') / 'project')
+    shutil.copy(empty_store, project.folder / 'mlflow.db')
+    assert run_page(project, TRIALS).code == 0
+    return project
+
+
+@pytest.fixture
+def again(tmp_path, whole) -> Tiny:
+    """A copy of that project, so that it can be damaged."""
+    return Tiny(shutil.copytree(whole.folder, tmp_path / 'project'))
+
+
+def whole_in_mlflow(project: Tiny, *trials: int) -> None:
+    """Each sweep is one run that is over, with exactly its trials below it."""
+    assert told(project) == {'sweeps': len(trials), 'trials': [list(range(n)) for n in trials], 'running': 0}
+
+
+def test_what_a_sweep_has_found_and_on_which_device_stands_in_its_products(whole):
+    best, trials = product(whole, 'best'), product(whole, 'trials')['trials']
+    assert (best['n_trials'], len(trials), best['device']) == (TRIALS, TRIALS, 'cuda' if gpu_count() else 'cpu')
+    assert best['value'] == trials[best['number']]['value'] == min(r['value'] for r in trials if r['state'] == 'complete')
+    whole_in_mlflow(whole, TRIALS)
+
+
+def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended(made, whole):
+    project, chance = made(), random.Random(1)
+    lines = 2 * TRIALS + 1                    # of a journal: the sweep, and of each trial its begin and its end
+    faults: list[Any] = ['before:kill:1', 'after:kill:1', 'before:kill:2', 'after:kill:4', 'random', 'before:kill:3', 'random', 'last']
+    for fault in faults:
+        left, before, struck = lines - len(entries(project)), ends(project), lambda pid: None
+        if fault == 'random':
+            goal, pause = len(entries(project)) + 2, chance.uniform(0, 0.03)
+
+            def struck(pid: int, goal: int = goal, pause: float = pause) -> None:
+                at_once(project, lambda: len(entries(project)) >= goal, lambda: (time.sleep(pause), os.kill(pid, signal.SIGKILL)))
+
+        ended = run_page(project, TRIALS, struck, environment={'CD4ML_FAULT': f'journal.{f"after:kill:{left}" if fault == "last" else fault}'})
+        assert (ended.code, ended.left) == (-9, 0), (fault, ended)
+        assert before.items() <= ends(project).items(), fault
+    before = ends(project)
+    assert sorted(before) == list(range(TRIALS))         # all have ended, and nothing is published yet
+    assert run_page(project, TRIALS).code == 0
+    assert ends(project) == before and content(project) == content(whole)
+    whole_in_mlflow(project, TRIALS)
+
+
+def test_more_trials_begin_with_those_that_are_known_and_the_same_ones_again_are_done_again(again, whole):
+    assert run_page(again, TRIALS + 3).code == 0
+    more, known = product(again, 'trials')['trials'], product(whole, 'trials')['trials']
+    assert len(more) == TRIALS + 3 and more[:TRIALS] == known        # when they ended included
+    whole_in_mlflow(again, TRIALS + 3)
+    before = content(again)
+    assert run_page(again, TRIALS + 3).code == 0
+    assert content(again) == before and not {r['at'] for r in more} & {r['at'] for r in product(again, 'trials')['trials']}
+    whole_in_mlflow(again, TRIALS + 3, TRIALS + 3)
+
+
+@pytest.mark.parametrize('damage', ['middle', 'end', 'zeros'])
+def test_I12_a_damaged_journal_is_used_up_to_the_damage_and_what_follows_is_done_again(again, whole, damage):
+    path, known = journal_path(again), ends(again)
+    content_before = path.read_bytes()
+    lines = content_before.splitlines(keepends=True)
+    kept = {'middle': 8, 'end': len(lines) - 2, 'zeros': 6}[damage]
+    good = b''.join(lines[:kept])
+    path.write_bytes({'middle': good + lines[kept].replace(b'"', b"'", 1) + b''.join(lines[kept + 1:]), 'end': good + lines[kept][:20],
+                      'zeros': good + b'\0' * 500}[damage])
+    damaged, ended = path.read_bytes(), run_page(again, TRIALS)
+    assert ended.code == 0 and content(again) == content(whole)
+    backups = list(path.parent.glob('*.damaged-*'))
+    assert [b.read_bytes() for b in backups] == ([damaged] if damage == 'middle' else [])
+    assert (f'is damaged after line {kept}' in ended.printed and backups[0].name in ended.printed) if backups else 'damaged' not in ended.printed
+    old = {n: r for n, r in known.items() if json.dumps({'end': r}, separators=(',', ':')).encode() in good}
+    assert old and old.items() <= ends(again).items() and not set(known) - set(ends(again))
+    whole_in_mlflow(again, TRIALS)
+
+
+def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_with_4_and_one_line(again):
+    path = journal_path(again)
+    with Journal(path):
+        ended = run_page(again, TRIALS + 1)
+    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I23 ') and path.name in ended.error and '\n' not in ended.error
+    path.unlink()
+    path.mkdir()
+    ended = run_page(again, TRIALS + 1)
+    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I10 ') and path.name in ended.error and '\n' not in ended.error
+
+
+def test_I09_a_disk_that_is_full_at_any_line_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(made, whole):
+    project = made()
+    for n in (1, 5):
+        before = ends(project)
+        ended = run_page(project, TRIALS, environment={'CD4ML_FAULT': f'journal.before:enospc:{n}'})
+        assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I09 ') and '.jsonl' in ended.error, ended
+        assert before.items() <= ends(project).items()
+    assert run_page(project, TRIALS).code == 0 and content(project) == content(whole)
+    whole_in_mlflow(project, TRIALS)
+
+
+def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_running(made):
+    project = made(fixed={'objective': 'reg:gamma'})                # of logarithms, some of them negative
+    for _ in range(2):
+        ended = run_page(project, 3)
+        assert (ended.code, ended.left) == (2, 0) and '\n' not in ended.error
+        assert ended.error.startswith('UserError C15 search: none of 3 trials succeeded; the first says: ') and 'label must be positive' in ended.error
+    scenario = project.folder / 'scenarios/used_cars.yaml'
+    scenario.write_text(scenario.read_text().replace('reg:gamma', 'reg:squarederror'))
+    assert run_page(project, 3).code == 0
+    known = told(project)
+    assert known['running'] == 0 and known['trials'][-1] == [0, 1, 2]
+
+
+TRAIN = """import numpy, xgboost
+xgboost.train({'nthread': 2}, xgboost.DMatrix(numpy.random.rand(5000, 4), label=numpy.random.rand(5000)), 5).num_boosted_rounds()"""
+
+
+def test_a_kernel_that_has_used_openmp_before_forks_workers_all_the_same(made, whole):
+    project, page = made(), 'notebooks/13_sweep.ipynb'
+    told_page = json.loads((project.folder / page).read_text())
+    place = next(k for k, cell in enumerate(told_page['cells']) if 'study_path(plan.name' in ''.join(cell['source']))
+    told_page['cells'].insert(place, {'cell_type': 'code', 'id': 'before', 'metadata': {}, 'source': TRAIN, 'outputs': [], 'execution_count': None})
+    (project.folder / page).write_text(json.dumps(told_page))
+    assert run_page(project, TRIALS, engine='cd4ml-kernel') .code == 0
+    assert content(project) == content(whole)
+
+
+# ---- the command
+
+def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_runs(made):
+    if gpu_count():
+        pytest.skip('there is a GPU here')
+    project = made()
+    done = project.run('run', environment={'CD4ML_DEVICE': 'cuda'})
+    assert done.code == 2 and done.last.startswith('ERROR I20 ') and len(done.err.strip().splitlines()) == 1 and not list(project.home.glob('*/*'))
+
+
+def test_I05_a_run_that_is_killed_then_stopped_by_ctrl_c_in_its_sweep_goes_on_and_is_whole(made):
+    n, project, plain = 30, made(rounds=200), made('plain', rounds=200)
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+        before, started = ends(project), project.start('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
+        at_once(project, lambda before=before: len(ends(project)) >= len(before) + 3, lambda: os.killpg(started.process.pid, number))
+        done = started.end()
+        assert done.code == code and project.still_alive() == [], done
+        assert before.items() <= ends(project).items() and len(ends(project)) < n
+    before = ends(project)
+    done = project.run('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
+    assert done.code == 0 and before.items() <= ends(project).items(), done
+    assert run_page(plain, n).code == 0 and content(project) == content(plain)
+    whole_in_mlflow(project, n)
