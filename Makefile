@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test test-slow faults bench lab lint export setup lock clean
+.PHONY: help run test test-slow faults bench bench-sweep lab lint export setup lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -23,6 +23,9 @@ faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once
 
 bench: $(READY)  ## what a run costs, against a plain script and Ploomber
 	$(BIN)/python benchmarks/pipeline.py
+
+bench-sweep: $(READY)  ## what a sweep costs, against the usual loop
+	$(BIN)/python benchmarks/sweep.py $(ARGS)
 
 lint: $(READY) ## style, types, and whether the package is what the notebooks export
 	$(BIN)/ruff check .

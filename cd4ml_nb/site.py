@@ -91,8 +91,12 @@ def scenario_card(
              (('Model report', 'report', 'report.html'), ('Data report', 'validate', 'data_report.html'))}
     told = read_or_none(home / 'trend.json') or {}
     links |= {'Trend over releases': link(root, home / 'trend.html' if told.get('releases') and (home / 'trend.html').is_file() else None)}
-    return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'runs': [run_row(root, home, r) for r in records],
-            'last': minute(records[0].started) if records and records[0].started else '', **standing(registration, metrics, contract)}
+    compared = sorted((home / 'comparisons').glob('*/comparison.html'), key=lambda page: page.parent.name, reverse=True)
+    pages = [(page.parent.name.replace('_vs_', ' and '), link(root, page)) for page in compared[:20]]
+    pages = [(page.parent.name.replace('_vs_', ' and '), link(root, page)) for page in compared[:20]]
+    return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'compared': pages,
+            'runs': [run_row(root, home, r) for r in records], 'last': minute(records[0].started) if records and records[0].started else '',
+            **standing(registration, metrics, contract)}
 
 
 def standing(registration: Mapping | None, metrics: Mapping | None, contract: Mapping | None) -> dict[str, Any]:
@@ -148,6 +152,10 @@ INDEX = '''{% for card in cards %}
 {% if card.links %}<p>{% for words, href in card.links.items() %}<a href="{{ href }}">{{ words }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p>
 {% endif %}</div>
 </div>
+{% if card.compared %}<details><summary>{{ plural(card.compared | length, 'comparison') }}</summary>
+<ul>{% for words, href in card.compared %}<li><a href="{{ href }}">{{ words }}</a></li>
+{% endfor %}</ul></details>
+{% endif %}
 {% if card.runs %}<details><summary>{{ plural(card.runs | length, 'run') }}</summary>
 {{ table('Runs of ' ~ card.title ~ ', the latest first', ['Started', 'Took #', 'Result', 'Measured', 'Report'], card.rows) }}</details>
 {% endif %}

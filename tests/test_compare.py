@@ -323,7 +323,8 @@ def made_up(task, ratio, several, absolute):
         'models': [{'letter': letter, 'run': run, 'started': '2026-11-24T11:08:41+00:00', 'accepted': k == 0, 'rows': 35_332, 'model': 'ab' * 32}
                    for k, (letter, run) in enumerate(zip('ABCDEF', runs, strict=False))],
         'holdout': {'run': runs[-1], 'hash': 'cd' * 32, 'rows': n, 'judged': n, 'same': True, 'seen': dict.fromkeys(runs, 0)},
-        'looks': {'n': 4, 'by': {'evaluate': 3, 'compare': 1}, 'first': '2026-11-24T11:09:26+00:00', 'last': '2026-11-24T12:08:00+00:00'},
+        'looks': {'n': 4, 'by': {'evaluate': 3, 'compare': 1}, 'first': '2026-11-24T11:09:26+00:00',
+                  'latest': [['2026-11-24T12:08:00+00:00', 'compare', PAYLOADS[0]]]},
         'comparisons': comparisons, 'too_small': {'make': parts['make']['too_small']}, 'words': {'make': 'make'},
         'differs': {'Parameters': [['max_depth', 9, *[7] * several]], 'Scenario': [], 'Data': [['content', 'ef' * 32, *['01' * 32] * several]],
                     'Code': [['module evaluate', '1', *['2'] * several], ['commit', '9c1d', *['8b2e and changes'] * several]]}}
