@@ -1228,6 +1228,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'cd4ml_nb.shell.run_cell': ('shell.html#run_cell', 'cd4ml_nb/shell.py')},
             'cd4ml_nb.site': { 'cd4ml_nb.site.Measured': ('site.html#measured', 'cd4ml_nb/site.py'),
                                'cd4ml_nb.site.Run': ('site.html#run', 'cd4ml_nb/site.py'),
+                               'cd4ml_nb.site.comparison_rows': ('site.html#comparison_rows', 'cd4ml_nb/site.py'),
                                'cd4ml_nb.site.current_product': ('site.html#current_product', 'cd4ml_nb/site.py'),
                                'cd4ml_nb.site.index_html': ('site.html#index_html', 'cd4ml_nb/site.py'),
                                'cd4ml_nb.site.link': ('site.html#link', 'cd4ml_nb/site.py'),

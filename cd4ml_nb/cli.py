@@ -338,21 +338,29 @@ def one_of(option: str, value: str | None, known: list[str]) -> None:
 # %% ../notebooks/96_cli.ipynb #10b73124
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help='The reference, then those compared with it: runs, MLflow runs, versions, or latest.',
-                                                       metavar='RUN …')],
-    unseen: Annotated[bool, typer.Option('--unseen', help='Where a model has seen some of the rows in training: judge on the others.')] = False,
-    trainings: Annotated[int | None, typer.Option(min=0, max=100, help='Of each recipe, to know the luck of one; 0: none.')] = None,
-    quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
+    runs: Annotated[list[str] | None, typer.Argument(help='The reference first; without any, the latest two accepted.', metavar='RUN')] = None,
+    scenario: Annotated[str, typer.Option('--scenario', '-s', help='Whose latest runs, where none is named.', metavar='PATH')] = DEFAULT,
+    trainings: Annotated[int | None, typer.Option(help='Of each recipe, to know the luck of one training; 0: none.', min=0, max=100)] = None,
+    unseen: Annotated[bool, typer.Option('--unseen', help='Where a model has learned from some of the rows, judge on the others.')] = False,
+    demand: Annotated[str | None, typer.Option(help='better or not-worse: what the others must be; else the end is 3.', metavar='WHAT')] = None,
+    quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the verdict only.')] = False,
 ) -> None:
-    "Whether a model is better than another, worse, or it cannot be told; as a page."
-    from cd4ml_nb.compare import compare_runs
-    if len(runs) < 2:
-        raise UserError('one run cannot be compared', 'name two at least, such as: cd4ml compare used_cars@1 latest', where='cd4ml compare', code='USAGE')
-    told = compare_runs([find_record(run) for run in runs], unseen=unseen, trainings=trainings, tell=lambda line: None if quiet else print(line, flush=True))
+    "Whether one model is better than another on rows that none has seen, for whom, and what differs: a page that opens anywhere."
+    from cd4ml_nb.compare import compare_runs, run_paths
+    from cd4ml_nb.scenario import load_scenario
+    from cd4ml_nb.site import write_index
+    one_of('--demand', demand, ['better', 'not-worse'])
+    paths = [find_record(run) for run in runs] if runs else run_paths(load_scenario(scenario_path(scenario), sections=['title']).name)
+    told = compare_runs(paths, None, unseen, trainings, lambda line: None if quiet else print(line, flush=True))
+    write_index(products_root())
     for headline, sentences in told['said']:
-        texts = [text.replace('\N{NO-BREAK SPACE}', ' ') for text in (headline, *sentences)]
-        print('\n'.join([f'verdict  {one_line(texts[0])}', *(f'         {one_line(text)}' for text in texts[1:])]))
+        texts = [one_line(text.replace('\N{NO-BREAK SPACE}', ' ')) for text in (headline, *sentences)]
+        print('\n'.join([f'verdict  {texts[0]}', *(f'         {text}' for text in texts[1:])]))
     print(f'page     {shown(told["page"])}')
+    failed = [c['challenger'] for c in told['comparisons'] if not (c['verdict'] == 'better' if demand == 'better' else c['not_worse'])]
+    if demand and failed:
+        raise GateRefused(f'{" and ".join(failed)} {"is" if len(failed) == 1 else "are"} not shown to be {demand.replace("-", " ")}',
+                          f'read {shown(told["page"])}', where='--demand', code='COMPARE')
 
 # %% ../notebooks/96_cli.ipynb #d12a7d5c
 @app.command()

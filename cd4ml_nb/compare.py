@@ -9,7 +9,7 @@ __all__ = ['USED', 'LETTERS', 'LEAST', 'Tell', 'WORTH', 'TECHNICAL', 'Rival', 'l
            'parameters_of', 'scenario_of', 'data_of', 'code_of', 'apart', 'disagreements', 'Contest',
            'current_scenario', 'open_contest', 'compare_runs', 'summary_of']
 
-# %% ../notebooks/20_compare.ipynb #c557d306
+# %% ../notebooks/20_compare.ipynb #e6325340
 import datetime
 import json
 import tempfile
@@ -49,7 +49,7 @@ from .scenario import Compare, Evaluate, Scenario, load_scenario
 from .settings import device_of, load_settings, threads_of
 from .train import fit_winner
 
-# %% ../notebooks/20_compare.ipynb #4256db8d
+# %% ../notebooks/20_compare.ipynb #0234e97e
 USED = {'split': ('train', 'validation', 'holdout', 'schema', 'split'), 'sweep': ('trials', 'best'), 'train': ('model', 'contract', 'training')}
 
 
@@ -83,7 +83,7 @@ def load_rival(path: Path) -> Rival:
     folders = {stage: _folder(path.parent.parent, stage, record) for stage in USED}
     return Rival(record, folders, load_booster(folders['train'] / 'model.json'), read_json(folders['train'] / 'contract.json'))
 
-# %% ../notebooks/20_compare.ipynb #c25b8fd7
+# %% ../notebooks/20_compare.ipynb #79bd217c
 def _folder(home: Path, stage: str, record: dict[str, Any]) -> Path:
     "The products of a stage of a run, whole and unchanged; they may have been set aside since."
     told, run = record['stages'].get(stage, {}), record['run']
@@ -132,7 +132,7 @@ def _latest_two(name: str, paths: list[Path]) -> list[Path]:
                         where=name, code='RUN')
     return list(found.values())[::-1]
 
-# %% ../notebooks/20_compare.ipynb #a9ade150
+# %% ../notebooks/20_compare.ipynb #4847abeb
 LETTERS = 'ABCDEF'      # of the models on one page, the reference first
 
 
@@ -162,7 +162,7 @@ def _essentials(first: Rival, other: Rival) -> list[tuple[str, Any, Any]]:
 def _said(value: Any) -> str:
     return ', '.join(map(str, value)) if isinstance(value, list) else str(value) if value not in (None, '') else 'none'
 
-# %% ../notebooks/20_compare.ipynb #a6ba8a78
+# %% ../notebooks/20_compare.ipynb #091c48ca
 def judging_run(rivals: Sequence[Rival]) -> tuple[Rival, bool]:   # whose holdout; whether it is the holdout of all
     "The run whose sealed rows decide."
     newest = max(rivals, key=lambda r: (r.record['started'], r.name))
@@ -209,7 +209,7 @@ def unseen_rows(
                           where=worst, code='SEEN')
     return fresh, counts
 
-# %% ../notebooks/20_compare.ipynb #0dd601a5
+# %% ../notebooks/20_compare.ipynb #04e7314d
 def predictions_of(rival: Rival, table: pd.DataFrame) -> np.ndarray:
     "What a model says, in the target's unit."
     try:
@@ -241,7 +241,7 @@ def court_of(rival: Rival, table: pd.DataFrame) -> Court:
     clusters = pd.factorize(table[split['column']], use_na_sentinel=False)[0] if split['by'] == 'group' else None
     return Court(table, observed(output, table[output['name']]), table[column].to_numpy(dtype=float) if column else None, clusters)
 
-# %% ../notebooks/20_compare.ipynb #5f389fb7
+# %% ../notebooks/20_compare.ipynb #84030886
 def overall(
     task: str,
     court: Court,
@@ -262,7 +262,7 @@ def gains(
     "Each metric of a challenger against the reference: who leads, beyond chance?"
     return {name: judged(difference(name, d[[0, k]], units), 0.0, confidence) for name, d in draws.items()}
 
-# %% ../notebooks/20_compare.ipynb #2fbc7a57
+# %% ../notebooks/20_compare.ipynb #5ea7ca49
 def by_group(
     metric: str,
     task: str,
@@ -303,7 +303,7 @@ def group_verdicts(
         found[column].append({'group': row['group'], 'n': row['n'], **told})
     return found
 
-# %% ../notebooks/20_compare.ipynb #4ff54f7e
+# %% ../notebooks/20_compare.ipynb #6a56ce15
 Tell = Callable[[str], None]
 
 
@@ -339,7 +339,7 @@ def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator)
     drawn = rng.integers(0, len(places), len(places))
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
 
-# %% ../notebooks/20_compare.ipynb #13e364f3
+# %% ../notebooks/20_compare.ipynb #d95dcad9
 WORTH = (0.02, 0.03, 0.05, 0.1)      # gains that the page states a chance for, as shares of the reference's value
 
 
@@ -368,7 +368,7 @@ def one_verdict(
             'after_looks': verdict_of(*strict), 'power': [{'gain': s, 'chance': c} for s, c in chances.items() if np.isfinite(c)],
             'detectable': detectable(0.8, margin, models, recipes, confidence), 'metrics': gains(draws, k, court.units, confidence)}
 
-# %% ../notebooks/20_compare.ipynb #7de75cc4
+# %% ../notebooks/20_compare.ipynb #62d9b145
 def looks_at(
     ledger: Path,
     digest: str,           # of the holdout
@@ -387,7 +387,7 @@ def looks_at(
     by = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
     return {'n': len(told), 'by': by, 'first': told[0][0] if told else '', 'latest': told[:-most - 1:-1]}
 
-# %% ../notebooks/20_compare.ipynb #b5f67d9b
+# %% ../notebooks/20_compare.ipynb #27ff2a98
 TECHNICAL = {'scenario', 'tracking', 'threads', 'nthread', 'verbosity'}     # parameters that no result depends on
 
 
@@ -439,7 +439,7 @@ def code_of(rival: Rival) -> dict[str, Any]:
     others = {name: code['sources'].get(name) for name in ('requirements.lock', 'pipeline.yaml')}
     return {'commit': code['commit'][:12] + (' and changes' if code['dirty'] else '')} | modules | others | rival.record['versions']
 
-# %% ../notebooks/20_compare.ipynb #472d63ab
+# %% ../notebooks/20_compare.ipynb #29b7d9b3
 def apart(contract: dict[str, Any], first: np.ndarray, second: np.ndarray) -> np.ndarray:   # (n,)
     "How far two predictions lie apart."
     if contract['task'] == 'multiclass':
@@ -486,7 +486,7 @@ def _case(pair: Sequence[Rival], actual: Any, said: Sequence[Any], told: Sequenc
             'predicted': [outcome(classes[int(np.argmax(p))] if task == 'multiclass' else float(p), output, task) for p in said],
             'nearer': int(off[1] < off[0]) if off[0] != off[1] else None}
 
-# %% ../notebooks/20_compare.ipynb #6e686c5b
+# %% ../notebooks/20_compare.ipynb #fd3669f2
 @dataclass(frozen=True)
 class Contest:
     "Runs, the rows that judge them, and what each model says of those."
@@ -536,7 +536,7 @@ def open_contest(
     holdout = {'run': of.name, 'hash': digest, 'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
     return Contest(rivals, plan, court, [predictions_of(r, table) for r in rivals], holdout, looks_at(ledger, digest))
 
-# %% ../notebooks/20_compare.ipynb #426d4562
+# %% ../notebooks/20_compare.ipynb #5a161ce7
 def compare_runs(
     records: Sequence[Path],          # of the runs, the reference first
     out: Path | None = None,          # the folder that is written; None: in the scenario's folder, under the runs' names
@@ -566,7 +566,7 @@ def compare_runs(
     write_json(folder / 'comparison.json', sealed(summary))
     return summary | {'page': folder / 'comparison.html'}
 
-# %% ../notebooks/20_compare.ipynb #09955f29
+# %% ../notebooks/20_compare.ipynb #5733c015
 def summary_of(
     contest: Contest,
     comparisons: list[dict[str, Any]],                   # of each challenger

@@ -7,7 +7,7 @@ __all__ = ['RANKED', 'paired_draws', 'paired_gain', 'Difference', 'gain_of', 'cr
            'judged', 'chance_alone', 'trained_again', 'verdict_of', 'power', 'detectable', 'holm', 'judged_together',
            'shared_confidence']
 
-# %% ../notebooks/03b_comparison.ipynb #42e093b1
+# %% ../notebooks/03b_comparison.ipynb #5981e0a0
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 
 from .metrics import METRICS, bootstrap_weights, central, evaluator, from_moments, metrics_of, moments
 
-# %% ../notebooks/03b_comparison.ipynb #3586a079
+# %% ../notebooks/03b_comparison.ipynb #61fef32f
 RANKED = ('auc', 'medae')
 
 
@@ -64,7 +64,7 @@ def _evaluator_of(task: str, y: np.ndarray, predicted: np.ndarray, names: list[s
             return from_moments(task, dict(zip(columns, (weights @ matrix / weights.sum(axis=1, keepdims=True)).T, strict=True)))
     return evaluate
 
-# %% ../notebooks/03b_comparison.ipynb #68f726d3
+# %% ../notebooks/03b_comparison.ipynb #5f6f1b40
 def paired_gain(
     task: str,
     y: np.ndarray,
@@ -80,7 +80,7 @@ def paired_gain(
     found = {name: d[0] - d[1] for name, d in paired_draws(task, y, [ours, theirs], None, weight, replicates, seed, clusters).items()}
     return {name: {'value': float(d[0]) if np.isfinite(d[0]) else None, **central(d[1:], confidence)} for name, d in found.items()}
 
-# %% ../notebooks/03b_comparison.ipynb #44831172
+# %% ../notebooks/03b_comparison.ipynb #248d9cf0
 @dataclass(frozen=True)
 class Difference:
     "One metric of two models on the same rows."
@@ -114,7 +114,7 @@ def critical(confidence: float, freedom: float) -> float:
     "Student's quantile of a two-sided interval."
     return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
-# %% ../notebooks/03b_comparison.ipynb #175c8023
+# %% ../notebooks/03b_comparison.ipynb #f91b3255
 def difference(
     metric: str,
     draws: np.ndarray,    # of reference and challenger, shape (2, 1 + replicates)
@@ -132,7 +132,7 @@ def n_units(n_rows: int, clusters: np.ndarray | None) -> int:
     "How many things are drawn: rows, or clusters of them."
     return n_rows if clusters is None else len(np.unique(clusters))
 
-# %% ../notebooks/03b_comparison.ipynb #1d9ea1d5
+# %% ../notebooks/03b_comparison.ipynb #5ae22a2e
 def margin_of(
     reference: float,          # the metric's value for the reference
     share: float,              # of that value
@@ -163,7 +163,7 @@ def chance_alone(found: Difference, margin: float) -> float:
         return math.nan if math.isnan(found.error) else float(beyond <= 0)
     return float(min(1.0, 2 * stats.t.sf(beyond / found.error, found.freedom)))
 
-# %% ../notebooks/03b_comparison.ipynb #60e3735c
+# %% ../notebooks/03b_comparison.ipynb #b15c5608
 def trained_again(
     found: Difference,             # of the two models
     reference: Sequence[float],    # the metric for each further training of the reference's recipe, on the same judged rows
@@ -189,7 +189,7 @@ def verdict_of(
     "Better or worse only where models and recipes agree."
     return models['verdict'] if recipes is None or recipes['verdict'] == models['verdict'] else 'undecided'
 
-# %% ../notebooks/03b_comparison.ipynb #f11b0574
+# %% ../notebooks/03b_comparison.ipynb #2c285e11
 def power(
     gain: float,                        # the true one, in the metric's unit
     margin: float,
@@ -224,7 +224,7 @@ def detectable(
     most = margin + 40 * max(models.error, recipes.error if recipes else 0.0)
     return float(brentq(lambda gain: power(gain, margin, models, recipes, confidence) - chance, margin, most))
 
-# %% ../notebooks/03b_comparison.ipynb #0592a4c3
+# %% ../notebooks/03b_comparison.ipynb #9ebbf688
 def holm(
     chances: Sequence[float | None],   # of each test; None: undefined, and not counted
 ) -> list[float | None]:               # adjusted: to be held against 1 - confidence
@@ -249,7 +249,7 @@ def judged_together(
         one |= {'p': p, 'verdict': one['verdict'] if p is not None and p < 1 - confidence else 'undecided'}
     return alone
 
-# %% ../notebooks/03b_comparison.ipynb #f1106b08
+# %% ../notebooks/03b_comparison.ipynb #9605ea83
 def shared_confidence(confidence: float, times: int) -> float:
     "The confidence of each of several intervals that shall hold together."
     return 1 - (1 - confidence) / max(times, 1)

@@ -10,7 +10,7 @@ __all__ = ['TAGS', 'HEAD', 'SURE', 'GROUPS', 'DIFFERS', 'FOUND', 'APART', 'JUDGE
            'sized', 'differs_html', 'value_text', 'found_html', 'apart_html', 'case_words', 'drawn_values', 'agreement',
            'cases_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
 
-# %% ../notebooks/08h_comparison_page.ipynb #749724d0
+# %% ../notebooks/08h_comparison_page.ipynb #ac19ec39
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from .figures import Sheet, difference_dots, learning_curves, model_against_mode
 from .html_pages import NONE, SHARES, SORT, SPACE, figure_html, frame, measured, minute, number, percent, plural, render, source_name, without_secrets
 from .metrics import METRICS
 
-# %% ../notebooks/08h_comparison_page.ipynb #ded45fc2
+# %% ../notebooks/08h_comparison_page.ipynb #a38a959f
 def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
     "A gain, or an end of its interval, as a share of the reference's value."
     value, whole = told.get(end), told.get('reference')
@@ -57,7 +57,7 @@ def between(told: Mapping[str, Any]) -> str:
     first, word = ends[0].rsplit(' ', 1)
     return f'{first if ends[1].endswith(word) else ends[0]} to {ends[1]}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #972e8c94
+# %% ../notebooks/08h_comparison_page.ipynb #83635766
 def signed(text: str) -> str:
     "A number with its sign."
     return text if text.startswith('−') or text == NONE else f'+{text}'
@@ -91,7 +91,7 @@ def chance_text(p: float | None) -> str:
 
 TAGS = {word: Markup('<span class="tag {}">{}</span>').format(kind, word) for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #c2b765f6
+# %% ../notebooks/08h_comparison_page.ipynb #e4e1dda0
 def verdict_words(
     told: Mapping[str, Any],     # of one challenger
     metric: str,
@@ -121,7 +121,7 @@ def verdict_words(
         sentences.append('It would not stand if every look at these cases were counted against it; see “Looks” below.')
     return headline, sentences
 
-# %% ../notebooks/08h_comparison_page.ipynb #95ee6051
+# %% ../notebooks/08h_comparison_page.ipynb #f44d26a3
 def recipe_words(told: Mapping[str, Any]) -> str:
     "What training again has shown."
     one, two, recipes, models = told['reference'], told['challenger'], told['recipes'], told['models']
@@ -132,7 +132,7 @@ def recipe_words(told: Mapping[str, Any]) -> str:
         return f'{times}, with other seeds, {two}’s recipe is on average {gain_words(recipes, f" than {one}’s")}{end}.'
     return f'They learned from different rows. {times}, on resampled rows and with other seeds, such luck shows that the gain may be {between(recipes)}{end}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #9946f0d7
+# %% ../notebooks/08h_comparison_page.ipynb #33e02a93
 HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'undecided': ' undecided'}.get(told.verdict, '') }}">
 <p>{{ told.headline }}</p>
 {% for sentence in told.sentences %}<p>{{ sentence }}</p>
@@ -169,7 +169,7 @@ def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # val
         facts.append((least, 'true gain that would be found', f'with a chance of {percent(0.8, 0)}'))
     return [*facts, (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
 
-# %% ../notebooks/08h_comparison_page.ipynb #2bef510a
+# %% ../notebooks/08h_comparison_page.ipynb #c09922f0
 def as_dot(told: Mapping[str, Any], name: str, n: int | None = None) -> dict[str, Any]:
     "A gain as a figure takes it, in percent."
     low, middle, high = (None if (v := share(told, end)) is None else 100 * v for end in ('low', 'value', 'high'))
@@ -198,7 +198,7 @@ def metric_rows(summary: Mapping[str, Any], told: Mapping[str, Any]) -> list[lis
                      measured(name, at['challenger'], unit), in_units(name, at, unit), ahead])
     return rows
 
-# %% ../notebooks/08h_comparison_page.ipynb #b6eb154d
+# %% ../notebooks/08h_comparison_page.ipynb #0667216a
 SURE = '''{{ figure }}
 <p>{{ rule }}</p>
 {% for part in parts %}{% if part.title %}<h3>{{ part.title }}</h3>
@@ -242,7 +242,7 @@ def power_words(told: Mapping[str, Any]) -> str:
     chances = [f'{percent(p["gain"], 0)} with a chance of {percent(p["chance"], 0) if p["chance"] < 0.995 else f"over 99{SPACE}%"}' for p in told['power']]
     return f'What these cases can show: a true gain of {", of ".join(chances)} would have been called better.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #45bcb9c8
+# %% ../notebooks/08h_comparison_page.ipynb #4f6a71fe
 GROUPS = '''<p>{{ intro }}</p>
 {% for part in parts %}
 <h3>{{ part.title }}</h3>
@@ -281,7 +281,7 @@ def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str)
     head = [words, 'Cases #', *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)), 'Gain #', 'Chance #', 'Verdict']
     return {'title': title, 'told': said, 'figure': figure, 'head': head, 'rows': shown, 'thin': sized(summary['too_small'].get(column, []))}
 
-# %% ../notebooks/08h_comparison_page.ipynb #a7e0b0bd
+# %% ../notebooks/08h_comparison_page.ipynb #f787f73f
 def group_words(rows: Sequence[Mapping[str, Any]], two: str) -> str:
     "For whom the challenger is better or worse, in a sentence."
     if not rows:
@@ -305,7 +305,7 @@ def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
     "Groups with their sizes, in one line."
     return ', '.join(f"{g['group']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
 
-# %% ../notebooks/08h_comparison_page.ipynb #b74bedf5
+# %% ../notebooks/08h_comparison_page.ipynb #ae13158e
 DIFFERS = '''{% for part, rows in parts %}
 {{ table(part, [''] + letters, rows) }}
 {% endfor %}
@@ -336,7 +336,7 @@ def value_text(value: Any) -> str:
         return f'{text[:12]}…' if len(text) == 64 and set(text) <= set('0123456789abcdef') else source_name(without_secrets(text))
     return number(value, digits=4)
 
-# %% ../notebooks/08h_comparison_page.ipynb #a0bec0ad
+# %% ../notebooks/08h_comparison_page.ipynb #2a97787b
 FOUND = '''<p>{{ told }}</p>
 {% for figure in figures %}{{ figure }}
 {% endfor %}'''
@@ -366,7 +366,7 @@ def found_html(
                                    'One line for each trial, one axis for each parameter that varies, the metric last.'))
     return render(FOUND, told=told, figures=figures)
 
-# %% ../notebooks/08h_comparison_page.ipynb #944889fa
+# %% ../notebooks/08h_comparison_page.ipynb #8a9c0b91
 APART = '''{% for part in parts %}
 {% if part.title %}<h3>{{ part.title }}</h3>
 {% endif %}
@@ -404,7 +404,7 @@ def case_words(case: Mapping[str, Any], one: str, two: str) -> str:
     nearer = '' if case['nearer'] is None else f'; {(one, two)[case["nearer"]]} is nearer'
     return f'In fact {case["actual"]} · {one} said {case["predicted"][0]} · {two} said {case["predicted"][1]}{nearer}'
 
-# %% ../notebooks/08h_comparison_page.ipynb #3d77cf23
+# %% ../notebooks/08h_comparison_page.ipynb #7190af1c
 def drawn_values(summary: Mapping[str, Any], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     "What is drawn of two models, and its name: of several classes the probability of the one that the reference names."
     if summary['task'] == 'multiclass':
@@ -423,7 +423,7 @@ def agreement(task: str, first: np.ndarray, second: np.ndarray, unit: str) -> st
     half, most = np.quantile(np.abs(first - second), [0.5, 0.95])
     return f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}% within {number(most, unit)}.'
 
-# %% ../notebooks/08h_comparison_page.ipynb #bff1e603
+# %% ../notebooks/08h_comparison_page.ipynb #ac2e3566
 def cases_words(summary: Mapping[str, Any]) -> str:
     "Whose rows these are, and that no model has learned from them."
     holdout = summary['holdout']
@@ -457,7 +457,7 @@ def level(confidence: float) -> str:
     "A confidence in percent, with no more digits than it needs: 95 %, 98.75 %."
     return f'{100 * confidence:.2f}'.rstrip('0').rstrip('.') + f'{SPACE}%'
 
-# %% ../notebooks/08h_comparison_page.ipynb #aaa75e1b
+# %% ../notebooks/08h_comparison_page.ipynb #57635f8d
 JUDGED = '''<h3>The cases</h3>
 <p>{{ cases }}</p>
 <h3>Looks</h3>
@@ -496,7 +496,7 @@ def method_words(summary: Mapping[str, Any]) -> list[str]:
         texts.append(f'{several} challengers share the error of one: each has an interval of {confidence} (Bonferroni).')
     return texts
 
-# %% ../notebooks/08h_comparison_page.ipynb #fb178de5
+# %% ../notebooks/08h_comparison_page.ipynb #da4a4754
 SECTIONS = '''<nav aria-label="On this page"><p class="note">
 {% for name, id, _ in sections %}<a href="#{{ id }}">{{ name }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p></nav>
 {% for name, id, content in sections %}

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['ENDS', 'INDEX', 'current_product', 'read_or_none', 'Measured', 'Run', 'run_records', 'run_record', 'scenario_card',
-           'standing', 'link', 'run_row', 'own_report', 'index_html', 'write_index']
+           'standing', 'link', 'run_row', 'own_report', 'comparison_rows', 'index_html', 'write_index']
 
 # %% ../notebooks/92_site.ipynb #23ecbe15
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -91,10 +92,8 @@ def scenario_card(
              (('Model report', 'report', 'report.html'), ('Data report', 'validate', 'data_report.html'))}
     told = read_or_none(home / 'trend.json') or {}
     links |= {'Trend over releases': link(root, home / 'trend.html' if told.get('releases') and (home / 'trend.html').is_file() else None)}
-    compared = sorted((home / 'comparisons').glob('*/comparison.html'), key=lambda page: page.parent.name, reverse=True)
     pages = [(page.parent.name.replace('_vs_', ' and '), link(root, page)) for page in compared[:20]]
-    pages = [(page.parent.name.replace('_vs_', ' and '), link(root, page)) for page in compared[:20]]
-    return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'compared': pages,
+    return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'comparisons': comparison_rows(root, home),
             'runs': [run_row(root, home, r) for r in records], 'last': minute(records[0].started) if records and records[0].started else '',
             **standing(registration, metrics, contract)}
 
@@ -138,6 +137,19 @@ def own_report(root: Path, home: Path, report: str | None) -> str:
     path = home / report
     return link(root, path) if path.suffix == '.html' and path.is_file() and path.resolve().is_relative_to(home.resolve()) else ''
 
+# %% ../notebooks/92_site.ipynb #d3c55d6c
+def comparison_rows(root: Path, home: Path) -> list[list[Any]]:
+    "The comparisons of a scenario's runs as lines, the latest first; a damaged one is left out."
+    rows = []
+    for path in home.glob('comparisons/*/comparison.json'):
+        told, page = read_or_none(path) or {}, path.with_name('comparison.html')
+        with suppress(KeyError, TypeError, IndexError, AttributeError):
+            runs, said = [str(m['run']) for m in told['models']], '; '.join(str(headline) for headline, _ in told['said'])
+            if page.is_file() and page.resolve().is_relative_to(home.resolve()):
+                rows.append((str(told['made']), [minute(told['made']), runs[0], ', '.join(runs[1:]), said,
+                                                 Markup('<a href="{}">comparison</a>').format(link(root, page))]))
+    return [row for _, row in sorted(rows, key=lambda r: r[0], reverse=True)]
+
 # %% ../notebooks/92_site.ipynb #042605b5
 INDEX = '''{% for card in cards %}
 <section class="scenario" aria-labelledby="{{ card.name }}">
@@ -152,9 +164,8 @@ INDEX = '''{% for card in cards %}
 {% if card.links %}<p>{% for words, href in card.links.items() %}<a href="{{ href }}">{{ words }}</a>{{ '' if loop.last else ' · ' }}{% endfor %}</p>
 {% endif %}</div>
 </div>
-{% if card.compared %}<details><summary>{{ plural(card.compared | length, 'comparison') }}</summary>
-<ul>{% for words, href in card.compared %}<li><a href="{{ href }}">{{ words }}</a></li>
-{% endfor %}</ul></details>
+{% if card.comparisons %}<details><summary>{{ plural(card.comparisons | length, 'comparison') }}</summary>
+{{ table('Comparisons of runs of ' ~ card.title ~ ', the latest first', ['Compared', 'A, the reference', 'Others', 'Verdict', 'Page'], card.comparisons) }}</details>
 {% endif %}
 {% if card.runs %}<details><summary>{{ plural(card.runs | length, 'run') }}</summary>
 {{ table('Runs of ' ~ card.title ~ ', the latest first', ['Started', 'Took #', 'Result', 'Measured', 'Report'], card.rows) }}</details>

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import sqlite3
 import sys
@@ -185,7 +184,7 @@ def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda p
     """Execute the sweep's page with papermill; its products are a draft."""
     import papermill
 
-    import cd4ml_nb.engine      # noqa: F401
+    import cd4ml_nb.engine  # noqa: F401
 
     out = project.folder / 'executed.ipynb'
     given = {'scenario': 'scenarios/used_cars.yaml', 'trials': trials, 'threads': 2, 'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}}}
