@@ -59,6 +59,7 @@ def child(side: str, scenario: str, folder: str, trials: int, seed: int, device:
     from cd4ml_nb.journal import Journal
     from cd4ml_nb.metrics import METRICS
     from cd4ml_nb.model import base_parameters
+    from cd4ml_nb.outbox import open_tree        # both sides import MLflow: in a run it is there anyway
     from cd4ml_nb.search import Course, best_of, search
     from cd4ml_nb.sweep import make_workers
     from cd4ml_nb.trial import make_problem
@@ -71,7 +72,6 @@ def child(side: str, scenario: str, folder: str, trials: int, seed: int, device:
         if side == 'untracked':
             records = search(course, workers)
         else:
-            from cd4ml_nb.outbox import open_tree
             tree = open_tree(load_settings(), plan.name, 'sweep', {'trials': trials}, {}, place)
             records = search(course, workers, ended=lambda r: tree.trial(
                 r['number'], r['params'], {plan.metric: r['value']} if r['value'] is not None else {}, r['curve'], plan.metric, r['state'], r['reason'],
