@@ -59,7 +59,7 @@ def child(side: str, scenario: str, folder: str, trials: int, seed: int, device:
     from cd4ml_nb.journal import Journal
     from cd4ml_nb.metrics import METRICS
     from cd4ml_nb.model import base_parameters
-    from cd4ml_nb.outbox import open_tree        # both sides import MLflow: in a run it is there anyway
+    from cd4ml_nb.outbox import open_tree  # both sides import MLflow: in a run it is there anyway
     from cd4ml_nb.search import Course, best_of, search
     from cd4ml_nb.sweep import make_workers
     from cd4ml_nb.trial import make_problem
