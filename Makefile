@@ -18,8 +18,8 @@ test: lint     ## set up, check style and sync, run every page's examples and ev
 test-slow: $(READY)  ## whole runs on the real data sets
 	$(BIN)/pytest -m slow
 
-faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once
-	$(BIN)/python tests/fault_harness.py --kills 200
+faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once, 60 kills in sweeps
+	$(BIN)/python tests/fault_harness.py --kills 200 --worker-kills 50 --coordinator-kills 10
 
 bench: $(READY)  ## what a run costs, against a plain script and Ploomber
 	$(BIN)/python benchmarks/pipeline.py

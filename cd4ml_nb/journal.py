@@ -12,7 +12,7 @@ import os
 import time
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from .errors import InfrastructureError
 from .faults import faultpoint
@@ -48,7 +48,7 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:   # the 
     return entries, size, False
 
 # %% ../notebooks/09f_journal.ipynb #c65da0e9
-def refuse_shared(file: BinaryIO, path: Path) -> None:
+def refuse_shared(file: IO[bytes], path: Path) -> None:
     "Refuse a file that another process has open; Windows does without."
     with contextlib.suppress(ImportError):
         import fcntl
@@ -66,7 +66,7 @@ class Journal:
         self.path, self.warning = path, ''
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file: BinaryIO = open(path, 'a+b')
+            self.file: IO[bytes] = open(path, 'a+b', buffering=0)      # what could not be written is not tried again when it is closed
         except OSError as error:
             raise write_error(error, path) from None
         refuse_shared(self.file, path)
@@ -79,10 +79,11 @@ class Journal:
 
     def append(self, **entry: Any) -> None:
         "Add an entry; when this returns it survives a kill, and a power cut as far as the disk keeps its word."
-        faultpoint('journal.before')
         try:
-            self.file.write(encoded(entry))
-            self.file.flush()
+            faultpoint('journal.before')
+            left = memoryview(encoded(entry))
+            while left:
+                left = left[self.file.write(left):]
             os.fsync(self.file.fileno())
         except OSError as error:
             raise write_error(error, self.path) from None

@@ -64,6 +64,7 @@ def matrix(
 ) -> xgb.QuantileDMatrix:
     "A table as XGBoost trains on it."
     numbers, _ = encode(contract, table)
+    threads = 1 if weight else threads     # weighted quantiles are cut a little differently by each number of threads
     return xgb.QuantileDMatrix(numbers, label=label(contract['output'], table[contract['output']['name']]),
                                weight=table[weight].to_numpy(dtype=float) if weight else None, feature_names=feature_names(contract),
                                feature_types=feature_types(contract), enable_categorical=True, ref=ref, max_bin=max_bin, nthread=threads or None)

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import queue
+import re
 import signal
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def evaluated(evaluate: Evaluate, params: dict[str, Any], judge: Callable[[int, 
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()
         text = error.what if isinstance(error, Cd4mlError) else next((line for line in said if 'out of memory' in line or 'bad_alloc' in line), said[0])
+        text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', text)            # XGBoost's clock, and where in its source
         return 'failed', ('out of memory: ' if 'bad_alloc' in text else '') + text.strip()[:300]
 
 # %% ../notebooks/09e_workers.ipynb #40ca9026

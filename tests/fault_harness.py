@@ -1,6 +1,7 @@
 """Kill runs of a tiny project at random moments and at every fault point, fill its disk, start two at once; then look whether anything damaged is accepted.
+Then kill workers and coordinators of sweeps, and look whether a trial is lost, done once too often, or left running in MLflow.
 
-    python tests/fault_harness.py --kills 200 --seed 1
+    python tests/fault_harness.py --kills 200 --worker-kills 50 --coordinator-kills 10 --seed 1
 """
 
 import argparse
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from sweeps import content, ends, generation, kill_workers, parent_of, sweep_project, told
 from tiny import CD4ML, FILES, STAGES, Done, Started, Tiny, sha, tiny_project
 
 LEFT = ('.running-', '.deleting-', '.writing-')
@@ -346,13 +348,6 @@ def _per_process(names: list[str]) -> Counter:
     return found
 
 
-def parent_of(process: psutil.Process) -> int:
-    """A process's parent; 0 when it has ended meanwhile."""
-    with suppress(psutil.Error):
-        return process.ppid()
-    return 0
-
-
 def strike(started: Started, scope: str) -> bool:
     """SIGKILL a run alone, it with all its descendants, its process group, its fork server, or a page; False when it was too late."""
     family = started.family()
@@ -399,24 +394,126 @@ def can_mount() -> bool:
         return done is not None and done.returncode == 0 and subprocess.run(['umount', folder]).returncode == 0
 
 
+LOST, LEFT_RUNNING, WRONG_COUNT = 'complete trials lost', 'left running in MLflow', 'sweeps without exactly their trials'
+BAD = (LOST, LEFT_RUNNING, WRONG_COUNT, 'sweeps with other trials than an undisturbed one', 'processes left', 'runs that ended badly')
+
+
+@dataclass
+class Sweeps:
+    """Sweeps whose workers or coordinators are killed."""
+
+    place: Path
+    seed: int
+    n: int = 40                      # trials of each
+    numbers: itertools.count = field(default_factory=itertools.count)
+    reference: dict = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Look at an undisturbed sweep."""
+        project = self.project()
+        done = self.start(project).end()
+        assert done.code == 0, done
+        self.reference = content(project)
+
+    def project(self) -> Tiny:
+        return sweep_project(self.place / f'sweep-{next(self.numbers)}', rounds=300, early_stopping=300)
+
+    def start(self, project: Tiny, fault: str = '') -> Started:
+        return project.start('run', '-p', f'trials={self.n}', environment={'CD4ML_THREADS': '2', 'CD4ML_FAULT': fault})
+
+    def workers(self, kills: int) -> Counter:
+        """SIGKILL workers at random moments, a dozen in each sweep."""
+        counts, chance = Counter(), random.Random(f'{self.seed} workers')
+        while counts['kills'] < kills:
+            project = self.project()
+            started = self.start(project)
+            counts['kills'] += kill_workers(project, lambda pid=started.process.pid: generation(pid, 3), lambda process=started.process: process.poll() is None,
+                                            chance, min(13, kills - counts['kills']))
+            self.judge(project, started.end(), counts)
+        return counts
+
+    def coordinators(self, kills: int) -> Counter:
+        """SIGKILL runs at random moments and at lines of the journal, up to four times in each sweep, and then let it end."""
+        counts, chance = Counter(), random.Random(f'{self.seed} coordinators')
+        while counts['kills'] < kills:
+            project, known = self.project(), dict[int, dict]()
+            for k in range(min(4, kills - counts['kills'])):
+                left = self.n - len(known)
+                fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, left)}' if k % 2 else ''
+                started = self.start(project, fault)
+                if not fault:
+                    strike_after(started, len(known) + chance.randint(1, max(1, left // 3)), chance)
+                counts['kills'] += started.end().code != 0
+                known = self.compare(project, known, counts)
+            done = self.start(project).end()
+            self.compare(project, known, counts)
+            self.judge(project, done, counts)
+        return counts
+
+    def compare(self, project: Tiny, known: dict[int, dict], counts: Counter) -> dict[int, dict]:
+        """The trials that have ended, among which those must be that had ended before."""
+        now = ends(project)
+        counts[LOST] += sum(now.get(number) != record for number, record in known.items())
+        counts['processes left'] += len(project.still_alive())
+        return now
+
+    def judge(self, project: Tiny, done: Done, counts: Counter) -> None:
+        """What must not be after a sweep that has come to its end."""
+        mlflow, exact = told(project), list(range(self.n))
+        counts['sweeps'] += 1
+        counts[LEFT_RUNNING] += mlflow['running']
+        counts[WRONG_COUNT] += sorted(ends(project)) != exact or mlflow['trials'] != [exact]
+        counts['sweeps with other trials than an undisturbed one'] += done.code != 0 or content(project) != self.reference
+        counts['runs that ended badly'] += done.code != 0
+        counts['processes left'] += len(project.still_alive())
+        shutil.rmtree(project.folder)
+
+    def report(self, kind: str, kills: int) -> bool:
+        """Kill, and say what became of it; whether all is well."""
+        counts = {'workers': self.workers, 'coordinators': self.coordinators}[kind](kills)
+        told = ', '.join(f'{counts[name]} {name}' for name in BAD)
+        print(f'{kind:<8} {counts["kills"]} kills in {counts["sweeps"]} sweeps of {self.n} trials: {told}', flush=True)
+        return not any(counts[name] for name in BAD)
+
+
+def kill_sweeps(sweeps: Sweeps, kinds: dict[str, int]) -> bool:     # kind -> how many kills
+    """Whether all is well after kills of each kind."""
+    sweeps.prepare()
+    return all([sweeps.report(kind, kills) for kind, kills in kinds.items()])
+
+
+def strike_after(started: Started, n: int, chance: random.Random) -> None:
+    """SIGKILL a run, its page or all of it a moment after so many trials have ended."""
+    while started.process.poll() is None and len(ends(started.project)) < n:
+        time.sleep(0.005)
+    time.sleep(chance.uniform(0, 0.1))
+    strike(started, chance.choice(['run', 'all', 'group', 'page', 'server']))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kills', type=int, default=200, help='how often a run is killed, at every fault point and then at random moments')
+    parser.add_argument('--worker-kills', type=int, default=50, help='how often a worker of a sweep is killed')
+    parser.add_argument('--coordinator-kills', type=int, default=10, help='how often a sweep is killed and begun again')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--minutes', type=float, default=0, help='begin nothing new after that many; 0: no limit')
     parser.add_argument('--workers', type=int, default=1, help='cases at the same time')
-    parser.add_argument('--only', help='numbers of cases, or kinds, separated by commas')
+    parser.add_argument('--only', help='numbers of cases, or kinds, separated by commas; of sweeps: workers, coordinators')
     asked = parser.parse_args()
     begun, lock, counts = time.monotonic(), threading.Lock(), {}
     print(f'seed {asked.seed}', flush=True)
     with tempfile.TemporaryDirectory(prefix='cd4ml-faults-') as place:
-        harness = Harness(Path(place), asked.seed)
-        harness.prepare()
-        cases = [c for c in harness.cases(asked.kills) if not asked.only or {str(c.number), c.kind} & set(asked.only.split(','))]
+        only = set(asked.only.split(',')) if asked.only else set()
+        wanted = {'workers': asked.worker_kills, 'coordinators': asked.coordinator_kills}
+        sweeps = {kind: kills for kind, kills in wanted.items() if kills and (not only or kind in only)}
+        harness, cases = Harness(Path(place), asked.seed), []
+        if not only or only - set(wanted):
+            harness.prepare()
+            cases = [c for c in harness.cases(asked.kills) if not only or {str(c.number), c.kind} & only]
+            print(f'fault points {dict(harness.points["fresh"])}, one run takes {harness.duration:.1f} s', flush=True)
         if not can_mount():
             print('no right to mount a disk: disk cases are left out', flush=True)
             cases = [case for case in cases if case.kind != 'disk']
-        print(f'fault points {dict(harness.points["fresh"])}, one run takes {harness.duration:.1f} s', flush=True)
 
         def one(case: Case) -> None:
             late = asked.minutes and time.monotonic() - begun > 60 * asked.minutes
@@ -433,12 +530,13 @@ def main() -> int:
 
         with ThreadPoolExecutor(asked.workers) as pool:
             list(pool.map(one, cases))
+        well = not sweeps or kill_sweeps(Sweeps(Path(place), asked.seed), sweeps)
     for kind, count in counts.items():
         more = f', {count["kills"]} kills' if count['kills'] else ''
         print(f'{kind:<8} {count["good"]} of {count["cases"]} good{more}' + (f', {count["missed"]} came too late or not by' if count['missed'] else ''))
     good, total = sum(c['good'] for c in counts.values()), sum(c['cases'] for c in counts.values())
     print(f'{good} of {total} cases good, {sum(c["kills"] for c in counts.values())} kills, seed {asked.seed}, {time.monotonic() - begun:.0f} s')
-    return int(good < total)
+    return int(good < total or not well)
 
 
 if __name__ == '__main__':

@@ -140,11 +140,12 @@ def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: N
     looking = threading.Thread(target=look)
     looking.start()
     struck(pid)
-    with open(here, 'rb') as pipe:
-        told = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     over.set()
     looking.join()
+    os.set_blocking(here, False)         # whoever lives on has the other end
+    with open(here, 'rb') as pipe:
+        told = pipe.read()
     error, more = json.loads(told) if told else ('', '')
     name, _, line = error.partition(' ')
     ours = revived(name, line)
@@ -163,6 +164,19 @@ def descendants(pid: int) -> list[psutil.Process]:
     return found
 
 
+def generation(pid: int, n: int) -> list[psutil.Process]:
+    """The children of a process; or theirs, the second generation; and so on. Of a run: its server, pages, and workers."""
+    children = [one for one in descendants(pid) if parent_of(one) == pid]
+    return children if n == 1 else [one for child in children for one in generation(child.pid, n - 1)]
+
+
+def parent_of(process: psutil.Process) -> int:
+    """A process's parent; 0 when it has ended meanwhile."""
+    with suppress(psutil.Error):
+        return process.ppid()
+    return 0
+
+
 def alive(processes: set[psutil.Process], patience: float = 5.0) -> list[psutil.Process]:
     """Those that live on after a while."""
     until = time.monotonic() + patience
@@ -179,8 +193,7 @@ def lives(process: psutil.Process) -> bool:
     return False
 
 
-def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda pid: None, engine: str = 'cd4ml', environment: dict[str, str] | None = None,
-             **parameters: Any) -> Ended:
+def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda pid: None, environment: dict[str, str] | None = None) -> Ended:
     """Execute the sweep's page with papermill; its products are a draft."""
     import papermill
 
@@ -192,7 +205,7 @@ def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda p
     def work() -> None:
         os.chdir(project.folder)
         os.environ.update(environment or {})
-        papermill.execute_notebook(PAGE, str(out), parameters=given | parameters, engine_name=engine, kernel_name='python3', progress_bar=False)
+        papermill.execute_notebook(PAGE, str(out), parameters=given, engine_name='cd4ml', progress_bar=False)
 
     out.unlink(missing_ok=True)
     ended = forked(work, struck)
@@ -250,11 +263,11 @@ def content(project: Tiny) -> Any:
 def told(project: Tiny) -> dict[str, Any]:
     """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs are not over."""
     with closing(sqlite3.connect(project.folder / 'mlflow.db')) as database:
-        tags = pd.read_sql('select run_uuid, key, value from tags', database).pivot(index='run_uuid', columns='key', values='value')
-        states = pd.read_sql('select run_uuid, status from runs', database).set_index('run_uuid')['status']
-    sweeps = tags.index[tags['cd4ml.kind'] == 'sweep']
-    below = [sorted(tags.loc[tags['mlflow.parentRunId'] == one, 'cd4ml.trial'].astype(int)) if 'mlflow.parentRunId' in tags else [] for one in sweeps]
-    return {'sweeps': len(sweeps), 'trials': below, 'running': int((states == 'RUNNING').sum())}
+        tags = dict(((run, key), value) for run, key, value in database.execute('select run_uuid, key, value from tags'))
+        running = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
+    sweeps = [run for (run, key), value in tags.items() if (key, value) == ('cd4ml.kind', 'sweep')]
+    below = [sorted(int(tags[run, 'cd4ml.trial']) for (run, key), value in tags.items() if (key, value) == ('mlflow.parentRunId', one)) for one in sweeps]
+    return {'sweeps': len(sweeps), 'trials': below, 'running': running}
 
 
 # ---- killing

@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from sweeps import (
+    PAGE,
     SPACE,
     alive,
     content,
@@ -32,6 +33,7 @@ from sweeps import (
     forked,
     journal_path,
     kill_workers,
+    lives,
     product,
     repeatable,
     run_page,
@@ -164,6 +166,34 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
         over.set()
         striking.join()
     assert bare(records) == undisturbed and kills[0] >= 5
+
+
+def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
+    def endless(params, judge):
+        (tmp_path / f'{os.getpid()}.busy').touch()
+        time.sleep(30)
+
+    def kill_when_both_are_busy(pid: int) -> None:
+        while len(list(tmp_path.glob('*.busy'))) < 2:
+            time.sleep(0.005)
+        time.sleep(0.05)                 # the one who looks has seen them
+        os.kill(pid, signal.SIGKILL)
+
+    ended = forked(lambda: swept(tmp_path, toy_search(), ForkedWorkers([endless] * 2), 4), kill_when_both_are_busy)
+    assert (ended.code, ended.left) == (-9, 0)
+
+
+def test_I05_the_death_of_a_worker_that_has_nothing_to_do_is_no_trials_fault():
+    with ForkedWorkers([napping]) as workers:
+        for number in range(3):
+            workers.start(number, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1})
+            while (heard := workers.heard()[0])[1] == 'rung':
+                workers.answer(number, True)
+            assert heard[:2] == (number, 'done')
+            (worker,) = descendants(os.getpid())
+            worker.kill()
+            while lives(worker):
+                time.sleep(0.002)
 
 
 def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_goes_on(tmp_path):
@@ -570,21 +600,20 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_runni
     assert known['running'] == 0 and known['trials'][-1] == [0, 1, 2]
 
 
-TRAIN = """import numpy, xgboost
-xgboost.train({'nthread': 2}, xgboost.DMatrix(numpy.random.rand(5000, 4), label=numpy.random.rand(5000)), 5).num_boosted_rounds()"""
-
-
-def test_a_kernel_that_has_used_openmp_before_forks_workers_all_the_same(made, whole):
-    project, page = made(), 'notebooks/13_sweep.ipynb'
-    told_page = json.loads((project.folder / page).read_text())
-    place = next(k for k, cell in enumerate(told_page['cells']) if 'study_path(plan.name' in ''.join(cell['source']))
-    told_page['cells'].insert(place, {'cell_type': 'code', 'id': 'before', 'metadata': {}, 'source': TRAIN, 'outputs': [], 'execution_count': None})
-    (project.folder / page).write_text(json.dumps(told_page))
-    assert run_page(project, TRIALS, engine='cd4ml-kernel') .code == 0
-    assert content(project) == content(whole)
-
-
 # ---- the command
+
+TRAIN = """import xgboost
+xgboost.train({'nthread': 2}, xgboost.DMatrix(np.random.rand(5000, 4), label=np.random.rand(5000)), 5).num_boosted_rounds()"""
+
+
+def uses_openmp(project: Tiny) -> None:
+    """Have the page train a model, with two threads, before it forks."""
+    path = project.folder / PAGE
+    page = json.loads(path.read_text())
+    place = next(k for k, cell in enumerate(page['cells']) if 'make_workers(problem, members) as workers' in ''.join(cell['source']))
+    page['cells'].insert(place, {'cell_type': 'code', 'id': 'before', 'metadata': {}, 'source': TRAIN, 'outputs': [], 'execution_count': None})
+    path.write_text(json.dumps(page))
+
 
 def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_runs(made):
     if gpu_count():
@@ -594,17 +623,18 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
     assert done.code == 2 and done.last.startswith('ERROR I20 ') and len(done.err.strip().splitlines()) == 1 and not list(project.home.glob('*/*'))
 
 
-def test_I05_a_run_that_is_killed_then_stopped_by_ctrl_c_in_its_sweep_goes_on_and_is_whole(made):
+def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(made):
     n, project, plain = 30, made(rounds=200), made('plain', rounds=200)
+    uses_openmp(project)
     for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
         before, started = ends(project), project.start('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
         when_ended(project, len(before) + 3)
         os.killpg(started.process.pid, number)
         done = started.end()
         assert done.code == code and project.still_alive() == [], done
-        assert before.items() <= ends(project).items() and len(ends(project)) < n
+        assert before.items() <= ends(project).items() and len(before) + 3 <= len(ends(project)) < n
     before = ends(project)
-    done = project.run('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
+    done = project.run('run', '-p', f'trials={n}', '--engine', 'kernel', environment={'CD4ML_THREADS': '2'})
     assert done.code == 0 and before.items() <= ends(project).items(), done
     assert run_page(plain, n).code == 0 and content(project) == content(plain)
     whole_in_mlflow(project, n)
