@@ -23,5 +23,5 @@ def fit_winner(
 ) -> xgb.Booster:
     "Fit with the parameters and rounds of the best trial."
     params = best['params'] | technical
-    max_bin = int(params.pop('max_bin', 256))
+    max_bin = int(params.get('max_bin', 256))        # the booster must know it, too
     return fit(params, matrix(contract, table, weight, max_bin=max_bin, threads=params['nthread']), best['rounds'])

@@ -131,7 +131,7 @@ def run_trial(
 ) -> dict[str, Any]:                     # {state: complete or pruned, value, rounds, curve, and size or latency where asked for}
     "Train with one combination, until it stops improving or is not worth going on."
     search, params = problem.search, problem.base | problem.search.fixed | chosen
-    train, validation = problem.matrices(int(params.pop('max_bin', 256)))
+    train, validation = problem.matrices(int(params.get('max_bin', 256)))      # the booster must know it, too
     own, measure, better = built_in_metric(problem), validation_metric(problem, validation), METRICS[problem.metric].better
     rate = float(params.get('learning_rate', 0.3))
     every, judged = max(1, round(STEP / rate)), rungs(rate, search.rounds) if search.prune == 'halving' and search.against == 'none' else []

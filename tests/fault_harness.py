@@ -439,7 +439,7 @@ class Sweeps:
             project, known = self.project(), dict[int, dict]()
             for k in range(min(4, kills - counts['kills'])):
                 left = self.n - len(known)
-                fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, left)}' if k % 2 else ''
+                fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, max(1, left))}' if k % 2 else ''
                 started = self.start(project, fault)
                 if not fault:
                     strike_after(started, len(known) + chance.randint(1, max(1, left // 3)), chance)

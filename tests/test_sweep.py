@@ -52,6 +52,7 @@ from cd4ml_nb.model import base_parameters, device_used, observed, predict
 from cd4ml_nb.scenario import Search
 from cd4ml_nb.search import LOST, STATES, Course, Record, best_of, search, study_of
 from cd4ml_nb.settings import Settings, gpu_count
+from cd4ml_nb.spool import held
 from cd4ml_nb.sweep import make_workers
 from cd4ml_nb.tracking import experiment
 from cd4ml_nb.train import fit_winner
@@ -194,6 +195,15 @@ def test_I05_the_death_of_a_worker_that_has_nothing_to_do_is_no_trials_fault():
             worker.kill()
             while lives(worker):
                 time.sleep(0.002)
+
+
+def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_path):
+    with ForkedWorkers([napping]) as workers:
+        with held(tmp_path / 'lock', 0) as mine:        # as the courier that tells MLflow does, when a worker has died and is replaced
+            assert mine
+            workers.start(0, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1})
+        with held(tmp_path / 'lock', 0) as mine:
+            assert mine
 
 
 def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_goes_on(tmp_path):
