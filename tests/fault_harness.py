@@ -487,7 +487,12 @@ def strike_after(started: Started, n: int, chance: random.Random) -> None:
     while started.process.poll() is None and len(ends(started.project)) < n:
         time.sleep(0.005)
     time.sleep(chance.uniform(0, 0.1))
-    strike(started, chance.choice(['run', 'all', 'group', 'page', 'server']))
+    scope = chance.choice(['run', 'all', 'group', 'server', 'page'])
+    if scope != 'page':
+        strike(started, scope)
+    for page in generation(started.process.pid, 2) if scope == 'page' else []:
+        with suppress(psutil.Error):
+            page.kill()
 
 
 def main() -> int:
