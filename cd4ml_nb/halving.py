@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 # %% ../notebooks/09c_halving.ipynb #827a56a1
-FIRST = 3.0        # distance of the first rung, in rounds × learning rate
+FIRST = 6.0        # distance of the first rung, in rounds × learning rate
 GROWTH = 2.0       # from one rung to the next
 
 
@@ -59,7 +59,7 @@ def goes_on(
     rung: int,                   # from 0
     trials: int,                 # so far, those among them that never came to this rung
     better: str,
-    keep: float = 0.5,           # share that passes a rung
+    keep: float = 0.25,          # share that passes a rung
 ) -> bool:
     "Whether a trial is worth going on with."
     if not math.isfinite(value):

@@ -574,7 +574,7 @@ def _leave(run: Run) -> None:
 # %% ../notebooks/09b_outbox.ipynb #c5b0a8f0
 State = Literal['complete', 'pruned', 'failed']
 
-
+# %% ../notebooks/09b_outbox.ipynb #9d159581
 class Tree:
     "The MLflow run of a sweep, and those of its trials."
 
@@ -599,12 +599,14 @@ class Tree:
         state: State,
         reason: str,                       # why it failed or was pruned
         started: float, ended: float,      # s since 1970
+        device: str = '',                  # that it ran on
     ) -> None:
         "Tell of a trial that is over; the same number a second time is the same trial."
         if number in self.trials:
             return
         self.trials.add(number)
-        tags = {'cd4ml.kind': 'trial', 'cd4ml.trial': number, 'cd4ml.state': state, 'cd4ml.metric': metric, 'cd4ml.owner': owner(), 'cd4ml.reason': reason}
+        tags = {'cd4ml.kind': 'trial', 'cd4ml.trial': number, 'cd4ml.state': state, 'cd4ml.metric': metric, 'cd4ml.owner': owner(), 'cd4ml.reason': reason,
+                'cd4ml.device': device}
         operation = {'do': 'trial', 'id': f'{self.local}.{number}', 'number': number, 'parent': self.local, 'experiment': self.experiment,
                      'name': f'trial {number}', 'params': as_text(params), 'metrics': trial_rows(metrics, curve, metric, started, ended),
                      'tags': {key: str(value) for key, value in tags.items() if value != ''}, 'status': 'FAILED' if state == 'failed' else 'FINISHED',

@@ -181,10 +181,12 @@ class Search(Section):
     fixed: dict[str, str | int | float] = {}   # parameters of XGBoost that are the same in every trial
     rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000          # boosting rounds at most
     early_stopping: Annotated[int, Field(ge=1)] = 50               # rounds without improvement
-    startup: Annotated[int, Field(ge=1)] = 8                       # trials at random before the sampler learns
+    sampler: Literal['gp', 'tpe'] = 'gp'                           # Gaussian process, or tree-structured estimator; with `against` always the latter
+    startup: Annotated[int, Field(ge=1)] = 8                       # trials spread over the space before the sampler learns
     prune: Literal['halving', 'none'] = 'halving'                  # stop trials that are not among the better ones on the way
-    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5                # share of the trials that goes on from one rung to the next
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.25               # share of the trials that goes on from one rung to the next
     window: Annotated[int, Field(ge=1, le=1024)] = 4               # trials under way at once; the sampler knows all that were before them
+    frugal: bool = True                                            # search with quick learning rates, and try the best again with slower ones
     against: Literal['none', 'size', 'latency'] = 'none'           # what quality is weighed against: nodes of all trees, or time of one prediction
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01          # with `against`: of the metric's best value, given up for a smaller or faster model
 

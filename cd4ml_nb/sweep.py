@@ -40,7 +40,7 @@ def make_workers(
     return ForkedWorkers([evaluate(device, threads) for device, threads in members], once=members[0][0] != 'cpu')
 
 # %% ../notebooks/13_sweep.ipynb #96668c91
-DECIDING = ('contract', 'halving', 'metrics', 'model', 'search', 'sweep', 'trial')    # modules
+DECIDING = ('contract', 'halving', 'metrics', 'model', 'sampler', 'search', 'sweep', 'trial')    # modules
 
 
 def study_path(
@@ -49,7 +49,7 @@ def study_path(
 ) -> Path:
     "Where the journal of a sweep lies."
     code = {name: digest for name, digest in module_hashes().items() if Path(name).stem in DECIDING}
-    libraries = {name: version(name) for name in ('numpy', 'optuna', 'xgboost')}
+    libraries = {name: version(name) for name in ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')}
     return products_root() / scenario / '.studies' / f'{json_hash([decides, code, libraries])[:16]}.jsonl'
 
 
@@ -72,4 +72,5 @@ def track(tree: Tree, record: Record, metric: str) -> None:
     "Tell MLflow of a trial."
     measured = {metric: record['value']} | {name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record}
     tree.trial(record['number'], record['params'], {name: float(value) for name, value in measured.items() if value is not None},
-               [(int(at), value) for at, value in record['curve']], metric, record['state'], record['reason'], record['at'] - record['seconds'], record['at'])
+               [(int(at), value) for at, value in record['curve']], metric, record['state'], record['reason'], record['at'] - record['seconds'], record['at'],
+               record.get('device', ''))

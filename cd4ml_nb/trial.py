@@ -128,7 +128,7 @@ def run_trial(
     chosen: dict[str, Any],              # the parameters that are searched
     problem: Problem,
     judge: Judge = lambda rung, value: True,
-) -> dict[str, Any]:                     # {state: complete or pruned, value, rounds, curve, and size or latency where asked for}
+) -> dict[str, Any]:                     # {state: complete or pruned, value, rounds, curve, device, and size or latency where asked for}
     "Train with one combination, until it stops improving or is not worth going on."
     search, params = problem.search, problem.base | problem.search.fixed | chosen
     train, validation = problem.matrices(int(params.get('max_bin', 256)))      # the booster must know it, too
@@ -153,7 +153,8 @@ def run_trial(
             if round_ in judged and not judge(judged.index(round_), expected(learning.curve, round_, better)):
                 state = 'pruned'
                 break
-    return {'state': state, 'value': learning.value, 'rounds': learning.round, 'curve': thinned(learning.curve), **weighed(problem, booster, learning.round)}
+    return {'state': state, 'value': learning.value, 'rounds': learning.round, 'curve': thinned(learning.curve), 'device': params['device'],
+            **weighed(problem, booster, learning.round)}
 
 # %% ../notebooks/09d_trial.ipynb #579cee04
 def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]:

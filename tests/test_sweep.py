@@ -59,7 +59,7 @@ from cd4ml_nb.train import fit_winner
 from cd4ml_nb.trial import Problem, built_in_metric, make_problem, run_trial
 from cd4ml_nb.workers import Evaluate, ForkedWorkers, Heard, OneThread, Workers
 
-TRIALS = 8
+TRIALS = 10
 N_TRAIN = 160
 Members = list[tuple[str, int]]
 
@@ -152,21 +152,25 @@ def undisturbed(tmp_path_factory) -> list[Record]:
 
 @pytest.mark.parametrize('seed', range(2))
 def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
-    project, chance, over = Tiny(tmp_path), random.Random(seed), threading.Event()
-    folder, kills = project.home / '.studies', []
+    project, chance, over, kills = Tiny(tmp_path), random.Random(seed), threading.Event(), []
+
+    def counted(params, judge):
+        with open(tmp_path / 'begun', 'ab') as file:
+            file.write(b'x')
+        return napping(params, judge)
 
     def strike() -> None:
-        workers = [lambda: descendants(os.getpid()), lambda: not over.is_set()]
-        kills.append(kill_workers(project, *workers, chance, 25))
+        kills.append(kill_workers(project, lambda: descendants(os.getpid()), lambda: not over.is_set(), chance, 25))
 
     striking = threading.Thread(target=strike)
     striking.start()
     try:
-        records = swept(folder, toy_search(), ForkedWorkers([napping] * 3), 40)
+        records = swept(project.home / '.studies', toy_search(), ForkedWorkers([counted] * 3), 40)
     finally:
         over.set()
         striking.join()
     assert bare(records) == undisturbed and kills[0] >= 5
+    assert (tmp_path / 'begun').stat().st_size <= 40 + kills[0]         # each kill costs one trial at most
 
 
 def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
@@ -532,7 +536,7 @@ def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended
     for fault in faults:
         left, before, struck = lines - len(entries(project)), ends(project), lambda pid: None
         if fault == 'random':
-            def struck(pid: int, n: int = len(before) + 1, pause: float = chance.uniform(0, 0.03)) -> None:
+            def struck(pid: int, n: int = min(len(before) + 1, TRIALS), pause: float = chance.uniform(0, 0.01)) -> None:
                 when_ended(project, n)
                 time.sleep(pause)
                 os.kill(pid, signal.SIGKILL)
@@ -634,7 +638,8 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
 
 
 def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(made):
-    n, project, plain = 30, made(rounds=200), made('plain', rounds=200)
+    slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}
+    n, project, plain = 30, made(**slow), made('plain', **slow)
     uses_openmp(project)
     for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
         before, started = ends(project), project.start('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
