@@ -59,7 +59,7 @@ def goes_on(
     rung: int,                   # from 0
     trials: int,                 # so far, those among them that never came to this rung
     better: str,
-    keep: float = 0.25,          # share that passes a rung
+    keep: float = 0.2,           # share that passes a rung
 ) -> bool:
     "Whether a trial is worth going on with."
     if not math.isfinite(value):

@@ -184,7 +184,7 @@ class Search(Section):
     sampler: Literal['gp', 'tpe'] = 'gp'                           # Gaussian process, or tree-structured estimator; with `against` always the latter
     startup: Annotated[int, Field(ge=1)] = 8                       # trials spread over the space before the sampler learns
     prune: Literal['halving', 'none'] = 'halving'                  # stop trials that are not among the better ones on the way
-    keep: Annotated[float, Field(gt=0, lt=1)] = 0.25               # share of the trials that goes on from one rung to the next
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.2               # share of the trials that goes on from one rung to the next
     window: Annotated[int, Field(ge=1, le=1024)] = 4               # trials under way at once; the sampler knows all that were before them
     frugal: bool = True                                            # search with quick learning rates, and try the best again with slower ones
     against: Literal['none', 'size', 'latency'] = 'none'           # what quality is weighed against: nodes of all trees, or time of one prediction

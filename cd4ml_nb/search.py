@@ -37,7 +37,7 @@ def directions(search: Search, metric: str) -> list[optuna.study.StudyDirection]
     one = optuna.study.StudyDirection.MINIMIZE if METRICS[metric].better == 'low' else optuna.study.StudyDirection.MAXIMIZE
     return [one] if search.against == 'none' else [one, optuna.study.StudyDirection.MINIMIZE]
 
-# %% ../notebooks/09h_search.ipynb #6def0c79
+# %% ../notebooks/09h_search.ipynb #839a675e
 AGAIN = 16     # trials from one slower learning rate to the next
 
 
@@ -48,7 +48,7 @@ def quick(space: dict[str, Range]) -> dict[str, Range]:
         return space
     return space | {'learning_rate': rate.model_copy(update={'low': math.sqrt(rate.ends[0] * rate.ends[1])})}
 
-# %% ../notebooks/09h_search.ipynb #a4b0c0c0
+# %% ../notebooks/09h_search.ipynb #a98b73ff
 def holds(space: Space, params: dict[str, Any]) -> bool:
     "Whether parameters lie in a space."
     return all(distribution._contains(distribution.to_internal_repr(params[name])) for name, distribution in space.items())
@@ -70,7 +70,7 @@ def slower(
         last = next((r for r in told if r['params'] == params and sign * r['value'] < sign * last['value']), None)
     return None
 
-# %% ../notebooks/09h_search.ipynb #02ccd599
+# %% ../notebooks/09h_search.ipynb #5d04b31b
 def _tell(study: optuna.Study, trial: optuna.Trial, record: Record, against: str) -> None:
     "Tell Optuna of a trial."
     if against == 'none':
@@ -79,7 +79,7 @@ def _tell(study: optuna.Study, trial: optuna.Trial, record: Record, against: str
     values = [record['value'], *([record[against]] if against != 'none' else [])] if record['state'] == 'complete' else None
     study.tell(trial, values, state=STATES[record['state']])
 
-# %% ../notebooks/09h_search.ipynb #5ca443e9
+# %% ../notebooks/09h_search.ipynb #389191a9
 class Sampler:
     "Optuna, asked and told by one process."
 

@@ -20,7 +20,7 @@ from .pages import products_root
 from .provenance import module_hashes
 from .scenario import Search
 from .search import Record
-from .trial import Problem, run_trial
+from .trial import Problem, run_trial, thinned
 from .workers import Evaluate, ForkedWorkers, OneThread, Workers
 
 # %% ../notebooks/13_sweep.ipynb #3155fdf7
@@ -72,5 +72,5 @@ def track(tree: Tree, record: Record, metric: str) -> None:
     "Tell MLflow of a trial."
     measured = {metric: record['value']} | {name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record}
     tree.trial(record['number'], record['params'], {name: float(value) for name, value in measured.items() if value is not None},
-               [(int(at), value) for at, value in record['curve']], metric, record['state'], record['reason'], record['at'] - record['seconds'], record['at'],
-               record.get('device', ''))
+               [(int(at), value) for at, value in thinned(record['curve'], 20)], metric, record['state'], record['reason'],
+               record['at'] - record['seconds'], record['at'], record.get('device', ''))

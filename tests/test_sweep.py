@@ -49,8 +49,9 @@ from cd4ml_nb.errors import Cd4mlError
 from cd4ml_nb.journal import Journal
 from cd4ml_nb.metrics import METRICS, score
 from cd4ml_nb.model import base_parameters, device_used, observed, predict
+from cd4ml_nb.sampler import distributions
 from cd4ml_nb.scenario import Search
-from cd4ml_nb.search import LOST, STATES, Course, Record, best_of, search, study_of
+from cd4ml_nb.search import LOST, STATES, Course, Record, best_of, holds, quick, search, study_of
 from cd4ml_nb.settings import Settings, gpu_count
 from cd4ml_nb.spool import held
 from cd4ml_nb.sweep import make_workers
@@ -441,13 +442,15 @@ def cut_after(journal: Journal, n: int) -> Journal:
     return journal
 
 
-def quota_kept(records: list[Record], keep: float) -> None:
+def quota_kept(records: list[Record], plan: Search) -> None:
     """At each rung a trial has gone on exactly if few enough of those before it stood better, by their share of all trials so far."""
-    for record in records:
+    suggested = [holds(distributions(quick(plan.space)), r['params']) for r in records]      # else: the best again, with a slower learning rate
+    for record, own in zip(records, suggested, strict=True):
+        rivals = [r for r, quickly in zip(records[:record['number']], suggested, strict=False) if quickly or not own]
         for rung, value in enumerate(record['expected']):
-            standing = [r['expected'][rung] if rung < len(r['expected']) else r['value'] for r in records[:record['number']]
+            standing = [r['expected'][rung] if rung < len(r['expected']) else r['value'] for r in rivals
                         if rung < len(r['expected']) or r['state'] == 'complete']
-            allowed = max(1, math.ceil((record['number'] + 1) * keep ** (rung + 1) - 1e-9))
+            allowed = max(1, math.ceil((len(rivals) + 1) * plan.keep ** (rung + 1) - 1e-9))
             stopped = record['state'] == 'pruned' and rung == len(record['expected']) - 1
             assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
 
@@ -457,7 +460,7 @@ def quota_kept(records: list[Record], keep: float) -> None:
 def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alone(data):
     draw, seed = data.draw, data.draw(st.integers(0, 10_000))
     wanted, keep, window = draw(st.integers(1, 24)), draw(st.sampled_from([0.1, 1 / 3, 0.5, 0.9])), draw(st.integers(1, 9))
-    plan = toy_search(keep=keep, window=window, startup=draw(st.sampled_from([3, 30])))
+    plan = toy_search(keep=keep, window=window, startup=draw(st.sampled_from([3, 30])), sampler=draw(st.sampled_from(['gp', 'tpe'])))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone = bare(swept(folder, plan, Drawn(1, seed, random.Random(0)), wanted, name='alone'))
@@ -467,7 +470,7 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
                 search(Course(plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)), workers)
         workers = Drawn(draw(st.sampled_from([1, 2, 3, 9])), seed, random.Random(seed), draw(st.sampled_from([0.0, 0.3])))
         assert bare(swept(folder, plan, workers, wanted)) == alone
-        quota_kept(alone, keep)
+        quota_kept(alone, plan)
         swept(folder, plan, Drawn(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2), wanted, mode='asynchronous', name='hasty')
 
 
