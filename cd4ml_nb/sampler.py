@@ -6,7 +6,7 @@
 __all__ = ['DEFAULTS', 'Space', 'MOST', 'distributions', 'first_trial', 'levels', 'level', 'scaled', 'coordinates', 'as_levels',
            'as_params', 'outcomes', 'process', 'expectation', 'improvement', 'candidates', 'GaussianSampler']
 
-# %% ../notebooks/09g_sampler.ipynb #49dc52f1
+# %% ../notebooks/09g_sampler.ipynb #6d34d6dd
 import math
 import warnings
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def first_trial(space: dict[str, Range]) -> dict[str, Any]:
             values[name] = int(value) if dimension.integer else value
     return values
 
-# %% ../notebooks/09g_sampler.ipynb #710f1f7b
+# %% ../notebooks/09g_sampler.ipynb #1938c21d
 def levels(distribution: BaseDistribution, u: np.ndarray) -> np.ndarray:     # u: 0 to 1; of a choice: the number of its value
     "The values of a parameter at places of its scale."
     if isinstance(distribution, CategoricalDistribution):
@@ -108,7 +108,7 @@ def as_params(space: Space, values: np.ndarray) -> dict[str, Any]:     # shape (
     return {name: d.choices[int(value)] if isinstance(d, CategoricalDistribution) else kinds[type(d)](value)
             for (name, d), value in zip(space.items(), values, strict=True)}
 
-# %% ../notebooks/09g_sampler.ipynb #b8147292
+# %% ../notebooks/09g_sampler.ipynb #bd2a2469
 def outcomes(trials: Sequence[FrozenTrial], sign: float) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:    # parameters, values, their variance
     "What finished trials are worth, less is better, and how sure that is."
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
@@ -119,12 +119,13 @@ def outcomes(trials: Sequence[FrozenTrial], sign: float) -> tuple[list[dict[str,
             gains = [t.value - t.intermediate_values[rung] for t in complete if rung in t.intermediate_values and t.value is not None]
             gain, doubt = (float(np.median(gains)), float(np.var(gains))) if gains else (0.0, 0.0)
             known.append((trial.params, sign * (trial.intermediate_values[rung] + gain), doubt))
+    known = [one for one in known if math.isfinite(one[1])]
     values = np.array([value for _, value, _ in known])
     if len(values):
         values = np.minimum(values, np.median(values) + 2 * (np.median(values) - values.min()))
     return [params for params, _, _ in known], values, np.array([doubt for _, _, doubt in known])
 
-# %% ../notebooks/09g_sampler.ipynb #73be8306
+# %% ../notebooks/09g_sampler.ipynb #03da5547
 def _prior(theta: np.ndarray) -> tuple[float, np.ndarray]:     # theta: logarithms of variance, length scales and noise
     "What we believe of a process before any trial: minus a log probability, and its gradient."
     centre = np.array([0.0, *[math.log(0.8)] * (len(theta) - 2), math.log(0.02)])
@@ -163,7 +164,7 @@ def improvement(model: GaussianProcessRegressor, x: np.ndarray, best: float) -> 
     z = (best - mean) / spread
     return spread * (z * norm.cdf(z) + norm.pdf(z))
 
-# %% ../notebooks/09g_sampler.ipynb #574a788a
+# %% ../notebooks/09g_sampler.ipynb #e7c1f377
 def candidates(space: Space, rng: np.random.Generator, best: np.ndarray) -> np.ndarray:     # levels, shape (n, parameters)
     "What might be tried."
     distributions, drawn = list(space.values()), [rng.random((1000, len(space)))]
@@ -176,7 +177,7 @@ def candidates(space: Space, rng: np.random.Generator, best: np.ndarray) -> np.n
     u = np.vstack(drawn)
     return np.column_stack([levels(d, u[:, k]) for k, d in enumerate(distributions)])
 
-# %% ../notebooks/09g_sampler.ipynb #1380962e
+# %% ../notebooks/09g_sampler.ipynb #6dc17514
 MOST = 200      # trials that a process learns from: time grows with the third power
 
 

@@ -29,7 +29,7 @@ from .workers import Workers
 SAMPLERS = {'gp': 'Gaussian process, expected improvement, seeded by trial', 'tpe': 'TPE, multivariate, constant liar, seeded by trial'}
 EVALUATOR = 'PED-ANOVA'
 STATES = {'complete': optuna.trial.TrialState.COMPLETE, 'pruned': optuna.trial.TrialState.PRUNED, 'failed': optuna.trial.TrialState.FAIL}
-Record = dict[str, Any]      # {number, params, state, value, rounds, reason, at, seconds, expected, curve}; at: when it ended, s since 1970
+Record = dict[str, Any]      # {number, params, state, value, rounds, reason, at, seconds, expected, curve, device}; at: when it ended, s since 1970
 
 
 def directions(search: Search, metric: str) -> list[optuna.study.StudyDirection]:

@@ -132,7 +132,8 @@ def a_run(here: Settings, told: Callable[[str], None] = lambda step: None) -> st
 
 def tell(tree: Tree, number: int) -> None:
     state = ('complete', 'pruned', 'failed')[number % 3]
-    tree.trial(number, {'depth': number}, {'mae': 1.25 + number, 'rounds': 50.0}, CURVE, 'mae', state, '' if number % 3 == 0 else 'why', 100.0, 101.5)
+    tree.trial(number, {'depth': number}, {'mae': 1.25 + number, 'rounds': 50.0}, CURVE, 'mae', state, '' if number % 3 == 0 else 'why', 100.0, 101.5,
+               'cuda:1')
 
 
 def a_sweep(here: Settings, n: int = N_TRIALS, key: str = 'k') -> str:
@@ -180,6 +181,7 @@ def assert_whole_sweep(content: dict[str, Any], n: int = N_TRIALS) -> None:
         assert run['status'] == ('FAILED' if number % 3 == 2 else 'FINISHED') and run['params'] == {'depth': str(number)}
         assert run['rows'] == sorted([('mae', value, step) for step, value in CURVE] + [('mae', 1.25 + number, 51), ('rounds', 50.0, 0)])
         assert (run['tags']['cd4ml.state'], 'cd4ml.reason' in run['tags']) == (('complete', 'pruned', 'failed')[number % 3], number % 3 > 0)
+        assert run['tags']['cd4ml.device'] == 'cuda:1'
 
 
 def assert_nothing_waits(here: Settings) -> None:
