@@ -1493,6 +1493,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'cd4ml_nb.workers.Workers.start': ('workers.html#workers.start', 'cd4ml_nb/workers.py'),
                                   'cd4ml_nb.workers._Crew': ('workers.html#_crew', 'cd4ml_nb/workers.py'),
                                   'cd4ml_nb.workers._Crew.__init__': ('workers.html#_crew.__init__', 'cd4ml_nb/workers.py'),
+                                  'cd4ml_nb.workers._Crew._count': ('workers.html#_crew._count', 'cd4ml_nb/workers.py'),
                                   'cd4ml_nb.workers._Crew._fork': ('workers.html#_crew._fork', 'cd4ml_nb/workers.py'),
                                   'cd4ml_nb.workers._Crew._from': ('workers.html#_crew._from', 'cd4ml_nb/workers.py'),
                                   'cd4ml_nb.workers._Crew.close': ('workers.html#_crew.close', 'cd4ml_nb/workers.py'),

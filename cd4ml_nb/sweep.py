@@ -6,6 +6,7 @@
 __all__ = ['DECIDING', 'make_workers', 'study_path', 'begin', 'finish', 'track']
 
 # %% ../notebooks/13_sweep.ipynb #1f7adb3e
+import mmap
 import os
 import sys
 import uuid
@@ -29,15 +30,17 @@ def make_workers(
     members: list[tuple[str, int]],    # of crew: device and threads of each
 ) -> Workers:
     "Workers for a problem, ready to start."
+    together, active = sum(threads for _, threads in members), mmap.mmap(-1, 1)      # memory that forked workers share
+
     def evaluate(device: str, threads: int) -> Evaluate:
-        own = {'device': device, 'nthread': threads}
-        return lambda params, judge: run_trial(params | own, problem, judge)
+        own, now = {'device': device, 'nthread': threads}, (lambda: max(threads, together // max(1, active[0]))) if device == 'cpu' else None
+        return lambda params, judge: run_trial(params | own, problem, judge, now)
 
     if not hasattr(os, 'fork') or sys.platform == 'darwin':      # a forked process may not use Apple's frameworks
-        return OneThread(evaluate(members[0][0], sum(threads for _, threads in members)))
+        return OneThread(evaluate(members[0][0], together))
     if 'max_bin' not in problem.search.space:
         problem.matrices(int(problem.search.fixed.get('max_bin', 256)))       # before the fork
-    return ForkedWorkers([evaluate(device, threads) for device, threads in members], once=members[0][0] != 'cpu')
+    return ForkedWorkers([evaluate(device, threads) for device, threads in members], members[0][0] != 'cpu', active)
 
 # %% ../notebooks/13_sweep.ipynb #96668c91
 DECIDING = ('contract', 'halving', 'metrics', 'model', 'sampler', 'search', 'sweep', 'trial')    # modules

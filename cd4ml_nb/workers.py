@@ -9,6 +9,7 @@ __all__ = ['Evaluate', 'Heard', 'Workers', 'evaluated', 'OneThread', 'pause_open
 import contextlib
 import ctypes
 import json
+import mmap
 import os
 import queue
 import re
@@ -127,12 +128,13 @@ def _serve(pipe: Connection, evaluate: Evaluate, once: bool) -> None:
         if kind == 'failed' and once:
             return
 
-
+# %% ../notebooks/09e_workers.ipynb #c16a5dd0
 class _Process:
     "A forked worker, and the line to it."
 
     def __init__(self, evaluate: Evaluate, once: bool, others: list[Connection]):
         self.number: int | None = None          # of the trial that it evaluates
+        self.waits = False                      # at a rung
         self.errors = tempfile.TemporaryFile()
         self.pipe, theirs = Pipe()
         pause_openmp()
@@ -175,8 +177,10 @@ class _Crew(Workers):
         self,
         evaluates: list[Evaluate],     # of each worker: they differ in the device
         once: bool = False,            # a worker that fails a trial is replaced
+        active: bytearray | mmap.mmap | None = None,     # its first byte says how many of them train now
     ):
         self.evaluates, self.once, self.n = evaluates, once, len(evaluates)
+        self.active = bytearray(1) if active is None else active
         self.processes: list[_Process | None] = [None] * self.n
         for place in range(self.n):               # now, while this process has hardly a thread
             self._fork(place)
@@ -195,8 +199,11 @@ class _Crew(Workers):
         except (EOFError, OSError, ValueError):
             self.processes[place] = None
             return number, 'lost', process.ended()
-        process.number = number if kind == 'rung' else None
+        process.number, process.waits = number if kind == 'rung' else None, kind == 'rung'
         return number, kind, value
+
+    def _count(self) -> None:
+        self.active[0] = min(255, sum(p is not None and p.number is not None and not p.waits for p in self.processes))
 
     def close(self) -> None:
         for process in filter(None, self.processes):
@@ -220,16 +227,22 @@ class ForkedWorkers(_Crew):
             process = self.processes[place] = None
         process = process or self._fork(place)
         process.number = number
+        self._count()
         with contextlib.suppress(OSError):        # it dies at this moment; that will be heard
             process.pipe.send_bytes(json.dumps(params).encode())
 
     def answer(self, number: int, go_on: bool) -> None:
         with contextlib.suppress(OSError, StopIteration):     # it died meanwhile; that will be heard
-            next(p for p in self.processes if p and p.number == number).pipe.send_bytes(json.dumps(go_on).encode())
+            process = next(p for p in self.processes if p and p.number == number)
+            process.waits = False
+            self._count()
+            process.pipe.send_bytes(json.dumps(go_on).encode())
 
     def heard(self) -> list[Heard]:
         busy = {p.pipe: k for k, p in enumerate(self.processes) if p and p.number is not None}
-        return [self._from(busy[pipe]) for pipe in wait(list(busy))]  # type: ignore[index]
+        heard = [self._from(busy[pipe]) for pipe in wait(list(busy))]  # type: ignore[index]
+        self._count()
+        return heard
 
 # %% ../notebooks/09e_workers.ipynb #f85a2c6a
 def crew(
