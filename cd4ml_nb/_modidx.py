@@ -873,6 +873,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'cd4ml_nb.outbox.send': ('outbox.html#send', 'cd4ml_nb/outbox.py'),
                                  'cd4ml_nb.outbox.send_files': ('outbox.html#send_files', 'cd4ml_nb/outbox.py'),
                                  'cd4ml_nb.outbox.send_trial': ('outbox.html#send_trial', 'cd4ml_nb/outbox.py'),
+                                 'cd4ml_nb.outbox.set_up': ('outbox.html#set_up', 'cd4ml_nb/outbox.py'),
                                  'cd4ml_nb.outbox.sync': ('outbox.html#sync', 'cd4ml_nb/outbox.py'),
                                  'cd4ml_nb.outbox.tell_down': ('outbox.html#tell_down', 'cd4ml_nb/outbox.py'),
                                  'cd4ml_nb.outbox.trial_rows': ('outbox.html#trial_rows', 'cd4ml_nb/outbox.py'),

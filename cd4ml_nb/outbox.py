@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'FIRST', 'RATE', 'State', 'Refused', 'Unavailable', 'Sending', 'carry_out', 'send_trial', 'send_files',
-           'reach', 'holders', 'Courier', 'limit', 'courier', 'tell_down', 'send', 'wait', 'Run', 'register_model',
-           'now', 'as_text', 'open_run', 'known_run', 'Tree', 'trial_rows', 'open_tree', 'forget_tree', 'Synced',
-           'sync']
+           'set_up', 'reach', 'holders', 'Courier', 'limit', 'courier', 'tell_down', 'send', 'wait', 'Run',
+           'register_model', 'now', 'as_text', 'open_run', 'known_run', 'Tree', 'trial_rows', 'open_tree',
+           'forget_tree', 'Synced', 'sync']
 
 # %% ../notebooks/09b_outbox.ipynb #fd2d9576
 import contextlib
@@ -26,6 +26,8 @@ import psutil
 import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from .errors import Cd4mlError, one_line
@@ -149,6 +151,17 @@ def send_files(one: Sending, run_id: str, operation: Operation) -> None:
         if not (folder / name).is_file():
             raise Refused(f'the file {shown(folder / name)} is gone')
         one.client.log_artifact(run_id, str(folder / name), operation['folder'])
+
+# %% ../notebooks/09b_outbox.ipynb #cefa93dc
+def set_up(path: Path) -> None:      # of a SQLite file
+    "Make a store that is not there yet, whole or not at all."
+    if path.exists() or not path.parent.is_dir():
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
+        made = Path(folder) / path.name
+        SqlAlchemyStore(f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+        with contextlib.suppress(FileExistsError):      # another process was first
+            os.link(made, path)
 
 # %% ../notebooks/09b_outbox.ipynb #5205cf6a
 def reach(
@@ -340,6 +353,8 @@ def _connect(one: Courier) -> None:
         reach(one.uri, one.until, one.tell)
     if one.client is None:
         one.until = time.monotonic() + (FIRST if not one.uri.startswith('http') else one.patience)
+        if one.uri.startswith('sqlite:///'):
+            set_up(Path(one.uri.removeprefix('sqlite:///')))
         one.client = MlflowClient(tracking_uri=one.uri, registry_uri=one.uri)
         one.until = time.monotonic() + one.patience
 

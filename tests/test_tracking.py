@@ -223,6 +223,23 @@ def test_the_same_key_later_continues_the_same_parent_and_another_or_a_forgotten
     assert {run['status'] for run in runs if run['name'] == 'sweep'} == {'FINISHED'}
 
 
+def test_I06_a_kill_while_the_store_is_made_leaves_none_or_a_whole_one(tmp_path):
+    here = Settings(products=str(tmp_path / 'products'), tracking_uri=f'sqlite:///{tmp_path}/mlflow.db', artifact_root=str(tmp_path / 'files'))
+    (tmp_path / 'model.json').write_text('{}')
+
+    def dies_at(table: str) -> None:
+        import sqlalchemy
+        sqlalchemy.event.listen(sqlalchemy.Table, 'after_create', lambda made, *_, **__: os.kill(os.getpid(), signal.SIGKILL) if made.name == table else None)
+        a_run(here)
+
+    for table in ('experiments', 'model_versions', 'spans'):
+        assert in_process(dies_at, table).code == -signal.SIGKILL
+        assert not (tmp_path / 'mlflow.db').exists()
+    done(a_run, here)
+    done(sync, here)
+    assert {run['name'] for run in done(stored, here)['runs']} == {'first'} and waiting_line(here) == ''
+
+
 # ---- a store that does not answer
 
 @contextlib.contextmanager
