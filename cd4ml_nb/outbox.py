@@ -157,11 +157,11 @@ def set_up(path: Path) -> None:      # of a SQLite file
     "Make a store that is not there yet, whole or not at all."
     if path.exists() or not path.parent.is_dir():
         return
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
+    # Another process was first, or nothing can be written or linked there: MLflow itself comes next, and says what is wrong.
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
         made = Path(folder) / path.name
         SqlAlchemyStore(f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-        with contextlib.suppress(FileExistsError):      # another process was first
-            os.link(made, path)
+        os.link(made, path)
 
 # %% ../notebooks/09b_outbox.ipynb #5205cf6a
 def reach(
