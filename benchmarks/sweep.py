@@ -1,6 +1,6 @@
 """What a sweep costs, against the loop that everybody writes.
 
-    python benchmarks/sweep.py [--data FOLDER] [--only used_cars_de|adult|million] [--trials 50] [--million-trials 12] [--seeds 7] [--device cpu]
+    python benchmarks/sweep.py [--data FOLDER] [--only used_cars_de|adult|million] [--trials 50] [--million-trials 24] [--seeds 7] [--device cpu]
 
 Both sides see the same rows, space, number of trials and seed, and write to MLflow on SQLite of their own, which is there already. Each is a
 process of its own; the seconds are those from its first look at the data to the end of its last write, and leave out the imports, which both
@@ -89,7 +89,7 @@ def ours(plan: Any, contract: dict[str, Any], folder: Path, trials: int, seed: i
     base = base_parameters(plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed)
     problem = make_problem(plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation'])
     with Journal(Path(place) / 'study.jsonl') as journal, make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers:
-        course = Course(plan.search, plan.metric, trials, seed, journal)
+        course = Course(plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds)
         if tracked:
             tree = open_tree(load_settings(), plan.name, 'sweep', {'trials': trials}, {}, place)
             records = search(course, workers, ended=lambda record: track(tree, record, plan.metric))
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument('--data', type=Path, default=None)
     parser.add_argument('--only', action='append')
     parser.add_argument('--trials', type=int, default=50)
-    parser.add_argument('--million-trials', type=int, default=12)
+    parser.add_argument('--million-trials', type=int, default=24)
     parser.add_argument('--seeds', type=int, nargs='+', default=[7])
     parser.add_argument('--device', default='cpu')
     args = parser.parse_args()

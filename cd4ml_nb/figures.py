@@ -161,7 +161,8 @@ def sweep_history(
         axes.plot([t['number'] for t in done], [t['value'] for t in done], 'o', ms=4.5, color=MUTED, alpha=0.65, mew=0, label='trial')
         axes.step([t['number'] for t in done], best, where='post', color=ACCENT, label='best so far')
         pruned = [t for t in trials if t['state'] == 'pruned' and t.get('value') is not None]
-        axes.plot([t['number'] for t in pruned], [t['value'] for t in pruned], 'x', ms=4, color=MUTED, alpha=0.6, label='stopped early')
+        if pruned:
+            axes.plot([t['number'] for t in pruned], [t['value'] for t in pruned], 'x', ms=4, color=MUTED, alpha=0.6, label='stopped early')
         if done:
             _frame_the_good(axes, np.array([t['value'] for t in done]), better)
             _legend(axes)

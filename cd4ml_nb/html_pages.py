@@ -317,7 +317,7 @@ img { max-width: 100%; height: auto; }
 .executed { font-size: .92rem; padding-left: 1rem; border-left: 2px solid var(--line); }
 .executed h4 { font-size: 1.15rem; margin: 1rem 0 .4rem; } .executed h5, .executed h6 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
 .executed .output_area pre { background: none; padding: 0 0 0 .8rem; } .executed img { background: #fff; border-radius: 2px; }
-.executed table { width: auto; margin-bottom: 1rem; }
+.executed .output_area { overflow-x: auto; } .executed table { width: auto; margin-bottom: 1rem; }
 .executed .k, .executed .kn, .executed .ow { color: var(--accent); } .executed .s, .executed .s1, .executed .s2, .executed .sd { color: var(--good); }
 .executed .c1, .executed .c { color: var(--muted); font-style: italic; } .executed .mi, .executed .mf { color: var(--accent-2); }
 body > footer { margin-top: 4rem; padding-top: 1rem; padding-bottom: 3rem; color: var(--muted); font-size: .85rem; }

@@ -155,13 +155,15 @@ def send_files(one: Sending, run_id: str, operation: Operation) -> None:
 # %% ../notebooks/09b_outbox.ipynb #cefa93dc
 def set_up(path: Path) -> None:      # of a SQLite file
     "Make a store that is not there yet, whole or not at all."
-    if path.exists() or not path.parent.is_dir():
+    if path.exists():
         return
     # Another process was first, or nothing can be written or linked there: MLflow itself comes next, and says what is wrong.
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
-        made = Path(folder) / path.name
-        SqlAlchemyStore(f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-        os.link(made, path)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
+            made = Path(folder) / path.name
+            SqlAlchemyStore(f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+            os.link(made, path)
 
 # %% ../notebooks/09b_outbox.ipynb #5205cf6a
 def reach(
@@ -183,8 +185,8 @@ def reach(
 
 
 def _wait_for_file(path: Path, until: float, tell: Callable[[str], None]) -> None:
-    "Wait until a SQLite file can be written."
-    told = False
+    "Wait until a SQLite file can be written; who writes for less than a second is not worth a word."
+    silent = time.monotonic() + 1
     while path.is_file():
         try:
             with contextlib.closing(sqlite3.connect(f'file:{path}?mode=rw', uri=True, timeout=0, isolation_level=None)) as database:
@@ -197,9 +199,9 @@ def _wait_for_file(path: Path, until: float, tell: Callable[[str], None]) -> Non
             left = until - time.monotonic()
             if left < 0.2:
                 raise Unavailable(f'{shown(path)} is locked{holders(path)}') from None
-            if not told:
+            if time.monotonic() > silent:
                 tell(f'{shown(path)} is locked{holders(path)}: waiting up to {left:.0f} s')
-            told = True
+                silent = until
             time.sleep(0.1)
 
 # %% ../notebooks/09b_outbox.ipynb #dff0b581

@@ -34,6 +34,7 @@ from cd4ml_nb.figures import (
     sweep_history,
     with_unit,
 )
+from .halving import on_sample
 from cd4ml_nb.html_pages import (
     NONE,
     SHARES,
@@ -477,16 +478,18 @@ def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -
     "The sweep in a sentence and a picture, the rest folded."
     metric, tried = trials['metric'], trials['trials']
     count = {state: sum(t['state'] == state for t in tried) for state in ('complete', 'pruned', 'failed')}
-    ends = ', '.join(f'{n:,} {words}' for n, words in ((count['pruned'], 'stopped early'), (count['failed'], 'failed')) if n)
+    compared, where = [on_sample(t) for t in tried], ' on a sample of the rows' if any('sample' in t for t in tried) else ''
+    stopped = 'learned from a sample of the rows only' if where else 'stopped early'
+    ends = ', '.join(f'{n:,} {words}' for n, words in ((count['pruned'], stopped), (count['failed'], 'failed')) if n)
     seconds = sum(t.get('seconds') or 0 for t in tried)
     told = (f"{plural(len(tried), 'set')} of parameters {'was' if len(tried) == 1 else 'were'} tried in {span(seconds)} of computing"
             f"{f' ({ends})' if ends else ''}. The best one reached {measured(metric, best['value'], unit)} ({METRICS[metric].words}) "
             f"on the rows set aside for choosing, after {plural(best['rounds'], 'round')} of boosting.")
-    drawn = sweep_history(tried, METRICS[metric].words, trials['better'], unit if METRICS[metric].in_unit else '')
+    drawn = sweep_history(compared, METRICS[metric].words + where, trials['better'], unit if METRICS[metric].in_unit else '')
     history = figure_html(drawn, f'Value of each trial. {told}', 'The line should flatten; if it still moves at the end, more trials will pay.')
-    several = sum(t['state'] == 'complete' for t in tried) > 1
+    several = sum(t['state'] == 'complete' for t in compared) > 1
     importance = figure_html(parameter_importance(trials['importance']), 'Importance of each parameter.') if trials.get('importance') else ''
-    paths = figure_html(parallel_coordinates(tried, trials['better']), 'Parameters of every trial, the best in colour.',
+    paths = figure_html(parallel_coordinates(compared, trials['better']), 'Parameters of every trial, the best in colour.',
                         'Where the coloured lines meet, the search found an answer; where they spread, it does not matter.') if several else ''
     return render(FOUND, told=told, history=history, params=parameter_rows(best), importance=importance, paths=paths)
 

@@ -46,15 +46,19 @@ def distributions(space: dict[str, Range]) -> Space:
     return found
 
 
-def first_trial(space: dict[str, Range]) -> dict[str, Any]:
+def first_trial(
+    space: dict[str, Range],
+    share: float = 1.0,          # of the rows and columns that each tree sees
+) -> dict[str, Any]:
     "XGBoost's defaults, moved into the space where they lie outside."
     values: dict[str, Any] = {}
+    defaults = DEFAULTS | {'subsample': share, 'colsample_bytree': share}
     for name, dimension in space.items():
         if dimension.choice is not None:
-            values[name] = DEFAULTS[name] if DEFAULTS.get(name) in dimension.choice else dimension.choice[0]
+            values[name] = defaults[name] if defaults.get(name) in dimension.choice else dimension.choice[0]
         else:
             low, high = dimension.ends
-            value = min(max(DEFAULTS.get(name, low), low), high)
+            value = min(max(defaults.get(name, low), low), high)
             values[name] = int(value) if dimension.integer else value
     return values
 

@@ -185,6 +185,7 @@ class Search(Section):
     startup: Annotated[int, Field(ge=1)] = 8                       # trials spread over the space before the sampler learns
     prune: Literal['halving', 'none'] = 'halving'                  # stop trials that are not among the better ones on the way
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.2               # share of the trials that goes on from one rung to the next
+    sample: Literal['auto'] | Annotated[float, Field(gt=0, le=1)] = 'auto'   # share of the rows that trials learn from first; auto: .15 of a large table
     window: Annotated[int, Field(ge=1, le=1024)] = 4               # trials under way at once; the sampler knows all that were before them
     frugal: bool = True                                            # search with quick learning rates, and try the best again with slower ones
     against: Literal['none', 'size', 'latency'] = 'none'           # what quality is weighed against: nodes of all trees, or time of one prediction

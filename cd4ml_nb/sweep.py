@@ -31,15 +31,17 @@ def make_workers(
 ) -> Workers:
     "Workers for a problem, ready to start."
     together, active = sum(threads for _, threads in members), mmap.mmap(-1, 1)      # memory that forked workers share
+    first = problem.sample or problem
 
     def evaluate(device: str, threads: int) -> Evaluate:
         own, now = {'device': device, 'nthread': threads}, (lambda: max(threads, together // max(1, active[0]))) if device == 'cpu' else None
-        return lambda params, judge: run_trial(params | own, problem, judge, now)
+        return lambda params, judge, sampled: run_trial(params | own, first if sampled else problem, judge, now)
 
     if not hasattr(os, 'fork') or sys.platform == 'darwin':      # a forked process may not use Apple's frameworks
         return OneThread(evaluate(members[0][0], together))
     if 'max_bin' not in problem.search.space:
-        problem.matrices(int(problem.search.fixed.get('max_bin', 256)))       # before the fork
+        for part in (first, problem):
+            part.matrices(int(problem.search.fixed.get('max_bin', 256)))       # before the fork
     return ForkedWorkers([evaluate(device, threads) for device, threads in members], members[0][0] != 'cpu', active)
 
 # %% ../notebooks/13_sweep.ipynb #96668c91
@@ -73,7 +75,9 @@ def finish(path: Path, trials: int) -> None:
 # %% ../notebooks/13_sweep.ipynb #a7fcdf64
 def track(tree: Tree, record: Record, metric: str) -> None:
     "Tell MLflow of a trial."
-    measured = {metric: record['value']} | {name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record}
+    name = metric if 'sample' not in record or record['state'] == 'complete' else f'{metric}_on_sample'
+    measured = {f'{metric}_on_sample': record.get('sample'), name: record['value']}
+    measured |= {name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record}
     tree.trial(record['number'], record['params'], {name: float(value) for name, value in measured.items() if value is not None},
-               [(int(at), value) for at, value in thinned(record['curve'], 20)], metric, record['state'], record['reason'],
+               [(int(at), value) for at, value in thinned(record['curve'], 20)], name, record['state'], record['reason'],
                record['at'] - record['seconds'], record['at'], record.get('device', ''))

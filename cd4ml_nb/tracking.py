@@ -41,7 +41,8 @@ from .settings import Settings, load_settings, tracking_uri, without_password  #
 # %% ../notebooks/09_tracking.ipynb #980854e8
 FINAL = {'INVALID_PARAMETER_VALUE', 'RESOURCE_DOES_NOT_EXIST', 'RESOURCE_ALREADY_EXISTS', 'INVALID_STATE'}   # MLflow's codes for no
 WORDS = [(r'Connection refused', 'connection refused'), (r'No such file or directory.*\s*Is the server running', 'no server there'),
-         (r'database is locked', 'the database is locked'), (r'[Tt]imed? ?out', 'no answer'), (r'not a database|malformed', 'the database is damaged'),
+         (r'database is locked', 'the database is locked'), (r'[Tt]imed? ?out', 'no answer'),
+         (r'not a database|malformed|table \S+ already exists', 'the database is damaged'),
          (r'(?:too many|error code) (\d{3})', r'HTTP \1'), (r'[Nn]ame or service not known|Failed to resolve', 'unknown host'),
          (r'Connection aborted|Connection reset|closed the connection|terminating connection', 'it closed the connection'),
          (r'[Nn]o space left|disk is full', 'disk full'), (r'No module named', 'its driver is not installed: pip install psycopg2-binary')]

@@ -23,11 +23,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .errors import Cd4mlError
+from .halving import Judge
 from .processes import die_with
 from .settings import gpu_count
 
 # %% ../notebooks/09e_workers.ipynb #12d98f39
-Evaluate = Callable[[dict[str, Any], Callable[[int, float], bool]], dict[str, Any]]   # (params, judge) -> result
+Evaluate = Callable[[dict[str, Any], Judge, bool], dict[str, Any]]   # (params, judge, whether on a sample of the rows) -> result
 Heard = tuple[int, str, Any]     # the trial's number, kind, value
 
 
@@ -39,7 +40,7 @@ class Workers:
         "How many could start a trial now."
         raise NotImplementedError
 
-    def start(self, number: int, params: dict[str, Any]) -> None:
+    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
         "Evaluate a trial on a free worker."
         raise NotImplementedError
 
@@ -61,10 +62,10 @@ class Workers:
         self.close()
 
 
-def evaluated(evaluate: Evaluate, params: dict[str, Any], judge: Callable[[int, float], bool]) -> tuple[str, Any]:   # (done, result) or (failed, why)
+def evaluated(evaluate: Evaluate, params: dict[str, Any], judge: Judge, sampled: bool) -> tuple[str, Any]:   # (done, result) or (failed, why)
     "Evaluate a trial; whatever it raises is its reason to fail."
     try:
-        return 'done', evaluate(params, judge)
+        return 'done', evaluate(params, judge, sampled)
     except MemoryError:
         return 'failed', 'out of memory'
     except Exception as error:
@@ -85,13 +86,13 @@ class OneThread(Workers):
     def free(self) -> int:
         return int(not self.busy)
 
-    def start(self, number: int, params: dict[str, Any]) -> None:
+    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
         def judge(rung: int, value: float) -> bool:
             self.said.put((number, 'rung', [rung, value]))
             return self.answers.get()
 
         self.busy = True
-        threading.Thread(target=lambda: self.said.put((number, *evaluated(self.evaluate, params, judge))), daemon=True).start()
+        threading.Thread(target=lambda: self.said.put((number, *evaluated(self.evaluate, params, judge, sampled))), daemon=True).start()
 
     def answer(self, number: int, go_on: bool) -> None:
         self.answers.put(go_on)
@@ -123,7 +124,8 @@ def _serve(pipe: Connection, evaluate: Evaluate, once: bool) -> None:
         return json.loads(pipe.recv_bytes())
 
     while True:
-        kind, value = evaluated(evaluate, json.loads(pipe.recv_bytes()), judge)
+        params, sampled = json.loads(pipe.recv_bytes())
+        kind, value = evaluated(evaluate, params, judge, sampled)
         pipe.send_bytes(json.dumps([kind, value]).encode())
         if kind == 'failed' and once:
             return
@@ -219,7 +221,7 @@ class ForkedWorkers(_Crew):
     def free(self) -> int:
         return sum(p is None or p.number is None for p in self.processes)
 
-    def start(self, number: int, params: dict[str, Any]) -> None:
+    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
         place = next(k for k, p in enumerate(self.processes) if p is None or p.number is None)
         process = self.processes[place]
         if process and process.gone():            # an idle worker may have died unnoticed
@@ -229,7 +231,7 @@ class ForkedWorkers(_Crew):
         process.number = number
         self._count()
         with contextlib.suppress(OSError):        # it dies at this moment; that will be heard
-            process.pipe.send_bytes(json.dumps(params).encode())
+            process.pipe.send_bytes(json.dumps([params, sampled]).encode())
 
     def answer(self, number: int, go_on: bool) -> None:
         with contextlib.suppress(OSError, StopIteration):     # it died meanwhile; that will be heard

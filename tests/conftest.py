@@ -21,10 +21,18 @@ def real_data():
     return find
 
 
+def without_settings() -> None:
+    """Take the settings out of the environment."""
+    for name in [name for name in os.environ if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_')]:
+        del os.environ[name]
+
+
+without_settings()          # the machine's own; before any fixture
+
+
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
-    """Tests run in the project's root, with no settings of the machine's own."""
+    """Tests run in the project's root, and leave no settings behind: a command that was called in this process hands them to its children so."""
     monkeypatch.chdir(ROOT)
-    for name in list(os.environ):
-        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_'):
-            monkeypatch.delenv(name)
+    yield
+    without_settings()

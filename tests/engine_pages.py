@@ -68,7 +68,7 @@ class Tiny:
         return subprocess.Popen([str(command), *options, *words], cwd=self.folder, env=self.environment | environment, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
-    def end(self, running: subprocess.Popen, patience: float = 60) -> 'Ended':
+    def end(self, running: subprocess.Popen, patience: float = 300) -> 'Ended':
         """Wait for a command's end, and look at what it has left."""
         begun = time.monotonic()
         try:
@@ -100,7 +100,7 @@ class Tiny:
         """The record of the newest run."""
         return json.loads(max((self.home / 'runs').glob('*.json'), key=lambda p: p.stat().st_mtime_ns).read_text())
 
-    def when(self, file: str, patience: float = 30) -> None:
+    def when(self, file: str, patience: float = 120) -> None:
         """Wait until a page has made a file in its project."""
         wait_for((self.folder / file).exists, patience, file)
 

@@ -167,13 +167,14 @@ def test_holm_agrees_with_its_definition():
     assert shared_confidence(0.95, 1) == 0.95 and shared_confidence(0.95, 0) == 0.95
 
 
-def test_sixty_groups_of_ten_thousand_rows_take_seconds():
+def test_sixty_groups_of_ten_thousand_rows_cost_no_more_than_a_few_times_the_whole():
     y, first, second = two_models(10_000, 0)
-    group, before = np.arange(10_000) % 60, time.process_time()
+    group, begun = np.arange(10_000) % 60, time.process_time()
     paired_draws('regression', y, [first, second], replicates=1000)
+    whole = time.process_time()
     for k in range(60):
         paired_draws('regression', y[group == k], [first[group == k], second[group == k]], ['mae'], replicates=1000)
-    assert time.process_time() - before < 10            # about 1.3 s
+    assert time.process_time() - whole < 10 * (whole - begun)
 
 
 # ---- the luck of training

@@ -220,19 +220,22 @@ def test_I22_hanging_pages_are_ended_with_all_that_they_started(tiny):
     tiny.add('waits', '1', 'import subprocess\nsubprocess.run(["sh", "-c", "trap : TERM; while :; do sleep 1; done"], start_new_session=True)', WRITE)
     tiny.add('swallows', '1', 'import time\nwhile True:\n    try:\n        time.sleep(600)\n    except BaseException:\n        pass', WRITE)
     tiny.add('quick', WRITE)
-    done = tiny.run('--jobs', '5', CD4ML_STAGE_TIMEOUT='2').check(4, 'ERROR I22 pages/', ':cell 4', 'more than 2 s', 'stage_timeout', 'failed/page.ipynb')
+    done = tiny.run('--jobs', '5', CD4ML_STAGE_TIMEOUT='20').check(4, 'ERROR I22 pages/', ':cell 4', 'more than 20 s', 'stage_timeout', 'failed/page.ipynb')
     record = tiny.record()['stages']
     assert {stage: s['status'] for stage, s in record.items()} == dict.fromkeys(tiny.stages, 'failed') | {'quick': 'done'}
-    assert all(s['seconds'] < 2 + 3 + 3 for s in record.values()), record        # the limit, patience with the deaf, and a loaded machine
-    assert done.seconds < 30
+    assert all(s['seconds'] < 20 + 3 + 9 for s in record.values()), record       # the limit, patience with the deaf, and a loaded machine
+    assert done.seconds < 80
     for stage in ('sleeps', 'deaf', 'waits', 'swallows'):
         marked(tiny, stage, 'cell-3', 'timeout')
 
 
 def test_I22_a_hanging_kernel_is_ended(tiny):
     tiny.add('one', 'print("kept")', 'import time\ntime.sleep(600)', WRITE)
-    done = tiny.run('--engine', 'kernel', CD4ML_STAGE_TIMEOUT='4')
-    done.check(4, 'ERROR I22 pages/one.ipynb:cell 4', 'more than 4 s', 'cd4ml run -s tiny --engine kernel --until one')
+    for limit in (4, 20, 100):                        # a kernel takes a second to start, or a loaded machine's half minute
+        done = tiny.run('--engine', 'kernel', CD4ML_STAGE_TIMEOUT=str(limit))
+        if ':cell' in done.last:
+            break
+    done.check(4, 'ERROR I22 pages/one.ipynb:cell 4', f'more than {limit} s', 'cd4ml run -s tiny --engine kernel --until one')
     assert outputs(marked(tiny, 'one', 'cell-3', 'timeout'), 'cell-2')[0].text == 'kept\n'
 
 

@@ -29,7 +29,7 @@ CELLS = {      # what it is about -> the cell; none of them raises
     'write': "sys.stdout.writelines(['a\\n', 'b\\n'])\nsys.stdout.write('abc')",
     'write bytes': "try:\n    sys.stdout.write(b'x')\nexcept TypeError as e:\n    print(type(e).__name__)",
     'stream': "hasattr(sys.stdout, 'buffer'), sys.stdout.isatty(), sys.stdin.isatty(), sys.stdout.encoding.lower(), sys.stdout.writable(), sys.stdout.readable()",
-    'original': "print('to the original', file=sys.__stdout__, flush=True)",
+    'original': "print('to the original', file=sys.__stdout__, flush=True); time.sleep(0.3)",      # a kernel loses what comes after it is idle
     'redirect': "with contextlib.redirect_stdout(io.StringIO()) as f: print('in')\nf.getvalue()",
     'saved': 'saved = sys.stdout',
     'print saved': "print('by an earlier name', file=saved)",
@@ -70,12 +70,12 @@ CELLS = {      # what it is about -> the cell; none of them raises
     'shell exit': '!exit 3\nprint(_exit_code)', 'bash': '%%bash\necho from bash\necho to err >&2',
     'subprocess': "subprocess.run(['echo', 'child']); time.sleep(0.3)",
     'subprocess stderr': "subprocess.run('echo child err >&2', shell=True).returncode; time.sleep(0.3)",
-    'os.write': "os.write(1, b'raw out\\n'); os.write(2, b'raw err\\n');",
+    'os.write': "os.write(1, b'raw out\\n'); os.write(2, b'raw err\\n'); time.sleep(0.3)",
     'raw between': "print('first', flush=True); os.write(1, b'second\\n'); time.sleep(0.3); print('third')",
     'raw before a display': "os.write(1, b'early\\n'); time.sleep(0.3); display('late')",
     'os.system': "os.system('echo system'); time.sleep(0.3)",
-    'C': "ctypes.CDLL(None).printf(b'from C\\n'); ctypes.CDLL(None).fflush(None);",
-    'raw bytes': "os.write(1, b'\\xff\\xfe ok\\n');",
+    'C': "ctypes.CDLL(None).printf(b'from C\\n'); ctypes.CDLL(None).fflush(None); time.sleep(0.3)",
+    'raw bytes': "os.write(1, b'\\xff\\xfe ok\\n'); time.sleep(0.3)",
     # ---- warned and logged
     'warning': "warnings.warn('beware')", 'warnings': "for k in range(2): warnings.warn('twice', UserWarning)",
     'deprecation': "def old(): warnings.warn('old', DeprecationWarning, stacklevel=2)\nold()",
@@ -139,7 +139,8 @@ ERRORS = {'in a function': "def f():\n    raise KeyError('gone')\nprint('a')\nf(
           'system': 'raise OSError(28, "No space left on device", "/x")', 'surrogate': "raise ValueError('\\udc80')",
           'representation': "class B:\n    def _repr_html_(self): raise ValueError('in repr')\n    def __repr__(self): return 'B'\nB()",
           'shown': 'try:\n    1 / 0\nexcept ZeroDivisionError:\n    get_ipython().showtraceback()'}
-OTHERS = {'surrogates': ["print('\\udc80 x')", "'\\udc80'"], 'tagged': [('1 / 0', {'tags': ['raises-exception']}), "print('goes on')"], 'async': list(ASYNC.values()),
+AT_ONCE = ["import sys\nprint('original', file=sys.__stdout__, flush=True)", "import os\nos.write(1, b'raw\\n');", "import ctypes\nctypes.CDLL(None).puts(b'C'); ctypes.CDLL(None).fflush(None);"]
+OTHERS = {'at-once': AT_ONCE, 'surrogates': ["print('\\udc80 x')", "'\\udc80'"], 'tagged': [('1 / 0', {'tags': ['raises-exception']}), "print('goes on')"], 'async': list(ASYNC.values()),
           **{f'error {k}': ['1', source, "print('never')"] for k, source in enumerate(ERRORS.values())}}
 DRIVER = """
 import json, sys, papermill
@@ -229,6 +230,11 @@ def test_a_cell_leaves_what_it_leaves_with_a_kernel(executed, about):
     warm, kernel = cells_of(folder, 'all', 'cd4ml')[name], cells_of(folder, 'all', 'kernel')[name]
     assert plain(warm.outputs) == plain(kernel.outputs)
     assert warm.execution_count == kernel.execution_count
+
+
+def test_what_goes_past_python_just_before_a_cell_ends_is_in_that_cell(executed):
+    found = [plain(cell.outputs) for cell in cells_of(executed[0], 'at-once', 'cd4ml').values()]
+    assert found == [[{'output_type': 'stream', 'name': 'stdout', 'text': text}] for text in ('original\n', 'raw\n', 'C\n')]
 
 
 @pytest.mark.parametrize(('about', 'n'), [('figure', 1), ('figure and value', 1), ('two figures', 2), ('show', 1), ('show twice', 2), ('figure last', 2), ('figure displayed', 1)])

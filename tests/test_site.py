@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
+import pandas as pd
 import pytest
 from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
 from cd4ml_nb.files import write_json, write_text
-from cd4ml_nb.report import report_html
+from cd4ml_nb.report import executed_html, report_html
 from cd4ml_nb.site import write_index
 
 
@@ -144,7 +146,10 @@ def visited(browser, path):
 
 def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):
     home = publish(tmp_path)
-    report = report_html(facts(), predictions(n=1500), {}, ABOUT)
+    wide = pd.DataFrame({f'a_column_with_a_long_name_{k}': [1.5] for k in range(20)}).to_html()
+    cell = nbformat.v4.new_code_cell('table', outputs=[nbformat.v4.new_output('execute_result', {'text/html': wide})])
+    pages = {'sweep': executed_html(nbformat.v4.new_notebook(cells=[cell]), 'sweep')}
+    report = report_html(facts(), predictions(n=1500), pages, ABOUT)
     (home / 'report' / 'k1' / 'report.html').write_text(report, encoding='utf-8')
     index = write_index(tmp_path)
     assert visited(browser, index) == ([], [])
@@ -152,6 +157,7 @@ def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):
     assert browser.title == ABOUT['title']
     assert visited(browser, Path(home / 'report' / 'k1' / 'report.html')) == ([], [])
     too_wide = 'return document.documentElement.scrollWidth > document.documentElement.clientWidth'
+    browser.execute_script('document.querySelectorAll("details").forEach(one => one.open = true)')
     for width in (1200, 420):
         browser.set_window_size(width, 900)
         assert not browser.execute_script(too_wide), f'the page scrolls sideways at {width} pixels'

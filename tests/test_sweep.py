@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from tiny import Tiny
 
 from cd4ml_nb.contract import make_contract
 from cd4ml_nb.errors import Cd4mlError
+from cd4ml_nb.halving import Judge
 from cd4ml_nb.journal import Journal
 from cd4ml_nb.metrics import METRICS, score
 from cd4ml_nb.model import base_parameters, device_used, observed, predict
@@ -72,7 +72,7 @@ def watchdog():
         raise AssertionError('it hangs')
 
     before = signal.signal(signal.SIGALRM, bark)
-    signal.alarm(180)
+    signal.alarm(600)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -91,13 +91,14 @@ def toy_problem(task: str, metric: str, plan: Search, weight: str | None = 'w', 
     return make_problem(task, metric, contract, base, plan, rows[:N_TRAIN], rows[N_TRAIN:], weight)
 
 
-def swept(folder: Path, plan: Search, workers: Workers, wanted: int, metric: str = 'mae', mode: str = 'repeatable', name: str = 'toy') -> list[Record]:
+def swept(folder: Path, plan: Search, workers: Workers, wanted: int, metric: str = 'mae', mode: str = 'repeatable', name: str = 'toy',
+          sample: int = 0) -> list[Record]:
     """The records of a sweep, which leaves no process and no open file behind."""
     before, begun = set(descendants(os.getpid())), len(os.listdir('/proc/self/fd'))
     with Journal(folder / f'{name}.jsonl') as journal, workers:
         if not journal.entries:
             journal.append(study={'id': name})
-        records = search(Course(plan, metric, wanted, 5, journal, mode), workers)
+        records = search(Course(plan, metric, wanted, 5, journal, mode, sample), workers)
     assert [r['number'] for r in records] == list(range(wanted))
     assert not alive(set(descendants(os.getpid())) - before, 0) and len(os.listdir('/proc/self/fd')) <= begun
     return records
@@ -135,7 +136,7 @@ def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_
     assert there == pytest.approx(best['value'], rel=1e-5)       # XGBoost's own metrics add up in float32
 
 
-def napping(params: dict[str, Any], judge: Callable[[int, float], bool]) -> dict[str, Any]:
+def napping(params: dict[str, Any], judge: Judge, sampled: bool) -> dict[str, Any]:
     """A trial without a model, which takes 20 ms or so."""
     floor, curve = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9, []
     for rung in range(4):
@@ -155,10 +156,10 @@ def undisturbed(tmp_path_factory) -> list[Record]:
 def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
     project, chance, over, kills = Tiny(tmp_path), random.Random(seed), threading.Event(), []
 
-    def counted(params, judge):
+    def counted(params, judge, sampled):
         with open(tmp_path / 'begun', 'ab') as file:
             file.write(b'x')
-        return napping(params, judge)
+        return napping(params, judge, sampled)
 
     def strike() -> None:
         kills.append(kill_workers(project, lambda: descendants(os.getpid()), lambda: not over.is_set(), chance, 25))
@@ -175,7 +176,7 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
 
 
 def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
-    def endless(params, judge):
+    def endless(params, judge, sampled):
         (tmp_path / f'{os.getpid()}.busy').touch()
         time.sleep(30)
 
@@ -214,13 +215,13 @@ def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_p
 def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_goes_on(tmp_path):
     deaths = tmp_path / 'deaths'
 
-    def deadly(params, judge):
+    def deadly(params, judge, sampled):
         if params['max_depth'] == 2:
             with open(deaths, 'a') as file:
                 file.write(f'{json.dumps(params)}\n')
             os.write(2, b'page fault in the driver\n')
             os.kill(os.getpid(), signal.SIGKILL)
-        return napping(params, judge)
+        return napping(params, judge, sampled)
 
     one, two = (swept(tmp_path, toy_search(), ForkedWorkers([deadly] * n), 20, name=str(n)) for n in (1, 3))
     assert bare(one) == bare(two)
@@ -231,7 +232,7 @@ def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_
 
 
 def test_I19_a_trial_that_does_not_fit_into_memory_is_failed_and_the_sweep_goes_on(tmp_path):
-    def hungry(params, judge):
+    def hungry(params, judge, sampled):
         rows = np.zeros((4_000_000, 8), np.float32)        # no memory yet, only addresses
         used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))
@@ -242,7 +243,7 @@ def test_I19_a_trial_that_does_not_fit_into_memory_is_failed_and_the_sweep_goes_
                 xgb.DMatrix(rows, nthread=1)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        return napping(params, judge)
+        return napping(params, judge, sampled)
 
     records = swept(tmp_path, toy_search(), ForkedWorkers([hungry] * 2), 20)
     for record in records:
@@ -260,12 +261,12 @@ Stack trace: ...'''
 def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_replaced(tmp_path):
     workers = tmp_path / 'workers'
 
-    def full(params, judge):
+    def full(params, judge, sampled):
         with open(workers, 'a') as file:
             file.write(f'{os.getpid()} {params["max_depth"]}\n')
         if params['max_depth'] > 2:
             raise xgb.core.XGBoostError(FULL)
-        return napping(params, judge)
+        return napping(params, judge, sampled)
 
     records = swept(tmp_path, toy_search(), ForkedWorkers([full], once=True), 16)
     assert {r['reason'] for r in records if r['state'] == 'failed'} == {FULL.splitlines()[1]}
@@ -347,7 +348,7 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
     def quiet(device: str) -> Evaluate:
         problem = toy_problem('regression', 'mae', plan, device=device)
 
-        def evaluate(params, judge):
+        def evaluate(params, judge, sampled):
             with warnings.catch_warnings(record=True) as heard:       # XGBoost warns of each prediction for which it moves data
                 warnings.simplefilter('always')
                 result = run_trial(params | {'device': device}, problem, judge)
@@ -387,7 +388,7 @@ class Drawn(Workers):
     def free(self) -> int:
         return self.n - len(self.under_way)
 
-    def start(self, number: int, params: dict[str, Any]) -> None:
+    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
         assert self.free() and number not in self.under_way
         values, end = story(self.seed, params)
         self.under_way[number] = {'values': values, 'end': end, 'at': 0, 'waits': False}
@@ -421,7 +422,17 @@ class Drawn(Workers):
         del self.under_way[number]
         if one['end'] == 'failed':
             return number, 'failed', 'as it was drawn'
-        return number, 'done', {'state': one['end'], 'value': min(one['values'], default=1.0), 'rounds': one['at'], 'curve': []}
+        return number, 'done', {'state': one['end'], 'value': one.get('value', min(one['values'], default=1.0)), 'rounds': one['at'], 'curve': []}
+
+
+class OnRows(Drawn):
+    """The same where trials begin with a sample of the rows: nothing is judged on the way."""
+
+    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
+        super().start(number, params)
+        loss = min(self.under_way[number]['values'], default=1.0)
+        _, end = story(self.seed, params | {'sampled': sampled})
+        self.under_way[number] |= {'values': [], 'end': end, 'value': loss + 0.5 * sampled}
 
 
 class Cut(Exception):
@@ -474,11 +485,58 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         swept(folder, plan, Drawn(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2), wanted, mode='asynchronous', name='hasty')
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@given(st.data())
+def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(data):
+    draw, seed = data.draw, data.draw(st.integers(0, 10_000))
+    wanted, keep = draw(st.integers(1, 24)), draw(st.sampled_from([0.1, 0.2, 0.5]))
+    plan = toy_search(keep=keep, window=draw(st.integers(1, 9)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone = bare(swept(folder, plan, OnRows(1, seed, random.Random(0)), wanted, name='alone', sample=90))
+        for cut in draw(st.lists(st.integers(0, 60), max_size=3)):
+            workers = OnRows(draw(st.sampled_from([1, 3, 9])), seed, random.Random(cut), draw(st.sampled_from([0.0, 0.3])))
+            with Journal(folder / 'toy.jsonl') as journal, suppress(Cut):
+                search(Course(plan, 'mae', wanted, 5, cut_after(journal, cut), sample=90), workers)
+        workers = OnRows(draw(st.sampled_from([1, 2, 3, 9])), seed, random.Random(seed), draw(st.sampled_from([0.0, 0.3])))
+        assert bare(swept(folder, plan, workers, wanted, sample=90)) == alone
+        ranked = sorted((r for r in alone if 'sample' in r), key=lambda r: (r['sample'], r['number']))
+        places = max(1, math.floor(wanted * keep + 1e-9))
+        assert all(r['state'] in ('complete', 'failed') for r in ranked[:places]) and all(r['state'] == 'pruned' for r in ranked[places:])
+        assert all(r['sample'] == r['value'] + 0.5 * (r['state'] == 'complete') for r in ranked if r['state'] != 'failed')
+        hasty = swept(folder, plan, OnRows(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2), wanted, mode='asynchronous', name='hasty', sample=90)
+        assert sum(r['state'] == 'complete' for r in hasty) <= places
+
+
+def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(tmp_path):
+    plan = toy_search(sample=0.25, keep=0.3)
+    problem = toy_problem('multiclass', 'log_loss', plan)
+    assert problem.sample is not None and problem.sample.matrices(256)[0].num_row() <= 0.25 * N_TRAIN + 3 and problem.matrices(256)[0].num_row() == N_TRAIN
+    assert problem.sample.search.rounds == 76 and len(set(problem.sample.y)) == 3
+    one, other = (bare(swept(tmp_path, plan, make_workers(problem, crew), 10, 'log_loss', name=str(len(crew)), sample=90)) for crew in CREWS[:2])
+    assert one == other
+    complete = [r for r in one if r['state'] == 'complete']
+    assert len(complete) == 3 and max(r['sample'] for r in complete) <= min(r['value'] for r in one if r['state'] == 'pruned')
+    whole = toy_problem('multiclass', 'log_loss', plan.model_copy(update={'sample': 1.0, 'prune': 'none'}))
+    assert complete[0]['value'] == run_trial(complete[0]['params'], whole)['value']
+    assert toy_problem('multiclass', 'log_loss', toy_search(sample=0.25, prune='none')).sample is None
+
+
+def test_a_trial_has_taken_what_it_took_on_the_sample_and_on_all_rows(tmp_path):
+    def evaluate(params, judge, sampled):
+        time.sleep(0.2 if sampled else 0.1)
+        return {'state': 'complete', 'value': params['learning_rate'], 'rounds': 1, 'curve': []}
+
+    records = swept(tmp_path, toy_search(sample=0.25, keep=0.3), ForkedWorkers([evaluate] * 2), 4, sample=90)
+    assert sorted(r['state'] for r in records) == ['complete', 'pruned', 'pruned', 'pruned']
+    assert all(r['seconds'] >= (0.3 if r['state'] == 'complete' else 0.2) for r in records)
+
+
 # ---- the page
 
 def when_ended(project: Tiny, n: int) -> None:
     """Wait until so many trials have ended."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while len(ends(project)) < n and time.monotonic() < until:
         time.sleep(0.002)
 

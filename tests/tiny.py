@@ -189,7 +189,7 @@ class Started:
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
 
-    def end(self, timeout: float = 60) -> Done:
+    def end(self, timeout: float = 300) -> Done:
         """Wait for its end."""
         try:
             code = self.process.wait(timeout)
