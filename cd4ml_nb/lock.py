@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from .errors import InfrastructureError
 from .faults import faultpoint
 from .files import shown, write_error
+from .processes import began, is_gone
 
 # %% ../notebooks/92c_lock.ipynb #b40ecce8
 @dataclass
@@ -35,7 +34,7 @@ class Held:
 def _owner() -> dict[str, Any]:
     "What the lock says of this process."
     return {'process': os.getpid(), 'host': socket.gethostname(), 'since': f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}',
-            'started': round(psutil.Process().create_time(), 2), 'command': ' '.join(['cd4ml', *sys.argv[1:]])[:200]}
+            'started': began(os.getpid()), 'command': ' '.join(['cd4ml', *sys.argv[1:]])[:200]}
 
 
 def in_words(text: str) -> str:
@@ -140,8 +139,6 @@ def _is_dead(path: Path) -> bool:
         owner = json.loads(path.read_text(encoding='utf-8'))
         if owner['host'] != socket.gethostname():
             return False
-        return abs(psutil.Process(owner['process']).create_time() - owner['started']) > 1     # the number was given to another process
-    except psutil.NoSuchProcess:
-        return True
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return is_gone(owner['process'], owner['started'])
+    except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -27,7 +27,6 @@ logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)   # a fail
 
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401   (MLflow would load both on first use, in each process anew)
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-import psutil  # noqa: E402
 from mlflow.entities import Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
@@ -36,6 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from .errors import InfrastructureError  # noqa: E402
 from .faults import faultpoint  # noqa: E402
 from .files import in_project  # noqa: E402
+from .processes import began, is_gone  # noqa: E402
 from .settings import Settings, load_settings, tracking_uri, without_password  # noqa: E402
 
 # %% ../notebooks/09_tracking.ipynb #980854e8
@@ -158,20 +158,15 @@ def _metric_name(name: str) -> str:
     return re.sub(r'[^\w./ -]', '_', name)[:250]
 
 # %% ../notebooks/09_tracking.ipynb #f149dded
-def owner() -> str:   # host:process:when it started
+def owner() -> str:   # host:process:when it began
     "This process, as a run's tag names it."
-    return f'{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}'
+    return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
 
 
 def _is_gone(tag: str) -> bool:
     "Whether the process that a tag names is known to be gone; of another host nothing is known."
-    host, rest = tag.rsplit(':', 2)[0], tag.split(':')[-2:]
-    if host != socket.gethostname() or not all(part.isdigit() for part in rest):
-        return False
-    try:
-        return abs(psutil.Process(int(rest[0])).create_time() - int(rest[1])) > 1.5    # else the number was given to another process
-    except psutil.NoSuchProcess:
-        return True
+    host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
+    return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
 
 
 def close_interrupted(

@@ -302,7 +302,7 @@ def test_a_run_that_is_killed_takes_its_pages_along(tiny):
     assert len(tiny.alive()) >= 4 and tiny.locked()               # the command, its server, the page, and what that started
     running.kill()
     running.communicate()
-    wait_for(lambda: not tiny.alive() and not tiny.locked(), 10, 'what the run left to end')
+    wait_for(lambda: not tiny.alive() and not tiny.locked(), 60, 'what the run left to end')
 
 
 # ---- several at a time

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-import psutil
+import psutil._pslinux
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
@@ -21,6 +21,7 @@ from cd4ml_nb.errors import InfrastructureError, UserError
 from cd4ml_nb.lock import locked
 from cd4ml_nb.parameters import parse_parameters
 from cd4ml_nb.plan import changes_since, make_plan
+from cd4ml_nb.processes import began
 from cd4ml_nb.provenance import code_state
 from cd4ml_nb.tracking import begin_run, close_interrupted
 
@@ -61,12 +62,11 @@ def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_p
 
 
 def owner(**changes) -> str:
-    me = psutil.Process()
-    return json.dumps({'process': me.pid, 'host': socket.gethostname(), 'started': me.create_time(), 'since': 'now', 'command': 'cd4ml run'} | changes)
+    return json.dumps({'process': os.getpid(), 'host': socket.gethostname(), 'started': began(os.getpid()), 'since': 'now', 'command': 'cd4ml run'} | changes)
 
 
 @pytest.mark.parametrize('left,free', [
-    (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started=1.0), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
+    (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started='then'), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
     ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
 def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, monkeypatch, left, free):
     def no_locks(*_):
@@ -84,6 +84,21 @@ def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, monk
     except InfrastructureError:
         taken = False
     assert taken == free
+
+
+def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    client = MlflowClient(f'sqlite:///{tmp_path}/mlflow.db')
+    experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
+    begin_run(client, experiment, 'mine', {}, {})
+    with locked(tmp_path):
+        monkeypatch.setattr(psutil._pslinux, 'boot_time', lambda: 1e9)      # what the system says of its start moves with the clock
+        assert close_interrupted(client, experiment) == 0
+        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+            pass
 
 
 def test_I06_runs_of_processes_that_were_killed_are_closed_and_no_others(tmp_path):
