@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,5 @@ def in_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
     yield
     without_settings()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # started with & by a script: what we start would ignore Ctrl-C, too
