@@ -8,7 +8,7 @@ import ast
 import json
 from pathlib import Path
 
-from cd4ml_nb.pages import read_pipeline, stage_files
+from cd4ml_nb.runs.paths import read_pipeline, stage_files
 
 ABOUT_PAGES = 'refuse_hidden_state('        # what a script has none of
 

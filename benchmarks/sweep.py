@@ -54,9 +54,9 @@ def child(side: str, scenario: str, folder: Path, trials: int, seed: int, device
     """One side, in a process of its own; prints its seconds, by the clock and of the processors, and the best loss."""
     from usual_loop import described, usual_loop
 
-    from cd4ml_nb.contract import make_contract
-    from cd4ml_nb.files import read_json
-    from cd4ml_nb.scenario import load_scenario
+    from cd4ml_nb.model.contract import make_contract
+    from cd4ml_nb.core.files import read_json
+    from cd4ml_nb.scenario.definition import load_scenario
     plan = load_scenario(scenario, sections=['seed', 'title', 'target', 'search', 'contract'])
     contract = make_contract(read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version)
     if side == 'usual':
@@ -78,16 +78,16 @@ def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def ours(plan: Any, contract: dict[str, Any], folder: Path, trials: int, seed: int, device: str, place: str, tracked: bool) -> dict[str, Any]:
     """Our sweep, as its page does it."""
-    from cd4ml_nb.data import read_table
-    from cd4ml_nb.journal import Journal
-    from cd4ml_nb.metrics import METRICS
-    from cd4ml_nb.model import base_parameters
-    from cd4ml_nb.outbox import open_tree
-    from cd4ml_nb.search import Course, best_of, search
-    from cd4ml_nb.settings import load_settings, threads_of
-    from cd4ml_nb.sweep import make_workers, track
-    from cd4ml_nb.trial import make_problem
-    from cd4ml_nb.workers import crew
+    from cd4ml_nb.data.table import read_table
+    from cd4ml_nb.core.journal import Journal
+    from cd4ml_nb.scenario.metrics import METRICS
+    from cd4ml_nb.model.booster import base_parameters
+    from cd4ml_nb.tracking.sender import open_tree
+    from cd4ml_nb.search.search import Course, best_of, search
+    from cd4ml_nb.core.settings import load_settings, threads_of
+    from cd4ml_nb.stages.sweep import make_workers, track
+    from cd4ml_nb.search.trial import make_problem
+    from cd4ml_nb.search.workers import crew
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed)
     problem = make_problem(plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation'])
@@ -146,8 +146,8 @@ def compare(name: str, scenario: Path, folder: Path, trials: int, seeds: list[in
     if {'tracked', 'untracked'} <= set(sides):
         lines.append(f'with tracking {clock["tracked"]:.2f} s, without {clock["untracked"]:.2f} s: {100 * (clock["tracked"] / clock["untracked"] - 1):+.1f} %; '
                      f'processor time {100 * (busy["tracked"] / busy["untracked"] - 1):+.1f} %   aim ≤ 3 %')
-    for title, line in zip([name] + [''] * len(lines), lines, strict=False):
-        print(f'{title:<13} {line}', flush=True)
+    for k, line in enumerate(lines):
+        print(f'{"" if k else name:<13} {line}', flush=True)
 
 
 def main() -> None:

@@ -29,6 +29,8 @@ def without_settings() -> None:
 
 
 without_settings()          # the machine's own; before any fixture
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # started with & by a script: what we start would ignore Ctrl-C, too
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +39,3 @@ def in_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
     yield
     without_settings()
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)     # started with & by a script: what we start would ignore Ctrl-C, too

@@ -23,17 +23,17 @@ import yaml
 from runs import ROOT
 from tiny import Tiny
 
-from cd4ml_nb.data import write_table
-from cd4ml_nb.errors import revived
-from cd4ml_nb.journal import decoded
-from cd4ml_nb.workers import pause_openmp
+from cd4ml_nb.data.table import write_table
+from cd4ml_nb.core.errors import revived
+from cd4ml_nb.core.journal import decoded
+from cd4ml_nb.search.workers import pause_openmp
 
 TARGETS = {'regression': {'column': 'y', 'scale': 'log'}, 'binary': {'column': 'y', 'classes': ['no', 'yes'], 'positive': 'yes'},
            'multiclass': {'column': 'y', 'classes': ['few', 'some', 'many']}}
 SPACE = {'learning_rate': {'low': 0.1, 'high': 0.6, 'log': True}, 'max_depth': {'low': 1, 'high': 4, 'integer': True},
          'subsample': {'low': 0.5, 'high': 1.0}}
 SPLIT = {'train': 'train.parquet', 'validation': 'validation.parquet', 'schema': 'schema.json', 'split': 'split.json'}
-PAGE = 'notebooks/13_sweep.ipynb'
+PAGE = 'notebooks/stages/14_sweep.ipynb'
 COPY = '''for name, path in product.items():
     if name != 'nb':
         shutil.copy(f'data/{Path(path).name}', path)'''
@@ -197,7 +197,7 @@ def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda p
     """Execute the sweep's page with papermill; its products are a draft."""
     import papermill
 
-    import cd4ml_nb.engine  # noqa: F401
+    import cd4ml_nb.engine.warm  # noqa: F401
 
     out = project.folder / 'executed.ipynb'
     given = {'scenario': 'scenarios/used_cars.yaml', 'trials': trials, 'threads': 2, 'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}}}

@@ -1,0 +1,198 @@
+"""What must hold around a run: one at a time, nothing kept under a wrong key, no secret in a patch, nothing good lost."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import psutil._pslinux
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+from runs import ROOT, SMALL, Place, copied_project
+from test_staleness import current, page, tiny
+
+from cd4ml_nb.core.errors import InfrastructureError, UserError
+from cd4ml_nb.core.lock import locked
+from cd4ml_nb.planning.parameters import parse_parameters
+from cd4ml_nb.planning.plan import changes_since, make_plan
+from cd4ml_nb.core.processes import began
+from cd4ml_nb.core.provenance import code_state
+from cd4ml_nb.tracking.store import begin_run, close_interrupted
+
+
+def hold(folder, barrier, held, overlaps):
+    barrier.wait()
+    try:
+        with locked(folder):
+            with held.get_lock():
+                held.value += 1
+                overlaps.value += held.value > 1
+            barrier_pause()
+            with held.get_lock():
+                held.value -= 1
+    except InfrastructureError:
+        pass
+
+
+def barrier_pause():
+    import time
+    time.sleep(0.02)
+
+
+@pytest.mark.parametrize('left', ['', '{"pid": 1, "torn', 'process 1 on elsewhere since 2020-01-01 00:00:00'])
+def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_path, left):
+    context = multiprocessing.get_context('fork')
+    for round_ in range(10):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        (folder / 'lock.json').write_text(left)    # what a killed run may leave is no lock
+        barrier, held, overlaps = context.Barrier(4), context.Value('i', 0), context.Value('i', 0)
+        processes = [context.Process(target=hold, args=(folder, barrier, held, overlaps)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert overlaps.value == 0
+
+
+def owner(**changes) -> str:
+    return json.dumps({'process': os.getpid(), 'host': socket.gethostname(), 'started': began(os.getpid()), 'since': 'now', 'command': 'cd4ml run'} | changes)
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A system that has no locks on files."""
+
+    def refused(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', refused)
+
+
+@pytest.mark.parametrize('left,free', [
+    (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started='then'), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
+    ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
+def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, no_locks, left, free):
+    with locked(tmp_path):
+        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+            pass
+    assert not (tmp_path / 'lock.owner').exists()
+    (tmp_path / 'lock.owner').write_text(left)
+    try:
+        with locked(tmp_path):
+            taken = True
+    except InfrastructureError:
+        taken = False
+    assert taken == free
+
+
+def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, no_locks, monkeypatch):
+    client = MlflowClient(f'sqlite:///{tmp_path}/mlflow.db')
+    experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
+    begin_run(client, experiment, 'mine', {}, {})
+    with locked(tmp_path):
+        monkeypatch.setattr(psutil._pslinux, 'boot_time', lambda: 1e9)      # what the system says of its start moves with the clock
+        assert close_interrupted(client, experiment) == 0
+        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+            pass
+
+
+def test_I06_runs_of_processes_that_were_killed_are_closed_and_no_others(tmp_path):
+    client = MlflowClient(f'sqlite:///{tmp_path}/mlflow.db')
+    experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
+    code = f"""
+from mlflow.tracking import MlflowClient
+from cd4ml_nb.tracking.store import begin_run
+import os
+print(begin_run(MlflowClient('sqlite:///{tmp_path}/mlflow.db'), '{experiment}', 'killed', {{}}, {{}}), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split()[-1]
+    mine, foreign = begin_run(client, experiment, 'mine', {}, {}), client.create_run(experiment).info.run_id
+    assert close_interrupted(client, experiment) == 1 and close_interrupted(client, experiment) == 0
+    assert {run: client.get_run(run).info.status for run in (killed, mine, foreign)} == {killed: 'KILLED', mine: 'RUNNING', foreign: 'RUNNING'}
+    assert 'killed' in client.get_run(killed).data.tags['cd4ml.ended']
+
+
+@pytest.mark.parametrize('name', ['mit Leerzeichen', 'Größe', '{braces}', "quote' and $dollar", 'x' * 120])
+def test_I25_odd_names_of_folders(tmp_path, name):
+    folder = tiny(tmp_path / name)
+    place = Place(folder)
+    done = place.run('run', '-s', 'tiny', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((current(folder, 'judge') / 'value.json').read_text()) == {'good': True}
+    assert place.run('run', '-s', 'tiny', cwd=folder).stdout.count('unchanged') == 5
+
+
+def test_N10_what_a_page_writes_outside_its_products_is_told(tmp_path):
+    folder = tiny(tmp_path / 'project')
+    page('learn', '* rate', "* rate; Path('notes.txt').write_text('x'); Path('notebooks/more.txt').write_text('x')")(folder)
+    done = Place(folder).run('run', '-s', 'tiny', cwd=folder)
+    assert done.returncode == 0 and re.search('learn +wrote outside its products: notebooks/more.txt, notes.txt\n', done.stdout), done.stdout
+    assert done.stdout.count('outside its products') == 1
+    assert Place(folder).record('tiny')['stages']['learn']['remarks'] == ['wrote outside its products: notebooks/more.txt, notes.txt']
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = copied_project(tmp_path / 'project', 'scenarios/breast_cancer.yaml')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_D47_what_changes_during_a_run_is_noticed_for_the_stages_that_read_it(project):
+    plan = make_plan('scenarios/breast_cancer.yaml')
+    assert all(changes_since(plan, stage) == [] for stage in plan.steps)
+    path = project / 'scenarios/breast_cancer.yaml'
+    value = yaml.safe_load(path.read_text(encoding='utf-8'))
+    path.write_text(yaml.safe_dump(value | {'gates': [{'metric': 'auc', 'min': 0.999}]}), encoding='utf-8')
+    assert {stage for stage in plan.steps if changes_since(plan, stage)} == {'package'}
+
+
+def test_a_forced_stage_that_fails_keeps_the_good_product(project, tmp_path):
+    place, page = Place(tmp_path), project / 'notebooks/stages/12_split.ipynb'
+    assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
+    good = place.product('breast_cancer', 'split', 'train.parquet')
+    before, text = good.read_bytes(), page.read_text(encoding='utf-8')
+    page.write_text(text.replace('assert not any(shared.values())', 'assert any(shared.values())'), encoding='utf-8')
+    assert place.run(*SMALL, '--until', 'split', '--force', 'split', cwd=project).returncode == 1
+    assert good.read_bytes() == before
+    page.write_text(text, encoding='utf-8')
+    assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
+    assert {s['status'] for s in place.record('breast_cancer')['stages'].values()} == {'kept'}
+
+
+def test_V12_a_patch_holds_code_and_neither_secrets_nor_data(tmp_path):
+    def git(*words):
+        subprocess.run(['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *words], check=True, capture_output=True)
+    git('init', '-q')
+    (tmp_path / 'notebooks').mkdir()
+    (tmp_path / 'kept.py').write_text('x = 1\n')
+    git('add', '.')
+    git('commit', '-qm', 'first')
+    assert not code_state(tmp_path)['dirty']
+    (tmp_path / 'kept.py').write_text('x = 2\n')
+    (tmp_path / 'notebooks/new.ipynb').write_text('{"new": true}')
+    (tmp_path / '.env').write_text('SECRET=canary')
+    (tmp_path / 'customers.csv').write_text('name\ncanary\n')
+    (tmp_path / 'kept.txt').write_bytes('Zürich'.encode('latin-1'))
+    git('add', 'kept.txt')
+    state = code_state(tmp_path)
+    assert state['dirty'] and b'+x = 2' in state['patch'] and b'"new": true' in state['patch'] and b'canary' not in state['patch']
+
+
+def test_N06_the_scenario_is_no_parameter():
+    with pytest.raises(UserError, match='name it with --scenario'):
+        parse_parameters(['scenario=scenarios/wine_cultivars.yaml'], {'ingest': {'scenario'}})
+
+
+def test_pages_that_tune_are_not_given_the_holdout_open():
+    pipeline = yaml.safe_load((ROOT / 'pipeline.yaml').read_text(encoding='utf-8'))
+    upstream = {task['name']: task.get('upstream', []) for task in pipeline['tasks']}
+    assert not {'ingest', 'validate'} & {*upstream['sweep'], *upstream['train']}

@@ -1,0 +1,173 @@
+"""The index: what stands now, what ran before, links that resolve from a folder, nothing trusted."""
+
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pandas as pd
+import pytest
+from html_checks import Outline, check
+from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
+
+from cd4ml_nb.core.files import write_json, write_text
+from cd4ml_nb.stages.report import executed_html, report_html
+from cd4ml_nb.show.site import write_index
+
+
+def publish(root, name='cars', task='regression', accepted=True, products=None):
+    """Current products of a scenario, and the records of three runs."""
+    products, home = products or facts(task, accepted), root / name
+    for stage, product in (('register', 'registration'), ('evaluate', 'metrics'), ('train', 'contract')):
+        write_text(home / stage / 'current', 'k1')
+        write_json(home / stage / 'k1' / f'{product}.json', products[product])
+    for stage, file in (('report', 'report.html'), ('validate', 'data_report.html')):
+        write_text(home / stage / 'current', 'k1\n')
+        write_text(home / stage / 'k1' / file, '<!doctype html><title>x</title>')
+    metric = products['metrics']['metric']
+    for k, code in enumerate((0, 4, 0 if accepted else 3)):
+        record(home, f'run{k}', title=products['contract']['title'], started=f'2026-11-2{k}T10:0{k}:00+00:00', seconds=61.5, exit_code=code,
+               accepted=accepted, verdict='accepted: 2 of 2', report='report/k1/report.html',
+               metric={'name': metric, 'unit': products['metrics']['unit'], **products['metrics']['holdout'][metric]})
+    return home
+
+
+def record(home, run, **fields):
+    write_json(home / 'runs' / f'{run}.json', {'run': run, 'scenario': home.name, 'stages': {}, 'error': None, **fields})
+
+
+def checked(path):
+    """The index, every relative link of which leads to a file below it."""
+    def leads_somewhere(href):
+        return (path.parent / unquote(href)).resolve().is_relative_to(path.parent.resolve()) and (path.parent / unquote(href)).is_file()
+    return check(path.read_text(encoding='utf-8'), leads_somewhere)
+
+
+def test_an_index_of_nothing_says_what_to_do(tmp_path):
+    assert 'Nothing has run yet' in checked(write_index(tmp_path)).text
+
+
+def test_each_scenario_has_verdict_metric_links_and_history(tmp_path):
+    publish(tmp_path, 'cars')
+    publish(tmp_path, 'income', 'binary', accepted=False)
+    publish(tmp_path, 'wine', 'multiclass')
+    path = write_index(tmp_path)
+    page = checked(path)
+    assert path == tmp_path / 'index.html'
+    for said in ('3 scenarios, 2 with a model', 'Accepted as a candidate.', 'Not released.', '1,612 EUR', '1,564 to 1,661 EUR', '.927',
+                 '22 November 2026, 10:02', 'refused', 'stopped', '62 s', '3 runs'):
+        assert said in page.text, said
+    assert [h for h in page.attributes('href') if h.startswith('cars/')][:2] == ['cars/report/k1/report.html', 'cars/validate/k1/data_report.html']
+
+
+def test_the_index_is_the_same_when_nothing_changed_and_moves_with_its_folder(tmp_path):
+    publish(tmp_path / 'a')
+    before = write_index(tmp_path / 'a').read_text(encoding='utf-8')
+    shutil.move(tmp_path / 'a', tmp_path / 'b c')
+    checked(tmp_path / 'b c' / 'index.html')
+    assert write_index(tmp_path / 'b c').read_text(encoding='utf-8') == before
+    assert str(tmp_path) not in before
+
+
+def test_a_run_that_stopped_half_way_shows_what_there_is(tmp_path):
+    record(tmp_path / 'cars', 'r1', title='Cars', started='2026-11-23T10:00:00', seconds=2.0, exit_code=2, accepted=None, verdict='', report=None, metric=None)
+    page = checked(write_index(tmp_path))
+    assert 'No model yet.' in page.text and 'stopped' in page.text and page.attributes('href') == []
+
+
+@pytest.mark.parametrize('damage', [b'', b'{"run":', b'\xff\xfe', b'[]', b'null', b'"text"'])
+def test_damaged_files_are_a_line_and_never_a_failure(tmp_path, damage):
+    home = publish(tmp_path)
+    for path in ('runs/run0.json', 'evaluate/k1/metrics.json', 'register/k1/registration.json', 'train/k1/contract.json', 'validate/current'):
+        (home / path).write_bytes(damage)
+    page = checked(write_index(tmp_path))
+    assert 'its record cannot be read' in page.text and 'No model yet.' in page.text
+
+
+@pytest.mark.parametrize('field', ['started', 'seconds', 'exit_code', 'metric', 'report', 'title', 'verdict'])
+def test_a_record_with_any_value_in_any_field_is_shown(tmp_path, field):
+    home = publish(tmp_path)
+    for k, value in enumerate((None, [], {}, -1, 'x', {'name': 'mae', 'value': 'x'}, True, float('nan'), 1e300)):
+        record_text = json.dumps({'run': f'odd{k}', 'started': '2026-11-23T10:00:00', 'exit_code': 0, field: value})
+        (home / 'runs' / f'odd{k}.json').write_text(record_text, encoding='utf-8')
+    assert '12 runs' in checked(write_index(tmp_path)).text
+
+
+def test_X05_hostile_products_and_records_are_inert(tmp_path):
+    for k, payload in enumerate(PAYLOADS):
+        home = publish(tmp_path, f's{k}', products=hostile(json.loads(json.dumps(facts())), payload))
+        record(home, 'r', **dict.fromkeys(('title', 'started', 'verdict', 'report', 'error'), payload))
+    checked(write_index(tmp_path))
+
+
+@pytest.mark.parametrize('place', ['../../secret.html', '/etc/hostname', 'javascript:alert(1)', 'https://example.org/x.html', 'report/k1', 'runs/run0.json',
+                                   'link/x.html'])
+def test_a_record_links_only_to_a_report_of_its_own_scenario(tmp_path, place):
+    home = publish(tmp_path / 'products')
+    write_text(tmp_path / 'secret.html', 'secret')
+    write_text(tmp_path / 'outside' / 'x.html', 'secret')
+    (home / 'link').symlink_to(tmp_path / 'outside')
+    record(home, 'bad', started='2027-01-01T00:00:00', exit_code=0, report=place)
+    hrefs = checked(write_index(tmp_path / 'products')).attributes('href')
+    assert len(hrefs) == 2 + 3 + 1, 'the two reports, the trend, and one for each honest run'
+
+
+def test_a_current_pointer_does_not_lead_outside(tmp_path):
+    home = publish(tmp_path / 'products')
+    write_text(tmp_path / 'evil' / 'report.html', 'secret')
+    write_text(home / 'report' / 'current', '../../../evil')
+    assert 'evil' not in write_index(tmp_path / 'products').read_text(encoding='utf-8')
+
+
+@pytest.fixture(scope='module')
+def browser():
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+    if not (shutil.which('chromium') and shutil.which('chromedriver')):
+        pytest.skip('needs chromium and chromedriver')
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which('chromium')
+    for argument in ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-dev-shm-usage'):
+        options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
+    yield driver
+    driver.quit()
+
+
+def visited(browser, path):
+    """Open a file; what it asked for besides itself, and what the console says."""
+    browser.get_log('performance')
+    browser.get(path.as_uri())
+    events = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
+    asked = [e['params']['request']['url'] for e in events if e['method'] == 'Network.requestWillBeSent']
+    return [url for url in asked if not url.startswith(('data:', path.as_uri()))], browser.get_log('browser')
+
+
+def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):
+    home = publish(tmp_path)
+    wide = pd.DataFrame({f'a_column_with_a_long_name_{k}': [1.5] for k in range(20)}).to_html()
+    cell = nbformat.v4.new_code_cell('table', outputs=[nbformat.v4.new_output('execute_result', {'text/html': wide})])
+    pages = {'sweep': executed_html(nbformat.v4.new_notebook(cells=[cell]), 'sweep')}
+    report = report_html(facts(), predictions(n=1500), pages, ABOUT)
+    (home / 'report' / 'k1' / 'report.html').write_text(report, encoding='utf-8')
+    index = write_index(tmp_path)
+    assert visited(browser, index) == ([], [])
+    browser.find_element('link text', 'Model report').click()
+    assert browser.title == ABOUT['title']
+    assert visited(browser, Path(home / 'report' / 'k1' / 'report.html')) == ([], [])
+    too_wide = 'return document.documentElement.scrollWidth > document.documentElement.clientWidth'
+    browser.execute_script('document.querySelectorAll("details").forEach(one => one.open = true)')
+    for width in (1200, 420):
+        browser.set_window_size(width, 900)
+        assert not browser.execute_script(too_wide), f'the page scrolls sideways at {width} pixels'
+
+
+def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
+    payload = ' '.join(PAYLOADS)
+    products = hostile(json.loads(json.dumps(facts('binary', False))), payload)
+    path = tmp_path / 'hostile.html'
+    path.write_text(report_html(products, predictions('binary', 500), {}, {key: payload for key in ABOUT}), encoding='utf-8')
+    assert visited(browser, path) == ([], [])
+    assert not browser.find_elements('css selector', 'script, iframe, [onerror], [onload], svg svg')
+    assert Outline(path.read_text(encoding='utf-8')).text.count('alert(1)') > 10

@@ -1,0 +1,768 @@
+"""Tracking, at the seam a stage meets: no metric is lost and none stands twice, whether the store refuses, hangs, fails, is locked, or a process is killed."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+from postgres import postgres
+from runs import SMALL, Place
+
+from cd4ml_nb.core.errors import InfrastructureError
+from cd4ml_nb.tracking.sender import Tree, known_run, open_run, open_tree, register_model, sync
+from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.tracking.queue import OPERATIONS, address, outbox, registered_version, resolved, waiting_line
+from cd4ml_nb.tracking.store import experiment, register_candidate
+
+N_TRIALS, CURVE = 3, [(0, 3.0), (25, 2.0), (50, 1.5)]
+
+
+# ---- everything that speaks with a store does so in a process of its own, forked from this one, which has the libraries
+
+@dataclass
+class Ended:
+    """How a process ended."""
+
+    code: int
+    value: Any
+    out: str
+    seconds: float
+
+
+def in_process(work: Callable[..., Any], *words: Any, **environment: str) -> Ended:
+    """Call a function in a child; its value and what it printed, unless it was killed."""
+    (here, there), begun = os.pipe(), time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        code, out = 70, io.StringIO()
+        try:
+            os.environ.update(environment)
+            with contextlib.redirect_stdout(out):
+                value = work(*words)
+            with open(there, 'wb') as pipe:
+                pickle.dump((value, out.getvalue()), pipe)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(there)
+    with open(here, 'rb') as pipe:
+        told = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    value, text = pickle.loads(told) if told else (None, '')
+    return Ended(code, value, text, time.monotonic() - begun)
+
+
+def until(there: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    limit = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def done(work: Callable[..., Any], *words: Any, **environment: str) -> Any:
+    """The value of a function that was called in a child, which must end well."""
+    ended = in_process(work, *words, **environment)
+    assert ended.code == 0, ended
+    return ended.value
+
+
+@pytest.fixture(scope='session')
+def empty_store(tmp_path_factory) -> Path:
+    """A SQLite store with MLflow's tables and one experiment."""
+    path = tmp_path_factory.mktemp('store') / 'mlflow.db'
+    here = Settings(tracking_uri=f'sqlite:///{path}', artifact_root='files')
+    done(lambda: experiment(MlflowClient(here.tracking_uri), 'other', here))
+    return path
+
+
+@pytest.fixture
+def here(tmp_path, empty_store) -> Settings:
+    return place(tmp_path, empty_store)
+
+
+def place(folder: Path, empty_store: Path) -> Settings:
+    """Settings with a store of their own, and a model to upload."""
+    shutil.copy(empty_store, folder / 'mlflow.db')
+    (folder / 'model.json').write_text('{}')
+    return Settings(products=str(folder / 'products'), tracking_uri=f'sqlite:///{folder}/mlflow.db', artifact_root=str(folder / 'files'))
+
+
+def model_of(here: Settings) -> Path:
+    return Path(here.products).parent / 'model.json'
+
+
+# ---- what stages and sweeps do
+
+def a_run(here: Settings, told: Callable[[str], None] = lambda step: None) -> str:
+    """A run as the stages make it; each step is told when it was accepted."""
+    with open_run(here, 'toy', 'first', {'depth': 3}, {'cd4ml.stage': 'train'}) as run:
+        told('opened')
+        run.add({'mae': 1.5, 'undefined': None}, {'verdict': 'good'})
+        told('added')
+    with known_run(here, run.run_id) as run:
+        run.add_files([model_of(here)], 'model')
+        told('filed')
+        register_model(run, 'toy', 'abc', {'verdict': 'good'})
+        told('registered')
+    return run.run_id
+
+
+def tell(tree: Tree, number: int) -> None:
+    state = ('complete', 'pruned', 'failed')[number % 3]
+    tree.trial(number, {'depth': number}, {'mae': 1.25 + number, 'rounds': 50.0}, CURVE, 'mae', state, '' if number % 3 == 0 else 'why', 100.0, 101.5,
+               'cuda:1')
+
+
+def a_sweep(here: Settings, n: int = N_TRIALS, key: str = 'k') -> str:
+    """A sweep as its coordinator tells of it."""
+    tree = open_tree(here, 'toy', 'sweep', {'sampler': 'TPE'}, {'note': 'x'}, key)
+    for number in range(n):
+        tell(tree, number)
+    tree.close('FINISHED', {'mae': 1.25})
+    return tree.run_id
+
+
+def stored(here: Settings) -> dict[str, Any]:
+    """What a store has: runs with all that is in them, and versions of the model."""
+    client = MlflowClient(address(here), address(here))
+    found = []
+    for run in client.search_runs([e.experiment_id for e in client.search_experiments()], order_by=['attributes.start_time']):
+        rows = [(m.key, m.value, m.step) for key in run.data.metrics for m in client.get_metric_history(run.info.run_id, key)]
+        found.append({'id': run.info.run_id, 'name': run.info.run_name, 'status': run.info.status, 'params': run.data.params, 'rows': sorted(rows),
+                      'tags': run.data.tags, 'files': sorted(f.path for f in client.list_artifacts(run.info.run_id, 'model'))})
+    versions = [(int(v.version), v.run_id, v.tags.get('manifest_sha256')) for v in client.search_model_versions("name='toy'")]
+    alias = client.get_registered_model('toy').aliases if versions else {}
+    return {'runs': found, 'versions': versions, 'alias': {name: int(version) for name, version in alias.items()}}
+
+
+def runs_of(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [run for run in content['runs'] if run['name'] == name]
+
+
+def assert_whole_run(content: dict[str, Any]) -> None:
+    """The run of `a_run` is there once, with everything once."""
+    (run,) = runs_of(content, 'first')
+    assert (run['status'], run['params'], run['rows'], run['files']) == ('FINISHED', {'depth': '3'}, [('mae', 1.5, 0)], ['model/model.json'])
+    assert run['tags']['cd4ml.stage'] == 'train' and run['tags']['verdict'] == 'good'
+    assert content['versions'] == [(1, run['id'], 'abc')] and content['alias'] == {'candidate': 1}
+
+
+def assert_whole_sweep(content: dict[str, Any], n: int = N_TRIALS) -> None:
+    """The sweep of `a_sweep` is there once, with each trial once."""
+    (parent,) = runs_of(content, 'sweep')
+    assert (parent['status'], parent['params'], [row[:2] for row in parent['rows']]) == ('FINISHED', {'sampler': 'TPE'}, [('mae', 1.25)])
+    children = [run for run in content['runs'] if run['tags'].get('mlflow.parentRunId') == parent['id']]
+    assert sorted(run['tags']['cd4ml.trial'] for run in children) == sorted(map(str, range(n)))
+    for run in children:
+        number = int(run['tags']['cd4ml.trial'])
+        assert run['status'] == ('FAILED' if number % 3 == 2 else 'FINISHED') and run['params'] == {'depth': str(number)}
+        assert run['rows'] == sorted([('mae', value, step) for step, value in CURVE] + [('mae', 1.25 + number, 51), ('rounds', 50.0, 0)])
+        assert (run['tags']['cd4ml.state'], 'cd4ml.reason' in run['tags']) == (('complete', 'pruned', 'failed')[number % 3], number % 3 > 0)
+        assert run['tags']['cd4ml.device'] == 'cuda:1'
+
+
+def assert_nothing_waits(here: Settings) -> None:
+    left = [path for path in outbox(here).rglob('*') if path.is_file() and path.relative_to(outbox(here)).parts[0] in ('waiting', 'aside')]
+    assert not left and waiting_line(here) == ''
+
+
+def test_with_the_store_up_all_is_there_at_once_and_nothing_waits(here):
+    run_id, parent = done(lambda: (a_run(here), a_sweep(here)))
+    content = done(stored, here)
+    assert_whole_run(content)
+    assert_whole_sweep(content)
+    assert {run_id, parent} <= {run['id'] for run in content['runs']}
+    assert_nothing_waits(here)
+
+
+def test_a_trial_that_is_told_twice_is_one(here):
+    def story() -> None:
+        tree = open_tree(here, 'toy', 'sweep', {'sampler': 'TPE'}, {}, 'k')
+        for number in [*range(20), 3, 4]:
+            tell(tree, number)
+        tree.close('FINISHED', {'mae': 1.25})
+
+    done(story)
+    assert_whole_sweep(done(stored, here), 20)
+
+
+def test_the_same_key_later_continues_the_same_parent_and_another_or_a_forgotten_one_does_not(here):
+    def story() -> list[str]:
+        from cd4ml_nb.tracking.sender import forget_tree
+        ids = [a_sweep(here, 1), a_sweep(here, 2), a_sweep(here, 1, 'other')]
+        forget_tree(here, 'toy', 'k')
+        return [*ids, a_sweep(here, 1)]
+
+    first, again, other, anew = done(story)
+    assert first == again and len({first, other, anew}) == 3
+    runs = done(stored, here)['runs']
+    assert [sum(run['tags'].get('mlflow.parentRunId') == parent for run in runs) for parent in (first, other, anew)] == [2, 1, 1]
+    assert {run['status'] for run in runs if run['name'] == 'sweep'} == {'FINISHED'}
+
+
+def test_I06_a_kill_while_the_store_is_made_leaves_none_or_a_whole_one(tmp_path):
+    path = tmp_path / 'new' / 'mlflow.db'
+    here = Settings(products=str(tmp_path / 'products'), tracking_uri=f'sqlite:///{path}', artifact_root=str(tmp_path / 'files'))
+    (tmp_path / 'model.json').write_text('{}')
+
+    def dies_at(table: str) -> None:
+        import sqlalchemy
+        sqlalchemy.event.listen(sqlalchemy.Table, 'after_create', lambda made, *_, **__: os.kill(os.getpid(), signal.SIGKILL) if made.name == table else None)
+        a_run(here)
+
+    for table in ('experiments', 'model_versions', 'spans'):
+        assert in_process(dies_at, table).code == -signal.SIGKILL
+        assert path.parent.is_dir() and not path.exists()
+    done(a_run, here)
+    done(sync, here)
+    assert {run['name'] for run in done(stored, here)['runs']} == {'first'} and waiting_line(here) == ''
+
+
+# ---- a store that does not answer
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """A port on which connections are taken and nothing is ever said."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_I16_a_server_that_refuses_costs_no_time_and_is_told_in_one_line(here):
+    down = here.model_copy(update={'tracking_uri': 'http://ann:geheim@127.0.0.1:9'})
+    ended = in_process(a_run, down)
+    lines = ended.out.splitlines()
+    assert ended.code == 0 and ended.seconds < 6
+    assert lines == [f'tracking unavailable (connection refused), spooling to {outbox(here)}']
+    assert ended.value.startswith('local-') and resolved(ended.value, down) == ended.value
+    assert in_process(a_run, down).seconds < 8                 # who comes next does not try
+    assert not [path for path in outbox(here).rglob('*') if path.is_file() and b'geheim' in path.read_bytes()]
+    assert waiting_line(here) == '10 operations for the tracking store wait (connection refused): cd4ml sync'
+
+
+def test_I16_a_server_that_hangs_costs_ten_seconds_in_all(here):
+    with silent() as port:
+        down = here.model_copy(update={'tracking_uri': f'http://127.0.0.1:{port}'})
+        first, second, sweep = in_process(a_run, down), in_process(a_run, down), in_process(a_sweep, down)
+    assert [ended.code for ended in (first, second, sweep)] == [0, 0, 0]
+    assert 9 < first.seconds < 13 and second.seconds < 2 and sweep.seconds < 2
+    assert first.out.count('tracking unavailable (no answer') == 1
+
+
+def serve(folder: Path, port_file: Path) -> None:
+    """MLflow's own server behind a gate that fails as the file `mode` says: PATH FAILURE."""
+    os.environ.update({'_MLFLOW_SERVER_FILE_STORE': f'sqlite:///{folder}/mlflow.db', '_MLFLOW_SERVER_SERVE_ARTIFACTS': 'true',
+                       '_MLFLOW_SERVER_ARTIFACT_ROOT': 'mlflow-artifacts:/', '_MLFLOW_SERVER_ARTIFACT_DESTINATION': f'{folder}/files'})
+    import logging
+
+    from mlflow.server import app
+    from werkzeug.serving import make_server
+    logging.getLogger('werkzeug').setLevel(logging.ERROR)
+
+    def gate(environ, start):
+        wanted, _, failure = (folder / 'mode').read_text().partition(' ')
+        if not failure or wanted not in environ['PATH_INFO']:
+            return app(environ, start)
+        if failure.startswith('deaf'):
+            b''.join(app(environ, lambda *_: lambda data: None))     # it does what it is asked for, and does not say so
+        if failure.endswith('hangs'):
+            time.sleep(60)
+        code = failure.removeprefix('deaf ')
+        start(f'{code} Failure', [('Content-Type', 'text/plain')])
+        return [b'no']
+
+    server = make_server('127.0.0.1', 0, gate, threaded=True)
+    port_file.write_text(str(server.server_port))
+    server.serve_forever()
+
+
+@dataclass
+class Server:
+    """An MLflow server whose failures are under control."""
+
+    folder: Path
+    port: int
+
+    def fail(self, mode: str = '') -> None:
+        (self.folder / 'mode').write_text(mode)
+
+    def settings(self, folder: Path) -> Settings:
+        (folder / 'model.json').write_text('{}')
+        return Settings(products=str(folder / 'products'), tracking_uri=f'http://127.0.0.1:{self.port}', artifact_root=str(folder / 'unused'))
+
+
+@contextlib.contextmanager
+def served(folder: Path, empty_store: Path) -> Iterator[Server]:
+    """The server in a process of its own."""
+    shutil.copy(empty_store, folder / 'mlflow.db')
+    (folder / 'mode').write_text('')
+    pid = os.fork()
+    if pid == 0:
+        try:
+            serve(folder, folder / 'port')
+        finally:
+            os._exit(1)
+    try:
+        until = time.monotonic() + 60
+        while not (folder / 'port').exists() or not (folder / 'port').read_text():
+            assert time.monotonic() < until and os.waitpid(pid, os.WNOHANG) == (0, 0)
+            time.sleep(0.05)
+        yield Server(folder, int((folder / 'port').read_text()))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory, empty_store) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp('server'), empty_store) as one:
+        yield one
+
+
+MODES = ['log-batch 500', 'log-batch 503', 'log-batch hangs', 'runs/create deaf 500', 'runs/create deaf hangs', 'log-batch deaf 503', 'artifacts 503',
+         'model-versions/create deaf 500']
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_once_later(server, tmp_path, mode):
+    here = server.settings(tmp_path)
+
+    def names(content):
+        return {kind: [one for one in content[kind] if kind != 'runs' or one['tags'].get('cd4ml.id', '')[:38] in ours] for kind in ('runs', 'versions')}
+
+    server.fail(mode)
+    ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1')
+    server.fail()
+    assert ended.code == 0 and ended.seconds < 6, ended
+    told = ended.out.count('tracking unavailable (')
+    assert told == bool(waiting_line(here)) and (told or mode.endswith('deaf 500')), ended     # what was done unheard is found at the second try
+    synced = done(sync, here)
+    assert bool(synced.sent) == told and (synced.left, synced.reason) == (0, '')
+    assert_nothing_waits(here)
+    ours = {path.stem for path in (outbox(here) / 'ids').iterdir()}
+    content = names(done(stored, here))
+    (run,) = content['runs']
+    assert (run['status'], run['rows'], run['files']) == ('FINISHED', [('mae', 1.5, 0)], ['model/model.json'])
+    assert run['id'] == resolved(ended.value, here)
+    assert [version[1:] for version in content['versions']].count((run['id'], 'abc')) == 1
+
+
+def test_a_sweep_goes_on_by_itself_when_the_store_is_back(server, tmp_path):
+    here = server.settings(tmp_path)
+
+    def story() -> None:
+        tree = open_tree(here, 'toy', 'sweep', {'sampler': 'TPE'}, {}, str(tmp_path))
+        server.fail('mlflow 503')
+        tell(tree, 0)
+        while not tree.courier.down:
+            time.sleep(0.02)
+        tell(tree, 1)
+        server.fail()
+        path = outbox(here) / 'down.json'
+        path.write_text(path.read_text().replace('"pause": 60.0', '"pause": 0.0'))      # a minute later
+        tell(tree, 2)
+        tree.close('FINISHED', {'mae': 1.25})
+
+    ended = in_process(story)
+    assert ended.code == 0 and ended.out.splitlines() == [f'tracking unavailable (HTTP 503), spooling to {outbox(here)}']
+    assert_nothing_waits(here)
+    content = done(stored, here)
+    parent = next(path.stem for path in (outbox(here) / 'ids').iterdir())
+    ours = [run for run in content['runs'] if run['tags'].get('cd4ml.id', '').startswith(parent)]
+    assert_whole_sweep({'runs': ours})
+
+
+def test_a_store_that_says_no_ends_the_stage_in_one_line(here):
+    def story() -> str:
+        try:
+            with known_run(here, '0' * 32) as run:
+                run.add({'mae': 1.0})
+        except InfrastructureError as error:
+            return error.line
+        return ''
+
+    assert 'ERROR I16 sqlite:' in (line := done(story)) and 'the store was replaced: cd4ml run --force train' in line
+    assert_nothing_waits(here)
+
+
+# ---- SQLite
+
+@contextlib.contextmanager
+def exclusively(path: Path) -> Iterator[int]:
+    """Another process that has locked a database."""
+    code = f'import sqlite3; d = sqlite3.connect({str(path)!r}, isolation_level=None); d.execute("begin exclusive"); print(1, flush=True); input()'
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        try:
+            yield other.pid
+        finally:
+            other.kill()
+
+
+def test_I11_a_locked_database_is_waited_for_with_its_holder_named(here):
+    path = Path(here.tracking_uri.removeprefix('sqlite:///'))
+    with exclusively(path) as pid:
+        ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1.6')
+    assert ended.code == 0 and ended.seconds < 8
+    assert [f'mlflow.db is locked by PID {pid}' in line for line in ended.out.splitlines()] == [True, True], ended.out
+    assert 'waiting up to' in ended.out.splitlines()[0] and ended.out.splitlines()[1].startswith('tracking unavailable (')
+    assert done(sync, here).left == 0
+    assert_whole_run(done(stored, here))
+
+
+def test_I11_a_database_that_is_locked_for_a_while_only_delays(here):
+    def patient(holder: int) -> str:
+        threading.Timer(3, os.kill, (holder, signal.SIGKILL)).start()
+        return a_run(here)
+
+    with exclusively(Path(here.tracking_uri.removeprefix('sqlite:///'))) as pid:
+        ended = in_process(patient, pid)
+    assert ended.code == 0 and f'is locked by PID {pid}: waiting up to' in ended.out and 'unavailable' not in ended.out
+    assert_whole_run(done(stored, here))
+    assert_nothing_waits(here)
+
+
+@pytest.mark.parametrize('damage', ['bytes', 'half made'])
+def test_I12_a_damaged_database_loses_nothing_and_says_what_to_do(here, damage):
+    path = Path(here.tracking_uri.removeprefix('sqlite:///'))
+    good = path.read_bytes()
+    if damage == 'bytes':
+        path.write_bytes(b'not a database, and long enough to be taken for one' * 100)
+    else:
+        path.unlink()
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute('create table spans (n integer)')
+    ended = in_process(a_run, here)
+    assert ended.code == 0 and 'tracking unavailable (the database is damaged)' in ended.out
+    path.write_bytes(good)
+    assert done(sync, here).left == 0
+    assert_whole_run(done(stored, here))
+
+
+# ---- kills
+
+def told_into(path: Path) -> Callable[[str], None]:
+    def told(step: str) -> None:
+        with open(path, 'a') as file:
+            file.write(f'{step}\n')
+    return told
+
+
+def whole_story(here: Settings) -> None:
+    a_run(here, told_into(Path(here.products).parent / 'told'))
+    a_sweep(here, 2)
+
+
+def points_of(folder: Path, empty_store: Path) -> list[str]:
+    """The steps of the outbox that a whole story passes, in order."""
+    here = place(folder, empty_store)
+    done(whole_story, here, CD4ML_FAULT=f'list:{folder}/points')
+    return [name for name in (folder / 'points').read_text().split() if name.startswith('outbox.')]
+
+
+def assert_survives(here: Settings, kills: list[str]) -> None:
+    """Whatever is killed on the way, in the end everything that was accepted is there, once."""
+    first, *later = kills
+    assert in_process(whole_story, here, CD4ML_FAULT=first).code == -signal.SIGKILL, first
+    for fault in later:
+        in_process(sync, here, CD4ML_FAULT=fault)
+        in_process(a_sweep, here, 2, CD4ML_FAULT=fault)
+    done(a_sweep, here, 2)
+    assert done(sync, here).left == 0
+    content = done(stored, here)
+    assert_whole_sweep(content, 2)
+    accepted = (Path(here.products).parent / 'told').read_text().split() if (Path(here.products).parent / 'told').exists() else []
+    runs = runs_of(content, 'first')
+    assert len(runs) <= 1 and len(runs) >= ('opened' in accepted) and len(content['versions']) <= 1
+    for run in runs:
+        assert run['status'] in ('FINISHED', 'KILLED') and run['params'] == {'depth': '3'}
+        assert run['rows'] in ([], [('mae', 1.5, 0)]) and (run['rows'] or 'added' not in accepted)
+        assert run['files'] or 'filed' not in accepted
+    assert content['versions'] or 'registered' not in accepted
+    assert_nothing_waits(here)
+
+
+def test_I05_a_kill_between_any_two_steps_neither_loses_nor_doubles(tmp_path, empty_store):
+    points = points_of(tmp_path, empty_store)
+    names = sorted(set(points))
+    assert len(names) == 9, names
+    cases = {f'{name}:kill:{n}' for name in names for n in {1, points.count(name)}}
+    for fault in sorted(cases):
+        (tmp_path / fault).mkdir()
+        assert_survives(place(tmp_path / fault, empty_store), [fault])
+
+
+KILLS = ['before_apply', 'applied', 'created', 'noted', 'filled', 'appended']
+
+
+@hypothesis_settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.lists(st.tuples(st.sampled_from(KILLS), st.integers(1, 2)), min_size=2, max_size=3))
+def test_I05_one_kill_after_the_other(tmp_path, empty_store, kills):
+    folder = tmp_path / f'{len(list(tmp_path.iterdir()))}'
+    folder.mkdir()
+    assert_survives(place(folder, empty_store), [f'outbox.{name}:kill:{n}' for name, n in kills])
+
+
+def test_a_torn_last_line_is_told_and_what_stands_before_is_sent(here):
+    down = here.model_copy(update={'tracking_uri': 'http://127.0.0.1:9'})
+    done(a_run, down)
+    (path,) = outbox(here).glob(f'waiting/*/{OPERATIONS}')
+    for line in (b'0123456789abcdef {"do": "log", "run"', b'damaged\n'):
+        with open(path, 'ab') as file:
+            file.write(line)
+        ended = in_process(sync, down)
+        assert f'{path}: line 7 is damaged; 1 line from there on were set aside in' in ended.out and ended.value.left == 5
+    kept = sorted(outbox(here).glob(f'aside/*/{OPERATIONS}'))
+    assert b'damaged\n' in [one.read_bytes() for one in kept]
+    assert 'refused or damaged, in' in waiting_line(here)
+
+
+def test_a_line_that_was_changed_keeps_those_behind_it_from_being_sent_and_loses_none(here):
+    down = here.model_copy(update={'tracking_uri': 'http://127.0.0.1:9'})
+    done(a_run, down)
+    (path,) = outbox(here).glob(f'waiting/*/{OPERATIONS}')
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b''.join([*lines[:2], lines[2].replace(b'1.5', b'1.6'), *lines[3:]]))
+    ended = in_process(sync, down)
+    assert 'line 3 is damaged; 4 lines from there on were set aside in' in ended.out and ended.value.left == 1
+    (aside,) = (outbox(here) / 'aside').iterdir()
+    assert len((aside / OPERATIONS).read_bytes().splitlines()) == 4 and (aside / 'files/4/model.json').read_text() == '{}'
+
+
+# ---- runs that nobody has any more
+
+def test_I06_runs_of_the_dead_are_closed_at_the_next_start_and_no_others(here):
+    def dies(kind: str) -> None:
+        if kind == 'tree':
+            tree = open_tree(here, 'toy', 'dead sweep', {}, {}, 'dead')
+            assert not tree.run_id.startswith('local-')
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open_run(here, 'toy', 'dead', {}, {}):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    alive, ended = Path(here.products) / 'alive', Path(here.products) / 'ended'
+
+    def lives() -> tuple[str, str]:
+        with open_run(here, 'toy', 'alive', {}, {}) as run:
+            client = MlflowClient(here.tracking_uri)
+            foreign = client.create_run(client.get_run(run.run_id).info.experiment_id, run_name='foreign', tags={'cd4ml.owner': 'elsewhere:1:0'})
+            alive.touch()
+            until(ended.is_file)
+            return client.get_run(run.run_id).info.status, client.get_run(foreign.info.run_id).info.status
+
+    def starts_another() -> None:
+        until(alive.is_file)
+        with open_run(here, 'toy', 'next', {}, {}):
+            pass
+        ended.touch()
+
+    assert [in_process(dies, kind).code for kind in ('run', 'tree')] == [-signal.SIGKILL] * 2
+    with ThreadPoolExecutor(2) as both:           # forked from here, where no thread speaks with a store
+        another, living = both.submit(in_process, starts_another), both.submit(in_process, lives)
+    assert (living.result().value, living.result().out) == (('RUNNING', 'RUNNING'), '2 interrupted runs marked KILLED\n')
+    assert (another.result().code, another.result().out) == (0, '')
+    content = done(stored, here)
+    assert {run['name']: run['status'] for run in content['runs']} == {'dead': 'KILLED', 'dead sweep': 'KILLED', 'alive': 'FINISHED', 'next': 'FINISHED',
+                                                                      'foreign': 'RUNNING'}
+    assert all('killed before' in run['tags']['cd4ml.ended'] for run in content['runs'] if run['status'] == 'KILLED')
+    assert done(lambda: open_tree(here, 'toy', 'dead sweep', {}, {}, 'dead').close('FINISHED', {})) is None      # it is taken up again
+    (sweep,) = runs_of(done(stored, here), 'dead sweep')
+    assert sweep['status'] == 'FINISHED' and 'cd4ml.ended' not in sweep['tags']
+
+
+def test_a_registration_that_has_waited_does_not_displace_a_later_model(here):
+    down = here.model_copy(update={'tracking_uri': 'http://127.0.0.1:9'})
+    done(a_run, down)
+    for path in outbox(here).glob(f'waiting/*/{OPERATIONS}'):          # the same store, down at first
+        as_stored_for(path, here)
+
+    def another() -> int:
+        client = MlflowClient(here.tracking_uri)
+        there = client.create_experiment('elsewhere')
+        return register_candidate(client, 'toy', client.create_run(there).info.run_id, 'later', {})
+
+    assert done(another) == 1
+    assert done(sync, here).left == 0
+    content = done(stored, here)
+    assert len(content['versions']) == 2 and content['alias'] == {'candidate': 1}
+    assert registered_version({'accepted': True, 'version': None, 'manifest_sha256': 'abc'}, here) == 2
+
+
+def as_stored_for(path: Path, here: Settings) -> None:
+    from cd4ml_nb.tracking.queue import as_line, from_line, store_name
+    lines = [from_line(line) for line in path.read_bytes().splitlines(keepends=True)]
+    path.write_bytes(b''.join(as_line(line | ({'store': store_name(here)} if line['do'] == 'begin' else {})) for line in lines))
+
+
+def test_what_waits_for_another_store_is_left_for_it(here):
+    done(a_run, here.model_copy(update={'tracking_uri': 'http://ann:geheim@127.0.0.1:9'}))
+    synced = done(sync, here)
+    assert (synced.sent, synced.left, synced.elsewhere) == (0, 0, {'http://ann:***@127.0.0.1:9': 5})
+
+
+# ---- PostgreSQL
+
+def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later(tmp_path):
+    folder = tmp_path / 'here'
+    folder.mkdir()
+    (folder / 'model.json').write_text('{}')
+    with postgres(tmp_path / 'pg') as server:
+        here = Settings(products=str(folder / 'products'), tracking_uri=server.uri, artifact_root=str(folder / 'files'))
+
+        def interrupted() -> None:
+            tree = open_tree(here, 'toy', 'sweep', {'sampler': 'TPE'}, {}, 'k')
+            tell(tree, 0)
+            assert not tree.run_id.startswith('local-')
+            server.stop()
+            tell(tree, 1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def dies() -> None:
+            with open_run(here, 'toy', 'dead', {}, {}):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert [in_process(one).code for one in (dies, interrupted)] == [-signal.SIGKILL] * 2
+        ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='3')
+        assert ended.code == 0 and ended.seconds < 8
+        (line,) = ended.out.splitlines()
+        assert line.startswith('tracking unavailable (') and 'geheim' not in line and line.endswith(f'spooling to {outbox(here)}'), line
+        server.start()
+        done(a_sweep, here)
+        content = done(lambda: (sync(here), stored(here))[1])
+        assert_whole_run(content)
+        assert_whole_sweep(content)
+        assert [run['status'] for run in runs_of(content, 'dead')] == ['KILLED']
+        assert_nothing_waits(here)
+
+
+# ---- a whole pipeline
+
+def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_registered_after_sync(tmp_path, empty_store):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+    away = Place(tmp_path)
+    environment = {'CD4ML_TRACKING_URI': f'http://127.0.0.1:{port}'}
+    first = away.run(*SMALL, '--until', 'register', **environment)
+    assert first.returncode == 0, first.stderr
+    registration = away.json('breast_cancer', 'register', 'registration.json')
+    assert registration['accepted'] and registration['version'] is None and registration['spooled']
+    page = away.product('breast_cancer', 'train', 'page.ipynb').read_text(encoding='utf-8')
+    assert 'tracking unavailable (connection refused), spooling to' in page
+
+    here = Settings(products=str(tmp_path / 'products'), tracking_uri=f'http://127.0.0.1:{port}', artifact_root=str(tmp_path / 'files'))
+    (tmp_path / 'server').mkdir()
+    with served_at(port, tmp_path / 'server', empty_store):
+        assert done(sync, here).left == 0
+        assert registered_version(registration, here) == 1
+        second = away.run(*SMALL, '--until', 'register', '--force', 'train', **environment)
+        assert second.returncode == 0, second.stderr
+        content = done(stored, here)
+    one, two = [run for run in content['runs'] if 'cd4ml.model' in run['tags']]
+    assert [run['status'] for run in content['runs'] if run['tags'].get('cd4ml.kind') == 'sweep'] == ['FINISHED']
+    assert sum(run['tags'].get('cd4ml.kind') == 'trial' for run in content['runs']) == 3
+    assert one['id'] == resolved(registration['run_id'], here) and two['id'] == away.json('breast_cancer', 'register', 'registration.json')['run_id']
+    assert one['rows'] == two['rows'] and len(one['rows']) > 20 and one['params'] == two['params'] and one['files'] == two['files'] != []
+    own = {'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit', 'mlflow.source.git.commit'}
+    assert {k: v for k, v in one['tags'].items() if k not in own} == {k: v for k, v in two['tags'].items() if k not in own}
+    assert one['status'] == two['status'] == 'FINISHED'
+
+
+@contextlib.contextmanager
+def served_at(port: int, folder: Path, empty_store: Path) -> Iterator[None]:
+    """MLflow's server at a port that was refusing before, through a relay."""
+    with served(folder, empty_store) as one, socket.create_server(('127.0.0.1', port)) as door:
+        threading.Thread(target=relay, args=(door, one.port), daemon=True).start()
+        yield
+
+
+def relay(door: socket.socket, port: int) -> None:
+    """Pass each connection on."""
+    def pour(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    with contextlib.suppress(OSError):
+        while True:
+            here, _ = door.accept()
+            there = socket.create_connection(('127.0.0.1', port))
+            for pair in ((here, there), (there, here)):
+                threading.Thread(target=pour, args=pair, daemon=True).start()
+
+
+# ---- the pages
+
+def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
+    from cd4ml_nb.command.servers import ask_mlflow, saved_comparison
+    here, base = server.settings(tmp_path), f'http://127.0.0.1:{server.port}'
+    parent = done(a_sweep, here, 3, str(tmp_path))
+    url = saved_comparison(base, 'toy')
+    assert url == saved_comparison(base) and f'/runs?viewStateShareKey=cd4ml{parent[:12]}&compareRunsMode=CHART' in url
+    assert saved_comparison(base, 'other') == ''
+    tags = ask_mlflow(base, 'experiments/search', {'filter': "name = 'toy'", 'max_results': 1})['experiments'][0]['tags']
+    (view,) = [json.loads(tag['value']) for tag in tags if tag['key'] == f'mlflow.sharedViewState.cd4ml{parent[:12]}']
+    state = json.loads(view['state'])
+    assert view['name'].startswith('sweep, ') and parent in state['searchFilter'] and state['orderByAsc'] is True
+    assert state['compareRunCharts'][0]['selectedParams'] == ['depth'] and state['compareRunCharts'][1]['metricKey'] == 'mae'
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+    if not (shutil.which('chromium') and shutil.which('chromedriver')):
+        pytest.skip('needs chromium and chromedriver')
+    from cd4ml_nb.command.servers import end_family, free_port, mlflow_command, mlflow_environment, saved_comparison
+    done(a_sweep, here)
+    port = free_port()
+    pages = subprocess.Popen(mlflow_command(here, port), env=os.environ | mlflow_environment(here), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which('chromium')
+    for argument in ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-dev-shm-usage'):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
+    try:
+        wait_for(lambda: urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2))
+        browser.set_window_size(1500, 1000)
+        browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
+        for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
+            wait_for(lambda: words in browser.find_element('tag name', 'body').text)        # noqa: B023
+        text = browser.find_element('tag name', 'body').text
+        assert text.index('trial 0') < text.index('trial 1') < text.index('trial 2')
+    finally:
+        browser.quit()
+        end_family(pages.pid)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        assert time.monotonic() < until
+        time.sleep(0.2)
