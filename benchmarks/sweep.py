@@ -42,66 +42,122 @@ search: {metric: log_loss}
 
 def scenarios(place: Path, data: Path | None) -> dict[str, Path]:
     """The data sets that are there."""
-    million = (ROOT / 'scenarios/used_cars.yaml').read_text().replace('name: used_cars', 'name: million').replace('rows: 20_000', 'rows: 1_000_000')
+    million = (
+        (ROOT / 'scenarios/used_cars.yaml')
+        .read_text()
+        .replace('name: used_cars', 'name: million')
+        .replace('rows: 20_000', 'rows: 1_000_000')
+    )
     (place / 'million.yaml').write_text(million)
     (place / 'adult.yaml').write_text(ADULT)
-    found = {'used_cars_de': ROOT / 'scenarios/used_cars_de.yaml', 'adult': place / 'adult.yaml', 'million': place / 'million.yaml'}
+    found = {
+        'used_cars_de': ROOT / 'scenarios/used_cars_de.yaml',
+        'adult': place / 'adult.yaml',
+        'million': place / 'million.yaml',
+    }
     needs = {'used_cars_de': 'cars_autoscout24_de_2021.csv', 'adult': 'adult.csv'}
-    return {name: path for name, path in found.items() if name not in needs or (data and (data / needs[name]).is_file())}
+    return {
+        name: path
+        for name, path in found.items()
+        if name not in needs or (data and (data / needs[name]).is_file())
+    }
 
 
-def child(side: str, scenario: str, folder: Path, trials: int, seed: int, device: str, place: str) -> None:
-    """One side, in a process of its own; prints its seconds, by the clock and of the processors, and the best loss."""
+def child(
+    side: str, scenario: str, folder: Path, trials: int, seed: int, device: str, place: str
+) -> None:
+    """One side, in a process of its own; prints its seconds, by the clock and of the processors,
+    and the best loss."""
     from usual_loop import described, usual_loop
 
-    from cd4ml_nb.model.contract import make_contract
     from cd4ml_nb.core.files import read_json
+    from cd4ml_nb.model.contract import make_contract
     from cd4ml_nb.scenario.definition import load_scenario
     plan = load_scenario(scenario, sections=['seed', 'title', 'target', 'search', 'contract'])
-    contract = make_contract(read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version)
+    contract = make_contract(
+        read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version
+    )
     if side == 'usual':
         problem = described(folder, contract, plan.search.model_dump())
-        told = timed(lambda: {'best': usual_loop(folder, problem, trials, seed, f'sqlite:///{place}/m.db', device)})
+        told = timed(
+            lambda: {
+                'best': usual_loop(folder, problem, trials, seed, f'sqlite:///{place}/m.db', device)
+            }
+        )
     else:
         for module in ('data', 'outbox', 'sweep'):
             importlib.import_module(f'cd4ml_nb.{module}')
-        told = timed(lambda: ours(plan, contract, folder, trials, seed, device, place, side == 'tracked'))
+        told = timed(
+            lambda: ours(plan, contract, folder, trials, seed, device, place, side == 'tracked')
+        )
     print(json.dumps(told))
 
 
 def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    before, begun = os.times(), time.perf_counter()
+    before = os.times()
+    begun = time.perf_counter()
     told = work()
     after = os.times()
     return told | {'clock': time.perf_counter() - begun, 'busy': sum(after[:4]) - sum(before[:4])}
 
 
-def ours(plan: Any, contract: dict[str, Any], folder: Path, trials: int, seed: int, device: str, place: str, tracked: bool) -> dict[str, Any]:
+def ours(
+    plan: Any,
+    contract: dict[str, Any],
+    folder: Path,
+    trials: int,
+    seed: int,
+    device: str,
+    place: str,
+    tracked: bool,
+) -> dict[str, Any]:
     """Our sweep, as its page does it."""
-    from cd4ml_nb.data.table import read_table
     from cd4ml_nb.core.journal import Journal
-    from cd4ml_nb.scenario.metrics import METRICS
-    from cd4ml_nb.model.booster import base_parameters
-    from cd4ml_nb.tracking.sender import open_tree
-    from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.core.settings import load_settings, threads_of
-    from cd4ml_nb.stages.sweep import make_workers, track
+    from cd4ml_nb.data.table import read_table
+    from cd4ml_nb.model.booster import base_parameters
+    from cd4ml_nb.scenario.metrics import METRICS
+    from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.trial import make_problem
     from cd4ml_nb.search.workers import crew
+    from cd4ml_nb.stages.sweep import make_workers, track
+    from cd4ml_nb.tracking.sender import open_tree
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
-    base = base_parameters(plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed)
-    problem = make_problem(plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation'])
-    with Journal(Path(place) / 'study.jsonl') as journal, make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers:
-        course = Course(plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds)
+    base = base_parameters(
+        plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed
+    )
+    problem = make_problem(
+        plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation']
+    )
+    with (
+        Journal(Path(place) / 'study.jsonl') as journal,
+        make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers,
+    ):
+        course = Course(
+            plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds
+        )
         spent: list[float] = []
         if tracked:
-            tree = waited(spent, open_tree, load_settings(), plan.name, 'sweep', {'trials': trials}, {}, place)
-            records = search(course, workers, ended=lambda record: waited(spent, track, tree, record, plan.metric))
+            tree = waited(
+                spent, open_tree, load_settings(), plan.name, 'sweep', {'trials': trials}, {}, place
+            )
+            records = search(
+                course,
+                workers,
+                ended=lambda record: waited(spent, track, tree, record, plan.metric),
+            )
             waited(spent, tree.close, 'FINISHED', {})
         else:
             records = search(course, workers)
-    states = {state: sum(r['state'] == state for r in records) for state in ('complete', 'pruned', 'failed')}
-    return {'best': best_of(records, METRICS[plan.metric].better)['value'], 'states': states, 'waited': sum(spent)}
+    states = {
+        state: sum(r['state'] == state for r in records)
+        for state in ('complete', 'pruned', 'failed')
+    }
+    return {
+        'best': best_of(records, METRICS[plan.metric].better)['value'],
+        'states': states,
+        'waited': sum(spent),
+    }
 
 
 def waited(spent: list[float], call: Callable[..., Any], *args: Any) -> Any:
@@ -113,45 +169,94 @@ def waited(spent: list[float], call: Callable[..., Any], *args: Any) -> Any:
         spent.append(time.perf_counter() - begun)
 
 
-def started(side: str, scenario: Path, folder: Path, trials: int, seed: int, device: str, store: Path) -> dict[str, Any]:
+def started(
+    side: str, scenario: Path, folder: Path, trials: int, seed: int, device: str, store: Path
+) -> dict[str, Any]:
     """What a child printed."""
     with tempfile.TemporaryDirectory() as place:
         shutil.copy(store, Path(place) / 'm.db')
-        env = os.environ | {'CD4ML_TRACKING_URI': f'sqlite:///{place}/m.db', 'CD4ML_ARTIFACT_ROOT': f'{place}/files', 'CD4ML_PRODUCTS': f'{place}/products',
-                            'MLFLOW_DISABLE_TELEMETRY': 'true', 'DO_NOT_TRACK': 'true', 'PYTHONWARNINGS': 'ignore'}
-        command = [sys.executable, __file__, '--child', side, str(scenario), str(folder), str(trials), str(seed), device, place]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        env = os.environ | {
+            'CD4ML_TRACKING_URI': f'sqlite:///{place}/m.db',
+            'CD4ML_ARTIFACT_ROOT': f'{place}/files',
+            'CD4ML_PRODUCTS': f'{place}/products',
+            'MLFLOW_DISABLE_TELEMETRY': 'true',
+            'DO_NOT_TRACK': 'true',
+            'PYTHONWARNINGS': 'ignore',
+        }
+        command = [
+            sys.executable,
+            __file__,
+            '--child',
+            side,
+            str(scenario),
+            str(folder),
+            str(trials),
+            str(seed),
+            device,
+            place,
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f'{side}: {done.stderr[-3000:]}')
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def compare(name: str, scenario: Path, folder: Path, trials: int, seeds: list[int], device: str, store: Path, sides: list[str]) -> None:
+def compare(
+    name: str,
+    scenario: Path,
+    folder: Path,
+    trials: int,
+    seeds: list[int],
+    device: str,
+    store: Path,
+    sides: list[str],
+) -> None:
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for seed in seeds:
         for side in sides:
             runs[side].append(started(side, scenario, folder, trials, seed, device, store))
             print(f'{name} seed {seed} {side}: {runs[side][-1]}', file=sys.stderr, flush=True)
-    clock, busy, best = ({side: statistics.median(run[what] for run in runs[side]) for side in sides} for what in ('clock', 'busy', 'best'))
+    clock, busy, best = (
+        {side: statistics.median(run[what] for run in runs[side]) for side in sides}
+        for what in ('clock', 'busy', 'best')
+    )
     lines = [f'{trials} trials on {device}, seeds {" ".join(map(str, seeds))}']
     if {'tracked', 'usual'} <= set(sides):
         ratio = clock['tracked'] / clock['usual']
-        lines += [f'{clock["tracked"]:.1f} s ÷ {clock["usual"]:.1f} s = {ratio:.3f}   aim ≤ .25   {"met" if ratio <= 0.25 else "MISSED"}',
-                  f'processor time {busy["tracked"]:.1f} s ÷ {busy["usual"]:.1f} s = {busy["tracked"] / busy["usual"]:.3f}',
-                  f'best loss {best["tracked"]:.6g} against {best["usual"]:.6g}   {"equal or better" if best["tracked"] <= best["usual"] else "WORSE"}; '
-                  f'{runs["tracked"][0]["states"]}']
+        lines += [
+            (
+                f'{clock["tracked"]:.1f} s ÷ {clock["usual"]:.1f} s = {ratio:.3f}   aim ≤ .25  '
+                f' {"met" if ratio <= 0.25 else "MISSED"}'
+            ),
+            (
+                f'processor time {busy["tracked"]:.1f} s ÷ {busy["usual"]:.1f} s ='
+                f' {busy["tracked"] / busy["usual"]:.3f}'
+            ),
+            (
+                f'best loss {best["tracked"]:.6g} against {best["usual"]:.6g}  '
+                f' {"equal or better" if best["tracked"] <= best["usual"] else "WORSE"};'
+                f' {runs["tracked"][0]["states"]}'
+            ),
+        ]
     if 'tracked' in sides:
         share = statistics.median(run['waited'] / run['clock'] for run in runs['tracked'])
         lines.append(f'waited for tracking {100 * share:.2f} % of the sweep')
     if {'tracked', 'untracked'} <= set(sides):
-        lines.append(f'with tracking {clock["tracked"]:.2f} s, without {clock["untracked"]:.2f} s: {100 * (clock["tracked"] / clock["untracked"] - 1):+.1f} %; '
-                     f'processor time {100 * (busy["tracked"] / busy["untracked"] - 1):+.1f} %   aim ≤ 3 %')
+        lines.append(
+            f'with tracking {clock["tracked"]:.2f} s, without {clock["untracked"]:.2f} s:'
+            f' {100 * (clock["tracked"] / clock["untracked"] - 1):+.1f} %; processor time'
+            f' {100 * (busy["tracked"] / busy["untracked"] - 1):+.1f} %   aim ≤ 3 %'
+        )
     for k, line in enumerate(lines):
         print(f'{"" if k else name:<13} {line}', flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--data', type=Path, default=None)
     parser.add_argument('--only', action='append')
     parser.add_argument('--trials', type=int, default=50)
@@ -161,17 +266,44 @@ def main() -> None:
     parser.add_argument('--sides', nargs='+', choices=SIDES, default=list(SIDES))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place, code = Path(folder), 'import sys; from mlflow.tracking import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()'
-        subprocess.run([sys.executable, '-c', code, f'sqlite:///{place}/m.db'], cwd=place, check=True, capture_output=True)
+        place = Path(folder)
+        code = (
+            'import sys; from mlflow.tracking import MlflowClient;'
+            ' MlflowClient(sys.argv[1]).search_experiments()'
+        )
+        subprocess.run(
+            [sys.executable, '-c', code, f'sqlite:///{place}/m.db'],
+            cwd=place,
+            check=True,
+            capture_output=True,
+        )
         for name, scenario in scenarios(place, args.data).items():
             if args.only and name not in args.only:
                 continue
-            env = os.environ | {'CD4ML_PRODUCTS': str(place / 'products'), 'CD4ML_TRACKING_URI': f'sqlite:///{place}/m.db'}
+            env = os.environ | {
+                'CD4ML_PRODUCTS': str(place / 'products'),
+                'CD4ML_TRACKING_URI': f'sqlite:///{place}/m.db',
+            }
             env |= {'CD4ML_DATA_ROOT': str(args.data)} if args.data else {}
-            subprocess.run([str(BIN / 'cd4ml'), 'run', '-s', str(scenario), '--until', 'split', '-q'], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [str(BIN / 'cd4ml'), 'run', '-s', str(scenario), '--until', 'split', '-q'],
+                cwd=ROOT,
+                env=env,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             home = place / 'products' / name / 'split'
             split = home / (home / 'current').read_text().strip()
-            compare(name, scenario, split, args.million_trials if name == 'million' else args.trials, args.seeds, args.device, place / 'm.db', args.sides)
+            compare(
+                name,
+                scenario,
+                split,
+                args.million_trials if name == 'million' else args.trials,
+                args.seeds,
+                args.device,
+                place / 'm.db',
+                args.sides,
+            )
 
 
 if __name__ == '__main__':

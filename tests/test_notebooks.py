@@ -1,4 +1,5 @@
-"""The form of the pages, and that the package is what the pages say: each guard is a function, and is shown a page that breaks it."""
+"""The form of the pages, and that the package is what the pages say: each guard is a function, and
+is shown a page that breaks it."""
 
 import ast
 import copy
@@ -18,8 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
 Page = dict[str, Any]
 
-DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'pipeline', 'eval:', 'hide_input', 'hide_output', 'echo:', 'output:', 'code-fold:'}
-MOST_CELLS, MOST_LINES = 60, 45
+DIRECTIVES = {
+    'default_exp', 'export', 'exporti', 'hide', 'pipeline', 'eval:', 'hide_input', 'hide_output',
+    'echo:', 'output:', 'code-fold:',
+}
+MOST_CELLS = 60
+MOST_LINES = 45
 OUTSIDE = {'index'}    # pages that export nothing
 STARTS_LIKE_A_KERNEL = {'91_shell'}    # and so looks for modules where a kernel does
 
@@ -44,11 +49,18 @@ def directives(text: str) -> list[str]:
 
 
 def exported(page: Page) -> list[str]:
-    return [text for text in code(page) if 'export' in directives(text) or 'exporti' in directives(text)]
+    return [
+        text for text in code(page) if 'export' in directives(text) or 'exporti' in directives(text)
+    ]
 
 
 def module_of(page: Page) -> str | None:
-    names = [m[1] for text in code(page) for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)] if m]
+    names = [
+        m[1]
+        for text in code(page)
+        for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)]
+        if m
+    ]
     return names[0] if names else None
 
 
@@ -58,7 +70,9 @@ def is_stage(page: Page) -> bool:
 
 def tree(text: str) -> ast.Module:
     """A cell's syntax tree, magics and shell lines left out."""
-    return ast.parse('\n'.join(line for line in text.split('\n') if not line.lstrip().startswith(('%', '!'))))
+    return ast.parse(
+        '\n'.join(line for line in text.split('\n') if not line.lstrip().startswith(('%', '!')))
+    )
 
 
 def band(module: str, pages: list[Page]) -> str:
@@ -70,12 +84,21 @@ def band(module: str, pages: list[Page]) -> str:
 
 def has_title_and_summary(page: Page) -> Iterator[str]:
     lines = [line for line in source(page['cells'][0]).split('\n') if line.strip()]
-    if page['cells'][0]['cell_type'] != 'markdown' or len(lines) < 2 or not lines[0].startswith('# ') or not lines[1].startswith('> '):
+    if (
+        page['cells'][0]['cell_type'] != 'markdown'
+        or len(lines) < 2
+        or not lines[0].startswith('# ')
+        or not lines[1].startswith('> ')
+    ):
         yield 'the first cell is not a title and a > line'
 
 
 def exports_to_one_module(page: Page) -> Iterator[str]:
-    names = [name for text in code(page) for name in re.findall(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)]
+    names = [
+        name
+        for text in code(page)
+        for name in re.findall(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)
+    ]
     if len(names) != (0 if page['name'] in OUTSIDE else 1):
         yield f'{len(names)} default_exp directives'
     elif names and names[0] != re.sub(r'^\d+[a-z]?_', '', page['name']):
@@ -106,7 +129,11 @@ def has_no_conflict_markers(page: Page) -> Iterator[str]:
 
 
 def has_parameters_of_literals(page: Page) -> Iterator[str]:
-    tagged = [k for k, cell in enumerate(page['cells']) if 'parameters' in cell['metadata'].get('tags', [])]
+    tagged = [
+        k
+        for k, cell in enumerate(page['cells'])
+        if 'parameters' in cell['metadata'].get('tags', [])
+    ]
     if len(tagged) != int(is_stage(page)):
         yield f'{len(tagged)} cells tagged parameters'
     for k in tagged if is_stage(page) else []:
@@ -122,9 +149,17 @@ def has_parameters_of_literals(page: Page) -> Iterator[str]:
 
 def has_known_directives(page: Page) -> Iterator[str]:
     for text in code(page):
-        yield from (f"unknown directive '#| {name}'" for name in directives(text) if name not in DIRECTIVES)
-        yield from (f'a directive below code: {line}' for line in re.findall(r'^(?!#\|).*\n(#\|.*)', text, re.MULTILINE))
-        yield from (f'not a directive: {line}' for line in re.findall(r'^(#\s+\|.*|\s+#\|.*)$', text, re.MULTILINE))
+        yield from (
+            f"unknown directive '#| {name}'" for name in directives(text) if name not in DIRECTIVES
+        )
+        yield from (
+            f'a directive below code: {line}'
+            for line in re.findall(r'^(?!#\|).*\n(#\|.*)', text, re.MULTILINE)
+        )
+        yield from (
+            f'not a directive: {line}'
+            for line in re.findall(r'^(#\s+\|.*|\s+#\|.*)$', text, re.MULTILINE)
+        )
 
 
 def exports_nothing_itself(page: Page) -> Iterator[str]:
@@ -135,7 +170,10 @@ def exports_nothing_itself(page: Page) -> Iterator[str]:
 def names_no_absolute_path(page: Page) -> Iterator[str]:
     """No path of somebody's machine; /home/me is nobody's, for examples."""
     for k, cell in enumerate(page['cells']):
-        for found in re.findall(r'(?<![\w./:<-])/(?:home|root|Users|work|tmp|mnt|var|opt)/[\w.-]+|\b[A-Z]:\\\\?\w+', source(cell)):
+        for found in re.findall(
+            r'(?<![\w./:<-])/(?:home|root|Users|work|tmp|mnt|var|opt)/[\w.-]+|\b[A-Z]:\\\\?\w+',
+            source(cell),
+        ):
             if found != '/home/me':
                 yield f'cell {k + 1} names the absolute path {found}'
 
@@ -145,7 +183,11 @@ def imports_names(page: Page) -> Iterator[str]:
         for node in ast.walk(tree(text)):
             if isinstance(node, ast.ImportFrom) and any(alias.name == '*' for alias in node.names):
                 yield f'from {node.module} import *'
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == 'sys.path' and page['name'] not in STARTS_LIKE_A_KERNEL:
+            if (
+                isinstance(node, ast.Attribute)
+                and ast.unparse(node) == 'sys.path'
+                and page['name'] not in STARTS_LIKE_A_KERNEL
+            ):
                 yield 'sys.path is touched'
 
 
@@ -153,13 +195,18 @@ def exports_screenfuls(page: Page) -> Iterator[str]:
     if len(page['cells']) > MOST_CELLS:
         yield f'{len(page["cells"])} cells'
     for text in exported(page):
-        if (n := sum(bool(line.strip()) and not line.startswith('#|') for line in text.split('\n'))) > MOST_LINES and not _is_text_or_imports(text):
+        if (
+            n := sum(bool(line.strip()) and not line.startswith('#|') for line in text.split('\n'))
+        ) > MOST_LINES and not _is_text_or_imports(text):
             yield f'an exported cell of {n} lines: {text.split(chr(10))[1][:60]}'
 
 
 def _is_text_or_imports(text: str) -> bool:
     """A cell of constants (a style sheet, a table of words) or of imports."""
-    return all(isinstance(s, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom | ast.Expr) for s in tree(text).body)
+    return all(
+        isinstance(s, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom | ast.Expr)
+        for s in tree(text).body
+    )
 
 
 def keeps_imports_apart(page: Page) -> Iterator[str]:
@@ -170,21 +217,33 @@ def keeps_imports_apart(page: Page) -> Iterator[str]:
 
 
 def _may_stand_with_imports(statement: ast.stmt) -> bool:
-    """Imports, and calls that must come before them, such as setting a variable that a library reads."""
-    return isinstance(statement, ast.Import | ast.ImportFrom) or isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+    """Imports, and calls that must come before them, such as setting a variable that a library
+    reads."""
+    return (
+        isinstance(statement, ast.Import | ast.ImportFrom)
+        or isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Call)
+    )
 
 
 def runs_below_the_line(page: Page) -> Iterator[str]:
     if not is_stage(page):
         return
-    at = [k for k, cell in enumerate(page['cells']) if cell['cell_type'] == 'markdown' and re.search(r'^## Run\s*$', source(cell), re.MULTILINE)]
+    at = [
+        k
+        for k, cell in enumerate(page['cells'])
+        if cell['cell_type'] == 'markdown' and re.search(r'^## Run\s*$', source(cell), re.MULTILINE)
+    ]
     if len(at) != 1:
         yield f'{len(at)} headings ## Run'
         return
     for cell in page['cells'][at[0]:]:
         if cell['cell_type'] == 'code' and not source(cell).startswith('#| pipeline'):
             yield f'a cell below ## Run without #| pipeline: {source(cell)[:60]}'
-        elif cell['cell_type'] == 'code' and any(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for n in ast.walk(tree(source(cell)))):
+        elif cell['cell_type'] == 'code' and any(
+            isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            for n in ast.walk(tree(source(cell)))
+        ):
             yield f'something is defined below ## Run: {source(cell)[:60]}'
     for cell in page['cells'][:at[0]]:
         if cell['cell_type'] == 'code' and 'pipeline' in directives(source(cell)):
@@ -192,11 +251,14 @@ def runs_below_the_line(page: Page) -> Iterator[str]:
 
 
 def imports_downwards(page: Page, pages: list[Page]) -> Iterator[str]:
-    """Foundations know foundations, stages know foundations, tools know both; nothing knows a page that comes later."""
+    """Foundations know foundations, stages know foundations, tools know both; nothing knows a page
+    that comes later."""
     order = {module_of(p): p['name'] for p in pages}
     for text in code(page):
         for node in ast.walk(tree(text)):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or '').startswith('cd4ml_nb.'):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or '').startswith(
+                'cd4ml_nb.'
+            ):
                 continue
             module = (node.module or '').removeprefix('cd4ml_nb.')
             there = band(module, pages)
@@ -211,15 +273,19 @@ def imports_downwards(page: Page, pages: list[Page]) -> Iterator[str]:
 
 
 GUARDS: list[Callable[[Page], Iterator[str]]] = [
-    has_title_and_summary, exports_to_one_module, is_clean, has_sound_ids, has_no_conflict_markers, has_parameters_of_literals, has_known_directives,
-    exports_nothing_itself, names_no_absolute_path, imports_names, exports_screenfuls, keeps_imports_apart, runs_below_the_line]
+    has_title_and_summary, exports_to_one_module, is_clean, has_sound_ids, has_no_conflict_markers,
+    has_parameters_of_literals, has_known_directives, exports_nothing_itself,
+    names_no_absolute_path, imports_names, exports_screenfuls, keeps_imports_apart,
+    runs_below_the_line,
+]
 
 
 # ---- the pages keep them
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_every_page_keeps_the_form(path):
-    page, pages = read(path), [read(p) for p in NOTEBOOKS]
+    page = read(path)
+    pages = [read(p) for p in NOTEBOOKS]
     wrong = [f'{guard.__name__}: {what}' for guard in GUARDS for what in guard(page)]
     assert not wrong + list(imports_downwards(page, pages))
 
@@ -246,18 +312,37 @@ def stale_modules(root: Path) -> list[str]:
     pages = [read(p) for p in sorted((root / 'notebooks').glob('*.ipynb'))]
     wanted = {f'{module_of(p)}.py' for p in pages if module_of(p)} | {'__init__.py', '_modidx.py'}
     before = {p.name: p.read_bytes() for p in (root / 'cd4ml_nb').glob('*.py')}
-    done = subprocess.run([sys.executable, '-c', 'from nbdev.export import nb_export; import sys; [nb_export(p, lib_path="cd4ml_nb") for p in sys.argv[1:]]',
-                           *(f'notebooks/{p["name"]}.ipynb' for p in pages)], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            (
+                'from nbdev.export import nb_export; import sys; [nb_export(p, lib_path="cd4ml_nb")'
+                ' for p in sys.argv[1:]]'
+            ),
+            *(f'notebooks/{p["name"]}.ipynb' for p in pages),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     after = {p.name: p.read_bytes() for p in (root / 'cd4ml_nb').glob('*.py')}
-    return sorted({name for name in after if after[name] != before.get(name) and name != '_modidx.py'} | (set(before) - wanted))
+    return sorted(
+        {name for name in after if after[name] != before.get(name) and name != '_modidx.py'}
+        | (set(before) - wanted)
+    )
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
     """A copy of the pages and of what they export."""
     for name in ('notebooks', 'cd4ml_nb'):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        shutil.copytree(
+            ROOT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
+        )
     for name in ('pyproject.toml', 'pipeline.yaml', 'settings.ini'):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
@@ -278,12 +363,33 @@ def test_N02_a_module_edited_by_hand_and_one_without_a_page_are_caught(project):
 
 def a_page(name: str = '12_shelf') -> Page:
     """A small page of a stage that keeps every guard."""
-    texts = [('markdown', '# Shelf\n\n> Put things on a shelf.'), ('code', '#| default_exp shelf'), ('code', 'seed = 0   # of every choice\nproduct = None'),
-             ('code', '#| export\nfrom cd4ml_nb.core.files import write_json'), ('code', '#| export\ndef double(x: int) -> int:\n    "Twice."\n    return 2 * x'),
-             ('code', 'assert double(2) == 4'), ('markdown', '## Run'), ('code', '#| pipeline\nwrite_json(product["a"], double(seed))')]
-    cells = [{'cell_type': kind, 'id': f'c{k}', 'metadata': {'tags': ['parameters']} if text.startswith('seed') else {}, 'source': text}
-             | ({'outputs': [], 'execution_count': None} if kind == 'code' else {}) for k, (kind, text) in enumerate(texts)]
-    return {'cells': cells, 'metadata': {'kernelspec': {'name': 'python3'}}, 'nbformat': 4, 'nbformat_minor': 5, 'name': name}
+    texts = [
+        ('markdown', '# Shelf\n\n> Put things on a shelf.'),
+        ('code', '#| default_exp shelf'),
+        ('code', 'seed = 0   # of every choice\nproduct = None'),
+        ('code', '#| export\nfrom cd4ml_nb.core.files import write_json'),
+        ('code', '#| export\ndef double(x: int) -> int:\n    "Twice."\n    return 2 * x'),
+        ('code', 'assert double(2) == 4'),
+        ('markdown', '## Run'),
+        ('code', '#| pipeline\nwrite_json(product["a"], double(seed))'),
+    ]
+    cells = [
+        {
+            'cell_type': kind,
+            'id': f'c{k}',
+            'metadata': {'tags': ['parameters']} if text.startswith('seed') else {},
+            'source': text,
+        }
+        | ({'outputs': [], 'execution_count': None} if kind == 'code' else {})
+        for k, (kind, text) in enumerate(texts)
+    ]
+    return {
+        'cells': cells,
+        'metadata': {'kernelspec': {'name': 'python3'}},
+        'nbformat': 4,
+        'nbformat_minor': 5,
+        'name': name,
+    }
 
 
 def broken(cell: int, **changes: Any) -> Page:
@@ -330,7 +436,17 @@ BROKEN = [
 def test_a_good_page_passes_every_guard():
     page = a_page()
     assert not [what for guard in GUARDS for what in guard(page)]
-    assert not list(imports_downwards(page, [page, a_page('01_files') | {'cells': [broken(1, source='#| default_exp files')['cells'][1]]}]))
+    assert not list(
+        imports_downwards(
+            page,
+            [
+                page,
+                a_page('01_files') | {
+                    'cells': [broken(1, source='#| default_exp files')['cells'][1]]
+                },
+            ],
+        )
+    )
 
 
 @pytest.mark.parametrize(('guard', 'page'), BROKEN, ids=[f'{guard.__name__}-{k}' for k, (guard, _) in enumerate(BROKEN)])
@@ -345,7 +461,8 @@ def test_every_guard_has_a_page_that_breaks_it():
 @pytest.mark.parametrize(('importer', 'imported'), [
     ('02_low', '13_shelf'), ('12_one', '13_shelf'), ('12_one', '91_shelf'), ('03_low', '04_shelf'), ('91_a', '92_shelf')])
 def test_imports_that_run_upwards_are_caught(importer, imported):
-    page, other = a_page(importer), a_page(imported)
+    page = a_page(importer)
+    other = a_page(imported)
     page['cells'][1] |= {'source': '#| default_exp mine'}
     page['cells'][3] |= {'source': '#| export\nfrom cd4ml_nb.shelf import double'}
     assert list(imports_downwards(page, [page, other]))

@@ -1,4 +1,5 @@
-"""A tiny project: five pages with a diamond, done in under two seconds, whose products are the same in every run."""
+"""A tiny project: five pages with a diamond, done in under two seconds, whose products are the same
+in every run."""
 
 import hashlib
 import json
@@ -15,10 +16,23 @@ from pathlib import Path
 import psutil
 import yaml
 
-CD4ML = Path(os.environ.get('CD4ML_TEST_COMMAND') or Path(sys.executable).with_name('cd4ml'))     # a copy, while the package is being worked on
-STAGES = {'source': [], 'left': ['source'], 'right': ['source'], 'join': ['left', 'right'], 'last': ['source', 'join']}
+# a copy, while the package is being worked on
+CD4ML = Path(os.environ.get('CD4ML_TEST_COMMAND') or Path(sys.executable).with_name('cd4ml'))
+STAGES = {
+    'source': [],
+    'left': ['source'],
+    'right': ['source'],
+    'join': ['left', 'right'],
+    'last': ['source', 'join'],
+}
 FILES = {'nb': 'page.ipynb', 'told': 'told.json', 'rows': 'rows.csv', 'blob': 'sub/blob.bin'}
-SCENARIO = {'name': 'tiny', 'title': 'Kill me', 'task': 'regression', 'data': {'source': 'data.csv'}, 'target': {'column': 'y'}}
+SCENARIO = {
+    'name': 'tiny',
+    'title': 'Kill me',
+    'task': 'regression',
+    'data': {'source': 'data.csv'},
+    'target': {'column': 'y'},
+}
 LIGHT = '''"""Libraries that the tool would load, and nothing in this project needs: a run takes half the time without them."""
 import importlib.abc
 import importlib.machinery
@@ -77,15 +91,44 @@ BLOB = '''with open(product['blob'], 'wb') as file:
 
 
 def page(stage: str) -> dict:
-    """The notebook of a stage: it writes piece by piece, so that a kill finds something half written."""
-    parameters = 'scale = 1          # changes every product\npause = 0.02       # s in each cell\nupstream = None\nproduct = None'
-    cells = [f'# {stage}', parameters, 'import hashlib, json, random, time\nfrom pathlib import Path', f'stage = {stage!r}\ntime.sleep(pause)',
-             DIGEST, TOLD, ROWS, BLOB, 'digest']
-    made = [{'cell_type': 'code', 'id': f'cell{k}', 'metadata': {'tags': ['parameters']} if k == 1 else {}, 'source': source, 'outputs': [],
-             'execution_count': None} for k, source in enumerate(cells)]
+    """The notebook of a stage: it writes piece by piece, so that a kill finds something half
+    written."""
+    parameters = (
+        'scale = 1          # changes every product\npause = 0.02       # s in each cell\nupstream'
+        ' = None\nproduct = None'
+    )
+    cells = [
+        f'# {stage}',
+        parameters,
+        'import hashlib, json, random, time\nfrom pathlib import Path',
+        f'stage = {stage!r}\ntime.sleep(pause)',
+        DIGEST,
+        TOLD,
+        ROWS,
+        BLOB,
+        'digest',
+    ]
+    made = [
+        {
+            'cell_type': 'code',
+            'id': f'cell{k}',
+            'metadata': {'tags': ['parameters']} if k == 1 else {},
+            'source': source,
+            'outputs': [],
+            'execution_count': None,
+        }
+        for k, source in enumerate(cells)
+    ]
     made[0] = {'cell_type': 'markdown', 'id': 'title', 'metadata': {}, 'source': cells[0]}
-    return {'cells': made, 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'},
-                                        'language_info': {'name': 'python'}}, 'nbformat': 4, 'nbformat_minor': 5}
+    return {
+        'cells': made,
+        'metadata': {
+            'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'},
+            'language_info': {'name': 'python'},
+        },
+        'nbformat': 4,
+        'nbformat_minor': 5,
+    }
 
 
 def sha(path: Path) -> str:
@@ -110,7 +153,8 @@ class Tiny:
     """A tiny project, and the commands that were started in it."""
 
     folder: Path
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)     # in the environment of every process that descends from one of its commands
+    # in the environment of every process that descends from one of its commands
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def home(self) -> Path:
@@ -118,9 +162,22 @@ class Tiny:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_') or k.startswith('CD4ML_TEST_')}
-        light = os.pathsep.join(filter(None, [str(self.folder / '.light'), os.environ.get('PYTHONPATH')]))
-        return clean | {'PYTHONPATH': light, 'CD4ML_TEST_MARK': self.mark, 'CD4ML_JOBS': '2', 'CD4ML_THREADS': '1', 'CI': 'true', 'COLUMNS': '200'}
+        clean = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith('CD4ML_') or k.startswith('CD4ML_TEST_')
+        }
+        light = os.pathsep.join(
+            filter(None, [str(self.folder / '.light'), os.environ.get('PYTHONPATH')])
+        )
+        return clean | {
+            'PYTHONPATH': light,
+            'CD4ML_TEST_MARK': self.mark,
+            'CD4ML_JOBS': '2',
+            'CD4ML_THREADS': '1',
+            'CI': 'true',
+            'COLUMNS': '200',
+        }
 
     def start(self, *words: str, environment: dict[str, str] | None = None, **options) -> 'Started':
         """Start a command in a session of its own."""
@@ -145,25 +202,37 @@ class Tiny:
         return pointer.parent / pointer.read_text().strip() if pointer.is_file() else None
 
     def content(self) -> dict[str, dict[str, str]]:
-        """Stage -> product -> SHA-256, of what is current; executed pages show times and are left out."""
+        """Stage -> product -> SHA-256, of what is current; executed pages show times and are left
+        out."""
         found = {}
         for stage in STAGES:
             folder = self.current(stage)
-            products = {name: folder / file for name, file in FILES.items() if name != 'nb'} if folder else {}
-            found[stage] = {name: sha(path) if path.is_file() else 'absent' for name, path in products.items()}
+            if folder:
+                products = {name: folder / file for name, file in FILES.items() if name != 'nb'}
+            else:
+                products = {}
+            found[stage] = {
+                name: sha(path) if path.is_file() else 'absent' for name, path in products.items()
+            }
         return found
 
     def records(self) -> list[dict]:
         """The records of all runs, the oldest first."""
-        return [json.loads(path.read_text()) for path in sorted((self.home / 'runs').glob('*.json'))]
+        return [
+            json.loads(path.read_text()) for path in sorted((self.home / 'runs').glob('*.json'))
+        ]
 
     def alive(self) -> list[psutil.Process]:
         """Processes that descend from any command of this project, whoever their parent is now."""
-        found, wanted = [], f'CD4ML_TEST_MARK={self.mark}'.encode()
+        found = []
+        wanted = f'CD4ML_TEST_MARK={self.mark}'.encode()
         for entry in Path('/proc').iterdir():
             if entry.name.isdigit():
                 with suppress(OSError, psutil.Error):      # it has ended meanwhile, or is nobody's
-                    if wanted in (entry / 'environ').read_bytes() and psutil.Process(int(entry.name)).status() != 'zombie':
+                    if (
+                        wanted in (entry / 'environ').read_bytes()
+                        and psutil.Process(int(entry.name)).status() != 'zombie'
+                    ):
                         found.append(psutil.Process(int(entry.name)))
         return found
 
@@ -178,10 +247,24 @@ class Tiny:
 class Started:
     """A command that is running."""
 
-    def __init__(self, project: Tiny, words: tuple[str, ...], environment: dict[str, str], options: dict):
-        self.project, self.out, self.err = project, tempfile.TemporaryFile(), tempfile.TemporaryFile()
-        self.process = subprocess.Popen([CD4ML, *words], **{'cwd': project.folder, 'env': environment, 'stdin': subprocess.DEVNULL, 'stdout': self.out,
-                                                            'stderr': self.err, 'start_new_session': True} | options)
+    def __init__(
+        self, project: Tiny, words: tuple[str, ...], environment: dict[str, str], options: dict
+    ):
+        self.project = project
+        self.out = tempfile.TemporaryFile()
+        self.err = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [CD4ML, *words],
+            **{
+                'cwd': project.folder,
+                'env': environment,
+                'stdin': subprocess.DEVNULL,
+                'stdout': self.out,
+                'stderr': self.err,
+                'start_new_session': True,
+            }
+            | options,
+        )
 
     def family(self) -> list[psutil.Process]:
         """Its descendants: the fork server first, then pages."""
@@ -197,7 +280,10 @@ class Started:
             self.process.kill()
             code = self.process.wait() and -99          # it hung
         with self.out, self.err:
-            texts = [(file.seek(0), file.read().decode(errors='replace'))[1] for file in (self.out, self.err)]
+            texts = [
+                (file.seek(0), file.read().decode(errors='replace'))[1]
+                for file in (self.out, self.err)
+            ]
         return Done(code, *texts)
 
     def abandon(self) -> None:
@@ -211,14 +297,23 @@ def tiny_project(folder: Path, pause: float = 0.02) -> Tiny:
     """Write a tiny project."""
     for name in ('notebooks', 'scenarios'):
         (folder / name).mkdir(parents=True)
-    tasks = [{'name': stage, 'source': f'notebooks/{stage}.ipynb', 'upstream': above, 'params': {'scale': 1, 'pause': pause},
-              'product': {name: f'products/ploomber/{stage}/{file}' for name, file in FILES.items()}} for stage, above in STAGES.items()]
+    tasks = [
+        {
+            'name': stage,
+            'source': f'notebooks/{stage}.ipynb',
+            'upstream': above,
+            'params': {'scale': 1, 'pause': pause},
+            'product': {name: f'products/ploomber/{stage}/{file}' for name, file in FILES.items()},
+        }
+        for stage, above in STAGES.items()
+    ]
     (folder / 'pipeline.yaml').write_text(json.dumps({'tasks': tasks}, indent=1))
     for stage in STAGES:
         (folder / f'notebooks/{stage}.ipynb').write_text(json.dumps(page(stage)))
     (folder / '.light').mkdir()
     (folder / '.light/sitecustomize.py').write_text(LIGHT)
-    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(SCENARIO))      # the command's default
+    # the command's default
+    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(SCENARIO))
     (folder / 'data.csv').write_text('x,y\n' + ''.join(f'{k},{k * k}\n' for k in range(2000)))
     (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
     return Tiny(folder)

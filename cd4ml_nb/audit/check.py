@@ -16,10 +16,10 @@ from ..core.files import in_project, shown
 from ..runs.order import Cell, Disorder, cells_of, code_cells, names_of, order_of_saved
 
 # %% ../../notebooks/audit/check.ipynb #9222ddb3
-NOISE = [(r'\x1b\[[0-9;]*m', ''),                                        # colours
-         (r'\b0x[0-9a-fA-F]+', '0x…'),                                   # where an object lies in memory
-         (r'\S*[/\\](?:ipykernel_\d+|tmp\w{8})\S*', '…'),                # temporary files
-         (r'(?m)^(?:CPU times|Wall time):.*$|^.* per loop \(.*$', ''),   # %time, %timeit
+NOISE = [(r'\x1b\[[0-9;]*m', ''),                                   # colours
+         (r'\b0x[0-9a-fA-F]+', '0x…'),                              # where an object lies in memory
+         (r'\S*[/\\](?:ipykernel_\d+|tmp\w{8})\S*', '…'),           # temporary files
+         (r'(?m)^(?:CPU times|Wall time):.*$|^.* per loop \(.*$', ''),  # %time, %timeit
          (r'(?m)[ \t]+$', '')]
 
 
@@ -29,7 +29,7 @@ def without_noise(text: str) -> str:
         text = re.sub(pattern, instead, text)
     return text.strip()
 
-
+# %% ../../notebooks/audit/check.ipynb #505b4d1a
 def said(outputs: Iterable[dict[str, Any]]) -> str:
     "What a cell's outputs say, as text."
     parts: list[str] = []
@@ -48,32 +48,50 @@ def differences(
     fresh: list[Cell],    # the same cells after a run from top to bottom
     page: str,            # its name, for what is found
 ) -> list[Disorder]:
-    "Each cell that says something else than was saved, with the first variable that it sets or shows."
+    """Each cell that says something else than was saved, with the first variable that it sets or
+    shows."""
     found: list[Disorder] = []
     for before, after in zip(saved, fresh, strict=True):
-        was, now = said(before.outputs), said(after.outputs)
+        was = said(before.outputs)
+        now = said(after.outputs)
         failed = any(output['output_type'] == 'error' for output in after.outputs)
         if was == now or before.count is None and not failed:
             continue
         names = names_of(before.source)
         unknown = re.match(r"NameError: name '(\w+)' is not defined", now)
-        concerned = [unknown[1]] if unknown else names.sets or names.changes or _of_the_page(names.needs, saved)
+        if unknown:
+            concerned = [unknown[1]]
+        else:
+            concerned = names.sets or names.changes or _of_the_page(names.needs, saved)
         tells = f' ({", ".join(f"`{name}`" for name in concerned)})' if concerned else ''
-        what = f'shows {_first_difference(was, now)}' if before.count is not None else f'ends with {one_line(now[:200])}'
-        found.append(Disorder(page, before.number, concerned[0] if concerned else '', f'cell {before.number}{tells} {what}'))
+        if before.count is not None:
+            what = f'shows {_first_difference(was, now)}'
+        else:
+            what = f'ends with {one_line(now[:200])}'
+        found.append(
+            Disorder(
+                page,
+                before.number,
+                concerned[0] if concerned else '',
+                f'cell {before.number}{tells} {what}',
+            )
+        )
     return found
 
-
+# %% ../../notebooks/audit/check.ipynb #8e4dee26
 def _of_the_page(names: list[str], cells: list[Cell]) -> list[str]:
     "Those of the names that a cell of the page sets."
     return [name for name in names if any(name in names_of(cell.source).sets for cell in cells)]
 
-
+# %% ../../notebooks/audit/check.ipynb #1f6bc85a
 def _first_difference(was: str, now: str, most: int = 80) -> str:
     "The first line that differs, as it was saved and as it is."
     lines = was.split('\n'), now.split('\n')
     k = next(k for k in range(max(map(len, lines))) if lines[0][k:k + 1] != lines[1][k:k + 1])
-    old, new = (f'`{one_line(part[k][:most])}`' if part[k:k + 1] not in ([], ['']) else 'nothing' for part in lines)
+    old, new = (
+        f'`{one_line(part[k][:most])}`' if part[k : k + 1] not in ([], ['']) else 'nothing'
+        for part in lines
+    )
     return f'{old}, a fresh run {new}'
 
 # %% ../../notebooks/audit/check.ipynb #4f946a91
@@ -81,7 +99,8 @@ def rerun_differences(
     path: Path | str,
     seconds: int = 600,    # that a cell may take
 ) -> list[Disorder]:
-    "Run a copy of a notebook from top to bottom in a fresh kernel, up to the first error, and name each cell that shows something else than was saved."
+    """Run a copy of a notebook from top to bottom in a fresh kernel, up to the first error, and
+    name each cell that shows something else than was saved."""
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
@@ -90,23 +109,38 @@ def rerun_differences(
     saved = code_cells(path)
     notebook = nbformat.read(path, as_version=4)
     try:
-        NotebookClient(notebook, timeout=seconds, resources={'metadata': {'path': str(path.parent)}}).execute()
+        NotebookClient(
+            notebook, timeout=seconds, resources={'metadata': {'path': str(path.parent)}}
+        ).execute()
     except CellExecutionError:
         pass                # the cell's output says it; the cells below keep what was saved
     except NoSuchKernel as error:
-        raise UserError(f"the kernel '{error.name}' is not installed", "choose 'python3' in JupyterLab and save", where=shown(path), code='C10') from None
+        raise UserError(
+            f"the kernel '{error.name}' is not installed",
+            "choose 'python3' in JupyterLab and save",
+            where=shown(path),
+            code='C10',
+        ) from None
     except CellTimeoutError:
-        raise UserError(f'a cell took more than {seconds} s', 'make it quicker, or check without a fresh run', where=shown(path), code='N08') from None
+        raise UserError(
+            f'a cell took more than {seconds} s',
+            'make it quicker, or check without a fresh run',
+            where=shown(path),
+            code='N08',
+        ) from None
     except DeadKernelError as error:
-        raise InfrastructureError(f'the kernel died: {error}', 'see whether memory ran out', where=shown(path), code='I21') from None
+        raise InfrastructureError(
+            f'the kernel died: {error}', 'see whether memory ran out', where=shown(path), code='I21'
+        ) from None
     return differences(saved, cells_of(notebook), shown(path))
 
-
+# %% ../../notebooks/audit/check.ipynb #76e318a7
 def check_notebooks(
     paths: Iterable[Path | str],
-    rerun: bool = False,           # also beside a fresh run, which takes as long as the notebook does
+    rerun: bool = False,  # also beside a fresh run, which takes as long as the notebook does
 ) -> list[Disorder]:
-    "What is wrong with the order of notebooks, by their saved counts and, if asked, by running them."
+    """What is wrong with the order of notebooks, by their saved counts and, if asked, by running
+    them."""
     found: list[Disorder] = []
     for path in paths:
         found += order_of_saved(path)

@@ -24,26 +24,45 @@ from ..tracking.queue import registered_version
 # %% ../../notebooks/audit/collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:
     "A product directory and all those that it was made from."
-    found, todo = set[Path](), [folder]
+    found = set[Path]()
+    todo = [folder]
     while todo:
         one = todo.pop()
         manifest = read_manifest(one)
         if one in found or manifest is None:
             continue
         found.add(one)
-        todo += [source for above, key in manifest['parts'].get('upstream', {}).items()
-                 if (source := source_of(versions_of(one.parent.parent / above / key), above, manifest['made_from']))]
+        todo += [
+            source
+            for above, key in manifest['parts'].get('upstream', {}).items()
+            if (
+                source := source_of(
+                    versions_of(one.parent.parent / above / key), above, manifest['made_from']
+                )
+            )
+        ]
     return found
 
-
+# %% ../../notebooks/audit/collect.ipynb #841f30fb
 def source_of(made: list[Path], stage: str, made_from: dict[str, Content]) -> Path | None:
-    "Among the products of one key, those that something was made from: of equal ones, those that come from the same sources."
+    """Among the products of one key, those that something was made from: of equal ones, those that
+    come from the same sources."""
     equal = [p for p in made if content_of(p) == made_from.get(stage)]
     sources = {p: (read_manifest(p) or {'made_from': {}})['made_from'] for p in equal}
-    return next((p for p in equal if all(made_from.get(above, content) == content for above, content in sources[p].items())), next(iter(equal), None))
+    return next(
+        (
+            p
+            for p in equal
+            if all(
+                made_from.get(above, content) == content for above, content in sources[p].items()
+            )
+        ),
+        next(iter(equal), None),
+    )
 
-
-def product_folders(root: Path) -> Iterator[Path]:   # <root>/<scenario>/<stage>/<key>, and <key>~<digest> for those set aside
+# %% ../../notebooks/audit/collect.ipynb #e074a253
+def product_folders(root: Path) -> Iterator[Path]:
+    # <root>/<scenario>/<stage>/<key>, and <key>~<digest> for those set aside
     "All finished products."
     for path in root.glob('*/*/*'):
         if re.fullmatch(r'[0-9a-f]{16}(~[0-9a-f]{12})?', path.name) and path.is_dir():
@@ -63,7 +82,7 @@ def current_products(root: Path) -> set[Path]:
             continue
     return found
 
-
+# %% ../../notebooks/audit/collect.ipynb #bf020f23
 def recent_products(root: Path, since: datetime.datetime) -> set[Path]:
     "The products of runs since then."
     found = set[Path]()
@@ -78,7 +97,7 @@ def recent_products(root: Path, since: datetime.datetime) -> set[Path]:
             continue
     return found
 
-
+# %% ../../notebooks/audit/collect.ipynb #29f1b4c2
 def registered_products(
     root: Path,
     tracking: str,          # address of the registry that is asked
@@ -95,8 +114,11 @@ def registered_products(
         if version is None and not told.get('spooled'):
             continue
         chain = needed_by(path.parent)
-        elsewhere = {read_json(f)['tracking'] for p in chain for f in p.glob('training.json')} - {tracking}
-        if elsewhere or version is None or known(str(told['model_name']), str(version)):      # without a version yet, it waits for the store
+        elsewhere = {read_json(f)['tracking'] for p in chain for f in p.glob('training.json')} - {
+            tracking
+        }
+        if elsewhere or version is None or known(str(told['model_name']), str(version)):
+            # without a version yet, it waits for the store
             found |= chain
     return found
 
@@ -108,26 +130,48 @@ class Doomed:
     size: int        # bytes
     what: str
 
-
+# %% ../../notebooks/audit/collect.ipynb #7770f127
 def doomed(root: Path, needed: set[Path], before: datetime.datetime) -> list[Doomed]:
-    "What can be removed: products that are not needed, copies of data that none of the others was made from, old failed pages and journals."
+    """What can be removed: products that are not needed, copies of data that none of the others was
+    made from, old failed pages and journals."""
     folders = list(product_folders(root))
-    gone = [Doomed(path, size_of(path), 'products that nothing needs') for path in folders if path not in needed]
-    digests = {d for p in needed if (manifest := read_manifest(p)) for d in manifest['parts'].get('data', {}).values()}
-    gone += [Doomed(p, size_of(p), 'a copy of data that nothing needs') for p in sorted(inputs_folder().glob('*')) if p.name[:64] not in digests]
-    for pattern, what in (('*/*/failed', 'a page that failed long ago'), ('*/.studies/*', 'the journal of a sweep that ended long ago')):
-        gone += [Doomed(p, size_of(p), what) for p in sorted(root.glob(pattern)) if p.stat().st_mtime < before.timestamp()]
+    gone = [
+        Doomed(path, size_of(path), 'products that nothing needs')
+        for path in folders
+        if path not in needed
+    ]
+    digests = {
+        d
+        for p in needed
+        if (manifest := read_manifest(p))
+        for d in manifest['parts'].get('data', {}).values()
+    }
+    gone += [
+        Doomed(p, size_of(p), 'a copy of data that nothing needs')
+        for p in sorted(inputs_folder().glob('*'))
+        if p.name[:64] not in digests
+    ]
+    for pattern, what in (
+        ('*/*/failed', 'a page that failed long ago'),
+        ('*/.studies/*', 'the journal of a sweep that ended long ago'),
+    ):
+        gone += [
+            Doomed(p, size_of(p), what)
+            for p in sorted(root.glob(pattern))
+            if p.stat().st_mtime < before.timestamp()
+        ]
     return gone
 
-
+# %% ../../notebooks/audit/collect.ipynb #e4c499fc
 def size_of(path: Path) -> int:   # bytes
     "The room that a file or folder takes."
     files = [path] if path.is_file() else [p for p in path.rglob('*') if p.is_file()]
     return sum(p.stat().st_size for p in files)
 
-
+# %% ../../notebooks/audit/collect.ipynb #e74e0069
 def remove(paths: list[Path]) -> None:
-    "Remove files and folders; a kill leaves each as it was, or under a name that the next run sweeps out."
+    """Remove files and folders; a kill leaves each as it was, or under a name that the next run
+    sweeps out."""
     for path in paths:
         going = path.with_name(f'.deleting-{path.name}-{os.getpid()}')
         os.rename(path, going)
@@ -137,10 +181,14 @@ def remove(paths: list[Path]) -> None:
 def collectable(root: Path, days: int, tracking: str, known: Known) -> list[Doomed]:
     "What can be removed when runs older than some days need not be kept."
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-    needed = current_products(root) | recent_products(root, since) | registered_products(root, tracking, known)
+    needed = (
+        current_products(root)
+        | recent_products(root, since)
+        | registered_products(root, tracking, known)
+    )
     return doomed(root, needed, since)
 
-
+# %% ../../notebooks/audit/collect.ipynb #601014d0
 def in_registry() -> Known:
     "Asks the registry; raises InfrastructureError when it does not answer."
     from cd4ml_nb.tracking.store import store  # here, as it loads MLflow

@@ -19,18 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .verify import found_product, in_order, restored
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.files import file_hash, read_json, write_text
-from ..planning.keys import data_path, versions
 from ..core.provenance import is_sealed
-from ..runs.record import kept_input
 from ..core.settings import load_settings
-from .verify import found_product, in_order, restored
+from ..planning.keys import data_path, versions
+from ..runs.record import kept_input
 
 # %% ../../notebooks/audit/reproduce.ipynb #6beab6c9
 def data_for(record: dict[str, Any]) -> Path | None:   # None: it is built in, or at an address
     "The data of a run, by its content."
-    source, identity = record['data']['source'], record['data']['identity']
+    source = record['data']['source']
+    identity = record['data']['identity']
     if source.startswith('builtin:') or '://' in source:
         return None
     with suppress(UserError):
@@ -38,23 +39,46 @@ def data_for(record: dict[str, Any]) -> Path | None:   # None: it is built in, o
             return path
     if (kept := kept_input(identity)) and file_hash(kept) == identity:
         return kept
-    raise UserError(f'the data {source} is not as it was, and no copy of it was kept', f'bring back the file whose SHA-256 is {identity}', where=record['run'],
-                    code='RUN')
+    raise UserError(
+        f'the data {source} is not as it was, and no copy of it was kept',
+        f'bring back the file whose SHA-256 is {identity}',
+        where=record['run'],
+        code='RUN',
+    )
 
-
+# %% ../../notebooks/audit/reproduce.ipynb #21f19961
 def parameters_for(record: dict[str, Any]) -> list[str]:   # words of a command line
     "Every parameter of every stage, as it was; where things lie is not one."
-    return [word for stage, params in record['parameters'].items() for name, value in params.items() if name not in ('scenario', 'tracking')
-            for word in ('-p', f'{stage}.{name}={json.dumps(value, ensure_ascii=False)}')]
+    return [
+        word
+        for stage, params in record['parameters'].items()
+        for name, value in params.items()
+        if name not in ('scenario', 'tracking')
+        for word in ('-p', f'{stage}.{name}={json.dumps(value, ensure_ascii=False)}')
+    ]
 
-
+# %% ../../notebooks/audit/reproduce.ipynb #7764e5d7
 def environment_for(record: dict[str, Any], place: Path, project: Path) -> dict[str, str]:
     "The settings of then, and places of its own."
-    own = {'CD4ML_PRODUCTS': str(place / 'products'), 'CD4ML_TRACKING_URI': f'sqlite:///{place}/mlflow.db', 'CD4ML_ARTIFACT_ROOT': str(place / 'mlartifacts')}
-    kept = {f'CD4ML_{name.upper()}': str(record['settings'][name]) for name in ('max_data_gb', 'engine') if name in record['settings']}
+    own = {
+        'CD4ML_PRODUCTS': str(place / 'products'),
+        'CD4ML_TRACKING_URI': f'sqlite:///{place}/mlflow.db',
+        'CD4ML_ARTIFACT_ROOT': str(place / 'mlartifacts'),
+    }
+    kept = {
+        f'CD4ML_{name.upper()}': str(record['settings'][name])
+        for name in ('max_data_gb', 'engine')
+        if name in record['settings']
+    }
     data = data_for(record)
     given = {name: value for name, value in os.environ.items() if not name.startswith('CD4ML_')}
-    return given | kept | own | ({'CD4ML_DATA_FILE': str(data.resolve())} if data else {}) | {'PYTHONPATH': str(project), 'CI': 'true'}
+    return (
+        given
+        | kept
+        | own
+        | ({'CD4ML_DATA_FILE': str(data.resolve())} if data else {})
+        | {'PYTHONPATH': str(project), 'CI': 'true'}
+    )
 
 # %% ../../notebooks/audit/reproduce.ipynb #298dd8ed
 def python_for(record: dict[str, Any], project: Path, fresh: bool | None = None) -> str:
@@ -63,21 +87,33 @@ def python_for(record: dict[str, Any], project: Path, fresh: bool | None = None)
     then = {name: version for name, version in record['versions'].items() if name != 'python'}
     if not fresh and (fresh is False or here == then):
         return sys.executable
-    made = subprocess.run(['make', 'setup', f'PYTHON={sys.executable}'], cwd=project, capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ['make', 'setup', f'PYTHON={sys.executable}'],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode:
         last = (made.stderr.strip().splitlines() or ['it said nothing'])[-1]
-        raise InfrastructureError(f'the environment of the lock cannot be made: {last[:200]}', 'try again, or use this one: --env here', where=record['run'],
-                                  code='RUN')
+        raise InfrastructureError(
+            f'the environment of the lock cannot be made: {last[:200]}',
+            'try again, or use this one: --env here',
+            where=record['run'],
+            code='RUN',
+        )
     return str(project / '.venv/bin/python')
 
 # %% ../../notebooks/audit/reproduce.ipynb #51f0377c
 @dataclass
 class Comparison:
     "A run beside its repetition."
-    stages: list[tuple[str, str]] = field(default_factory=list)       # stage, what differs in it; empty when nothing does
-    metrics: list[tuple[str, float | None, float | None]] = field(default_factory=list)   # name, then, now
-    cell: str = ''                                                    # the first cell that shows something else, in the first stage that differs
-    tolerance: float = 0.0                                            # relative, of the metrics
+    # stage, what differs in it; empty when nothing does
+    stages: list[tuple[str, str]] = field(default_factory=list)
+    # name, then, now
+    metrics: list[tuple[str, float | None, float | None]] = field(default_factory=list)
+    cell: str = ''       # the first cell that shows something else, in the first stage that differs
+    tolerance: float = 0.0  # relative, of the metrics
 
     @property
     def parts_at(self) -> str:
@@ -87,10 +123,13 @@ class Comparison:
     @property
     def same(self) -> bool:
         "Whether the metrics agree, and the products too, where the device computes to the bit."
-        close = all(a == b or a is not None and b is not None and abs(a - b) <= self.tolerance * abs(a) for _, a, b in self.metrics)
+        close = all(
+            a == b or a is not None and b is not None and abs(a - b) <= self.tolerance * abs(a)
+            for _, a, b in self.metrics
+        )
         return close and (self.tolerance > 0 or not self.parts_at)
 
-
+# %% ../../notebooks/audit/reproduce.ipynb #929e07c1
 def compare(
     record: dict[str, Any],          # of the run
     again: dict[str, Any],           # of its repetition
@@ -99,23 +138,47 @@ def compare(
     "Which stages and metrics differ."
     found = Comparison(tolerance=tolerance)
     for stage, told in in_order(record).items():
-        before, now = told.get('stable'), again['stages'].get(stage, {}).get('stable')
+        before = told.get('stable')
+        now = again['stages'].get(stage, {}).get('stable')
         if before is None or now is None:
-            words = '' if before is now else 'it did not run this time' if now is None else 'it did not end well the first time'
+            if before is now:
+                words = ''
+            else:
+                if now is None:
+                    words = 'it did not run this time'
+                else:
+                    words = 'it did not end well the first time'
         else:
-            words = ', '.join(name for name in sorted({*before, *now}) if before.get(name) != now.get(name))
+            words = ', '.join(
+                name for name in sorted({*before, *now}) if before.get(name) != now.get(name)
+            )
         found.stages.append((stage, words))
     names = sorted({*record.get('metrics', {}), *again.get('metrics', {})})
-    found.metrics = [(name, record.get('metrics', {}).get(name), again.get('metrics', {}).get(name)) for name in names]
+    found.metrics = [
+        (name, record.get('metrics', {}).get(name), again.get('metrics', {}).get(name))
+        for name in names
+    ]
     return found
 
 # %% ../../notebooks/audit/reproduce.ipynb #bb71f742
-NOISE = re.compile(r'0x[0-9a-f]{6,}|\d+(\.\d+)? ?(s|ms|min)\b|[0-9a-f]{16,}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?')     # addresses, times, hashes
+# addresses, times, hashes
+NOISE = re.compile(
+    r'0x[0-9a-f]{6,}|\d+(\.\d+)? ?(s|ms|min)\b|[0-9a-f]{16,}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?'
+)
 
 
-def first_difference(before: Path, now: Path) -> str:   # such as 'cell 12'; empty when all cells show the same
-    "The first cell of two executed pages that shows something else, addresses, times and hashes apart."
-    pages = [[c for c in read_json(path)['cells'] if 'injected-parameters' not in c['metadata'].get('tags', [])] for path in (before, now)]
+def first_difference(before: Path, now: Path) -> str:
+    # such as 'cell 12'; empty when all cells show the same
+    """The first cell of two executed pages that shows something else, addresses, times and hashes
+    apart."""
+    pages = [
+        [
+            c
+            for c in read_json(path)['cells']
+            if 'injected-parameters' not in c['metadata'].get('tags', [])
+        ]
+        for path in (before, now)
+    ]
     for k, (one, other) in enumerate(zip(*pages, strict=False), start=1):
         if one.get('source') != other.get('source'):
             return f'cell {k}: it is another cell'
@@ -123,10 +186,13 @@ def first_difference(before: Path, now: Path) -> str:   # such as 'cell 12'; emp
             return f'cell {k}'
     return ''
 
-
+# %% ../../notebooks/audit/reproduce.ipynb #c841aa22
 def shown_by(cell: dict[str, Any]) -> list[str]:
     "What a cell shows as text, noise left out."
-    texts = [output.get('text') or output.get('data', {}).get('text/plain') or output.get('evalue') or '' for output in cell.get('outputs', [])]
+    texts = [
+        output.get('text') or output.get('data', {}).get('text/plain') or output.get('evalue') or ''
+        for output in cell.get('outputs', [])
+    ]
     return [NOISE.sub('…', ''.join(text)) for text in texts]
 
 # %% ../../notebooks/audit/reproduce.ipynb #b62d8d96
@@ -142,23 +208,48 @@ def scenario_for(record: dict[str, Any], project: Path, place: Path) -> Path:
 @contextmanager
 def repetition(
     record_path: Path,
-    fresh: bool | None = None,      # a new environment from the lock; None: when the libraries here are others
-    place: Path | None = None,      # where to keep everything; None: nothing is kept
-) -> Iterator[tuple[Path, list[str], dict[str, str], Path]]:    # project, command, environment, place
+    # a new environment from the lock; None: when the libraries here are others
+    fresh: bool | None = None,
+    place: Path | None = None,                     # where to keep everything; None: nothing is kept
+) -> Iterator[tuple[Path, list[str], dict[str, str], Path]]:  # project, command, environment, place
     "Everything that it takes to do a run again."
     record = read_json(record_path)
     if not is_sealed(record):
-        raise UserError('the record was changed after it was written', 'cd4ml verify says what else was', where=record_path.stem, code='RUN')
+        raise UserError(
+            'the record was changed after it was written',
+            'cd4ml verify says what else was',
+            where=record_path.stem,
+            code='RUN',
+        )
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as temporary:
         place = place or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         with restored(record, record_path, place) as project:
             scenario = scenario_for(record, project, place)
             code = 'import sys; from cd4ml_nb.command.cli import main; sys.exit(main())'
-            done = [stage for stage, told in in_order(record).items() if told['status'] in ('done', 'kept')]
+            done = [
+                stage
+                for stage, told in in_order(record).items()
+                if told['status'] in ('done', 'kept')
+            ]
             if not done:
-                raise UserError('no stage of the run ended well: there is nothing to reproduce', 'name another run', where=record['run'], code='RUN')
-            command = [python_for(record, project, fresh), '-c', code, 'run', '-s', str(scenario), *parameters_for(record), '--until', done[-1]]
+                raise UserError(
+                    'no stage of the run ended well: there is nothing to reproduce',
+                    'name another run',
+                    where=record['run'],
+                    code='RUN',
+                )
+            command = [
+                python_for(record, project, fresh),
+                '-c',
+                code,
+                'run',
+                '-s',
+                str(scenario),
+                *parameters_for(record),
+                '--until',
+                done[-1],
+            ]
             yield project, command, environment_for(record, place, project), place
 
 # %% ../../notebooks/audit/reproduce.ipynb #ced24d11
@@ -172,18 +263,32 @@ def reproduce(
     record = read_json(record_path)
     with repetition(record_path, fresh, place) as (project, command, environment, where):
         said = subprocess.DEVNULL if quiet else None
-        done = subprocess.run(command, cwd=project, env=environment, stdout=said, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=project,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         paths = sorted((where / 'products' / record['scenario'] / 'runs').glob('*.json'))
         if done.returncode not in (0, 3) or not paths:
             last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
-            raise InfrastructureError(f'the repetition did not end well: {last}', 'mend what it says', where=record['run'], code='RUN')
+            raise InfrastructureError(
+                f'the repetition did not end well: {last}',
+                'mend what it says',
+                where=record['run'],
+                code='RUN',
+            )
         device = record['parameters'].get('train', {}).get('device', 'cpu')
-        found = compare(record, read_json(paths[-1]), tolerance=0.0 if device == 'cpu' else 1e-3)   # a GPU sums in another order each time
+        # a GPU sums in another order each time
+        found = compare(record, read_json(paths[-1]), tolerance=0.0 if device == 'cpu' else 1e-3)
         if stage := found.parts_at:
             found.cell = _cell(record, record_path, paths[-1], stage)
     return found
 
-
+# %% ../../notebooks/audit/reproduce.ipynb #3de1298c
 def _cell(record: dict[str, Any], record_path: Path, again_path: Path, stage: str) -> str:
     "The first cell that shows something else, in the stage where two runs part."
     again = read_json(again_path)

@@ -18,11 +18,11 @@ from typing import Any
 
 from ..core.errors import Cd4mlError, UserError
 from ..core.files import file_hash, project_root, read_json, shown
+from ..core.provenance import is_sealed, source_hashes
+from ..core.settings import load_settings
 from ..planning.keys import data_path, stage_key, versions
 from ..runs.products import MANIFEST, content_of, flaw, read_manifest, versions_of
-from ..core.provenance import is_sealed, source_hashes
 from ..runs.record import kept_input
-from ..core.settings import load_settings
 from ..tracking.queue import registered_version, resolved
 
 # %% ../../notebooks/audit/verify.ipynb #5c926a3e
@@ -33,35 +33,51 @@ class Finding:
     wrong: str       # empty when it is as it was
     text: str = ''   # what it is
 
-
+# %% ../../notebooks/audit/verify.ipynb #75e359d4
 def in_order(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     "The stages of a run, in the order of its pipeline."
-    return {stage: record['stages'][stage] for stage in record['order'] if stage in record['stages']}
+    return {
+        stage: record['stages'][stage] for stage in record['order'] if stage in record['stages']
+    }
 
-
+# %% ../../notebooks/audit/verify.ipynb #268ffbe4
 def found_product(home: Path, stage: str, told: dict[str, Any]) -> Path | None:
-    "The products of a stage of a run, by the hash of their manifest; they may have been set aside since."
+    """The products of a stage of a run, by the hash of their manifest; they may have been set aside
+    since."""
     for folder in versions_of(home / stage / told['key']):
         with suppress(OSError):
             if file_hash(folder / MANIFEST) == told.get('manifest'):
                 return folder
     return None
 
-
+# %% ../../notebooks/audit/verify.ipynb #d63d1d99
 def verify_stage(home: Path, stage: str, told: dict[str, Any], folders: dict[str, Path]) -> Finding:
-    "Whether a stage's products are whole, belong to their key, and were made from those above that the run names."
-    name, folder = f'stage {stage}', folders.get(stage)
+    """Whether a stage's products are whole, belong to their key, and were made from those above
+    that the run names."""
+    name = f'stage {stage}'
+    folder = folders.get(stage)
     if told['status'] not in ('done', 'kept'):
         return Finding(name, '', f'{told["status"]}: it left no products')
     if folder is None:
         there = (home / stage / told['key']).is_dir()
-        return Finding(name, 'its manifest is not the one that the run left' if there else 'its products are gone (removed by cd4ml gc, or by hand)')
+        return Finding(
+            name,
+            (
+                'its manifest is not the one that the run left'
+                if there
+                else 'its products are gone (removed by cd4ml gc, or by hand)'
+            ),
+        )
     if wrong := flaw(folder):
         return Finding(name, wrong)
     manifest = read_manifest(folder) or {}
     if stage_key(manifest['parts']) != told['key'] or manifest['key'] != told['key']:
         return Finding(name, 'its ingredients are not those of its key')
-    others = [above for above, content in manifest['made_from'].items() if above in folders and content_of(folders[above]) != content]
+    others = [
+        above
+        for above, content in manifest['made_from'].items()
+        if above in folders and content_of(folders[above]) != content
+    ]
     if others:
         return Finding(name, f'it was made from other products of {", ".join(others)}')
     return Finding(name, '', f'{len(manifest["files"])} products')
@@ -69,25 +85,39 @@ def verify_stage(home: Path, stage: str, told: dict[str, Any], folders: dict[str
 # %% ../../notebooks/audit/verify.ipynb #01bd0397
 def verify_data(record: dict[str, Any]) -> Finding:
     "Whether the data can still be had as it was."
-    source, identity = record['data']['source'], record['data']['identity']
+    source = record['data']['source']
+    identity = record['data']['identity']
     if source.startswith('builtin:') or '://' in source:
-        return Finding('data', '', source if source.startswith('builtin:') else f'{source}: an address, known by its version mark')
+        return Finding(
+            'data',
+            '',
+            (
+                source
+                if source.startswith('builtin:')
+                else f'{source}: an address, known by its version mark'
+            ),
+        )
     if kept := kept_input(identity):
-        return Finding('data', '' if file_hash(kept) == identity else f'the copy {shown(kept)} was changed', f'a copy of {source} is kept')
+        return Finding(
+            'data',
+            '' if file_hash(kept) == identity else f'the copy {shown(kept)} was changed',
+            f'a copy of {source} is kept',
+        )
     with suppress(UserError):
         if (path := data_path(source, load_settings().data_root)) and file_hash(path) == identity:
             return Finding('data', '', f'{source} is as it was; no copy was kept')
     return Finding('data', f'{source} is not as it was, and no copy was kept')
 
-
+# %% ../../notebooks/audit/verify.ipynb #689e7794
 def patch_of(record_path: Path) -> Path:
     "Where the difference from the commit lies."
     return record_path.with_suffix('.patch')
 
-
+# %% ../../notebooks/audit/verify.ipynb #a9603734
 def verify_code(record: dict[str, Any], record_path: Path) -> Finding:
     "Whether commit and patch still give the files that the run was made of."
-    code, patch = record['code'], patch_of(record_path)
+    code = record['code']
+    patch = patch_of(record_path)
     if code['patch'] and (not patch.is_file() or file_hash(patch) != code['patch']):
         return Finding('code', 'the patch beside the record is missing or was changed')
     try:
@@ -95,10 +125,18 @@ def verify_code(record: dict[str, Any], record_path: Path) -> Finding:
             now = source_hashes(folder)
     except UserError as error:
         return Finding('code', error.what)
-    others = sorted(name for name in {*now, *code['sources']} if now.get(name) != code['sources'].get(name))
+    others = sorted(
+        name for name in {*now, *code['sources']} if now.get(name) != code['sources'].get(name)
+    )
     if others:
-        return Finding('code', f'{len(others)} files differ from those that were run, first {others[0]}')
-    return Finding('code', '', f'commit {code["commit"][:8]}{" and its patch" if code["patch"] else ""}, {len(now)} files')
+        return Finding(
+            'code', f'{len(others)} files differ from those that were run, first {others[0]}'
+        )
+    return Finding(
+        'code',
+        '',
+        f'commit {code["commit"][:8]}{" and its patch" if code["patch"] else ""}, {len(now)} files',
+    )
 
 # %% ../../notebooks/audit/verify.ipynb #5cb1f8f2
 @contextmanager
@@ -108,47 +146,81 @@ def restored(
     place: Path | None = None,      # where; None: a temporary folder
 ) -> Iterator[Path]:                # the project in it
     "The code of a run, in a fresh worktree that is removed afterwards."
-    root, commit = project_root(), record['code']['commit']
+    root = project_root()
+    commit = record['code']['commit']
     if not commit:
-        raise UserError('the run was made outside a git repository, so its code was not kept', 'git init, commit, and run again', where=record['run'],
-                        code='RUN')
+        raise UserError(
+            'the run was made outside a git repository, so its code was not kept',
+            'git init, commit, and run again',
+            where=record['run'],
+            code='RUN',
+        )
     if git(root, 'cat-file', '-e', f'{commit}^{{commit}}').returncode:
-        raise UserError(f'commit {commit[:12]} is not in this repository', 'git fetch the branch that has it', where=record['run'], code='RUN')
+        raise UserError(
+            f'commit {commit[:12]} is not in this repository',
+            'git fetch the branch that has it',
+            where=record['run'],
+            code='RUN',
+        )
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
         tree = (place or Path(folder)) / 'code'
         try:
             made = git(root, 'worktree', 'add', '--detach', '--quiet', str(tree), commit)
             if made.returncode:
-                raise UserError(f'git could not restore the commit: {made.stderr.strip()[:200]}', 'see git worktree list', where=record['run'], code='RUN')
+                raise UserError(
+                    f'git could not restore the commit: {made.stderr.strip()[:200]}',
+                    'see git worktree list',
+                    where=record['run'],
+                    code='RUN',
+                )
             project = tree / git(root, 'rev-parse', '--show-prefix').stdout.strip()
             if record['code']['patch']:
-                applied = git(project, 'apply', '--whitespace=nowarn', str(patch_of(record_path).resolve()))
+                applied = git(
+                    project, 'apply', '--whitespace=nowarn', str(patch_of(record_path).resolve())
+                )
                 if applied.returncode:
-                    raise UserError(f'the patch does not apply: {applied.stderr.strip()[:200]}', 'it was too large to keep, or changed', where=record['run'],
-                                    code='RUN')
+                    raise UserError(
+                        f'the patch does not apply: {applied.stderr.strip()[:200]}',
+                        'it was too large to keep, or changed',
+                        where=record['run'],
+                        code='RUN',
+                    )
             yield project
         finally:
             git(root, 'worktree', 'remove', '--force', str(tree))
 
-
+# %% ../../notebooks/audit/verify.ipynb #b5ffdeb8
 def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     "Run git there, without any hook or setting of its own asking a question."
-    return subprocess.run(['git', '-C', str(folder), *words], capture_output=True, text=True, timeout=120, check=False,
-                          env=os.environ | {'GIT_TERMINAL_PROMPT': '0', 'LC_ALL': 'C'})
+    return subprocess.run(
+        ['git', '-C', str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {'GIT_TERMINAL_PROMPT': '0', 'LC_ALL': 'C'},
+    )
 
 # %% ../../notebooks/audit/verify.ipynb #70bb6f6c
 def verify_model(folders: dict[str, Path]) -> Finding | None:   # None: nothing was registered
     "Whether the tracking store still has the model that the run registered, to the byte."
-    registration = read_json(folders['register'] / 'registration.json') if 'register' in folders else {}
+    if 'register' in folders:
+        registration = read_json(folders['register'] / 'registration.json')
+    else:
+        registration = {}
     number = registered_version(registration)
     if number is None and registration.get('spooled'):
         return Finding('model', '', 'its registration waits for the tracking store: cd4ml sync')
     if not number or 'package' not in folders:
         return None
     from cd4ml_nb.tracking.store import store  # here, as it loads MLflow
-    name, version, run_id = registration['model_name'], str(number), resolved(registration['run_id'])
+    name = registration['model_name']
+    version = str(number)
+    run_id = resolved(registration['run_id'])
     with tempfile.TemporaryDirectory() as place, store() as client:
-        there = {(v.name, str(v.version)): v for v in client.search_model_versions(f"name='{name}'")}
+        there = {
+            (v.name, str(v.version)): v for v in client.search_model_versions(f"name='{name}'")
+        }
         one = there.get((name, version))
         if one is None:
             return Finding('model', f'version {version} is not in the registry any more')
@@ -156,9 +228,15 @@ def verify_model(folders: dict[str, Path]) -> Finding | None:   # None: nothing 
             return Finding('model', f'version {version} was registered for another model')
         kept = Path(client.download_artifacts(run_id, 'model', place))
         own = (read_manifest(folders['package']) or {})['files']
-        others = sorted(Path(f['path']).name for n, f in own.items() if n != 'nb' and file_hash(kept / Path(f['path']).name) != f['sha256'])
+        others = sorted(
+            Path(f['path']).name
+            for n, f in own.items()
+            if n != 'nb' and file_hash(kept / Path(f['path']).name) != f['sha256']
+        )
     if others:
-        return Finding('model', f'{", ".join(others)} of version {version} differ from what was packaged')
+        return Finding(
+            'model', f'{", ".join(others)} of version {version} differ from what was packaged'
+        )
     return Finding('model', '', f'{name} version {version}, {len(own) - 1} files as packaged')
 
 # %% ../../notebooks/audit/verify.ipynb #bfaccf1c
@@ -166,19 +244,32 @@ def verify(
     record_path: Path,
 ) -> Iterator[Finding]:
     "Compute every hash of a run again."
-    record, home = read_json(record_path), record_path.parent.parent
-    yield Finding('record', '' if is_sealed(record) else 'it was changed after it was written', record['run'])
+    record = read_json(record_path)
+    home = record_path.parent.parent
+    yield Finding(
+        'record', '' if is_sealed(record) else 'it was changed after it was written', record['run']
+    )
     if not is_sealed(record):
         return                                    # what it names proves nothing any more
     stages = in_order(record)
-    folders = {stage: folder for stage, told in stages.items() if (folder := found_product(home, stage, told))}
+    folders = {
+        stage: folder
+        for stage, told in stages.items()
+        if (folder := found_product(home, stage, told))
+    }
     for stage, told in stages.items():
         yield verify_stage(home, stage, told, folders)
     yield verify_data(record)
     yield verify_code(record, record_path)
     here = versions()
-    others = [f'{name} {version}, here {here.get(name, "none")}' for name, version in record['versions'].items() if here.get(name) != version]
-    yield Finding('versions', '', f'then {"; ".join(others)}' if others else f'{len(here)} libraries as then')
+    others = [
+        f'{name} {version}, here {here.get(name, "none")}'
+        for name, version in record['versions'].items()
+        if here.get(name) != version
+    ]
+    yield Finding(
+        'versions', '', f'then {"; ".join(others)}' if others else f'{len(here)} libraries as then'
+    )
     try:
         if model := verify_model(folders):
             yield model

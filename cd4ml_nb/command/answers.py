@@ -20,7 +20,7 @@ def root_above(folder: Path) -> Path | None:
     "The project that a folder lies in."
     return next((f for f in (folder, *folder.parents) if (f / 'pipeline.yaml').is_file()), None)
 
-
+# %% ../../notebooks/command/answers.ipynb #5936fc6e
 def products_of(root: Path) -> Path:
     "Where the project keeps products, as `settings` finds it."
     given = os.environ.get('CD4ML_PRODUCTS', '')
@@ -28,14 +28,19 @@ def products_of(root: Path) -> Path:
         parser = configparser.ConfigParser(interpolation=None)
         parser.read(root / 'settings.ini', encoding='utf-8')
         section = os.environ.get('CD4ML_ENV') or 'DEFAULT'
-        given = parser[section].get('products', '') if section == 'DEFAULT' or section in parser else ''
+        if section == 'DEFAULT' or section in parser:
+            given = parser[section].get('products', '')
+        else:
+            given = ''
     return root / Path(given or 'products').expanduser()
 
-
+# %% ../../notebooks/command/answers.ipynb #d7b3b32b
 def note_path(root: Path, args: list[str]) -> Path:
     "Where the note of a command lies: one for each way to ask."
     asked = json.dumps([args, os.getcwd(), os.environ.get('CD4ML_ENV', '')])
-    return products_of(root) / '.answers' / f'{hashlib.sha256(asked.encode()).hexdigest()[:24]}.json'
+    return (
+        products_of(root) / '.answers' / f'{hashlib.sha256(asked.encode()).hexdigest()[:24]}.json'
+    )
 
 # %% ../../notebooks/command/answers.ipynb #a033c943
 def file_sha256(path: str) -> str:
@@ -46,45 +51,77 @@ def file_sha256(path: str) -> str:
     except OSError:
         return ''
 
-
+# %% ../../notebooks/command/answers.ipynb #b21110e5
 def surroundings(root: Path) -> dict[str, Any]:
     "What a plan depends on besides the content of files: names, the environment, the machine."
-    own, package = Path(__file__).parent if '__file__' in globals() else root / 'cd4ml_nb', root / 'cd4ml_nb'
-    folders = {str(folder): sorted(str(p.relative_to(folder)) for p in folder.rglob(pattern) if '.ipynb_checkpoints' not in p.parts)
-               for folder, pattern in {root / 'notebooks': '*.ipynb', package: '*.py', own: '*.py'}.items() if folder.is_dir()}
+    own = Path(__file__).parent if '__file__' in globals() else root / 'cd4ml_nb'
+    package = root / 'cd4ml_nb'
+    folders = {
+        str(folder): sorted(
+            str(p.relative_to(folder))
+            for p in folder.rglob(pattern)
+            if '.ipynb_checkpoints' not in p.parts
+        )
+        for folder, pattern in {root / 'notebooks': '*.ipynb', package: '*.py', own: '*.py'}.items()
+        if folder.is_dir()
+    }
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    gpus = sorted(name for name in os.listdir('/dev') if name.startswith('nvidia')) if os.path.isdir('/dev') else []
+    if os.path.isdir('/dev'):
+        gpus = sorted(name for name in os.listdir('/dev') if name.startswith('nvidia'))
+    else:
+        gpus = []
     variables = {k: v for k, v in os.environ.items() if k.startswith(('CD4ML_', 'CUDA_VISIBLE'))}
-    return {'folders': folders, 'python': [sys.version, sys.executable], 'cores': cores, 'gpus': gpus, 'environment': variables}
+    return {
+        'folders': folders,
+        'python': [sys.version, sys.executable],
+        'cores': cores,
+        'gpus': gpus,
+        'environment': variables,
+    }
 
-
-def inputs_of(root: Path, around: dict[str, Any], more: list[str]) -> dict[str, str]:   # path -> hash
+# %% ../../notebooks/command/answers.ipynb #689f50b2
+def inputs_of(root: Path, around: dict[str, Any], more: list[str]) -> dict[str, str]:
+    # path -> hash
     "The content of every file that a plan reads."
-    paths = [*(os.path.join(folder, name) for folder, names in around['folders'].items() for name in names),
-             *(str(root / name) for name in ('pipeline.yaml', 'settings.ini', 'requirements.lock')), *more]
+    paths = [
+        *(
+            os.path.join(folder, name)
+            for folder, names in around['folders'].items()
+            for name in names
+        ),
+        *(str(root / name) for name in ('pipeline.yaml', 'settings.ini', 'requirements.lock')),
+        *more,
+    ]
     return {path: file_sha256(path) for path in dict.fromkeys(paths)}
 
 # %% ../../notebooks/command/answers.ipynb #8d86a961
 def write_note(
     root: Path,
     args: list[str],
-    around: dict[str, Any],          # surroundings, when the run began
-    inputs: dict[str, str],          # content of the files then
-    outputs: dict[str, str],         # path -> hash of everything that makes the stages done
-    more: dict[str, Any],            # {absent: [path], present: [path], until: date or '', runs: [folder, names], text: [line]}
+    around: dict[str, Any],   # surroundings, when the run began
+    inputs: dict[str, str],   # content of the files then
+    outputs: dict[str, str],  # path -> hash of everything that makes the stages done
+    # {absent: [path], present: [path], until: date or '', runs: [folder, names], text: [line]}
+    more: dict[str, Any],
 ) -> None:
-    "Leave a note of a run that ended with everything done, unless something has changed since it began."
-    if surroundings(root) != around or any(file_sha256(path) != digest for path, digest in inputs.items()):
+    """Leave a note of a run that ended with everything done, unless something has changed since it
+    began."""
+    if surroundings(root) != around or any(
+        file_sha256(path) != digest for path, digest in inputs.items()
+    ):
         return
     path = note_path(root, args)
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in sorted(path.parent.glob('*'), key=lambda p: p.stat().st_mtime)[:-30]:
         old.unlink(missing_ok=True)
     new = path.with_name(f'.writing-{os.getpid()}')
-    new.write_text(json.dumps({'around': around, 'inputs': inputs, 'outputs': outputs, **more}), encoding='utf-8')
+    new.write_text(
+        json.dumps({'around': around, 'inputs': inputs, 'outputs': outputs, **more}),
+        encoding='utf-8',
+    )
     os.replace(new, path)
 
-
+# %% ../../notebooks/command/answers.ipynb #f908a78e
 def known_answer(args: list[str]) -> list[str] | None:   # lines; None: it has to be found out
     "What a run would say that has nothing to do."
     root = root_above(Path.cwd())
@@ -93,10 +130,18 @@ def known_answer(args: list[str]) -> list[str] | None:   # lines; None: it has t
     try:
         note = json.loads(note_path(root, args).read_text(encoding='utf-8'))
         folder, names = note['runs']
-        same = (note['around'] == surroundings(root) and (not note['until'] or time.strftime('%Y-%m-%d') <= note['until'])
-                and not any(map(os.path.exists, note['absent'])) and all(map(os.path.exists, note['present']))
-                and sorted(n for n in os.listdir(folder) if n.endswith('.json')) == names
-                and all(file_sha256(path) == digest for part in ('inputs', 'outputs') for path, digest in note[part].items()))
+        same = (
+            note['around'] == surroundings(root)
+            and (not note['until'] or time.strftime('%Y-%m-%d') <= note['until'])
+            and not any(map(os.path.exists, note['absent']))
+            and all(map(os.path.exists, note['present']))
+            and sorted(n for n in os.listdir(folder) if n.endswith('.json')) == names
+            and all(
+                file_sha256(path) == digest
+                for part in ('inputs', 'outputs')
+                for path, digest in note[part].items()
+            )
+        )
         return note['text'] if same else None
     except (OSError, ValueError, KeyError, TypeError, configparser.Error):
         return None

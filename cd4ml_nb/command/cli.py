@@ -29,26 +29,40 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .answers import file_sha256, inputs_of, surroundings, write_note
-from .console import all_scenarios, as_table, catalogue, catalogue_row, describe_data, last_run, scenario_row, show, span, stage_table, watching
-from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError, did_you_mean, one_line
-from ..planning.exports import refuse_stale_export
+from .console import all_scenarios, as_table, catalogue, catalogue_row
+from .console import describe_data, last_run, scenario_row, show, span, stage_table
+from .console import watching
+from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
+from ..core.errors import did_you_mean, one_line
 from ..core.files import in_project, project_root, read_json, shown
-from ..planning.keys import data_path, installed_at
 from ..core.lock import locked
-from ..runs.paths import products_root
+from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
+from ..planning.exports import refuse_stale_export
+from ..planning.keys import data_path, installed_at
 from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of
+from ..runs.paths import products_root
 from ..runs.products import MANIFEST, read_manifest
 from ..runs.record import Outcome, find_record
-from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..tracking.queue import store_name, waiting_line
 
 # %% ../../notebooks/command/cli.ipynb #41358d89
-PLAIN: dict[str, Any] = {'add_completion': False, 'invoke_without_command': True, 'pretty_exceptions_enable': False, 'rich_markup_mode': None}
-app = typer.Typer(name='cd4ml', **PLAIN,
-                  epilog='Exit codes: 0 done · 2 your data or configuration · 3 a gate refused · 4 infrastructure, try again · 1 our bug · 130, 143 stopped.')
+PLAIN: dict[str, Any] = {
+    'add_completion': False,
+    'invoke_without_command': True,
+    'pretty_exceptions_enable': False,
+    'rich_markup_mode': None,
+}
+app = typer.Typer(
+    name='cd4ml',
+    **PLAIN,
+    epilog=(
+        'Exit codes: 0 done · 2 your data or configuration · 3 a gate refused · 4 infrastructure,'
+        ' try again · 1 our bug · 130, 143 stopped.'
+    ),
+)
 data_app = typer.Typer(**PLAIN)
 app.add_typer(data_app, name='data')
 
@@ -56,7 +70,9 @@ app.add_typer(data_app, name='data')
 @app.callback()
 def environment(
     context: typer.Context,
-    env: Annotated[str | None, typer.Option(help='Section of settings.ini, such as ci or team.')] = None,
+    env: Annotated[
+        str | None, typer.Option(help='Section of settings.ini, such as ci or team.')
+    ] = None,
     version: Annotated[bool, typer.Option('--version', help='Show the version and exit.')] = False,
 ) -> None:
     "Continuous delivery of machine learning, from notebooks."
@@ -65,7 +81,7 @@ def environment(
     if context.invoked_subcommand is None:
         print(installed_version('cd4ml_nb') if version else context.get_help())
 
-
+# %% ../../notebooks/command/cli.ipynb #1d4aa90f
 @data_app.callback()
 def data(context: typer.Context) -> None:
     "The data sets that scenarios use."
@@ -73,15 +89,30 @@ def data(context: typer.Context) -> None:
         print(context.get_help())
 
 # %% ../../notebooks/command/cli.ipynb #26d8da81
-ScenarioOption = Annotated[str, typer.Option('--scenario', '-s', help='A file, or NAME for scenarios/NAME.yaml.', metavar='PATH')]
-SetOption = Annotated[list[str] | None, typer.Option('--set', '-p', help='A parameter of the pages; may be repeated.', metavar='STAGE.NAME=VALUE')]
+ScenarioOption = Annotated[
+    str,
+    typer.Option(
+        '--scenario', '-s', help='A file, or NAME for scenarios/NAME.yaml.', metavar='PATH'
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        '--set', '-p', help='A parameter of the pages; may be repeated.', metavar='STAGE.NAME=VALUE'
+    ),
+]
 DEFAULT = 'scenarios/used_cars.yaml'
 
 
 def scenario_path(name: str) -> Path:
     "The file that a scenario option names: from here, from the project's root, or in scenarios/."
     if not name.strip():
-        raise UserError('no scenario named', did_you_mean('', [p.stem for p in all_scenarios()]), where='--scenario', code='C10')
+        raise UserError(
+            'no scenario named',
+            did_you_mean('', [p.stem for p in all_scenarios()]),
+            where='--scenario',
+            code='C10',
+        )
     here = Path(name).expanduser().resolve()
     if here.is_file():
         return here
@@ -93,16 +124,41 @@ def scenario_path(name: str) -> Path:
 def run(
     scenario: ScenarioOption = DEFAULT,
     parameter: SetOption = None,
-    force: Annotated[list[str] | None, typer.Option(help='Run this stage although it is done; may be repeated.', metavar='STAGE')] = None,
-    until: Annotated[str | None, typer.Option(help='The last stage to run.', metavar='STAGE')] = None,
-    engine: Annotated[str | None, typer.Option(help='warm: in a process with the libraries imported; kernel: in Jupyter kernels.')] = None,
-    jobs: Annotated[int | None, typer.Option('--jobs', '-j', min=1, max=1024, help='Stages at the same time, where none waits for another.')] = None,
-    wait: Annotated[bool, typer.Option('--wait', help='For another run of this project, instead of giving up.')] = False,
-    debug: Annotated[bool, typer.Option('--debug', help='Open a debugger where a page fails.')] = False,
+    force: Annotated[
+        list[str] | None,
+        typer.Option(help='Run this stage although it is done; may be repeated.', metavar='STAGE'),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help='The last stage to run.', metavar='STAGE')
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help='warm: in a process with the libraries imported; kernel: in Jupyter kernels.'
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            '--jobs',
+            '-j',
+            min=1,
+            max=1024,
+            help='Stages at the same time, where none waits for another.',
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option('--wait', help='For another run of this project, instead of giving up.')
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option('--debug', help='Open a debugger where a page fails.')
+    ] = False,
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')] = False,
 ) -> None:
-    "Run the stages of a scenario that are not done: from data to a judged, tracked model and its report."
-    settings, root = with_options(engine, jobs), project_root()
+    """Run the stages of a scenario that are not done: from data to a judged, tracked model and its
+    report."""
+    settings = with_options(engine, jobs)
+    root = project_root()
     around = surroundings(root)
     inputs = inputs_of(root, around, [str(scenario_path(scenario))])
     refuse_stale_export(root)
@@ -110,7 +166,16 @@ def run(
     try:
         plan = make_plan(scenario_path(scenario), settings, parameter)
         with watching(list(plan.steps), quiet) as listen:
-            outcome = run_plan(plan, force, until, listen, processes, wait, debug, again(scenario, parameter, engine, force))
+            outcome = run_plan(
+                plan,
+                force,
+                until,
+                listen,
+                processes,
+                wait,
+                debug,
+                again(scenario, parameter, engine, force),
+            )
     finally:
         processes.close()
     print_end(outcome)
@@ -123,60 +188,118 @@ def run(
     if not force and not debug and not index_is_old():
         leave_note(root, around, inputs, plan, outcome, quiet)
 
-
-def again(scenario: str, parameters: list[str] | None, engine: str | None, force: list[str] | None) -> Callable[[str], str]:
+# %% ../../notebooks/command/cli.ipynb #81ed8ca9
+def again(
+    scenario: str, parameters: list[str] | None, engine: str | None, force: list[str] | None
+) -> Callable[[str], str]:
     "The command that re-runs one stage, as this one was given."
     import shlex
-    words = [*(['-s', scenario] if scenario != DEFAULT else []), *(word for text in parameters or [] for word in ('-p', text)),
-             *(['--engine', engine] if engine else [])]
-    return lambda stage: shlex.join(['cd4ml', 'run', *words, '--until', stage, *(['--force', stage] if stage in (force or []) else [])])
+    words = [
+        *(['-s', scenario] if scenario != DEFAULT else []),
+        *(word for text in parameters or [] for word in ('-p', text)),
+        *(['--engine', engine] if engine else []),
+    ]
+    return lambda stage: shlex.join([
+        'cd4ml',
+        'run',
+        *words,
+        '--until',
+        stage,
+        *(['--force', stage] if stage in (force or []) else []),
+    ])
 
 # %% ../../notebooks/command/cli.ipynb #57c20cba
 def with_options(engine: str | None, jobs: int | None) -> Settings:
     "The settings, with what the command line asks for."
     one_of('--engine', engine, ['warm', 'kernel'])
-    asked = {name: value for name, value in (('engine', engine), ('jobs', jobs)) if value is not None}
+    asked = {
+        name: value for name, value in (('engine', engine), ('jobs', jobs)) if value is not None
+    }
     return load_settings().model_copy(update=asked)
 
 # %% ../../notebooks/command/cli.ipynb #fc5bce13
-def leave_note(root: Path, around: dict[str, Any], inputs: dict[str, str], plan: Plan, outcome: Outcome, quiet: bool) -> None:
+def leave_note(
+    root: Path,
+    around: dict[str, Any],
+    inputs: dict[str, str],
+    plan: Plan,
+    outcome: Outcome,
+    quiet: bool,
+) -> None:
     "A run that would have nothing to do now shall know so at once."
-    source, settings, data = plan.scenario.data.source, plan.settings, plan.scenario.data
+    source = plan.scenario.data.source
+    settings = plan.settings
+    data = plan.scenario.data
     if '://' in source:
         return
     path = data_path(settings.data_file or source, settings.data_root)
-    read = {str(path): digest for step in plan.steps.values() for digest in step.parts['data'].values()} if path else {}
+    if path:
+        read = {
+            str(path): digest
+            for step in plan.steps.values()
+            for digest in step.parts['data'].values()
+        }
+    else:
+        read = {}
     steps = [plan.steps[stage] for stage in outcome.stages]
-    outputs = {str(step.home / 'current'): file_sha256(str(step.home / 'current')) for step in steps}
+    outputs = {
+        str(step.home / 'current'): file_sha256(str(step.home / 'current')) for step in steps
+    }
     for step in steps:
         files = (read_manifest(step.folder) or {'files': {}})['files'].values()
-        outputs |= {str(step.folder / f['path']): f['sha256'] for f in files} | {str(step.folder / MANIFEST): file_sha256(str(step.folder / MANIFEST))}
-    until = data.published + datetime.timedelta(days=data.max_age_days) if data.published and data.max_age_days else ''
-    ends = [line.replace(f'time     {span(outcome.seconds)}', 'time     {seconds}') for line in
-            end_lines(replace(outcome, stages={stage: told | {'status': 'kept'} for stage, told in outcome.stages.items()}))]
-    told = {'absent': [str(step.home / 'draft') for step in steps], 'present': installed_at(), 'until': str(until),
-            'runs': [str(plan.home / 'runs'), sorted(p.name for p in (plan.home / 'runs').glob('*.json'))],
-            'text': [*([] if quiet else [f'{step.stage:<10} unchanged' for step in steps]), *ends]}
+        outputs |= {str(step.folder / f['path']): f['sha256'] for f in files} | {
+            str(step.folder / MANIFEST): file_sha256(str(step.folder / MANIFEST))
+        }
+    if data.published and data.max_age_days:
+        until = data.published + datetime.timedelta(days=data.max_age_days)
+    else:
+        until = ''
+    ends = [
+        line.replace(f'time     {span(outcome.seconds)}', 'time     {seconds}')
+        for line in end_lines(
+            replace(
+                outcome,
+                stages={stage: told | {'status': 'kept'} for stage, told in outcome.stages.items()},
+            )
+        )
+    ]
+    told = {
+        'absent': [str(step.home / 'draft') for step in steps],
+        'present': installed_at(),
+        'until': str(until),
+        'runs': [
+            str(plan.home / 'runs'),
+            sorted(p.name for p in (plan.home / 'runs').glob('*.json')),
+        ],
+        'text': [*([] if quiet else [f'{step.stage:<10} unchanged' for step in steps]), *ends],
+    }
     with suppress(OSError):
         write_note(root, sys.argv[1:], around, inputs | read, outputs, told)
 
-
+# %% ../../notebooks/command/cli.ipynb #9d2d6d53
 def print_end(outcome: Outcome) -> None:
     "Verdict, report and time."
     print('\n'.join(end_lines(outcome)), flush=True)
 
-
+# %% ../../notebooks/command/cli.ipynb #c76cc4ec
 def end_lines(outcome: Outcome) -> list[str]:
     "Verdict, report and time, a line each."
     done = sum(stage['status'] == 'done' for stage in outcome.stages.values())
     kept = sum(stage['status'] == 'kept' for stage in outcome.stages.values())
     lines = [f'verdict  {one_line(outcome.verdict)}'] if outcome.verdict else []
     lines += [f'report   {shown(outcome.report)}'] if outcome.report else []
-    lines += [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}'] if outcome.page else []
+    lines += (
+        [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}']
+        if outcome.page
+        else []
+    )
     lines += [f'also     {other}' for other in outcome.others]
-    return [*lines, f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged']
+    return [
+        *lines,
+        f'time     {span(outcome.seconds)}, {done} stage{"s" * (done != 1)} run, {kept} unchanged',
+    ]
 
-
+# %% ../../notebooks/command/cli.ipynb #8e191530
 def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
     "The error of a model that its gates refused, naming them."
     gates = read_json(plan.steps['register'].folder / 'registration.json')['gates']
@@ -184,12 +307,22 @@ def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
     what = '; '.join(gate['reason'] for gate in failed) or outcome.verdict
     names = ', '.join(gate['metric'] for gate in failed)
     report = f'read {shown(outcome.report)}' if outcome.report else 'see the registration'
-    return GateRefused(what, f'{report}; then improve the model, or its gates', where=f'{plan.path}:gates:{names}', code='GATE')
+    return GateRefused(
+        what,
+        f'{report}; then improve the model, or its gates',
+        where=f'{plan.path}:gates:{names}',
+        code='GATE',
+    )
 
 # %% ../../notebooks/command/cli.ipynb #a71c7fae
 @app.command()
 def status(
-    scenario: Annotated[str | None, typer.Option('--scenario', '-s', help='Its stages; without it, all scenarios.', metavar='PATH')] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            '--scenario', '-s', help='Its stages; without it, all scenarios.', metavar='PATH'
+        ),
+    ] = None,
     parameter: SetOption = None,
 ) -> None:
     "What is done, what is stale and why, and how the last runs ended."
@@ -197,73 +330,150 @@ def status(
         show(stage_table(make_plan(scenario_path(scenario), None, parameter)))
         return
     scenarios = all_scenarios()
-    show(as_table(['scenario', 'last run', 'metric', 'when', ''], [scenario_row(path, one) for path, one in scenarios.items()]))
+    show(
+        as_table(
+            ['scenario', 'last run', 'metric', 'when', ''],
+            [scenario_row(path, one) for path, one in scenarios.items()],
+        )
+    )
     for path, one in scenarios.items():
         if not isinstance(one, Cd4mlError) and last_run(one.name):
             print(f'\n{one.name}')
             show(stage_table(make_plan(path, None, parameter)))
 
-
+# %% ../../notebooks/command/cli.ipynb #35162b4d
 @app.command()
 def why(
-    stage: Annotated[str | None, typer.Argument(help='Its name in pipeline.yaml; without it, all stages.')] = None,
+    stage: Annotated[
+        str | None, typer.Argument(help='Its name in pipeline.yaml; without it, all stages.')
+    ] = None,
     scenario: ScenarioOption = DEFAULT,
     parameter: SetOption = None,
 ) -> None:
     "Why a stage would run again: which cell, function, parameter, file or version changed."
     plan = make_plan(scenario_path(scenario), None, parameter)
     if stage is not None and stage not in plan.steps:
-        raise UserError(f"unknown stage '{stage}'", did_you_mean(stage, plan.steps), where='pipeline.yaml', code='N06')
+        raise UserError(
+            f"unknown stage '{stage}'",
+            did_you_mean(stage, plan.steps),
+            where='pipeline.yaml',
+            code='N06',
+        )
     if stage is not None:
-        print('\n'.join(map(one_line, causes_of(plan, stage))) or f'{stage} is done: nothing it depends on has changed')
+        print(
+            '\n'.join(map(one_line, causes_of(plan, stage)))
+            or f'{stage} is done: nothing it depends on has changed'
+        )
         return
     causes = {name: found for name in plan.steps if (found := causes_of(plan, name))}
-    show(as_table(['stage', 'why it would run'], [[name if k == 0 else '', cause] for name, found in causes.items() for k, cause in enumerate(found)]))
+    show(
+        as_table(
+            ['stage', 'why it would run'],
+            [
+                [name if k == 0 else '', cause]
+                for name, found in causes.items()
+                for k, cause in enumerate(found)
+            ],
+        )
+    )
     print(f'{len(plan.steps) - len(causes)} of {len(plan.steps)} stages are done')
 
 # %% ../../notebooks/command/cli.ipynb #a2791a59
-RunArgument = Annotated[str, typer.Argument(help='A run, an MLflow run, a version such as used_cars@3, or latest.', metavar='RUN')]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        help='A run, an MLflow run, a version such as used_cars@3, or latest.', metavar='RUN'
+    ),
+]
 
 
 @app.command()
 def verify(run: RunArgument = 'latest') -> None:
     "Compute every hash of a run again: record, products, data, code and model."
     from cd4ml_nb.audit.verify import verify as findings_of
-    path, wrong = find_record(run), []
+    path = find_record(run)
+    wrong = []
     for finding in findings_of(path):
         mark, colour = ('wrong', 'red') if finding.wrong else ('ok', None)
-        typer.secho(f'{mark:<6} {finding.name:<16} {one_line(finding.wrong or finding.text)}', fg=colour)
+        typer.secho(
+            f'{mark:<6} {finding.name:<16} {one_line(finding.wrong or finding.text)}', fg=colour
+        )
         wrong += [finding] if finding.wrong else []
     if wrong:
-        raise UserError(f'{wrong[0].name}: {wrong[0].wrong}' + (f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''),
-                        'do not rely on this run', where=path.stem, code='V2')
+        raise UserError(
+            f'{wrong[0].name}: {wrong[0].wrong}'
+            + (f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''),
+            'do not rely on this run',
+            where=path.stem,
+            code='V2',
+        )
     print(f'{path.stem} is as it was')
 
-
+# %% ../../notebooks/command/cli.ipynb #50c4dc41
 @app.command()
 def reproduce(
     run: RunArgument = 'latest',
-    keep: Annotated[Path | None, typer.Option(help='A new folder, to keep code and products of the repetition.', metavar='FOLDER')] = None,
-    env: Annotated[str, typer.Option(help='auto: a new environment where the libraries differ; here: this one; fresh: a new one.')] = 'auto',
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help='A new folder, to keep code and products of the repetition.', metavar='FOLDER'
+        ),
+    ] = None,
+    env: Annotated[
+        str,
+        typer.Option(
+            help=(
+                'auto: a new environment where the libraries differ; here: this one; fresh: a new'
+                ' one.'
+            )
+        ),
+    ] = 'auto',
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the comparison only.')] = False,
 ) -> None:
-    "Do a run again in a fresh worktree, from its commit, patch, data, parameters and lock, and compare."
+    """Do a run again in a fresh worktree, from its commit, patch, data, parameters and lock, and
+    compare."""
     from cd4ml_nb.audit.reproduce import reproduce as repeat
     one_of('--env', env, ['auto', 'here', 'fresh'])
     if keep and keep.exists():
         raise UserError('it exists', 'name a new folder', where=str(keep), code='C10')
     path = find_record(run)
-    found = repeat(path, {'auto': None, 'here': False, 'fresh': True}[env], keep.resolve() if keep else None, quiet)
-    show(as_table(['stage', 'products'], [[stage, words and f'differ: {words}' or 'the same'] for stage, words in found.stages]))
-    show(as_table(['metric', 'then', 'now', 'difference'], [metric_row(*row) for row in found.metrics]))
+    found = repeat(
+        path,
+        {'auto': None, 'here': False, 'fresh': True}[env],
+        keep.resolve() if keep else None,
+        quiet,
+    )
+    show(
+        as_table(
+            ['stage', 'products'],
+            [[stage, words and f'differ: {words}' or 'the same'] for stage, words in found.stages],
+        )
+    )
+    show(
+        as_table(
+            ['metric', 'then', 'now', 'difference'], [metric_row(*row) for row in found.metrics]
+        )
+    )
     if not found.same:
         place = f', {found.cell}' if found.cell else ''
-        raise GateRefused(f'not the same result: the first stage that differs is {found.parts_at or "none, but the metrics do"}{place}',
-                          'compare that page with the earlier one' + (f', in {keep}' if keep else ', kept with --keep FOLDER'), where=path.stem,
-                          code='REPRODUCE')
-    print(f'{path.stem} was reproduced' + (', to the byte' if not found.parts_at else f', within {found.tolerance:g} of each metric'))
+        raise GateRefused(
+            'not the same result: the first stage that differs is'
+            f' {found.parts_at or "none, but the metrics do"}{place}',
+            'compare that page with the earlier one'
+            + (f', in {keep}' if keep else ', kept with --keep FOLDER'),
+            where=path.stem,
+            code='REPRODUCE',
+        )
+    print(
+        f'{path.stem} was reproduced'
+        + (
+            ', to the byte'
+            if not found.parts_at
+            else f', within {found.tolerance:g} of each metric'
+        )
+    )
 
-
+# %% ../../notebooks/command/cli.ipynb #69ac1cf8
 def metric_row(name: str, then: float | None, now: float | None) -> list[str]:
     "A metric before and after."
     difference = '' if then is None or now is None else '0' if then == now else f'{now - then:+.6g}'
@@ -272,27 +482,52 @@ def metric_row(name: str, then: float | None, now: float | None) -> list[str]:
 # %% ../../notebooks/command/cli.ipynb #6848929f
 @app.command()
 def gc(
-    older_than: Annotated[int, typer.Option(help='Days for which the products of every run are kept.', min=0)] = 30,
-    dry_run: Annotated[bool, typer.Option('--dry-run', '-n', help='Only show what would go.')] = False,
+    older_than: Annotated[
+        int, typer.Option(help='Days for which the products of every run are kept.', min=0)
+    ] = 30,
+    dry_run: Annotated[
+        bool, typer.Option('--dry-run', '-n', help='Only show what would go.')
+    ] = False,
 ) -> None:
-    "Remove products that nobody needs: not current, not of a recent run, not behind a registered model."
+    """Remove products that nobody needs: not current, not of a recent run, not behind a registered
+    model."""
     from cd4ml_nb.audit.collect import collectable, in_registry, remove
     root = products_root()
     with locked(root):
-        gone = collectable(root, older_than, without_password(tracking_uri(load_settings())), in_registry())
-        show(as_table(['what', 'where', 'MB'], [[one.what, shown(one.path), f'{one.size / 1e6:,.1f}'] for one in gone]))
+        gone = collectable(
+            root, older_than, without_password(tracking_uri(load_settings())), in_registry()
+        )
+        show(
+            as_table(
+                ['what', 'where', 'MB'],
+                [[one.what, shown(one.path), f'{one.size / 1e6:,.1f}'] for one in gone],
+            )
+        )
         if not dry_run:
             remove([one.path for one in gone])
-    print(f'{sum(one.size for one in gone) / 1e6:,.1f} MB {"would be" if dry_run else "were"} freed')
+    print(
+        f'{sum(one.size for one in gone) / 1e6:,.1f} MB {"would be" if dry_run else "were"} freed'
+    )
 
-
+# %% ../../notebooks/command/cli.ipynb #788cd052
 @app.command()
 def check(
-    notebooks: Annotated[list[Path] | None, typer.Argument(help='Notebooks with saved outputs; without any, what lies behind the current products.')] = None,
+    notebooks: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help='Notebooks with saved outputs; without any, what lies behind the current products.'
+        ),
+    ] = None,
     scenario: ScenarioOption = DEFAULT,
-    rerun: Annotated[bool, typer.Option('--rerun', help='Also run each in a fresh kernel, and compare what its cells show.')] = False,
+    rerun: Annotated[
+        bool,
+        typer.Option(
+            '--rerun', help='Also run each in a fresh kernel, and compare what its cells show.'
+        ),
+    ] = False,
 ) -> None:
-    "Find hidden state: cells that ran out of order, were edited after, or lean on cells that are gone."
+    """Find hidden state: cells that ran out of order, were edited after, or lean on cells that are
+    gone."""
     from cd4ml_nb.audit.check import check_notebooks
     from cd4ml_nb.runs.order import hidden_state
     if notebooks:
@@ -302,19 +537,33 @@ def check(
         found = hidden_state(list(plan.steps)[-1], plan.scenario.name)
     print('\n'.join(one_line(one.line) for one in found) or 'no hidden state')
     if found:
-        raise GateRefused(f'{len(found)} signs of hidden state, first: {found[0].what}', 'restart the kernel, run all cells and save', where=found[0].page,
-                          code='N08')
+        raise GateRefused(
+            f'{len(found)} signs of hidden state, first: {found[0].what}',
+            'restart the kernel, run all cells and save',
+            where=found[0].page,
+            code='N08',
+        )
 
 # %% ../../notebooks/command/cli.ipynb #52b3cc2b
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help='Of the scenario: scenarios/NAME.yaml.')],
-    data: Annotated[str, typer.Option(help='A CSV or Parquet file, an address, or builtin:NAME.', metavar='FILE')],
+    data: Annotated[
+        str,
+        typer.Option(help='A CSV or Parquet file, an address, or builtin:NAME.', metavar='FILE'),
+    ],
     target: Annotated[str, typer.Option(help='The column to predict.', metavar='COLUMN')],
-    task: Annotated[str | None, typer.Option(help='regression, binary or multiclass; without it, by the data.')] = None,
+    task: Annotated[
+        str | None, typer.Option(help='regression, binary or multiclass; without it, by the data.')
+    ] = None,
     split: Annotated[str | None, typer.Option(help='random, stratified, time or group.')] = None,
-    time: Annotated[str | None, typer.Option(help='Split by the time in this column.', metavar='COLUMN')] = None,
-    group: Annotated[str | None, typer.Option(help='Keep rows with the same value here together.', metavar='COLUMN')] = None,
+    time: Annotated[
+        str | None, typer.Option(help='Split by the time in this column.', metavar='COLUMN')
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help='Keep rows with the same value here together.', metavar='COLUMN'),
+    ] = None,
     force: Annotated[bool, typer.Option('--force', help='Overwrite.')] = False,
 ) -> None:
     "Look at a data file and write a commented scenario that runs as it is."
@@ -323,83 +572,176 @@ def new(
     one_of('--split', split, ['random', 'stratified', 'time', 'group'])
     roles = {column: role for column, role in ((time, 'time'), (group, 'group')) if column}
     path, draft, findings = new_scenario(name, data, target, task, split, roles, force)
-    print(f'{shown(path)}: {draft.task[0]}, since {one_line(draft.task[1])}' if task is None else shown(path))
+    print(
+        f'{shown(path)}: {draft.task[0]}, since {one_line(draft.task[1])}'
+        if task is None
+        else shown(path)
+    )
     for finding in findings:
-        print(f'{finding.level:<8} {finding.code} {one_line(": ".join(filter(None, [finding.column, finding.what])))} — {one_line(finding.todo)}')
-    first = 'mend that first' if any(finding.level == 'error' for finding in findings) else 'read it'
+        print(
+            f'{finding.level:<8} {finding.code}'
+            f' {one_line(": ".join(filter(None, [finding.column, finding.what])))} —'
+            f' {one_line(finding.todo)}'
+        )
+    if any(finding.level == 'error' for finding in findings):
+        first = 'mend that first'
+    else:
+        first = 'read it'
     print(f'{first}, then: cd4ml run -s {name}')
 
-
+# %% ../../notebooks/command/cli.ipynb #06ed4071
 def one_of(option: str, value: str | None, known: list[str]) -> None:
     "Refuse a value that an option does not have."
     if value is not None and value not in known:
-        raise UserError(f"'{value}' is unknown", did_you_mean(value, known), where=option, code='C02')
+        raise UserError(
+            f"'{value}' is unknown", did_you_mean(value, known), where=option, code='C02'
+        )
 
 # %% ../../notebooks/command/cli.ipynb #10b73124
 @app.command()
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(help='The reference first; without any, the latest two accepted.', metavar='RUN')] = None,
-    scenario: Annotated[str, typer.Option('--scenario', '-s', help='Whose latest runs, where none is named.', metavar='PATH')] = DEFAULT,
-    trainings: Annotated[int | None, typer.Option(help='Of each recipe, to know the luck of one training; 0: none.', min=0, max=100)] = None,
-    unseen: Annotated[bool, typer.Option('--unseen', help='Where a model has learned from some of the rows, judge on the others.')] = False,
-    demand: Annotated[str | None, typer.Option(help='better or not-worse: what the others must be; else the end is 3.', metavar='WHAT')] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help='The reference first; without any, the latest two accepted.', metavar='RUN'
+        ),
+    ] = None,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            '--scenario', '-s', help='Whose latest runs, where none is named.', metavar='PATH'
+        ),
+    ] = DEFAULT,
+    trainings: Annotated[
+        int | None,
+        typer.Option(
+            help='Of each recipe, to know the luck of one training; 0: none.', min=0, max=100
+        ),
+    ] = None,
+    unseen: Annotated[
+        bool,
+        typer.Option(
+            '--unseen', help='Where a model has learned from some of the rows, judge on the others.'
+        ),
+    ] = False,
+    demand: Annotated[
+        str | None,
+        typer.Option(
+            help='better or not-worse: what the others must be; else the end is 3.', metavar='WHAT'
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option('--quiet', '-q', help='Show the verdict only.')] = False,
 ) -> None:
-    "Whether one model is better than another on rows that none has seen, for whom, and what differs: a page that opens anywhere."
+    """Whether one model is better than another on rows that none has seen, for whom, and what
+    differs: a page that opens anywhere."""
     from cd4ml_nb.studies.compare import compare_runs, run_paths
     from cd4ml_nb.scenario.definition import load_scenario
     from cd4ml_nb.show.site import write_index
     one_of('--demand', demand, ['better', 'not-worse'])
-    paths = [find_record(run) for run in runs] if runs else run_paths(load_scenario(scenario_path(scenario), sections=['title']).name)
-    told = compare_runs(paths, None, unseen, trainings, lambda line: None if quiet else print(line, flush=True))
+    if runs:
+        paths = [find_record(run) for run in runs]
+    else:
+        paths = run_paths(load_scenario(scenario_path(scenario), sections=['title']).name)
+    told = compare_runs(
+        paths, None, unseen, trainings, lambda line: None if quiet else print(line, flush=True)
+    )
     write_index(products_root())
     for headline, sentences in told['said']:
-        texts = [one_line(text.replace('\N{NO-BREAK SPACE}', ' ')) for text in (headline, *sentences)]
+        texts = [
+            one_line(text.replace('\N{NO-BREAK SPACE}', ' ')) for text in (headline, *sentences)
+        ]
         print('\n'.join([f'verdict  {texts[0]}', *(f'         {text}' for text in texts[1:])]))
     print(f'page     {shown(told["page"])}')
-    failed = [c['challenger'] for c in told['comparisons'] if not (c['verdict'] == 'better' if demand == 'better' else c['not_worse'])]
+    failed = [
+        c['challenger']
+        for c in told['comparisons']
+        if not (c['verdict'] == 'better' if demand == 'better' else c['not_worse'])
+    ]
     if demand and failed:
-        raise GateRefused(f'{" and ".join(failed)} {"is" if len(failed) == 1 else "are"} not shown to be {demand.replace("-", " ")}',
-                          f'read {shown(told["page"])}', where='--demand', code='COMPARE')
+        raise GateRefused(
+            f'{" and ".join(failed)} {"is" if len(failed) == 1 else "are"} not shown to be'
+            f' {demand.replace("-", " ")}',
+            f'read {shown(told["page"])}',
+            where='--demand',
+            code='COMPARE',
+        )
 
 # %% ../../notebooks/command/cli.ipynb #d12a7d5c
 @app.command()
 def trend(
     scenario: ScenarioOption = DEFAULT,
-    gate: Annotated[bool, typer.Option('--gate', help='End with exit code 3 when a metric decays.')] = False,
+    gate: Annotated[
+        bool, typer.Option('--gate', help='End with exit code 3 when a metric decays.')
+    ] = False,
 ) -> None:
     "Each metric over the releases of a scenario, and what gets slowly worse."
     from cd4ml_nb.scenario.definition import load_scenario
     from cd4ml_nb.show.trend import read_trend, write_trend
     name = load_scenario(scenario_path(scenario), sections=['title']).name
     if not (products_root() / name / 'runs').is_dir():
-        raise UserError(f"scenario '{name}' has not run yet", f'cd4ml run -s {scenario}', where=shown(products_root() / name), code='V2')
-    path, told = write_trend(products_root(), name), read_trend(products_root(), name)
-    said = [text.replace('\N{NO-BREAK SPACE}', ' ') for text in (told.verdict.text, *told.verdict.sentences)]
-    print('\n'.join([f'verdict  {one_line(said[0])}', *(f'         {one_line(text)}' for text in said[1:]), f'page     {shown(path)}']))
+        raise UserError(
+            f"scenario '{name}' has not run yet",
+            f'cd4ml run -s {scenario}',
+            where=shown(products_root() / name),
+            code='V2',
+        )
+    path = write_trend(products_root(), name)
+    told = read_trend(products_root(), name)
+    said = [
+        text.replace('\N{NO-BREAK SPACE}', ' ')
+        for text in (told.verdict.text, *told.verdict.sentences)
+    ]
+    print(
+        '\n'.join([
+            f'verdict  {one_line(said[0])}',
+            *(f'         {one_line(text)}' for text in said[1:]),
+            f'page     {shown(path)}',
+        ])
+    )
     if gate and told.verdict.red:
-        raise GateRefused(said[1], f'read {shown(path)}; then improve the model, or say since which run it counts (trend: since)', where=name, code='DECAY')
+        raise GateRefused(
+            said[1],
+            f'read {shown(path)}; then improve the model, or say since which run it counts (trend:'
+            ' since)',
+            where=name,
+            code='DECAY',
+        )
 
 # %% ../../notebooks/command/cli.ipynb #c704a882
 @data_app.command('ls')
 def data_ls() -> None:
     "All data sets: source, owner, licence, rows, age, and the scenarios that use them."
     rows = [catalogue_row(one, datetime.date.today()) for one in catalogue()]
-    show(as_table(['data', 'source', 'owner', 'licence', 'rows', 'published', 'used by', 'hash'], rows))
+    show(
+        as_table(
+            ['data', 'source', 'owner', 'licence', 'rows', 'published', 'used by', 'hash'], rows
+        )
+    )
 
-
+# %% ../../notebooks/command/cli.ipynb #d07d38bf
 @data_app.command('describe')
 def data_describe(
     name: Annotated[str, typer.Argument(help='Of the data set, or of a scenario that uses it.')],
 ) -> None:
     "Schema and sample of one data set."
     sets = catalogue()
-    found = next((one for one in sets if name in one['scenarios']), None) or next((one for one in sets if name in (one['name'], one['source'])), None)
+    found = next((one for one in sets if name in one['scenarios']), None) or next(
+        (one for one in sets if name in (one['name'], one['source'])), None
+    )
     if found is None:
-        known = {one['name'] for one in sets} | {scenario for one in sets for scenario in one['scenarios']}
-        raise UserError(f"no data set '{name}'", did_you_mean(name, known), where='scenarios', code='C10')
+        known = {one['name'] for one in sets} | {
+            scenario for one in sets for scenario in one['scenarios']
+        }
+        raise UserError(
+            f"no data set '{name}'", did_you_mean(name, known), where='scenarios', code='C10'
+        )
     if found['entry'] is None:
-        raise UserError(f"'{name}' was not ingested yet", f"cd4ml run -s {found['scenarios'][0]} --until ingest", where=found['source'], code='V2')
+        raise UserError(
+            f"'{name}' was not ingested yet",
+            f"cd4ml run -s {found['scenarios'][0]} --until ingest",
+            where=found['source'],
+            code='V2',
+        )
     for k, table in enumerate(describe_data(found)):
         print('\n' if k else '', end='')
         show(table)
@@ -412,13 +754,20 @@ def doctor() -> None:
     checks = []
     for check in diagnose():
         checks.append(check)
-        text = f'{check.level:<8} {check.name:<10} {one_line(check.text)}' + (f' — {one_line(check.todo)}' if check.todo and check.level != 'ok' else '')
+        text = f'{check.level:<8} {check.name:<10} {one_line(check.text)}' + (
+            f' — {one_line(check.todo)}' if check.todo and check.level != 'ok' else ''
+        )
         typer.secho(text, fg={'ok': None, 'warning': 'yellow', 'problem': 'red'}[check.level])
     problems = [check for check in checks if check.level == 'problem']
     if problems:
         worst = min(problems, key=lambda check: check.exit_code)
         kind = UserError if exit_code(checks) == 2 else InfrastructureError
-        raise kind(f'{len(problems)} problem{"s" * (len(problems) > 1)}, first: {worst.text}', worst.todo, where=worst.name, code='DOCTOR')
+        raise kind(
+            f'{len(problems)} problem{"s" * (len(problems) > 1)}, first: {worst.text}',
+            worst.todo,
+            where=worst.name,
+            code='DOCTOR',
+        )
 
 # %% ../../notebooks/command/cli.ipynb #a9ae77a9
 @app.command()
@@ -434,24 +783,54 @@ def lab(
 # %% ../../notebooks/command/cli.ipynb #c29f1a34
 @app.command()
 def ui(
-    scenario: Annotated[str | None, typer.Option('--scenario', '-s', help='Whose sweep is shown; without it, the latest of all.', metavar='PATH')] = None,
-    study: Annotated[bool, typer.Option('--study', help="Optuna's dashboard on the sweep.")] = False,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            '--scenario',
+            '-s',
+            help='Whose sweep is shown; without it, the latest of all.',
+            metavar='PATH',
+        ),
+    ] = None,
+    study: Annotated[
+        bool, typer.Option('--study', help="Optuna's dashboard on the sweep.")
+    ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help='To listen on.')] = 5000,
-    allowed_hosts: Annotated[str, typer.Option(help='Other names that MLflow answers to, such as that of a proxy; separated by commas.')] = '',
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            help='Other names that MLflow answers to, such as that of a proxy; separated by commas.'
+        ),
+    ] = '',
     browser: Annotated[bool, typer.Option('--browser', help='Open a browser.')] = False,
 ) -> None:
     "MLflow's pages about the models of this project, with the latest sweep compared."
     from cd4ml_nb.scenario.definition import load_scenario
-    from cd4ml_nb.command.servers import mlflow_command, mlflow_environment, refuse_taken, serve, show_comparison
+    from cd4ml_nb.command.servers import (
+        mlflow_command,
+        mlflow_environment,
+        refuse_taken,
+        serve,
+        show_comparison,
+    )
     name = load_scenario(scenario_path(scenario), sections=['title']).name if scenario else ''
     if study:
         study_ui(name or load_scenario(scenario_path(DEFAULT), sections=['title']).name, port)
         return
-    settings, base = load_settings(), f'http://127.0.0.1:{port}'
+    settings = load_settings()
+    base = f'http://127.0.0.1:{port}'
     command = mlflow_command(settings, port, allowed_hosts)
     refuse_taken(port)
     print(base, flush=True)
-    ended_well(serve(command, project_root(), mlflow_environment(settings), lambda: show_comparison(base, name, browser)), 'MLflow')
+    ended_well(
+        serve(
+            command,
+            project_root(),
+            mlflow_environment(settings),
+            lambda: show_comparison(base, name, browser),
+        ),
+        'MLflow',
+    )
 
 # %% ../../notebooks/command/cli.ipynb #6d9c5f33
 def study_ui(scenario: str, port: int) -> None:
@@ -464,35 +843,68 @@ def study_ui(scenario: str, port: int) -> None:
         copy = Copy(latest_journal(scenario), storage)
         copy.follow()
         print(f'http://127.0.0.1:{port}', flush=True)
-        ended_well(serve(study_dashboard_command(storage, port), project_root(), meanwhile=lambda: follow_for_ever(copy)), "Optuna's dashboard")
+        ended_well(
+            serve(
+                study_dashboard_command(storage, port),
+                project_root(),
+                meanwhile=lambda: follow_for_ever(copy),
+            ),
+            "Optuna's dashboard",
+        )
 
 # %% ../../notebooks/command/cli.ipynb #26bf5eea
 @app.command()
 def sync() -> None:
     "Send what waits for the tracking store, and close runs that nobody has any more."
     from cd4ml_nb.tracking.sender import sync as send_all
-    found, settings = send_all(), load_settings()
-    print(f'{found.sent} operation{"s" * (found.sent != 1)} sent, {found.closed} interrupted run{"s" * (found.closed != 1)} closed')
+    found = send_all()
+    settings = load_settings()
+    print(
+        f'{found.sent} operation{"s" * (found.sent != 1)} sent, {found.closed} interrupted'
+        f' run{"s" * (found.closed != 1)} closed'
+    )
     for store, n in found.elsewhere.items():
-        print(f'{n} operation{"s" * (n != 1)} wait for another store, {one_line(store)}: set tracking_uri to it, then cd4ml sync')
+        print(
+            f'{n} operation{"s" * (n != 1)} wait for another store, {one_line(store)}: set'
+            ' tracking_uri to it, then cd4ml sync'
+        )
     if found.reason:
         damaged = found.reason == 'the database is damaged'
-        todo = 'bring back a copy of it, or move it away: a new one is made' if damaged else 'start the store, or end what holds it'
-        raise InfrastructureError(f'tracking unavailable ({found.reason}), {found.left} operation{"s" * (found.left != 1)} waiting',
-                                  f'{todo}; then cd4ml sync', where=store_name(settings), code='I12' if damaged else 'I16')
+        if damaged:
+            todo = 'bring back a copy of it, or move it away: a new one is made'
+        else:
+            todo = 'start the store, or end what holds it'
+        raise InfrastructureError(
+            f'tracking unavailable ({found.reason}), {found.left}'
+            f' operation{"s" * (found.left != 1)} waiting',
+            f'{todo}; then cd4ml sync',
+            where=store_name(settings),
+            code='I12' if damaged else 'I16',
+        )
 
 # %% ../../notebooks/command/cli.ipynb #f9f2c983
 def ended_well(code: int, what: str) -> None:
     "Hand on how a server ended; stopping it is well."
     if code not in (0, -signal.SIGINT, -signal.SIGTERM, 130, 143):
-        raise InfrastructureError(f'{what} ended with code {code}', 'see its messages above', code='I21')
+        raise InfrastructureError(
+            f'{what} ended with code {code}', 'see its messages above', code='I21'
+        )
 
 # %% ../../notebooks/command/cli.ipynb #3214f2d4
 @app.command()
 def version() -> None:
     "The version of this program, and of the libraries that a model depends on."
     from cd4ml_nb.planning.keys import versions
-    show(as_table(['package', 'version'], [['cd4ml_nb', installed_version('cd4ml_nb')], ['python', sys.version.split()[0]], *map(list, versions().items())]))
+    show(
+        as_table(
+            ['package', 'version'],
+            [
+                ['cd4ml_nb', installed_version('cd4ml_nb')],
+                ['python', sys.version.split()[0]],
+                *map(list, versions().items()),
+            ],
+        )
+    )
 
 # %% ../../notebooks/command/cli.ipynb #1733d12b
 def main(
@@ -502,10 +914,13 @@ def main(
     args = sys.argv[1:] if args is None else args
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors='replace')           # a terminal without Unicode shows what it can
+            stream.reconfigure(errors='replace')  # a terminal without Unicode shows what it can
     with stoppable():
         try:
-            code = typer.main.get_command(app).main(args, prog_name='cd4ml', standalone_mode=False) or 0
+            code = (
+                typer.main.get_command(app).main(args, prog_name='cd4ml', standalone_mode=False)
+                or 0
+            )
             sys.stdout.flush()
             return code if code != 130 else stopped(130, args)
         except SystemExit as error:
@@ -514,13 +929,15 @@ def main(
             return stopped(130, args)
         except Cd4mlError as error:
             return ended(error.line, error.exit_code)
-        except BrokenPipeError:                             # `cd4ml status | head -1` has read enough
+        except BrokenPipeError:  # `cd4ml status | head -1` has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + 13
         except Exception as error:
-            return ended(usage_line(error), 2) if hasattr(error, 'format_message') else ended(bug_line(error), 1)
+            if hasattr(error, 'format_message'):
+                return ended(usage_line(error), 2)
+            return ended(bug_line(error), 1)
 
-
+# %% ../../notebooks/command/cli.ipynb #6c071ccc
 def ended(line: str, code: int) -> int:
     "Say the last line, and hand on the exit code."
     with suppress(OSError, ValueError):
@@ -535,20 +952,32 @@ def usage_line(
     "The last line for a command that cannot be understood."
     context = getattr(error, 'ctx', None)
     place = context.command_path if context else 'cd4ml'
-    what = one_line(str(error.format_message()).split('. Did you mean')[0].split(' (Possible')[0].rstrip('.'))
+    what = one_line(
+        str(error.format_message()).split('. Did you mean')[0].split(' (Possible')[0].rstrip('.')
+    )
     commands = getattr(getattr(context, 'command', None), 'commands', {})
     typed = getattr(error, 'option_name', None)
-    options = [name for p in getattr(getattr(context, 'command', None), 'params', []) for name in p.opts if name.startswith('--')]
+    options = [
+        name
+        for p in getattr(getattr(context, 'command', None), 'params', [])
+        for name in p.opts
+        if name.startswith('--')
+    ]
     unknown = re.match(r"No such command '(.*)'", what)
-    todo = did_you_mean(unknown[1], commands) if unknown else did_you_mean(typed, options) if typed else f'{place} --help'
+    if unknown:
+        todo = did_you_mean(unknown[1], commands)
+    else:
+        todo = did_you_mean(typed, options) if typed else f'{place} --help'
     return UserError(what[:1].lower() + what[1:], todo, where=place, code='USAGE').line
 
-
+# %% ../../notebooks/command/cli.ipynb #d84f7e76
 def bug_line(error: Exception) -> str:
     "The last line for what nobody expected, with its traceback in a file."
     text = ''.join(traceback.format_exception(error))
-    name, see = f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log', ''
-    for place in (_logs, lambda: Path(tempfile.mkdtemp(prefix='cd4ml-'))):     # the second where there is no room, or the first is not ours
+    name = f'{time.strftime("%Y%m%d-%H%M%S")}-{os.getpid()}.log'
+    see = ''
+    for place in (_logs, lambda: Path(tempfile.mkdtemp(prefix='cd4ml-'))):
+        # the second where there is no room, or the first is not ours
         with suppress(OSError, Cd4mlError):
             path = place() / name
             path.write_text(text, encoding='utf-8')
@@ -557,13 +986,13 @@ def bug_line(error: Exception) -> str:
     first = (str(error).splitlines() or [''])[0][:300]
     return f'ERROR BUG {one_line(f"{type(error).__name__}: {first}")}{see}'
 
-
+# %% ../../notebooks/command/cli.ipynb #7f94b176
 def _logs() -> Path:
     folder = products_root() / '.logs'
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-
+# %% ../../notebooks/command/cli.ipynb #0dd4fbb2
 def _shown_anywhere(path: Path) -> str:
     "A path for a message, also outside a project."
     try:
@@ -587,9 +1016,12 @@ def stoppable() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-
+# %% ../../notebooks/command/cli.ipynb #adf3807f
 def stopped(code: int, args: list[str]) -> int:
     "Say how to go on after an interruption."
     import shlex
-    again = f'resume with: cd4ml {shlex.join(args)}' if 'run' in args else 'nothing was left half done'
+    if 'run' in args:
+        again = f'resume with: cd4ml {shlex.join(args)}'
+    else:
+        again = 'nothing was left half done'
     return ended(f'stopped; {again}', code)

@@ -25,9 +25,9 @@ from rich.text import Text
 
 from ..core.errors import Cd4mlError, one_line
 from ..core.files import project_root, read_json
-from ..runs.paths import current_folder, products_root
 from ..engine.pipeline import Event, Listener
 from ..planning.plan import Plan, Step, why
+from ..runs.paths import current_folder, products_root
 from ..scenario.definition import Scenario, load_scenario
 
 # %% ../../notebooks/command/console.ipynb #48e91612
@@ -51,7 +51,7 @@ class Line:
     begun: float = 0.0       # monotonic clock, s
     seconds: float = 0.0     # that it took
 
-
+# %% ../../notebooks/command/console.ipynb #b5a778b6
 class Board:
     "The stages of a run and how far each is."
 
@@ -64,13 +64,18 @@ class Board:
         if line is None or event.kind == 'debug':      # about the run, not about a stage
             return
         if event.kind == 'start':
-            line.state, line.begun, line.text, line.cell = 'running', now, event.text, ''
+            line.state = 'running'
+            line.begun = now
+            line.text = event.text
+            line.cell = ''
         elif event.kind == 'cell':
             line.text = line.cell = event.text
         elif event.kind == 'progress':
             line.text = ' · '.join(filter(None, [line.cell, event.text]))
         else:
-            line.state, line.seconds, line.text = event.kind, event.seconds, event.text if event.kind in ('failed', 'stopped') else ''
+            line.state = event.kind
+            line.seconds = event.seconds
+            line.text = event.text if event.kind in ('failed', 'stopped') else ''
 
     @property
     def running(self) -> list[str]:
@@ -78,7 +83,14 @@ class Board:
         return [stage for stage, line in self.lines.items() if line.state == 'running']
 
 # %% ../../notebooks/command/console.ipynb #bbbb623b
-MARKS = {'waiting': ('·', 'dim'), 'running': ('▸', 'cyan'), 'done': ('✓', 'green'), 'kept': ('=', 'dim'), 'failed': ('✗', 'red'), 'stopped': ('■', 'yellow')}
+MARKS = {
+    'waiting': ('·', 'dim'),
+    'running': ('▸', 'cyan'),
+    'done': ('✓', 'green'),
+    'kept': ('=', 'dim'),
+    'failed': ('✗', 'red'),
+    'stopped': ('■', 'yellow'),
+}
 
 
 def live_table(
@@ -93,22 +105,46 @@ def live_table(
     table.add_column(overflow='ellipsis', no_wrap=True)
     for stage, line in board.lines.items():
         mark, style = MARKS[line.state]
-        seconds = {'running': span(now - line.begun), 'done': span(line.seconds), 'kept': 'unchanged'}.get(line.state, '')
-        table.add_row(Text(mark, style), Text(stage, style), Text(seconds, 'dim'), Text(one_line(line.text), 'dim' if line.state != 'failed' else 'red'))
+        seconds = {
+            'running': span(now - line.begun),
+            'done': span(line.seconds),
+            'kept': 'unchanged',
+        }.get(line.state, '')
+        table.add_row(
+            Text(mark, style),
+            Text(stage, style),
+            Text(seconds, 'dim'),
+            Text(one_line(line.text), 'dim' if line.state != 'failed' else 'red'),
+        )
     return table
 
 # %% ../../notebooks/command/console.ipynb #631d5c0c
 def event_line(event: Event) -> str | None:
     "An event as a line of a log; None for those between heartbeats."
-    words = {'start': f'started: {event.text}' if event.text else 'started', 'done': f'done in {span(event.seconds)}', 'kept': 'unchanged',
-             'failed': 'failed', 'stopped': event.text, 'note': event.text}
-    return f'{event.stage or "run":<10} {one_line(words[event.kind])}' if event.kind in words else None
+    words = {
+        'start': f'started: {event.text}' if event.text else 'started',
+        'done': f'done in {span(event.seconds)}',
+        'kept': 'unchanged',
+        'failed': 'failed',
+        'stopped': event.text,
+        'note': event.text,
+    }
+    if event.kind in words:
+        return f'{event.stage or "run":<10} {one_line(words[event.kind])}'
+    return None
 
-
+# %% ../../notebooks/command/console.ipynb #bcebbcae
 def heartbeat_line(board: Board, now: float) -> str | None:
     "Where the running stages are, a line each; None when nothing runs."
     lines = [(stage, board.lines[stage]) for stage in board.running]
-    return '\n'.join(f'{stage:<10} running for {span(now - line.begun)}' + (f': {one_line(line.text)}' if line.text else '') for stage, line in lines) or None
+    return (
+        '\n'.join(
+            f'{stage:<10} running for {span(now - line.begun)}'
+            + (f': {one_line(line.text)}' if line.text else '')
+            for stage, line in lines
+        )
+        or None
+    )
 
 # %% ../../notebooks/command/console.ipynb #abe0f4c0
 @contextmanager
@@ -136,9 +172,13 @@ def heartbeats(
 # %% ../../notebooks/command/console.ipynb #3baced0e
 def on_terminal() -> bool:
     "Whether a person watches standard output."
-    return sys.stdout.isatty() and os.environ.get('CI', '').lower() not in ('1', 'true') and os.environ.get('TERM') != 'dumb'
+    return (
+        sys.stdout.isatty()
+        and os.environ.get('CI', '').lower() not in ('1', 'true')
+        and os.environ.get('TERM') != 'dumb'
+    )
 
-
+# %% ../../notebooks/command/console.ipynb #ac5fde83
 @contextmanager
 def watching(
     stages: list[str],
@@ -151,13 +191,15 @@ def watching(
         yield lambda event: None
     elif on_terminal():
         from rich.live import Live  # here, as only terminals need it
-        with Live(get_renderable=lambda: live_table(board, time.monotonic()), refresh_per_second=5) as live:
+        with Live(
+            get_renderable=lambda: live_table(board, time.monotonic()), refresh_per_second=5
+        ) as live:
             yield lambda event: _drawn(board, live, event)
     else:
         with heartbeats(board, every):
             yield lambda event: _told(board, event)
 
-
+# %% ../../notebooks/command/console.ipynb #e8b38204
 def _drawn(board: Board, live: Any, event: Event) -> None:
     "Remember an event; a note stands above the table, which makes room for a debugger."
     board.take(event, time.monotonic())
@@ -166,7 +208,7 @@ def _drawn(board: Board, live: Any, event: Event) -> None:
     elif event.kind == 'debug':
         live.stop() if event.text == 'begins' else live.start()
 
-
+# %% ../../notebooks/command/console.ipynb #8054d973
 def _told(board: Board, event: Event) -> None:
     "Remember an event, and print it if it is worth a line."
     board.take(event, time.monotonic())
@@ -180,22 +222,40 @@ def stage_row(
     now: float,          # seconds since the epoch
 ) -> list[str]:          # stage, state, key, age, seconds, cause
     "A stage's line in the table."
-    causes, manifest = why(plan, step.stage), step.folder / 'manifest.json'
+    causes = why(plan, step.stage)
+    manifest = step.folder / 'manifest.json'
     if not causes:
-        return [step.stage, 'done', step.key, span(max(0.0, now - manifest.stat().st_mtime)), f"{read_json(manifest).get('seconds', 0):.1f} s", '']
+        return [
+            step.stage,
+            'done',
+            step.key,
+            span(max(0.0, now - manifest.stat().st_mtime)),
+            f"{read_json(manifest).get('seconds', 0):.1f} s",
+            '',
+        ]
     state = 'never' if causes == ['it never ran'] else 'stale'
     more = f' (and {len(causes) - 2} more: cd4ml why {step.stage})' if len(causes) > 2 else ''
     return [step.stage, state, step.key, '', '', '; '.join(causes[:2]) + more]
 
-
+# %% ../../notebooks/command/console.ipynb #9392dd6e
 def stage_table(plan: Plan) -> Table:
     "The stages of a scenario: done, stale or never run, and why."
     rows = [stage_row(plan, step, time.time()) for step in plan.steps.values()]
     return as_table(['stage', 'state', 'key', 'age', 'took', 'why it would run'], rows)
 
 # %% ../../notebooks/command/console.ipynb #7adf4d31
-STYLES = {'done': 'green', 'accepted': 'green', 'ok': 'green', 'stale': 'yellow', 'warning': 'yellow', 'refused': 'red', 'failed': 'red', 'problem': 'red',
-          'never': 'dim', 'never run': 'dim'}
+STYLES = {
+    'done': 'green',
+    'accepted': 'green',
+    'ok': 'green',
+    'stale': 'yellow',
+    'warning': 'yellow',
+    'refused': 'red',
+    'failed': 'red',
+    'problem': 'red',
+    'never': 'dim',
+    'never run': 'dim',
+}
 
 
 def as_table(
@@ -210,7 +270,7 @@ def as_table(
         table.add_row(*(Text(one_line(cell), STYLES.get(cell, '')) for cell in row))
     return table
 
-
+# %% ../../notebooks/command/console.ipynb #40b74e55
 def show(table: Table) -> None:
     "Print a table: as wide as the terminal, and unbroken in a file or pipe."
     Console(width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
@@ -226,7 +286,7 @@ def all_scenarios() -> dict[Path, Scenario | Cd4mlError]:
             found[path] = error
     return found
 
-
+# %% ../../notebooks/command/console.ipynb #3c5dbaab
 def last_run(name: str) -> dict[str, Any] | None:
     "The record of a scenario's latest run; None: it never ran."
     for path in sorted((products_root() / name / 'runs').glob('*.json'), reverse=True):
@@ -235,7 +295,8 @@ def last_run(name: str) -> dict[str, Any] | None:
     return None
 
 # %% ../../notebooks/command/console.ipynb #8ae3e251
-def scenario_row(path: Path, scenario: Scenario | Cd4mlError) -> list[str]:  # scenario, verdict, metric, when, report or error
+def scenario_row(path: Path, scenario: Scenario | Cd4mlError) -> list[str]:
+    # scenario, verdict, metric, when, report or error
     "A scenario's line in the table."
     if isinstance(scenario, Cd4mlError):
         return [path.stem, 'problem', '', '', str(scenario)]
@@ -243,40 +304,64 @@ def scenario_row(path: Path, scenario: Scenario | Cd4mlError) -> list[str]:  # s
     if record is None:
         return [scenario.name, 'never run', '', '', scenario.title]
     stopped = record['exit_code'] in (130, 143)
-    verdict = 'stopped' if stopped else 'failed' if record['error'] else {True: 'accepted', False: 'refused', None: 'partial'}[record['accepted']]
+    if stopped:
+        verdict = 'stopped'
+    else:
+        if record['error']:
+            verdict = 'failed'
+        else:
+            verdict = {True: 'accepted', False: 'refused', None: 'partial'}[record['accepted']]
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record['started'])
-    return [scenario.name, verdict, metric_text(record.get('metric')), f'{span(max(0.0, age.total_seconds()))} ago', record['error'] or scenario.title]
+    return [
+        scenario.name,
+        verdict,
+        metric_text(record.get('metric')),
+        f'{span(max(0.0, age.total_seconds()))} ago',
+        record['error'] or scenario.title,
+    ]
 
-
+# %% ../../notebooks/command/console.ipynb #dc32d113
 def metric_text(metric: dict[str, Any] | None) -> str:
     "A metric with its interval, such as mae 1,650 EUR (1,610 to 1,690)."
     if not metric or metric.get('value') is None:
         return ''
-    value, low, high = (_digits(metric[k]) if metric.get(k) is not None else '' for k in ('value', 'low', 'high'))
+    value, low, high = (
+        _digits(metric[k]) if metric.get(k) is not None else '' for k in ('value', 'low', 'high')
+    )
     unit = f" {metric['unit']}" if metric.get('unit') else ''
     return f"{metric['name']} {value}{unit}" + (f' ({low} to {high})' if low and high else '')
 
-
+# %% ../../notebooks/command/console.ipynb #dc699605
 def _digits(value: float) -> str:
     "Four significant digits, thousands set apart."
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 # %% ../../notebooks/command/console.ipynb #5675fe04
-def catalogue() -> list[dict[str, Any]]:   # {name, source, owner, licence, published, scenarios, entry}; entry: None if never ingested
+def catalogue() -> list[dict[str, Any]]:
+    # {name, source, owner, licence, published, scenarios, entry}; entry: None if never ingested
     "All data sets of the scenarios, those that several scenarios share once."
     sets: dict[str, dict[str, Any]] = {}
     for scenario in all_scenarios().values():
         if isinstance(scenario, Cd4mlError):
             continue
         data = scenario.data
-        one = sets.setdefault(f'{data.source} {sorted(data.options.items())}', {
-            'name': data.source.removeprefix('builtin:').rsplit('/', 1)[-1].split('.')[0], 'source': data.source, 'owner': data.owner,
-            'licence': data.licence, 'published': data.published, 'scenarios': [], 'entry': None})
+        one = sets.setdefault(
+            f'{data.source} {sorted(data.options.items())}',
+            {
+                'name': data.source.removeprefix('builtin:').rsplit('/', 1)[-1].split('.')[0],
+                'source': data.source,
+                'owner': data.owner,
+                'licence': data.licence,
+                'published': data.published,
+                'scenarios': [],
+                'entry': None,
+            },
+        )
         one['scenarios'].append(scenario.name)
         one['entry'] = one['entry'] or _entry(scenario.name)
     return list(sets.values())
 
-
+# %% ../../notebooks/command/console.ipynb #8ef69efa
 def _entry(scenario: str) -> dict[str, Any] | None:
     "What ingest wrote about a scenario's data."
     try:
@@ -289,21 +374,55 @@ def catalogue_row(one: dict[str, Any], today: datetime.date) -> list[str]:
     "A data set's line in the table."
     entry = one['entry'] or {}
     published = entry.get('published') or one['published']
-    age = f'{(today - datetime.date.fromisoformat(str(published)[:10])).days} d old' if published else ''
+    if published:
+        age = f'{(today - datetime.date.fromisoformat(str(published)[:10])).days} d old'
+    else:
+        age = ''
     rows = f"{entry['n_rows']:,}" if 'n_rows' in entry else 'not ingested'
-    return [one['name'], one['source'], one['owner'], one['licence'], rows, age, ', '.join(one['scenarios']), (entry.get('data_hash') or '')[:12]]
+    return [
+        one['name'],
+        one['source'],
+        one['owner'],
+        one['licence'],
+        rows,
+        age,
+        ', '.join(one['scenarios']),
+        (entry.get('data_hash') or '')[:12],
+    ]
 
-
+# %% ../../notebooks/command/console.ipynb #9b15ce9d
 def describe_data(one: dict[str, Any]) -> list[Table]:
     "Facts, schema and sample of a data set."
     entry = one['entry'] or {}
-    facts = [[key, str(value)] for key, value in {
-        **{key: one[key] for key in ('source', 'owner', 'licence', 'published')}, 'scenarios': ', '.join(one['scenarios']),
-        **{key: entry.get(key) for key in ('format', 'encoding', 'separator', 'bytes', 'n_rows', 'n_rows_in_file', 'data_hash', 'file_sha256')}}.items()
-        if value not in (None, '')]
-    columns = [[str(c.get(key, '')) if c.get(key) is not None else '' for key in ('name', 'type', 'role', 'unit', 'n_missing', 'n_distinct', 'min', 'max')]
-               for c in entry.get('columns', [])]
+    facts = [
+        [key, str(value)]
+        for key, value in {
+            **{key: one[key] for key in ('source', 'owner', 'licence', 'published')},
+            'scenarios': ', '.join(one['scenarios']),
+            **{
+                key: entry.get(key)
+                for key in (
+                    'format', 'encoding', 'separator', 'bytes', 'n_rows', 'n_rows_in_file',
+                    'data_hash', 'file_sha256',
+                )
+            },
+        }.items()
+        if value not in (None, '')
+    ]
+    columns = [
+        [
+            str(c.get(key, '')) if c.get(key) is not None else ''
+            for key in ('name', 'type', 'role', 'unit', 'n_missing', 'n_distinct', 'min', 'max')
+        ]
+        for c in entry.get('columns', [])
+    ]
     sample = entry.get('sample') or []
     heads = list(sample[0]) if sample and isinstance(sample[0], dict) else []
-    return [as_table(['fact', 'value'], facts), as_table(['column', 'type', 'role', 'unit', 'missing', 'distinct', 'min', 'max'], columns),
-            as_table(heads, [[str(row[name]) if row[name] is not None else '' for name in heads] for row in sample])]
+    return [
+        as_table(['fact', 'value'], facts),
+        as_table(['column', 'type', 'role', 'unit', 'missing', 'distinct', 'min', 'max'], columns),
+        as_table(
+            heads,
+            [[str(row[name]) if row[name] is not None else '' for name in heads] for row in sample],
+        ),
+    ]

@@ -32,11 +32,12 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from ..core.errors import Cd4mlError, UserError
-from ..planning.exports import refuse_stale_export
 from ..core.files import in_project, project_root, shown
+from ..core.settings import Settings, device_of, gpu_count, load_settings, threads_of
+from ..core.settings import tracking_uri, without_password
+from ..planning.exports import refuse_stale_export
 from ..runs.paths import read_pipeline
 from ..scenario.definition import load_scenario
-from ..core.settings import Settings, device_of, gpu_count, load_settings, threads_of, tracking_uri, without_password
 
 # %% ../../notebooks/command/doctor.ipynb #a6c10e4a
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Check:
     todo: str = ''               # what to do about it
     exit_code: int = 2           # of a problem
 
-
+# %% ../../notebooks/command/doctor.ipynb #cd55715f
 def exit_code(checks: list[Check]) -> int:
     "0 when there is no problem, else 2 before 4: what waiting does not mend comes first."
     return min((check.exit_code for check in checks if check.level == 'problem'), default=0)
@@ -65,15 +66,19 @@ def locked_versions(
             found[_plain(wanted.name)] = str(wanted.specifier).removeprefix('==')
     return found
 
-
+# %% ../../notebooks/command/doctor.ipynb #c191764f
 def _plain(name: str) -> str:
     "A package's name in its canonical spelling."
     return re.sub(r'[-_.]+', '-', name).lower()
 
-
+# %% ../../notebooks/command/doctor.ipynb #ab75b8ff
 def direct_dependencies() -> list[str]:
     "The packages that the project itself needs, without extras."
-    return [_plain(r.name) for r in map(Requirement, metadata.requires('cd4ml_nb') or []) if r.marker is None]
+    return [
+        _plain(r.name)
+        for r in map(Requirement, metadata.requires('cd4ml_nb') or [])
+        if r.marker is None
+    ]
 
 # %% ../../notebooks/command/doctor.ipynb #67f3d1ae
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
@@ -81,28 +86,53 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
     text = '.'.join(map(str, version))
     if version >= (3, 11):
         return Check('python', 'ok', text)
-    return Check('python', 'problem', f'{text} is too old', 'install Python 3.11 or newer, then make setup')
+    return Check(
+        'python', 'problem', f'{text} is too old', 'install Python 3.11 or newer, then make setup'
+    )
 
-
+# %% ../../notebooks/command/doctor.ipynb #1fe0ba59
 def check_versions(
     locked: dict[str, str],
     installed: dict[str, str],
     direct: list[str],           # what the project itself imports
 ) -> Check:
     "What is installed is what the lock says."
-    wrong = {n: f'{n} is {installed.get(n, "missing")}, locked is {v}' for n, v in locked.items() if installed.get(n) != v}
-    severe = [text for n, text in wrong.items() if n in direct] + [f'{n} is missing' for n in direct if n not in installed and n not in locked]
+    wrong = {
+        n: f'{n} is {installed.get(n, "missing")}, locked is {v}'
+        for n, v in locked.items()
+        if installed.get(n) != v
+    }
+    severe = [text for n, text in wrong.items() if n in direct] + [
+        f'{n} is missing' for n in direct if n not in installed and n not in locked
+    ]
     if severe:
-        return Check('packages', 'problem', '; '.join(severe[:3]) + (f' and {len(severe) - 3} more' if len(severe) > 3 else ''), 'make setup')
+        return Check(
+            'packages',
+            'problem',
+            '; '.join(severe[:3]) + (f' and {len(severe) - 3} more' if len(severe) > 3 else ''),
+            'make setup',
+        )
     if not locked:
         return Check('packages', 'warning', 'there is no requirements.lock', 'make lock')
     if wrong:
-        return Check('packages', 'warning', f'{len(wrong)} of {len(locked)} differ from the lock, such as {next(iter(wrong.values()))}', 'make setup')
+        return Check(
+            'packages',
+            'warning',
+            f'{len(wrong)} of {len(locked)} differ from the lock, such as'
+            f' {next(iter(wrong.values()))}',
+            'make setup',
+        )
     return Check('packages', 'ok', f'{len(locked)} as locked')
 
 # %% ../../notebooks/command/doctor.ipynb #8bf143a3
 # where package and module differ
-MODULES = {'ipython': 'IPython', 'scikit-learn': 'sklearn', 'pyyaml': 'yaml', 'pandera': 'pandera.pandas', 'xgboost-cpu': 'xgboost'}
+MODULES = {
+    'ipython': 'IPython',
+    'scikit-learn': 'sklearn',
+    'pyyaml': 'yaml',
+    'pandera': 'pandera.pandas',
+    'xgboost-cpu': 'xgboost',
+}
 
 
 def check_imports(packages: list[str]) -> Check:
@@ -112,7 +142,9 @@ def check_imports(packages: list[str]) -> Check:
         try:
             importlib.import_module(MODULES.get(name, name.replace('-', '_')))
         except Exception as error:       # a broken library may raise anything
-            failed.append(f'{name}: {type(error).__name__}: {(str(error).splitlines() or [""])[0][:120]}')
+            failed.append(
+                f'{name}: {type(error).__name__}: {(str(error).splitlines() or [""])[0][:120]}'
+            )
     if failed:
         return Check('imports', 'problem', '; '.join(failed[:3]), 'make setup')
     return Check('imports', 'ok', f'{len(packages)} packages that pages import')
@@ -121,13 +153,24 @@ def check_imports(packages: list[str]) -> Check:
 def check_jupyter(installed: dict[str, str]) -> Check:
     "JupyterLab can open notebooks."
     if 'jupyterlab' not in installed:
-        return Check('jupyter', 'warning', 'JupyterLab is not installed', "pip install 'cd4ml_nb[lab]'")
+        return Check(
+            'jupyter', 'warning', 'JupyterLab is not installed', "pip install 'cd4ml_nb[lab]'"
+        )
     text = f'JupyterLab {installed["jupyterlab"]}'
     if 'ploomber' in installed and Version(installed.get('jupytext', '0')) >= Version('1.17'):
-        return Check('jupyter', 'problem', f'{text}, but jupytext {installed["jupytext"]} and ploomber break its contents API', "pip install 'jupytext<1.17'")
-    return Check('jupyter', 'ok', text + (", ploomber's extension off in cd4ml lab" if 'ploomber' in installed else ''))
+        return Check(
+            'jupyter',
+            'problem',
+            f'{text}, but jupytext {installed["jupytext"]} and ploomber break its contents API',
+            "pip install 'jupytext<1.17'",
+        )
+    return Check(
+        'jupyter',
+        'ok',
+        text + (", ploomber's extension off in cd4ml lab" if 'ploomber' in installed else ''),
+    )
 
-
+# %% ../../notebooks/command/doctor.ipynb #feda4529
 def check_kernel() -> Check:
     "The kernel that the pages name is there, and is this Python."
     todo = 'python -m ipykernel install --sys-prefix --name python3'
@@ -136,11 +179,18 @@ def check_kernel() -> Check:
         folder = KernelSpecManager().find_kernel_specs()['python3']
         command = json.loads((Path(folder) / 'kernel.json').read_text(encoding='utf-8'))['argv'][0]
     except ImportError:
-        return Check('kernel', 'warning', 'jupyter_client is not installed', "pip install 'cd4ml_nb[lab]'")
+        return Check(
+            'kernel', 'warning', 'jupyter_client is not installed', "pip install 'cd4ml_nb[lab]'"
+        )
     except (KeyError, OSError, ValueError):
         return Check('kernel', 'problem', "there is no kernel 'python3'", todo)
-    own = command in ('python', 'python3') or Path(command).resolve() == Path(sys.executable).resolve()
-    return Check('kernel', 'ok', 'python3') if own else Check('kernel', 'warning', f'kernel python3 runs {command}, not this Python', todo)
+    own = (
+        command in ('python', 'python3')
+        or Path(command).resolve() == Path(sys.executable).resolve()
+    )
+    if own:
+        return Check('kernel', 'ok', 'python3')
+    return Check('kernel', 'warning', f'kernel python3 runs {command}, not this Python', todo)
 
 # %% ../../notebooks/command/doctor.ipynb #4891b7cd
 PORTS = {'http': 80, 'https': 443, 'postgresql': 5432, 'mysql': 3306}
@@ -151,25 +201,38 @@ def check_tracking(
     seconds: float = 5.0,        # that the store has to answer
 ) -> Check:
     "The tracking store answers."
-    name, address = 'tracking', without_password(uri)
+    name = 'tracking'
+    address = without_password(uri)
     todo = 'start the server, or set tracking_uri in settings.ini or CD4ML_TRACKING_URI'
     kind = urlsplit(uri).scheme.split('+')[0]
     try:
         if kind == 'sqlite':
             return _check_sqlite(Path(uri.partition(':///')[2]))
         if kind not in PORTS:
-            return Check(name, 'warning', f'{address} cannot be tried from here', 'run a small scenario to see')
+            return Check(
+                name,
+                'warning',
+                f'{address} cannot be tried from here',
+                'run a small scenario to see',
+            )
         place = urlsplit(uri)
-        socket.create_connection((place.hostname or '', place.port or PORTS[kind]), timeout=seconds).close()
+        socket.create_connection(
+            (place.hostname or '', place.port or PORTS[kind]), timeout=seconds
+        ).close()
         if kind in ('http', 'https'):
             urllib.request.urlopen(f'{uri.rstrip("/")}/health', timeout=seconds).close()
     except urllib.error.HTTPError as error:
-        return Check(name, 'warning', f'{address} answers with status {error.code}', 'is it an MLflow server, and may you use it?')
+        return Check(
+            name,
+            'warning',
+            f'{address} answers with status {error.code}',
+            'is it an MLflow server, and may you use it?',
+        )
     except (OSError, ValueError) as error:
         return Check(name, 'problem', f'{address} does not answer: {error}', todo, 4)
     return Check(name, 'ok', f'{address} answers')
 
-
+# %% ../../notebooks/command/doctor.ipynb #e4c45960
 def _check_sqlite(path: Path) -> Check:
     "A SQLite file can be read and written; one that is not there yet can be made."
     if not path.exists():
@@ -178,7 +241,13 @@ def _check_sqlite(path: Path) -> Check:
         with closing(sqlite3.connect(f'file:{path}?mode=rw', uri=True, timeout=5)) as database:
             database.execute('select count(*) from sqlite_master').fetchone()
     except sqlite3.Error as error:
-        return Check('tracking', 'problem', f'{shown(path)}: {error}', 'move it away, or mend its permissions; a new one is made by the next run', 4)
+        return Check(
+            'tracking',
+            'problem',
+            f'{shown(path)}: {error}',
+            'move it away, or mend its permissions; a new one is made by the next run',
+            4,
+        )
     return Check('tracking', 'ok', shown(path))
 
 # %% ../../notebooks/command/doctor.ipynb #9d409379
@@ -193,13 +262,19 @@ def check_products(
             pass
         free = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
-        return Check('products', 'problem', f'{shown(folder)} cannot be written: {error.strerror}', 'mend its permissions, or set products in settings.ini', 4)
+        return Check(
+            'products',
+            'problem',
+            f'{shown(folder)} cannot be written: {error.strerror}',
+            'mend its permissions, or set products in settings.ini',
+            4,
+        )
     text = f'{shown(folder)} can be written, {free:,.1f} GB free'
     if free >= least:
         return Check('products', 'ok', text)
     return Check('products', 'warning' if free >= 0.1 else 'problem', text, 'free some space', 4)
 
-
+# %% ../../notebooks/command/doctor.ipynb #9cb5422a
 def check_device(settings: Settings) -> Check:
     "The device that training will use."
     try:
@@ -209,14 +284,29 @@ def check_device(settings: Settings) -> Check:
     there = f'{gpu_count()} GPU' if device == 'cuda' else f'{threads_of(settings.threads)} threads'
     return Check('device', 'ok', f'{device} ({settings.device} in settings), {there}')
 
-
+# %% ../../notebooks/command/doctor.ipynb #7e0eb55c
 def check_git(root: Path) -> Check:
     "A model can be traced back to its commit."
     if shutil.which('git') is None:
-        return Check('git', 'warning', 'git is not installed', 'install it: models cannot be traced to a commit without it')
-    done = subprocess.run(['git', '-C', str(root), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, timeout=20)
+        return Check(
+            'git',
+            'warning',
+            'git is not installed',
+            'install it: models cannot be traced to a commit without it',
+        )
+    done = subprocess.run(
+        ['git', '-C', str(root), 'rev-parse', '--short', 'HEAD'],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
     if done.returncode:
-        return Check('git', 'warning', 'not a git repository, or no commit yet', 'git init and commit: models are traced to a commit')
+        return Check(
+            'git',
+            'warning',
+            'not a git repository, or no commit yet',
+            'git init and commit: models are traced to a commit',
+        )
     return Check('git', 'ok', f'at {done.stdout.strip()}')
 
 # %% ../../notebooks/command/doctor.ipynb #c8df1f7c
@@ -233,7 +323,11 @@ def check_configuration(root: Path) -> Iterator[Check]:
     "Settings, pipeline and every scenario can be read."
     try:
         load_settings()
-        yield Check('settings', 'ok', f"settings.ini, environment {os.environ.get('CD4ML_ENV') or 'DEFAULT'}")
+        yield Check(
+            'settings',
+            'ok',
+            f"settings.ini, environment {os.environ.get('CD4ML_ENV') or 'DEFAULT'}",
+        )
     except Cd4mlError as error:
         yield Check('settings', 'problem', f'{error.where}: {error.what}', error.todo)
     try:
@@ -247,16 +341,26 @@ def check_configuration(root: Path) -> Iterator[Check]:
             good += 1
         except Cd4mlError as error:
             yield Check('scenario', 'problem', f'{error.where}: {error.what}', error.todo)
-    yield Check('scenarios', 'ok' if good else 'warning', f'{good} can be read', '' if good else 'cd4ml new')
+    yield Check(
+        'scenarios', 'ok' if good else 'warning', f'{good} can be read', '' if good else 'cd4ml new'
+    )
 
 # %% ../../notebooks/command/doctor.ipynb #37b9cde0
 def diagnose() -> Iterator[Check]:
     "Every check, the quick ones first."
     root = project_root()
-    installed = {_plain(d.metadata['Name']): d.version for d in metadata.distributions() if d.metadata['Name']}
+    installed = {
+        _plain(d.metadata['Name']): d.version
+        for d in metadata.distributions()
+        if d.metadata['Name']
+    }
     lock = root / 'requirements.lock'
     yield check_python()
-    yield check_versions(locked_versions(lock.read_text(encoding='utf-8')) if lock.is_file() else {}, installed, direct_dependencies())
+    yield check_versions(
+        locked_versions(lock.read_text(encoding='utf-8')) if lock.is_file() else {},
+        installed,
+        direct_dependencies(),
+    )
     yield check_jupyter(installed)
     yield check_kernel()
     yield check_git(root)

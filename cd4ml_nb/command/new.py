@@ -20,15 +20,16 @@ import pandas as pd
 import yaml
 from pandas.api import types as kinds
 
-from ..data.checks import Finding, check_table, clean_table, described, duplicate_rows, leak, positive_class, same_class, sum_or_product
-from ..data.table import Raw, propose_columns, typed_table
 from ..core.errors import UserError, did_you_mean
 from ..core.files import atomic, in_project, shown
-from ..stages.ingest import read_data
-from ..scenario.metrics import PRIMARY
-from ..data.reading import propose_data
-from ..scenario.definition import Column, Data, Scenario, Target, load_scenario
 from ..core.settings import Settings, load_settings
+from ..data.checks import Finding, check_table, clean_table, described, duplicate_rows, leak
+from ..data.checks import positive_class, same_class, sum_or_product
+from ..data.reading import propose_data
+from ..data.table import Raw, propose_columns, typed_table
+from ..scenario.definition import Column, Data, Scenario, Target, load_scenario
+from ..scenario.metrics import PRIMARY
+from ..stages.ingest import read_data
 from ..stages.validate import learned_target
 
 # %% ../../notebooks/command/new.ipynb #57a66c66
@@ -36,11 +37,15 @@ def check_name(name: str) -> str:
     "A scenario's name, or what is wrong with it."
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}', name):
         near = re.sub(r'[^A-Za-z0-9_-]+', '_', name).strip('_-')[:64]
-        raise UserError(f"'{name}' cannot name a folder and a model: up to 64 letters, digits, _ and -", f"try '{near}'" if near else 'choose another',
-                        where='NAME', code='C02')
+        raise UserError(
+            f"'{name}' cannot name a folder and a model: up to 64 letters, digits, _ and -",
+            f"try '{near}'" if near else 'choose another',
+            where='NAME',
+            code='C02',
+        )
     return name
 
-
+# %% ../../notebooks/command/new.ipynb #f81a1127
 def source_words(
     source: str,          # as typed: a path from here, an address, or builtin:NAME
     data_root: Path,
@@ -64,18 +69,44 @@ def choose_task(
     where: str = '',            # file:column, for errors
 ) -> tuple[str, str]:           # regression, binary or multiclass; and why
     "The kind of problem that a target poses."
-    n, numeric = y.nunique(), kinds.is_numeric_dtype(y) and not kinds.is_bool_dtype(y)
+    n = y.nunique()
+    numeric = kinds.is_numeric_dtype(y) and not kinds.is_bool_dtype(y)
     if n < 2:
         only = f"only one value, '{y.dropna().iloc[0]}'" if n else 'no value'
-        raise UserError(f'target has {only}', 'there is nothing to learn: check the export, or name another target', where=where, code='D05')
+        raise UserError(
+            f'target has {only}',
+            'there is nothing to learn: check the export, or name another target',
+            where=where,
+            code='D05',
+        )
     if kinds.is_datetime64_any_dtype(y):
-        raise UserError('target is a date', 'derive a number of days from it, or name another target', where=where, code='D14')
+        raise UserError(
+            'target is a date',
+            'derive a number of days from it, or name another target',
+            where=where,
+            code='D14',
+        )
     if given == 'regression' and not numeric:
-        raise UserError('target is not a number', 'leave out --task, or mend the column', where=where, code='D14')
+        raise UserError(
+            'target is not a number',
+            'leave out --task, or mend the column',
+            where=where,
+            code='D14',
+        )
     if given == 'binary' and n != 2:
-        raise UserError(f'target has {n} values, and the task is binary', '--task multiclass or regression', where=where, code='D08')
+        raise UserError(
+            f'target has {n} values, and the task is binary',
+            '--task multiclass or regression',
+            where=where,
+            code='D08',
+        )
     if not numeric and n > max(100, len(y) / 10):
-        raise UserError(f'target has {n:,} different texts in {len(y):,} rows', 'name another target, or group its values', where=where, code='D06')
+        raise UserError(
+            f'target has {n:,} different texts in {len(y):,} rows',
+            'name another target, or group its values',
+            where=where,
+            code='D06',
+        )
     whole = numeric and bool((y.dropna() % 1 == 0).all())
     if given:
         return given, 'as asked for'
@@ -83,7 +114,13 @@ def choose_task(
         return 'binary', f'{y.name} has two values'
     if numeric and not (whole and n <= MOST_GRADES):
         return 'regression', f'{y.name} has {n:,} different numbers'
-    return 'multiclass', f'{y.name} has {n} different {"whole numbers; if they measure an amount, say regression" if numeric else "values"}'
+    return (
+        'multiclass',
+        (
+            f'{y.name} has {n} different'
+            f' {"whole numbers; if they measure an amount, say regression" if numeric else "values"}'
+        ),
+    )
 
 # %% ../../notebooks/command/new.ipynb #e8f6c27d
 SKEWED = 1.0
@@ -98,41 +135,65 @@ def target_words(
     words: dict[str, Any] = {'column': str(y.name)}
     why = {'column': 'what is predicted'}
     if proposal.get('sentinels') and task == 'regression':
-        words['sentinels'], why['sentinels'] = proposal['sentinels'], 'texts among the numbers: taken for "no value"'
+        words['sentinels'], why['sentinels'] = (
+            proposal['sentinels'],
+            'texts among the numbers: taken for "no value"',
+        )
     if y.isna().any():
-        words['missing'], why['missing'] = 'drop', f'{int(y.isna().sum()):,} rows have none; or refuse, which stops the run'
+        words['missing'], why['missing'] = (
+            'drop',
+            f'{int(y.isna().sum()):,} rows have none; or refuse, which stops the run',
+        )
     if task == 'regression':
         words['unit'], why['unit'] = '', 'such as EUR or kWh; the report shows it'
         values = y.dropna().astype('float64')
         skewness = pd.to_numeric(values.skew())
         if (values > 0).all() and skewness > SKEWED:
-            words['scale'], why['scale'] = 'log', f'positive and skewed ({skewness:.1f}): learn ratios; or linear'
+            words['scale'], why['scale'] = (
+                'log',
+                f'positive and skewed ({skewness:.1f}): learn ratios; or linear',
+            )
         return words, why
     counts = {str(name): n for name, n in learned_target(y, task).value_counts().items()}
     if task == 'binary':
         positive = positive_class(counts)
         words['positive'] = _as_typed(positive, y)
-        why['positive'] = f'the outcome whose probability is predicted: {counts[positive] / len(y):.1%} of the rows'
+        why['positive'] = (
+            f'the outcome whose probability is predicted: {counts[positive] / len(y):.1%} of the'
+            ' rows'
+        )
     words['classes'] = [_as_typed(c, y) for c in sorted(counts, key=lambda c: -counts[c])]
     why['classes'] = 'all there are; another one stops the run'
     return words, why
 
-
+# %% ../../notebooks/command/new.ipynb #bac309f8
 def _as_typed(name: str, y: pd.Series) -> str | int | bool:
     "A class as the file has it: a number as a number."
-    return next((v if isinstance(v, str | bool) else int(v) for v in y.dropna().unique().tolist() if same_class(v, [name]) == name and
-                 (isinstance(v, str | bool) or v == int(v))), name)
+    return next(
+        (
+            v if isinstance(v, str | bool) else int(v)
+            for v in y.dropna().unique().tolist()
+            if same_class(v, [name]) == name and (isinstance(v, str | bool) or v == int(v))
+        ),
+        name,
+    )
 
 # %% ../../notebooks/command/new.ipynb #1b8d9e6a
 WEIGHT = re.compile(r'(fnl|sample|case|survey|row)[ _-]?(wgt|weights?)', re.I)
-PARTS = {'train', 'training', 'test', 'testing', 'val', 'valid', 'validation', 'dev', 'holdout', 'eval'}
+PARTS = {
+    'train', 'training', 'test', 'testing', 'val', 'valid', 'validation', 'dev', 'holdout', 'eval',
+}
 
 
 def special_role(x: pd.Series) -> tuple[str, str]:   # role and why; '' and '' for a usual column
     "A role that shows in a column's name and values."
     if WEIGHT.fullmatch(str(x.name)) and kinds.is_numeric_dtype(x) and bool((x > 0).all()):
         return 'weight', 'by its name; a row of weight 2 counts as two'
-    if kinds.is_string_dtype(x) and 2 <= x.nunique() <= 4 and set(x.dropna().str.casefold()) <= PARTS:
+    if (
+        kinds.is_string_dtype(x)
+        and 2 <= x.nunique() <= 4
+        and set(x.dropna().str.casefold()) <= PARTS
+    ):
         return 'ignore', 'a split that somebody made; ours is below'
     if x.nunique() <= 1:
         return 'ignore', 'has only one value' if x.notna().any() else 'has no value'
@@ -151,7 +212,13 @@ def leaks(
     y = table[target]
     found = {name: what for name in features if (what := leak(table[name], y, task))}
     if task == 'regression':
-        numbers = table[[name for name in features if name not in found and kinds.is_numeric_dtype(table[name]) and not kinds.is_bool_dtype(table[name])]]
+        numbers = table[[
+            name
+            for name in features
+            if name not in found
+            and kinds.is_numeric_dtype(table[name])
+            and not kinds.is_bool_dtype(table[name])
+        ]]
         parts, form = sum_or_product(numbers.astype('float64'), y)
         found |= dict.fromkeys(parts, f'{" and ".join(parts)}: their exact {form} is the target')
     return found
@@ -162,12 +229,15 @@ def column_words(
     proposed: dict[str, dict[str, Any]],    # of propose_columns
     target: str,
     task: str,
-    roles: dict[str, str],                  # given by the user: column -> time or group
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:   # column -> what is said about it, column -> comment
+    roles: dict[str, str],  # given by the user: column -> time or group
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    # column -> what is said about it, column -> comment
     "What a scenario says about each column, and why where it may surprise."
-    columns, why = {}, {}
+    columns = {}
+    why = {}
     for name in (n for n in proposed if n != target):
-        words, remark = dict(proposed[name]), ''
+        words = dict(proposed[name])
+        remark = ''
         if name in roles:
             words['role'] = roles[name]
         elif words.get('role') == 'time' and 'time' in roles.values():
@@ -176,13 +246,25 @@ def column_words(
             role, remark = special_role(table[name])
             words |= {'role': role} if role else {}
         columns[name] = words
-        why[name] = ', '.join(filter(None, [remark or ('free text' if words['type'] == 'text' else ''), _facts(table[name])]))
-    usual = [n for n, words in columns.items() if words.get('role', 'feature') == 'feature' and n in table]
+        why[name] = ', '.join(
+            filter(
+                None,
+                [remark or ('free text' if words['type'] == 'text' else ''), _facts(table[name])],
+            )
+        )
+    usual = [
+        n
+        for n, words in columns.items()
+        if words.get('role', 'feature') == 'feature' and n in table
+    ]
     for name, what in leaks(_distinct(table, columns), usual, target, task).items():
-        columns[name]['role'], why[name] = 'ignore', f'{what}; if it is known in time, use it and say why in leak_ok'
+        columns[name]['role'], why[name] = (
+            'ignore',
+            f'{what}; if it is known in time, use it and say why in leak_ok',
+        )
     return columns, why
 
-
+# %% ../../notebooks/command/new.ipynb #9f6c38b7
 def _facts(x: pd.Series) -> str:
     "Distinct and missing values of a column, and the range of numbers."
     n = int(x.isna().sum())
@@ -192,10 +274,14 @@ def _facts(x: pd.Series) -> str:
         return ', '.join(filter(None, [f'{low} to {high}', missing]))
     return ', '.join(filter(None, [f'{x.nunique():,} values' if x.nunique() > 1 else '', missing]))
 
-
-def _distinct(table: pd.DataFrame, columns: dict[str, dict[str, Any]], most: int = 100_000) -> pd.DataFrame:
+# %% ../../notebooks/command/new.ipynb #d7709163
+def _distinct(
+    table: pd.DataFrame, columns: dict[str, dict[str, Any]], most: int = 100_000
+) -> pd.DataFrame:
     "The rows that leaks are looked for in: each once, and not too many."
-    table = table[~duplicate_rows(table, {name: Column(**words) for name, words in columns.items()})]
+    table = table[
+        ~duplicate_rows(table, {name: Column(**words) for name, words in columns.items()})
+    ]
     return table.sample(most, random_state=0) if len(table) > most else table
 
 # %% ../../notebooks/command/new.ipynb #d9bbd728
@@ -207,12 +293,19 @@ def duplicate_words(
     n = int(duplicate_rows(table, {name: Column(**words) for name, words in columns.items()}).sum())
     if not n:
         return 'keep', 'there are none; or drop, refuse'
-    ids = [name for name, words in columns.items() if words.get('role') == 'id' and not _is_counter(table[name])]
+    ids = [
+        name
+        for name, words in columns.items()
+        if words.get('role') == 'id' and not _is_counter(table[name])
+    ]
     if ids:
-        return 'keep', f'{n:,} rows differ in {ids[0]} only, so they are cases of their own; or drop'
+        return (
+            'keep',
+            f'{n:,} rows differ in {ids[0]} only, so they are cases of their own; or drop',
+        )
     return 'drop', f'{n:,} rows repeat an earlier one' if n > 1 else '1 row repeats an earlier one'
 
-
+# %% ../../notebooks/command/new.ipynb #918b1e6b
 def _is_counter(x: pd.Series) -> bool:
     "Whether a column merely counts the rows."
     return kinds.is_numeric_dtype(x) and bool(x.notna().all() and x.max() - x.min() == len(x) - 1)
@@ -230,23 +323,40 @@ def split_words(
         words['column'] = column
     dates = [name for name, c in columns.items() if c.get('role') == 'time' or c['type'] == 'date']
     if words['by'] == 'time':
-        why = 'learn from the past, be judged on what came later' + ('' if column else "; without a column, in the rows' order")
+        why = 'learn from the past, be judged on what came later' + (
+            '' if column else "; without a column, in the rows' order"
+        )
     elif words['by'] == 'group':
         why = f'no {column} stands on both sides'
     else:
-        why = {'random': 'or time, group', 'stratified': 'as many of each class in every part; or random, time, group'}[words['by']]
-        why += f"; by: time, column: {dates[0]} judges on the latest rows, as in production" if dates else ''
+        why = {
+            'random': 'or time, group',
+            'stratified': 'as many of each class in every part; or random, time, group',
+        }[words['by']]
+        why += (
+            f"; by: time, column: {dates[0]} judges on the latest rows, as in production"
+            if dates
+            else ''
+        )
     return words | {'validation': 0.16, 'holdout': 0.2}, why
 
-
-PROTECTED = {'sex', 'gender', 'race', 'ethnicity', 'nationality', 'religion', 'foreign-worker', 'age_group'}
+# %% ../../notebooks/command/new.ipynb #b3d78b58
+PROTECTED = {
+    'sex', 'gender', 'race', 'ethnicity', 'nationality', 'religion', 'foreign-worker', 'age_group',
+}
 
 
 def group_words(table: pd.DataFrame, columns: dict[str, dict[str, Any]]) -> list[str]:
     "Columns along which unfairness would be looked for first."
-    return [name for name in columns if name.casefold() in PROTECTED and columns[name]['type'] in ('category', 'boolean') and table[name].nunique() <= 10]
+    return [
+        name
+        for name in columns
+        if name.casefold() in PROTECTED
+        and columns[name]['type'] in ('category', 'boolean')
+        and table[name].nunique() <= 10
+    ]
 
-
+# %% ../../notebooks/command/new.ipynb #b280b43b
 def gate_words(y: pd.Series, task: str) -> tuple[dict[str, Any], str]:
     "The one gate that needs no knowledge of the problem: be better than naive."
     if task == 'regression':
@@ -254,14 +364,19 @@ def gate_words(y: pd.Series, task: str) -> tuple[dict[str, Any], str]:
     if task == 'binary':
         return {'metric': 'auc', 'min': 0.5}, 'better than a coin'
     most = float(learned_target(y, task).value_counts(normalize=True).iloc[0])
-    return {'metric': 'accuracy', 'min': round(most, 3)}, 'better than always saying the commonest class'
+    return {
+        'metric': 'accuracy',
+        'min': round(most, 3),
+    }, 'better than always saying the commonest class'
 
 # %% ../../notebooks/command/new.ipynb #d4f729c5
 def flow(value: Any) -> str:
     "A value as it stands within a line of YAML."
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**31, sort_keys=False).strip()[1:-1]
+    return yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, width=2**31, sort_keys=False
+    ).strip()[1:-1]
 
-
+# %% ../../notebooks/command/new.ipynb #9387cecc
 def line(key: str, value: Any, comment: str = '', indent: int = 0, at: int = 36) -> str:
     "One key with its comment, the comments below each other where they fit."
     text = ' ' * indent + f'{flow(key)}: {flow(value)}'
@@ -282,53 +397,126 @@ class Draft:
     gate: tuple[dict[str, Any], str]
     notes: list[str] = field(default_factory=list)
 
-
-DATA_WHY = {'source': 'as seen from data_root in settings.ini', 'separator': 'as the file has it, like the two below', 'owner': 'whom to ask about the data',
-            'licence': 'what one may do with it', 'format': 'by its content'}
+# %% ../../notebooks/command/new.ipynb #d99dff4c
+DATA_WHY = {
+    'source': 'as seen from data_root in settings.ini',
+    'separator': 'as the file has it, like the two below',
+    'owner': 'whom to ask about the data',
+    'licence': 'what one may do with it',
+    'format': 'by its content',
+}
 
 
 def scenario_text(draft: Draft) -> str:
     "The scenario as a commented YAML file."
-    task, target = draft.task[0], draft.target[0]['column']
-    head = [f'# What {target} is: written by `cd4ml new` after a look at the data, for a person to correct and complete.',
-            '# Every key is explained in scenarios/used_cars.yaml.', '#', f'#   cd4ml run --scenario scenarios/{draft.name}.yaml', '']
-    about = [line('name', draft.name, "of the products' folder and the registered model"),
-             line('title', f'{draft.name.replace("_", " ").capitalize()}: {target}', 'at the head of the report'),
-             line('owner', '', 'who answers for the model'), line('task', task, draft.task[1]), line('seed', 0, 'of every random choice'), '']
-    data = ['data:', *(line(key, value, DATA_WHY.get(key, ''), 2) for key, value in draft.data.items()), '']
-    goal = ['target:', *(line(key, value, draft.target[1].get(key, ''), 2) for key, value in draft.target[0].items()), '']
-    return '\n'.join(head + about + data + goal + _column_lines(draft) + _judging_lines(draft, task)) + '\n'
+    task = draft.task[0]
+    target = draft.target[0]['column']
+    head = [
+        (
+            f'# What {target} is: written by `cd4ml new` after a look at the data, for a person to'
+            ' correct and complete.'
+        ),
+        '# Every key is explained in scenarios/used_cars.yaml.',
+        '#',
+        f'#   cd4ml run --scenario scenarios/{draft.name}.yaml',
+        '',
+    ]
+    about = [
+        line('name', draft.name, "of the products' folder and the registered model"),
+        line(
+            'title',
+            f'{draft.name.replace("_", " ").capitalize()}: {target}',
+            'at the head of the report',
+        ),
+        line('owner', '', 'who answers for the model'),
+        line('task', task, draft.task[1]),
+        line('seed', 0, 'of every random choice'),
+        '',
+    ]
+    data = [
+        'data:',
+        *(line(key, value, DATA_WHY.get(key, ''), 2) for key, value in draft.data.items()),
+        '',
+    ]
+    goal = [
+        'target:',
+        *(
+            line(key, value, draft.target[1].get(key, ''), 2)
+            for key, value in draft.target[0].items()
+        ),
+        '',
+    ]
+    return (
+        '\n'.join(head + about + data + goal + _column_lines(draft) + _judging_lines(draft, task))
+        + '\n'
+    )
 
 # %% ../../notebooks/command/new.ipynb #2fef22ce
 def _column_lines(draft: Draft) -> list[str]:
     "The columns, then what happens to others."
     columns, why = draft.columns
-    return ['columns:', '  # type: number · category · boolean · date · text. role: feature (the default) · id · time · group · weight · ignore.',
-            '  # Worth adding: unit, words, min, max and what happens outside (warn, refuse, drop, missing), values, sentinels.',
-            *(line(name, words, why.get(name, ''), 2, 60) for name, words in columns.items()),
-            line('undeclared', 'refuse', 'a column not listed above stops the run; or infer, ignore'),
-            line('duplicates', *draft.duplicates), '']
+    return [
+        'columns:',
+        (
+            '  # type: number · category · boolean · date · text. role: feature (the default) · id'
+            ' · time · group · weight · ignore.'
+        ),
+        (
+            '  # Worth adding: unit, words, min, max and what happens outside (warn, refuse, drop,'
+            ' missing), values, sentinels.'
+        ),
+        *(line(name, words, why.get(name, ''), 2, 60) for name, words in columns.items()),
+        line('undeclared', 'refuse', 'a column not listed above stops the run; or infer, ignore'),
+        line('duplicates', *draft.duplicates),
+        '',
+    ]
 
-
+# %% ../../notebooks/command/new.ipynb #14a5870b
 def _judging_lines(draft: Draft, task: str) -> list[str]:
     "Split, search, evaluation and gates."
-    groups = line('groups', draft.groups, 'is the model as good for each of them?' if draft.groups else 'columns along which fairness is looked at', 2)
-    return [line('split', *draft.split, at=60), '',
-            'search:', line('metric', PRIMARY[task], 'what the sweep improves; a space of its own is optional', 2), '',
-            'evaluate:', line('baseline_by', [], 'the naive rival: the average within these columns; none: overall', 2), groups, '',
-            'gates:                              # all must hold, or the model is refused (exit code 3): tighten them to what is needed',
-            *(f'  # {note}' for note in draft.notes), f'  - {flow(draft.gate[0]):<30}  # {draft.gate[1]}']
+    groups = line(
+        'groups',
+        draft.groups,
+        (
+            'is the model as good for each of them?'
+            if draft.groups
+            else 'columns along which fairness is looked at'
+        ),
+        2,
+    )
+    return [
+        line('split', *draft.split, at=60),
+        '',
+        'search:',
+        line('metric', PRIMARY[task], 'what the sweep improves; a space of its own is optional', 2),
+        '',
+        'evaluate:',
+        line(
+            'baseline_by', [], 'the naive rival: the average within these columns; none: overall', 2
+        ),
+        groups,
+        '',
+        (
+            'gates:                              # all must hold, or the model is refused (exit'
+            ' code 3): tighten them to what is needed'
+        ),
+        *(f'  # {note}' for note in draft.notes),
+        f'  - {flow(draft.gate[0]):<30}  # {draft.gate[1]}',
+    ]
 
 # %% ../../notebooks/command/new.ipynb #0bb9d6bd
 def data_words(source: str, settings: Settings) -> dict[str, Any]:
     "The data section: what the file looks like, said in full."
-    root, words = in_project(settings.data_root), {'source': source}
-    if not source.startswith('builtin:') and not re.search(r'\.(parquet|pq)(\.gz|\.zip)?$', source.lower()):
+    root = in_project(settings.data_root)
+    words = {'source': source}
+    if not source.startswith('builtin:') and not re.search(
+        r'\.(parquet|pq)(\.gz|\.zip)?$', source.lower()
+    ):
         found = propose_data(source, root, settings.max_data_gb)
         words |= {'separator': ',', 'decimal': '.', 'encoding': 'utf-8'} | found
     return words | {'owner': '', 'licence': ''}
 
-
+# %% ../../notebooks/command/new.ipynb #0d2e21ce
 def draft_scenario(
     name: str,
     raw: Raw,
@@ -339,7 +527,8 @@ def draft_scenario(
     roles: dict[str, str] | None = None,     # column -> time or group
 ) -> Draft:
     "What a scenario for this data would say."
-    roles, facts = roles or {}, Data(**data)
+    roles = roles or {}
+    facts = Data(**data)
     for column in [target, *roles]:
         if column not in raw.table.column_names:
             raise _no_column(column, 'target' if column == target else roles[column], raw)
@@ -347,35 +536,56 @@ def draft_scenario(
     for column, role in roles.items():
         proposed[column] |= {'role': role}
     goal = Target(column=target, sentinels=proposed[target].get('sentinels', []))
-    table, _ = typed_table(raw, {n: Column(**words) for n, words in proposed.items() if n != target}, 'infer', goal, facts)
+    table, _ = typed_table(
+        raw,
+        {n: Column(**words) for n, words in proposed.items() if n != target},
+        'infer',
+        goal,
+        facts,
+    )
     chosen = choose_task(table[target], task, f'{raw.facts["source"]}:{target}')
     labelled = table[table[target].notna()]
     columns = column_words(labelled, proposed, target, chosen[0], roles)
     wanted = split or next(iter(roles.values()), None)
     by_column = next((n for n, role in roles.items() if role == wanted), None)
-    return Draft(name, data, chosen, target_words(table[target], chosen[0], proposed[target]), columns, duplicate_words(labelled, columns[0]),
-                 split_words(chosen[0], columns[0], wanted, by_column), group_words(table, columns[0]), gate_words(table[target], chosen[0]))
+    return Draft(
+        name,
+        data,
+        chosen,
+        target_words(table[target], chosen[0], proposed[target]),
+        columns,
+        duplicate_words(labelled, columns[0]),
+        split_words(chosen[0], columns[0], wanted, by_column),
+        group_words(table, columns[0]),
+        gate_words(table[target], chosen[0]),
+    )
 
-
+# %% ../../notebooks/command/new.ipynb #d8ed8f2f
 def _no_column(column: str, key: str, raw: Raw) -> UserError:
     "The error for a column that the file does not have."
     names = raw.table.column_names
     listed = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
     near = did_you_mean(column, names)
-    return UserError(f"{key} '{column}' not found; columns are {listed}", near if near.startswith('did') else 'name one of them',
-                     where=str(raw.facts['source']), code='D01')
+    return UserError(
+        f"{key} '{column}' not found; columns are {listed}",
+        near if near.startswith('did') else 'name one of them',
+        where=str(raw.facts['source']),
+        code='D01',
+    )
 
 # %% ../../notebooks/command/new.ipynb #5675e6bc
 def first_findings(scenario: Scenario, raw: Raw) -> list[Finding]:
     "What the validate stage will say, errors and warnings only."
-    table, infos = typed_table(raw, scenario.columns, scenario.undeclared, scenario.target, scenario.data)
+    table, infos = typed_table(
+        raw, scenario.columns, scenario.undeclared, scenario.target, scenario.data
+    )
     columns = described(infos, scenario.columns, scenario.target.column)
     table[scenario.target.column] = learned_target(table[scenario.target.column], scenario.task)
     clean, _, findings = clean_table(table, scenario, columns)
     findings = findings + check_table(clean, scenario, columns, pd.Timestamp.now(), len(table))
     return [finding for finding in findings if finding.level in ('error', 'warn')]
 
-
+# %% ../../notebooks/command/new.ipynb #02189ff1
 def new_scenario(
     name: str,
     source: str,                             # path from here, address or builtin:NAME
@@ -388,7 +598,9 @@ def new_scenario(
     "Write scenarios/NAME.yaml; nothing is written if it would not load."
     path = in_project(f'scenarios/{check_name(name)}.yaml')
     if path.exists() and not force:
-        raise UserError('exists already', 'choose another name, or --force', where=shown(path), code='C10')
+        raise UserError(
+            'exists already', 'choose another name, or --force', where=shown(path), code='C10'
+        )
     settings = load_settings()
     data = data_words(source_words(source, in_project(settings.data_root)), settings)
     raw = read_data(Data(**data), 0, in_project(settings.data_root), settings.max_data_gb)
@@ -401,7 +613,7 @@ def new_scenario(
         load_scenario(temporary)
     return path, draft, findings
 
-
+# %% ../../notebooks/command/new.ipynb #3b6c27fb
 def _notes(findings: Iterable[Finding]) -> Iterable[str]:
     "Findings about the target, as comments; those about columns are in the data report."
     for finding in findings:

@@ -41,20 +41,38 @@ def refuse_taken(port: int, host: str = '127.0.0.1') -> None:
             probe.bind((host, port))
             return
         except PermissionError:
-            raise UserError(f'port {port} is reserved for the system', 'use --port with a number above 1023', where='--port', code='I18') from None
+            raise UserError(
+                f'port {port} is reserved for the system',
+                'use --port with a number above 1023',
+                where='--port',
+                code='I18',
+            ) from None
         except OSError:
             pass
     owner = port_owner(port)
-    raise InfrastructureError(f'{port} in use' + (f' by PID {owner}' if owner else ''), f'end it, or use --port {free_port()}', where='--port', code='I18')
+    raise InfrastructureError(
+        f'{port} in use' + (f' by PID {owner}' if owner else ''),
+        f'end it, or use --port {free_port()}',
+        where='--port',
+        code='I18',
+    )
 
-
-def port_owner(port: int) -> int | None:   # PID; None: it belongs to someone whose processes we may not see
+# %% ../../notebooks/command/servers.ipynb #a8644912
+def port_owner(port: int) -> int | None:
+    # PID; None: it belongs to someone whose processes we may not see
     "The process that listens on a port."
     with suppress(psutil.Error):
-        return next((c.pid for c in psutil.net_connections('tcp') if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port), None)
+        return next(
+            (
+                c.pid
+                for c in psutil.net_connections('tcp')
+                if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
+            ),
+            None,
+        )
     return None
 
-
+# %% ../../notebooks/command/servers.ipynb #c2e71f0b
 def free_port() -> int:
     "A port that nobody listens on."
     with closing(socket.create_server(('127.0.0.1', 0))) as server:
@@ -71,46 +89,103 @@ def lab_command(
 ) -> list[str]:
     "How JupyterLab is started."
     if find_spec('jupyterlab') is None:
-        raise UserError('JupyterLab is not installed', "pip install 'cd4ml_nb[lab]'", where='jupyterlab', code='C13')
+        raise UserError(
+            'JupyterLab is not installed',
+            "pip install 'cd4ml_nb[lab]'",
+            where='jupyterlab',
+            code='C13',
+        )
     as_root = ['--allow-root'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
-    return [sys.executable, '-m', 'jupyterlab', f'--ServerApp.root_dir={root}', f'--port={port}', '--ServerApp.port_retries=0',
-            f'--ServerApp.jpserver_extensions={SWITCHED_OFF}', *as_root, *([] if browser else ['--no-browser'])]
+    return [
+        sys.executable,
+        '-m',
+        'jupyterlab',
+        f'--ServerApp.root_dir={root}',
+        f'--port={port}',
+        '--ServerApp.port_retries=0',
+        f'--ServerApp.jpserver_extensions={SWITCHED_OFF}',
+        *as_root,
+        *([] if browser else ['--no-browser']),
+    ]
 
 # %% ../../notebooks/command/servers.ipynb #0e3b677d
 def mlflow_command(settings: Settings, port: int, allowed_hosts: str = '') -> list[str]:
     "How MLflow's pages are started."
     uri = tracking_uri(settings)
     if uri.startswith(('http:', 'https:')):
-        raise UserError('the tracking store is a server, which has pages of its own', f'open {without_password(uri)}', where='tracking_uri', code='UI')
+        raise UserError(
+            'the tracking store is a server, which has pages of its own',
+            f'open {without_password(uri)}',
+            where='tracking_uri',
+            code='UI',
+        )
     if uri.startswith('arn:'):
-        raise UserError('the tracking store is managed by SageMaker', 'open it in SageMaker Studio', where='tracking_uri', code='UI')
+        raise UserError(
+            'the tracking store is managed by SageMaker',
+            'open it in SageMaker Studio',
+            where='tracking_uri',
+            code='UI',
+        )
     hosts = ','.join(filter(None, [f'localhost:{port}', f'127.0.0.1:{port}', allowed_hosts]))
-    root = settings.artifact_root if '://' in settings.artifact_root else in_project(settings.artifact_root).as_uri()
+    if '://' in settings.artifact_root:
+        root = settings.artifact_root
+    else:
+        root = in_project(settings.artifact_root).as_uri()
     store = ['--backend-store-uri', uri] if uri == without_password(uri) else []
-    return [sys.executable, '-m', 'mlflow', 'server', *store, '--artifacts-destination', root,
-            '--host', '127.0.0.1', '--port', str(port), '--workers', '1', '--allowed-hosts', hosts, '--x-frame-options', 'SAMEORIGIN']
+    return [
+        sys.executable,
+        '-m',
+        'mlflow',
+        'server',
+        *store,
+        '--artifacts-destination',
+        root,
+        '--host',
+        '127.0.0.1',
+        '--port',
+        str(port),
+        '--workers',
+        '1',
+        '--allowed-hosts',
+        hosts,
+        '--x-frame-options',
+        'SAMEORIGIN',
+    ]
 
-
+# %% ../../notebooks/command/servers.ipynb #f99d622f
 def mlflow_environment(settings: Settings) -> dict[str, str]:
-    "Which store MLflow's pages are about: not among the words of the command, as everybody on the machine could read a password there."
+    """Which store MLflow's pages are about: not among the words of the command, as everybody on the
+    machine could read a password there."""
     return {'MLFLOW_BACKEND_STORE_URI': address(settings)}
 
 # %% ../../notebooks/command/servers.ipynb #fac71f3d
 def ask_mlflow(base: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     "An answer of MLflow's REST API."
-    request = urllib.request.Request(f'{base}/api/2.0/mlflow/{path}', data=json.dumps(body).encode(), headers={'Content-Type': 'application/json'})
+    request = urllib.request.Request(
+        f'{base}/api/2.0/mlflow/{path}',
+        data=json.dumps(body).encode(),
+        headers={'Content-Type': 'application/json'},
+    )
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)
 
-
+# %% ../../notebooks/command/servers.ipynb #288a68ae
 def latest_sweep(
     base: str,                # address of MLflow's server
     experiment: str = '',     # of a scenario; '': of any
 ) -> dict[str, Any] | None:   # MLflow's run of it
     "The sweep that began last."
     wanted = {'max_results': 1000} | ({'filter': f"name = '{experiment}'"} if experiment else {})
-    there = [one['experiment_id'] for one in ask_mlflow(base, 'experiments/search', wanted).get('experiments', [])]
-    asked = {'experiment_ids': there, 'filter': "tags.`cd4ml.kind` = 'sweep'", 'order_by': ['attributes.start_time DESC'], 'max_results': 1}
+    there = [
+        one['experiment_id']
+        for one in ask_mlflow(base, 'experiments/search', wanted).get('experiments', [])
+    ]
+    asked = {
+        'experiment_ids': there,
+        'filter': "tags.`cd4ml.kind` = 'sweep'",
+        'order_by': ['attributes.start_time DESC'],
+        'max_results': 1,
+    }
     found = ask_mlflow(base, 'runs/search', asked).get('runs', []) if there else []
     return found[0] if found else None
 
@@ -121,18 +196,60 @@ def view_of(
     better: str,           # low or high
     params: list[str],     # what was searched
 ) -> dict[str, Any]:
-    "What MLflow shows of a sweep: its trials, the best first, and two charts; it adds one for each further metric by itself."
-    chart = {'metricSectionId': 'cd4ml', 'isGenerated': False, 'deleted': False, 'runsCountToCompare': 100}
-    every = chart | {'type': 'PARALLEL', 'uuid': 'cd4ml-parameters', 'selectedParams': params, 'selectedMetrics': [metric], 'showAllRuns': True}
-    curves = chart | {'type': 'LINE', 'uuid': 'cd4ml-curves', 'displayName': metric, 'metricKey': metric, 'xAxisKey': 'step', 'yAxisKey': 'metric',
-                      'scaleType': 'linear', 'xAxisScaleType': 'linear', 'lineSmoothness': 0, 'selectedXAxisMetricKey': '', 'yAxisExpressions': [],
-                      'ignoreOutliers': False, 'useGlobalXaxisKey': True, 'useGlobalLineSmoothing': True, 'range': {}}
-    return {'searchFilter': f"tags.`mlflow.parentRunId` = '{parent}'", 'orderByKey': f'metrics.`{metric}`', 'orderByAsc': better == 'low',
-            'selectedColumns': ['attributes.`Status`', f'metrics.`{metric}`', *(f'params.`{name}`' for name in params)], 'runsHiddenMode': 'SHOWALL',
-            'compareRunSections': [{'uuid': 'cd4ml', 'name': 'Model metrics', 'display': True, 'isReordered': False, 'deleted': False, 'isGenerated': True}],
-            'compareRunCharts': [every, curves]}
+    """What MLflow shows of a sweep: its trials, the best first, and two charts; it adds one for
+    each further metric by itself."""
+    chart = {
+        'metricSectionId': 'cd4ml',
+        'isGenerated': False,
+        'deleted': False,
+        'runsCountToCompare': 100,
+    }
+    every = chart | {
+        'type': 'PARALLEL',
+        'uuid': 'cd4ml-parameters',
+        'selectedParams': params,
+        'selectedMetrics': [metric],
+        'showAllRuns': True,
+    }
+    curves = chart | {
+        'type': 'LINE',
+        'uuid': 'cd4ml-curves',
+        'displayName': metric,
+        'metricKey': metric,
+        'xAxisKey': 'step',
+        'yAxisKey': 'metric',
+        'scaleType': 'linear',
+        'xAxisScaleType': 'linear',
+        'lineSmoothness': 0,
+        'selectedXAxisMetricKey': '',
+        'yAxisExpressions': [],
+        'ignoreOutliers': False,
+        'useGlobalXaxisKey': True,
+        'useGlobalLineSmoothing': True,
+        'range': {},
+    }
+    return {
+        'searchFilter': f"tags.`mlflow.parentRunId` = '{parent}'",
+        'orderByKey': f'metrics.`{metric}`',
+        'orderByAsc': better == 'low',
+        'selectedColumns': [
+            'attributes.`Status`',
+            f'metrics.`{metric}`',
+            *(f'params.`{name}`' for name in params),
+        ],
+        'runsHiddenMode': 'SHOWALL',
+        'compareRunSections': [{
+            'uuid': 'cd4ml',
+            'name': 'Model metrics',
+            'display': True,
+            'isReordered': False,
+            'deleted': False,
+            'isGenerated': True,
+        }],
+        'compareRunCharts': [every, curves],
+    }
 
-
+# %% ../../notebooks/command/servers.ipynb #a1b543a6
 def saved_comparison(
     base: str,                # address of MLflow's server
     experiment: str = '',
@@ -141,18 +258,40 @@ def saved_comparison(
     from cd4ml_nb.scenario.metrics import METRICS
     sweep = latest_sweep(base, experiment)
     parent, place = (sweep['info']['run_id'], sweep['info']['experiment_id']) if sweep else ('', '')
-    asked = {'experiment_ids': [place], 'filter': f"tags.`mlflow.parentRunId` = '{parent}'", 'max_results': 100}
+    asked = {
+        'experiment_ids': [place],
+        'filter': f"tags.`mlflow.parentRunId` = '{parent}'",
+        'max_results': 100,
+    }
     trials = ask_mlflow(base, 'runs/search', asked).get('runs', []) if sweep else []
     if not sweep or not trials:
         return ''
     metric = next(tag['value'] for tag in trials[0]['data']['tags'] if tag['key'] == 'cd4ml.metric')
     params = sorted({one['key'] for trial in trials for one in trial['data'].get('params', [])})
-    begun, name = int(sweep['info']['start_time']), f'cd4ml{parent[:12]}'
+    begun = int(sweep['info']['start_time'])
+    name = f'cd4ml{parent[:12]}'
     state = view_of(parent, metric, METRICS[metric].better if metric in METRICS else 'low', params)
-    view = {'name': f'{sweep["info"]["run_name"]}, {time.strftime("%Y-%m-%d %H:%M", time.localtime(begun / 1000))}', 'createdAt': begun,
-            'updatedAt': begun, 'state': json.dumps(state)}
-    ask_mlflow(base, 'experiments/set-experiment-tag', {'experiment_id': place, 'key': f'mlflow.sharedViewState.{name}', 'value': json.dumps(view)})
-    return f'{base}/#/experiments/{quote(place)}/runs?viewStateShareKey={name}&compareRunsMode=CHART'
+    view = {
+        'name': (
+            f'{sweep["info"]["run_name"]},'
+            f' {time.strftime("%Y-%m-%d %H:%M", time.localtime(begun / 1000))}'
+        ),
+        'createdAt': begun,
+        'updatedAt': begun,
+        'state': json.dumps(state),
+    }
+    ask_mlflow(
+        base,
+        'experiments/set-experiment-tag',
+        {
+            'experiment_id': place,
+            'key': f'mlflow.sharedViewState.{name}',
+            'value': json.dumps(view),
+        },
+    )
+    return (
+        f'{base}/#/experiments/{quote(place)}/runs?viewStateShareKey={name}&compareRunsMode=CHART'
+    )
 
 # %% ../../notebooks/command/servers.ipynb #10f4cb9c
 def show_comparison(
@@ -162,13 +301,14 @@ def show_comparison(
     seconds: float = 120.0,
 ) -> None:
     "As soon as MLflow answers, say where the latest sweep's comparison is."
-    until, shows = time.monotonic() + seconds, ''
+    until = time.monotonic() + seconds
+    shows = ''
     while time.monotonic() < until:
         with suppress(OSError):
             urllib.request.urlopen(f'{base}/health', timeout=5).close()
             break
         time.sleep(0.3)
-    with suppress(OSError, KeyError, ValueError, StopIteration):     # the pages are there without it
+    with suppress(OSError, KeyError, ValueError, StopIteration):  # the pages are there without it
         shows = saved_comparison(base, experiment)
     if shows:
         print(f'latest sweep: {shows}', flush=True)
@@ -182,11 +322,29 @@ def study_dashboard_command(
 ) -> list[str]:
     "How Optuna's dashboard is started."
     if find_spec('optuna_dashboard') is None:
-        raise UserError('optuna-dashboard is not installed', "pip install 'cd4ml_nb[lab]'", where='optuna_dashboard', code='C13')
+        raise UserError(
+            'optuna-dashboard is not installed',
+            "pip install 'cd4ml_nb[lab]'",
+            where='optuna_dashboard',
+            code='C13',
+        )
     path = in_project(storage_path)
     if not path.is_file():
-        raise UserError('there is no study yet', 'cd4ml run --until sweep', where=shown(path), code='V2')
-    return [sys.executable, '-m', 'optuna_dashboard._cli', f'sqlite:///{path}', '--host', '127.0.0.1', '--port', str(port), '--server', 'wsgiref']
+        raise UserError(
+            'there is no study yet', 'cd4ml run --until sweep', where=shown(path), code='V2'
+        )
+    return [
+        sys.executable,
+        '-m',
+        'optuna_dashboard._cli',
+        f'sqlite:///{path}',
+        '--host',
+        '127.0.0.1',
+        '--port',
+        str(port),
+        '--server',
+        'wsgiref',
+    ]
 
 # %% ../../notebooks/command/servers.ipynb #827c02e2
 @contextmanager
@@ -201,16 +359,18 @@ def deaf_to_interrupts() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
 
-
+# %% ../../notebooks/command/servers.ipynb #537da23e
 def serve(
     command: list[str],
     root: Path,
-    environment: dict[str, str] | None = None,          # more of it
-    meanwhile: Callable[[], None] = lambda: None,       # is called when it has been started, in a thread
-) -> int:                                               # exit code
+    environment: dict[str, str] | None = None,     # more of it
+    meanwhile: Callable[[], None] = lambda: None,  # is called when it has been started, in a thread
+) -> int:                                          # exit code
     "Run a server until it ends."
     telemetry_off = {'MLFLOW_DISABLE_TELEMETRY': 'true', 'DO_NOT_TRACK': 'true'}
-    process = subprocess.Popen(command, cwd=root, env=os.environ | telemetry_off | (environment or {}))
+    process = subprocess.Popen(
+        command, cwd=root, env=os.environ | telemetry_off | (environment or {})
+    )
     try:
         threading.Thread(target=meanwhile, daemon=True).start()
         with deaf_to_interrupts():
@@ -218,7 +378,7 @@ def serve(
     finally:
         end_family(process.pid)
 
-
+# %% ../../notebooks/command/servers.ipynb #1bfbc74a
 def end_family(pid: int, patience: float = 5.0) -> None:   # s
     "End a process and all that it started: asked first, then killed."
     with suppress(psutil.NoSuchProcess):

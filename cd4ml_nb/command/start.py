@@ -15,13 +15,16 @@ from .answers import known_answer
 # %% ../../notebooks/command/start.ipynb #1ec50979
 def main() -> int:   # exit code
     "The console command: an answer that is known already, or the whole command."
-    begun, args = time.monotonic(), sys.argv[1:]
+    begun = time.monotonic()
+    args = sys.argv[1:]
     lines = known_answer(args) if args[:1] == ['run'] else None
     if lines is None:
         from cd4ml_nb.command.cli import main as whole
         return whole()
     try:
-        print('\n'.join(lines).replace('{seconds}', f'{time.monotonic() - begun:.1f} s'), flush=True)
+        print(
+            '\n'.join(lines).replace('{seconds}', f'{time.monotonic() - begun:.1f} s'), flush=True
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

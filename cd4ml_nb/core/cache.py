@@ -34,12 +34,12 @@ def remembered(
     _used.add(key)
     return _known[key]
 
-
+# %% ../../notebooks/core/cache.ipynb #ee1a2064
 @functools.lru_cache(maxsize=65536)
 def _key(kind: str, text: str) -> str:
     return f'{kind}:{hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}'
 
-
+# %% ../../notebooks/core/cache.ipynb #552fe9d1
 def recall(
     path: Path,
     version: str,                # of the code that finds things out
@@ -53,13 +53,20 @@ def recall(
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
 
-
+# %% ../../notebooks/core/cache.ipynb #8f9725a7
 def keep(path: Path, version: str) -> None:
-    "Keep what this process has used, if any of it is new; where that cannot be written, the next process finds it out again."
+    """Keep what this process has used, if any of it is new; where that cannot be written, the next
+    process finds it out again."""
     if _used <= _stored:
         return
     try:
-        write_text(path, json.dumps({'version': version, 'known': {key: _known[key] for key in sorted(_used)}}, separators=(',', ':')))
+        write_text(
+            path,
+            json.dumps(
+                {'version': version, 'known': {key: _known[key] for key in sorted(_used)}},
+                separators=(',', ':'),
+            ),
+        )
         _stored.update(_used)
     except (Cd4mlError, OSError):
         return

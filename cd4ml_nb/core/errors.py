@@ -22,7 +22,10 @@ class Cd4mlError(Exception):
         code: str = 'E',    # the rule: a fault id such as D01, or a short word
     ):
         super().__init__(what, todo, where, code)
-        self.what, self.todo, self.where, self.code = what, todo, where, code
+        self.what = what
+        self.todo = todo
+        self.where = where
+        self.code = code
 
     def __str__(self) -> str:
         where = f'{self.where}: ' if self.where else ''
@@ -44,12 +47,12 @@ class UserError(Cd4mlError):
     "The user's data or configuration is at fault."
     exit_code = 2
 
-
+# %% ../../notebooks/core/errors.ipynb #ca71573d
 class GateRefused(Cd4mlError):
     "A gate refused; the report still exists."
     exit_code = 3
 
-
+# %% ../../notebooks/core/errors.ipynb #19bf7fc0
 class InfrastructureError(Cd4mlError):
     "Disk, network, process or service; the same command may succeed later."
     exit_code = 4

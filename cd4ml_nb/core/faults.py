@@ -17,7 +17,7 @@ def faultpoint(name: str) -> None:
     if asked := os.environ.get('CD4ML_FAULT'):
         _act(name, asked)
 
-
+# %% ../../notebooks/core/faults.ipynb #d9d995ac
 def _act(name: str, asked: str) -> None:
     wanted, _, rest = asked.partition(':')
     if wanted == 'list':

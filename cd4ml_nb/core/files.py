@@ -33,18 +33,24 @@ def project_root(
     for folder in (here, *here.parents):
         if (folder / 'pipeline.yaml').is_file():
             return folder
-    raise UserError('no pipeline.yaml here or in any folder above', 'run the command inside a project', where=str(here), code='C10')
+    raise UserError(
+        'no pipeline.yaml here or in any folder above',
+        'run the command inside a project',
+        where=str(here),
+        code='C10',
+    )
 
-
+# %% ../../notebooks/core/files.ipynb #e6a1cf80
 def in_project(path: Path | str) -> Path:
     "`path` as an absolute path; a relative one counts from the project's root."
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
 
-
+# %% ../../notebooks/core/files.ipynb #9661ccb0
 def shown(path: Path | str) -> str:
     "`path` for a message or a record: from the root if it lies below it."
-    path, root = Path(path), project_root()
+    path = Path(path)
+    root = project_root()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 # %% ../../notebooks/core/files.ipynb #d2acd825
@@ -53,7 +59,8 @@ def atomic(
     path: Path | str,    # where the file shall stand in the end
 ) -> Iterator[Path]:     # where to write it meanwhile
     "Write a file under a temporary name; rename it to `path` if all went well."
-    path, name = Path(path), ''
+    path = Path(path)
+    name = ''
     try:
         faultpoint('file.begin')
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,21 +79,32 @@ def atomic(
         if name:
             Path(name).unlink(missing_ok=True)
 
-
+# %% ../../notebooks/core/files.ipynb #109677bb
 def write_error(error: OSError, path: Path | str) -> InfrastructureError:
     "What a failed write means to the user."
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    what = f'disk full, {_free(Path(path))} free' if full else f'cannot be written: {error.strerror or error}'
-    return InfrastructureError(what, 'free some space, then run again' if full else 'mend the permissions or the limit, then run again', where=str(path),
-                               code='I09' if full else 'I10')
+    if full:
+        what = f'disk full, {_free(Path(path))} free'
+    else:
+        what = f'cannot be written: {error.strerror or error}'
+    return InfrastructureError(
+        what,
+        (
+            'free some space, then run again'
+            if full
+            else 'mend the permissions or the limit, then run again'
+        ),
+        where=str(path),
+        code='I09' if full else 'I10',
+    )
 
-
+# %% ../../notebooks/core/files.ipynb #fab04c61
 def _free(path: Path) -> str:
     "How much room there is where a file should lie."
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     return f'{shutil.disk_usage(there).free / 1e6:,.1f} MB'
 
-
+# %% ../../notebooks/core/files.ipynb #9e83ebf4
 def _umask() -> int:
     "The process's umask, which can only be read by setting it."
     mask = os.umask(0o077)
@@ -99,21 +117,29 @@ def write_text(path: Path | str, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding='utf-8', newline='\n')
 
-
+# %% ../../notebooks/core/files.ipynb #48873531
 def write_json(
     path: Path | str,
     value: Any,          # JSON types only; numpy scalars by `.item()` first
 ) -> None:
     "Write `value` as JSON: sorted, indented, so that two equal values are equal files."
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + '\n')
+    write_text(
+        path,
+        json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + '\n',
+    )
 
-
+# %% ../../notebooks/core/files.ipynb #2116eb86
 def read_json(path: Path | str) -> Any:
     "Read a JSON file; a damaged one is named."
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f'not valid JSON: {error}', 'run the stage that writes it again', where=str(path), code='I13') from error
+        raise UserError(
+            f'not valid JSON: {error}',
+            'run the stage that writes it again',
+            where=str(path),
+            code='I13',
+        ) from error
 
 # %% ../../notebooks/core/files.ipynb #2d37b8f6
 def file_hash(path: Path | str) -> str:
@@ -121,10 +147,12 @@ def file_hash(path: Path | str) -> str:
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
-
+# %% ../../notebooks/core/files.ipynb #956cefeb
 def json_hash(value: Any) -> str:
     "SHA-256 of a JSON value, whatever the order of its keys."
-    text = json.dumps(value, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 # %% ../../notebooks/core/files.ipynb #78fd064e
@@ -133,23 +161,32 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):  # type: ignore[no-untyped-def]
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.MarkedYAMLError(problem='aliases (*name) are not allowed', problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(
+                problem='aliases (*name) are not allowed', problem_mark=self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):  # type: ignore[no-untyped-def]
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' stands twice, in lines {seen[key]} and {line}", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key}' stands twice, in lines {seen[key]} and {line}",
+                    problem_mark=key_node.start_mark,
+                )
             seen[key] = line
         return super().construct_mapping(node, deep)
 
-
+# %% ../../notebooks/core/files.ipynb #d96dc424
 def _number_or_refuse(loader, node):  # type: ignore[no-untyped-def]
     digits = node.value.lstrip('+-')
     if len(digits) > 1 and digits[0] == '0' and digits[1].isdigit() or ':' in digits:
-        raise yaml.MarkedYAMLError(problem=f"'{node.value}' is ambiguous: write it in quotes, or without leading zeros", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(
+            problem=f"'{node.value}' is ambiguous: write it in quotes, or without leading zeros",
+            problem_mark=node.start_mark,
+        )
     return loader.construct_yaml_int(node)
 
 
@@ -157,7 +194,9 @@ _StrictLoader.add_constructor('tag:yaml.org,2002:int', _number_or_refuse)
 _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != 'tag:yaml.org,2002:bool']
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_StrictLoader.add_implicit_resolver('tag:yaml.org,2002:bool', re.compile('^(true|false)$'), list('tf'))
+_StrictLoader.add_implicit_resolver(
+    'tag:yaml.org,2002:bool', re.compile('^(true|false)$'), list('tf')
+)
 
 # %% ../../notebooks/core/files.ipynb #46e604dd
 def read_yaml(
@@ -168,25 +207,47 @@ def read_yaml(
     path = Path(path)
     try:
         if path.stat().st_size > max_bytes:
-            raise UserError(f'{path.stat().st_size:,} bytes is too large for a configuration', 'name the right file', where=str(path), code='C07')
+            raise UserError(
+                f'{path.stat().st_size:,} bytes is too large for a configuration',
+                'name the right file',
+                where=str(path),
+                code='C07',
+            )
         text = path.read_text(encoding='utf-8')
         node = yaml.compose(text, Loader=_StrictLoader)
         value = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')]) if path.parent.is_dir() else ''
-        raise UserError('file not found', near or 'check the path', where=str(path), code='C10') from None
+        if path.parent.is_dir():
+            near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')])
+        else:
+            near = ''
+        raise UserError(
+            'file not found', near or 'check the path', where=str(path), code='C10'
+        ) from None
     except OSError as error:
-        raise UserError(f'cannot be read: {error.strerror}', 'name a readable file', where=str(path), code='C10') from None
+        raise UserError(
+            f'cannot be read: {error.strerror}', 'name a readable file', where=str(path), code='C10'
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, 'problem_mark', None)
         line = f':{mark.line + 1}' if mark else ''
         code = 'C06' if 'stands twice' in str(error) else 'C07'
-        raise UserError(f'not valid YAML: {getattr(error, "problem", None) or error}', 'mend that line', where=f'{path}{line}', code=code) from None
+        raise UserError(
+            f'not valid YAML: {getattr(error, "problem", None) or error}',
+            'mend that line',
+            where=f'{path}{line}',
+            code=code,
+        ) from None
     if not isinstance(value, dict):
-        raise UserError('not a mapping of keys to values', 'see scenarios/ for examples', where=str(path), code='C07')
+        raise UserError(
+            'not a mapping of keys to values',
+            'see scenarios/ for examples',
+            where=str(path),
+            code='C07',
+        )
     return value, _key_lines(node)
 
-
+# %% ../../notebooks/core/files.ipynb #62045960
 def _key_lines(node: yaml.Node | None, above: tuple = ()) -> dict[tuple, int]:
     "The line, from 1, of every key path below `node`."
     lines: dict[tuple, int] = {}

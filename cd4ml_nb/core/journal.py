@@ -24,17 +24,20 @@ def encoded(entry: dict[str, Any]) -> bytes:
     text = json.dumps(entry, separators=(',', ':')).encode()
     return b'%08x %s\n' % (zlib.crc32(text), text)
 
-
+# %% ../../notebooks/core/journal.ipynb #0cc924dd
 def decoded(line: bytes) -> dict[str, Any] | None:
     "A line's entry, or None when it is torn or damaged."
     checksum, _, text = line.rstrip(b'\n').partition(b' ')
     try:
-        return json.loads(text) if line.endswith(b'\n') and int(checksum, 16) == zlib.crc32(text) else None
+        if line.endswith(b'\n') and int(checksum, 16) == zlib.crc32(text):
+            return json.loads(text)
+        return None
     except ValueError:
         return None
 
-
-def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:   # the entries, how many bytes they fill, whether a whole line after them is damaged
+# %% ../../notebooks/core/journal.ipynb #89950622
+def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:
+    # the entries, how many bytes they fill, whether a whole line after them is damaged
     "The entries of a journal up to the first that is not whole."
     entries: list[dict[str, Any]] = []
     size = 0
@@ -56,17 +59,24 @@ def refuse_shared(file: IO[bytes], path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
-            raise InfrastructureError('another process runs the same sweep', 'wait for it, or end it', where=shown(path), code='I23') from None
+            raise InfrastructureError(
+                'another process runs the same sweep',
+                'wait for it, or end it',
+                where=shown(path),
+                code='I23',
+            ) from None
 
 # %% ../../notebooks/core/journal.ipynb #81dac11b
 class Journal:
     "A sweep's file, open for appending."
 
     def __init__(self, path: Path):
-        self.path, self.warning = path, ''
+        self.path = path
+        self.warning = ''
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file: IO[bytes] = open(path, 'a+b', buffering=0)      # what could not be written is not tried again when it is closed
+            # what could not be written is not tried again when it is closed
+            self.file: IO[bytes] = open(path, 'a+b', buffering=0)
         except OSError as error:
             raise write_error(error, path) from None
         refuse_shared(self.file, path)
@@ -74,11 +84,15 @@ class Journal:
         if damaged:
             backup = path.with_name(f'{path.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
             backup.write_bytes(path.read_bytes())
-            self.warning = f'{shown(path)} is damaged after line {len(self.entries)}: what stands before it is used, the whole is kept as {backup.name}'
+            self.warning = (
+                f'{shown(path)} is damaged after line {len(self.entries)}: what stands before it is'
+                f' used, the whole is kept as {backup.name}'
+            )
         self.file.truncate(size)
 
     def append(self, **entry: Any) -> None:
-        "Add an entry; when this returns it survives a kill, and a power cut as far as the disk keeps its word."
+        """Add an entry; when this returns it survives a kill, and a power cut as far as the disk
+        keeps its word."""
         try:
             faultpoint('journal.before')
             left = memoryview(encoded(entry))

@@ -30,18 +30,26 @@ class Held:
     file: IO[bytes]
     left: str = ''      # who had it before and did not give it back; empty when all went well
 
-
+# %% ../../notebooks/core/lock.ipynb #97b60b58
 def _owner() -> dict[str, Any]:
     "What the lock says of this process."
-    return {'process': os.getpid(), 'host': socket.gethostname(), 'since': f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}',
-            'started': began(os.getpid()), 'command': ' '.join(['cd4ml', *sys.argv[1:]])[:200]}
+    return {
+        'process': os.getpid(),
+        'host': socket.gethostname(),
+        'since': f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}',
+        'started': began(os.getpid()),
+        'command': ' '.join(['cd4ml', *sys.argv[1:]])[:200],
+    }
 
-
+# %% ../../notebooks/core/lock.ipynb #00bf4562
 def in_words(text: str) -> str:
     "Who a lock's text names."
     try:
         owner = json.loads(text)
-        return f'process {owner["process"]} on {owner["host"]} since {owner["since"]} ({owner["command"]})'
+        return (
+            f'process {owner["process"]} on {owner["host"]} since {owner["since"]}'
+            f' ({owner["command"]})'
+        )
     except (ValueError, KeyError, TypeError):
         return text.strip()[:200] or 'it has just begun'
 
@@ -64,7 +72,12 @@ def locked(
         while not _taken(file):
             owner = in_words(_text(file))
             if not wait:
-                raise InfrastructureError(f'another run holds the lock: {owner}', 'wait for it (--wait), or end it', where=shown(path), code='I14')
+                raise InfrastructureError(
+                    f'another run holds the lock: {owner}',
+                    'wait for it (--wait), or end it',
+                    where=shown(path),
+                    code='I14',
+                )
             if not told:
                 tell(f'waiting for another run: {owner}')
             told = True
@@ -79,7 +92,7 @@ def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode('utf-8', 'replace')
 
-
+# %% ../../notebooks/core/lock.ipynb #7e2b1fe1
 @contextmanager
 def _written(file: IO[bytes], path: Path) -> Iterator[None]:
     "Keep our name in the lock while we have it."
@@ -117,7 +130,7 @@ def _taken(file: IO[bytes]) -> bool:
         return _taken_by_name(file, Path(file.name).with_name('lock.owner'))
     return True
 
-
+# %% ../../notebooks/core/lock.ipynb #604dd70e
 def _taken_by_name(file: IO[bytes], path: Path) -> bool:
     "Take a lock by making a file that names us."
     for _ in range(2):
@@ -132,7 +145,7 @@ def _taken_by_name(file: IO[bytes], path: Path) -> bool:
             path.unlink(missing_ok=True)
     return False
 
-
+# %% ../../notebooks/core/lock.ipynb #f2316427
 def _is_dead(path: Path) -> bool:
     "Whether the process that a file names is known to be gone."
     try:

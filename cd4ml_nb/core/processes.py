@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 # %% ../../notebooks/core/processes.ipynb #1e70c7c0
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36     # <sys/prctl.h>
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36     # <sys/prctl.h>
 
 
 def prctl(option: int, value: int) -> None:
@@ -21,7 +22,7 @@ def prctl(option: int, value: int) -> None:
     if sys.platform == 'linux':
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
-
+# %% ../../notebooks/core/processes.ipynb #14bae9fb
 def die_with(
     parent: int,                       # the process that has just forked this one
     number: int = signal.SIGKILL,      # the signal that comes when it ends
@@ -32,7 +33,9 @@ def die_with(
         os._exit(128 + signal.SIGTERM)
 
 # %% ../../notebooks/core/processes.ipynb #7c1917d6
-def began(process: int) -> str | None:     # alike for the same process only; empty where it lives and more is not to be known; None if it does not live
+def began(process: int) -> str | None:
+    # alike for the same process only; empty where it lives and more is not to be known; None if it
+    # does not live
     "When a process began, in words that setting the clock does not change."
     if sys.platform != 'linux':
         import psutil
@@ -44,13 +47,16 @@ def began(process: int) -> str | None:     # alike for the same process only; em
             return ''
     try:
         state, *fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
-        return None if state in 'ZX' else f'{Path("/proc/sys/kernel/random/boot_id").read_text()[:8]}.{fields[18]}'     # proc(5): starttime
+        # proc(5): starttime
+        if state in 'ZX':
+            return None
+        return f'{Path("/proc/sys/kernel/random/boot_id").read_text()[:8]}.{fields[18]}'
     except (FileNotFoundError, ProcessLookupError):
         return '' if _is_hidden(process) else None
     except OSError:
         return ''
 
-
+# %% ../../notebooks/core/processes.ipynb #0c3a1b5d
 def _is_hidden(process: int) -> bool:
     "Whether a process lives though its files are not shown to us."
     try:
@@ -61,8 +67,9 @@ def _is_hidden(process: int) -> bool:
         pass
     return True
 
-
+# %% ../../notebooks/core/processes.ipynb #43bbc866
 def is_gone(process: int, since: str) -> bool:
-    "Whether the process that began then is known to have ended; its number may be another's by now."
+    """Whether the process that began then is known to have ended; its number may be another's by
+    now."""
     now = began(process)
     return now is None or bool(now and since) and now != since

@@ -15,8 +15,15 @@ from .errors import InfrastructureError
 from .files import file_hash, json_hash, project_root
 
 # %% ../../notebooks/core/provenance.ipynb #84de67b9
-OURS = ['notebooks', 'cd4ml_nb', 'scenarios', 'tests', 'pipeline.yaml', 'settings.ini', 'pyproject.toml', 'requirements.lock']  # new files that are code
-DIFF = ['--binary', '--no-color', '--no-ext-diff', '--src-prefix=a/', '--dst-prefix=b/', '--no-renames']    # whatever the user's own settings are
+# new files that are code
+OURS = [
+    'notebooks', 'cd4ml_nb', 'scenarios', 'tests', 'pipeline.yaml', 'settings.ini',
+    'pyproject.toml', 'requirements.lock',
+]
+# whatever the user's own settings are
+DIFF = [
+    '--binary', '--no-color', '--no-ext-diff', '--src-prefix=a/', '--dst-prefix=b/', '--no-renames',
+]
 
 
 def code_state(
@@ -29,25 +36,40 @@ def code_state(
     if not commit:
         return {'commit': '', 'branch': '', 'dirty': False, 'patch': b''}
     patch = _git(root, 'diff', *DIFF, '--relative', 'HEAD', '--', '.')
-    for path in filter(None, _git(root, 'ls-files', '--others', '--exclude-standard', '-z', '--', *OURS).split(b'\0')):
+    for path in filter(
+        None,
+        _git(root, 'ls-files', '--others', '--exclude-standard', '-z', '--', *OURS).split(b'\0'),
+    ):
         patch += _git(root, 'diff', *DIFF, '--no-index', '--', os.devnull, os.fsdecode(path))
     if len(patch) > most:
         patch = f'The changes take {len(patch):,} bytes and are not kept; commit them.\n'.encode()
-    return {'commit': commit, 'branch': _git(root, 'rev-parse', '--abbrev-ref', 'HEAD').decode().strip(),
-            'dirty': bool(_git(root, 'status', '--porcelain')), 'patch': patch}
+    return {
+        'commit': commit,
+        'branch': _git(root, 'rev-parse', '--abbrev-ref', 'HEAD').decode().strip(),
+        'dirty': bool(_git(root, 'status', '--porcelain')),
+        'patch': patch,
+    }
 
-
+# %% ../../notebooks/core/provenance.ipynb #6ff8f134
 def _git(root: Path, *words: str) -> bytes:
     "What git prints; nothing where there is no git or no repository."
     try:
-        done = subprocess.run(['git', '-C', str(root), *words], capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            ['git', '-C', str(root), *words], capture_output=True, timeout=60, check=False
+        )
     except FileNotFoundError:
         return b''
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InfrastructureError(f'git does not answer: {error}', 'try again', where=str(root), code='GIT') from None
+        raise InfrastructureError(
+            f'git does not answer: {error}', 'try again', where=str(root), code='GIT'
+        ) from None
     if b'dubious ownership' in done.stderr:
-        raise InfrastructureError('git refuses a folder that somebody else owns', f'git config --global --add safe.directory {root}',
-                                  where=str(root), code='GIT')
+        raise InfrastructureError(
+            'git refuses a folder that somebody else owns',
+            f'git config --global --add safe.directory {root}',
+            where=str(root),
+            code='GIT',
+        )
     return done.stdout
 
 # %% ../../notebooks/core/provenance.ipynb #39d38d63
@@ -56,13 +78,23 @@ def module_hashes() -> dict[str, str]:
     root = project_root()
     return _hashes(root, [*sorted((root / 'cd4ml_nb').rglob('*.py')), root / 'requirements.lock'])
 
-
+# %% ../../notebooks/core/provenance.ipynb #40a9482d
 def source_hashes(root: Path) -> dict[str, str]:
     "SHA-256 of every file of a project that can change a run, by path."
-    single = [root / name for name in ('pipeline.yaml', 'settings.ini', 'pyproject.toml', 'requirements.lock')]
-    return _hashes(root, [*single, *sorted((root / 'notebooks').glob('*.ipynb')), *sorted((root / 'cd4ml_nb').rglob('*.py'))])
+    single = [
+        root / name
+        for name in ('pipeline.yaml', 'settings.ini', 'pyproject.toml', 'requirements.lock')
+    ]
+    return _hashes(
+        root,
+        [
+            *single,
+            *sorted((root / 'notebooks').glob('*.ipynb')),
+            *sorted((root / 'cd4ml_nb').rglob('*.py')),
+        ],
+    )
 
-
+# %% ../../notebooks/core/provenance.ipynb #6bd39023
 def _hashes(root: Path, paths: list[Path]) -> dict[str, str]:
     return {p.relative_to(root).as_posix(): file_hash(p) for p in paths if p.is_file()}
 
@@ -72,7 +104,7 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
     bare = {name: value for name, value in record.items() if name != 'seal'}
     return bare | {'seal': json_hash(bare)}
 
-
+# %% ../../notebooks/core/provenance.ipynb #aa99e105
 def is_sealed(record: dict[str, Any]) -> bool:
     "Whether a record is as it was sealed."
     return 'seal' in record and sealed(record)['seal'] == record['seal']

@@ -24,21 +24,28 @@ class Settings(BaseModel):
     "Where a run takes place. Every key may stand in settings.ini and in a `CD4ML_*` variable."
     model_config = ConfigDict(extra='forbid', frozen=True)
 
-    tracking_uri: str = 'sqlite:///mlflow.db'         # MLflow's tracking and registry store; a relative SQLite file counts from the root
-    artifact_root: str = 'mlartifacts'                # where MLflow keeps files, when it runs without a server
-    products: str = 'products'                        # where stages keep theirs
-    data_root: str = '.'                              # where a scenario's relative data source is looked up
-    data_file: str = ''                               # read this file in place of the scenario's source, as `cd4ml reproduce` does
-    device: Literal['auto', 'cpu', 'cuda'] = 'auto'   # auto: a GPU when there is one
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0         # of XGBoost; 0: as many as there are cores
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 20      # of a sweep
-    workers: Annotated[int, Field(ge=0, le=1024)] = 0         # processes of a sweep; 0: as many as are useful, workers × threads never exceed `threads`
-    sweep_mode: Literal['repeatable', 'asynchronous'] = 'repeatable'   # the same trials for any number of workers, or a little faster
-    rows: Annotated[int, Field(ge=0)] = 0             # a seeded sample of the data, to try things; 0: all
-    engine: Literal['warm', 'kernel'] = 'warm'        # how pages are run
-    jobs: Annotated[int, Field(ge=0, le=1024)] = 0            # stages at the same time, where none waits for another; 0: as many as there are cores
-    stage_timeout: Annotated[float, Field(ge=0)] = 0.0        # seconds after which a stage is ended; 0: never
-    keep_data_gb: Annotated[float, Field(ge=0)] = 1.0         # a copy of the data is kept, by content, up to this size
+    # MLflow's tracking and registry store; a relative SQLite file counts from the root
+    tracking_uri: str = 'sqlite:///mlflow.db'
+    artifact_root: str = 'mlartifacts'     # where MLflow keeps files, when it runs without a server
+    products: str = 'products'             # where stages keep theirs
+    data_root: str = '.'                   # where a scenario's relative data source is looked up
+    # read this file in place of the scenario's source, as `cd4ml reproduce` does
+    data_file: str = ''
+    device: Literal['auto', 'cpu', 'cuda'] = 'auto'  # auto: a GPU when there is one
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0  # of XGBoost; 0: as many as there are cores
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 20  # of a sweep
+    # processes of a sweep; 0: as many as are useful, workers × threads never exceed `threads`
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    # the same trials for any number of workers, or a little faster
+    sweep_mode: Literal['repeatable', 'asynchronous'] = 'repeatable'
+    rows: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the data, to try things; 0: all
+    engine: Literal['warm', 'kernel'] = 'warm'  # how pages are run
+    # stages at the same time, where none waits for another; 0: as many as there are cores
+    jobs: Annotated[int, Field(ge=0, le=1024)] = 0
+    # seconds after which a stage is ended; 0: never
+    stage_timeout: Annotated[float, Field(ge=0)] = 0.0
+    # a copy of the data is kept, by content, up to this size
+    keep_data_gb: Annotated[float, Field(ge=0)] = 1.0
     max_data_gb: Annotated[float, Field(gt=0)] = 8.0  # larger data is refused before it is read
 
 # %% ../../notebooks/core/settings.ipynb #d34aaa03
@@ -52,40 +59,74 @@ def load_settings(
     try:
         parser.read(path, encoding='utf-8')
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise UserError(str(error).replace('\n', ' '), 'mend that line', where=str(path), code='C01') from None
+        raise UserError(
+            str(error).replace('\n', ' '), 'mend that line', where=str(path), code='C01'
+        ) from None
     env = env or os.environ.get('CD4ML_ENV') or 'DEFAULT'
     if env != 'DEFAULT' and env not in parser:
-        raise UserError(f"no environment '{env}'", did_you_mean(env, ['DEFAULT', *parser.sections()]), where=str(path), code='C09')
+        raise UserError(
+            f"no environment '{env}'",
+            did_you_mean(env, ['DEFAULT', *parser.sections()]),
+            where=str(path),
+            code='C09',
+        )
     texts = {key: (value, f'{path}:{key}') for key, value in parser[env].items()}
     return _checked(texts | _from_environment())
 
-
+# %% ../../notebooks/core/settings.ipynb #6a700a41
 def _from_environment() -> dict[str, tuple[str, str]]:
     "The `CD4ML_*` variables as key -> (text, where it stands); a mistyped one is refused."
-    texts, known = {}, [f'CD4ML_{key.upper()}' for key in Settings.model_fields]
+    texts = {}
+    known = [f'CD4ML_{key.upper()}' for key in Settings.model_fields]
     for name, value in os.environ.items():
         if name in known:
             texts[name.removeprefix('CD4ML_').lower()] = (value, name)
-        elif name.startswith('CD4ML_') and name not in ('CD4ML_ENV', 'CD4ML_FAULT') and not name.startswith('CD4ML_TEST_'):
-            raise UserError('unknown variable', did_you_mean(name, [*known, 'CD4ML_ENV']), where=name, code='C09')
+        elif (
+            name.startswith('CD4ML_')
+            and name not in ('CD4ML_ENV', 'CD4ML_FAULT')
+            and not name.startswith('CD4ML_TEST_')
+        ):
+            raise UserError(
+                'unknown variable',
+                did_you_mean(name, [*known, 'CD4ML_ENV']),
+                where=name,
+                code='C09',
+            )
     return texts
 
-
+# %% ../../notebooks/core/settings.ipynb #f970212f
 def _checked(texts: dict[str, tuple[str, str]]) -> Settings:
     "Settings from text, each value with the place that an error names."
     for key, (value, where) in texts.items():
         if key not in Settings.model_fields:
-            raise UserError(f"unknown key '{key}'", did_you_mean(key, Settings.model_fields), where=where, code='C01')
+            raise UserError(
+                f"unknown key '{key}'",
+                did_you_mean(key, Settings.model_fields),
+                where=where,
+                code='C01',
+            )
         if '{{' in value:
-            raise UserError('templates ({{…}}) are not evaluated here', 'write the value itself', where=where, code='C08')
+            raise UserError(
+                'templates ({{…}}) are not evaluated here',
+                'write the value itself',
+                where=where,
+                code='C08',
+            )
         if Settings.model_fields[key].annotation is int and not value.strip().isdecimal():
-            raise UserError(f"'{value}' is not a whole number", 'write digits only', where=where, code='C02')
+            raise UserError(
+                f"'{value}' is not a whole number", 'write digits only', where=where, code='C02'
+            )
     try:
         return Settings.model_validate({key: value.strip() for key, (value, _) in texts.items()})
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first['loc'][0])
-        raise UserError(f"{first['msg']}, got '{texts[key][0]}'", 'correct the value', where=texts[key][1], code='C02') from None
+        raise UserError(
+            f"{first['msg']}, got '{texts[key][0]}'",
+            'correct the value',
+            where=texts[key][1],
+            code='C02',
+        ) from None
 
 # %% ../../notebooks/core/settings.ipynb #bf791da5
 def tracking_uri(
@@ -107,7 +148,9 @@ def without_password(uri: str) -> str:
     credentials, at, host = place.rpartition('@')
     user, colon, _ = credentials.partition(':')
     shown = f'{user}:***@' if colon else '***@' if at else ''
-    return f'{scheme}://{shown}{host}{question}' + re.sub(r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*', r'\1***', options, flags=re.I)
+    return f'{scheme}://{shown}{host}{question}' + re.sub(
+        r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*', r'\1***', options, flags=re.I
+    )
 
 # %% ../../notebooks/core/settings.ipynb #718df20f
 @functools.cache
@@ -119,25 +162,33 @@ def gpu_count() -> int:
         return 0
     if not hasattr(os, 'fork'):
         return _counted(driver)
-    child = os.fork()          # a process that has begun CUDA cannot be forked into workers any more, so a child asks
+    # a process that has begun CUDA cannot be forked into workers any more, so a child asks
+    child = os.fork()
     if child == 0:
         os._exit(min(_counted(driver), 255))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-
+# %% ../../notebooks/core/settings.ipynb #e520d0d8
 def _counted(driver: ctypes.CDLL) -> int:
     "What the driver says."
     n = ctypes.c_int(0)
     return n.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(n)) == 0 else 0
 
-
+# %% ../../notebooks/core/settings.ipynb #29eb52f2
 def device_of(wanted: str) -> str:   # 'cpu' or 'cuda'
     "The device that 'auto' means here; 'cuda' without a GPU is refused."
     if wanted == 'cuda' and not gpu_count():
-        raise UserError("device is 'cuda', but there is no CUDA GPU here", "use device = auto or cpu, or a machine with a GPU", where='device', code='I20')
+        raise UserError(
+            "device is 'cuda', but there is no CUDA GPU here",
+            "use device = auto or cpu, or a machine with a GPU",
+            where='device',
+            code='I20',
+        )
     return wanted if wanted != 'auto' else 'cuda' if gpu_count() else 'cpu'
 
-
+# %% ../../notebooks/core/settings.ipynb #01757870
 def threads_of(wanted: int) -> int:
     "The number of threads that 0 means here: the cores that this process may use."
-    return wanted or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
+    return wanted or (
+        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    )

@@ -25,8 +25,8 @@ from pandas.api import types as kinds
 from scipy.stats import rankdata
 from sklearn.tree import DecisionTreeClassifier
 
-from .table import row_hashes
 from ..core.errors import UserError, did_you_mean
+from .table import row_hashes
 from ..scenario.definition import Column, Split, Target
 
 # %% ../../notebooks/data/checks.ipynb #21ed221c
@@ -47,7 +47,10 @@ class Finding:
     @property
     def line(self) -> str:
         "As a command prints it."
-        return f"{self.level.upper():5} {self.code} {self.column + ': ' if self.column else ''}{self.what}{' — ' + self.todo if self.todo else ''}"
+        return (
+            f"{self.level.upper():5} {self.code}"
+            f" {self.column + ': ' if self.column else ''}{self.what}{' — ' + self.todo if self.todo else ''}"
+        )
 
 # %% ../../notebooks/data/checks.ipynb #15d2a36b
 def rows_shown(
@@ -56,9 +59,12 @@ def rows_shown(
 ) -> str:
     "Row numbers for a message, counted from 1."
     named = ', '.join(f'{row + 1}' for row in rows[:most])
-    return f"row{'s' if len(rows) > 1 else ''} {named}{f' and {len(rows) - most:,} more' if len(rows) > most else ''}"
+    return (
+        f"row{'s' if len(rows) > 1 else ''}"
+        f" {named}{f' and {len(rows) - most:,} more' if len(rows) > most else ''}"
+    )
 
-
+# %% ../../notebooks/data/checks.ipynb #98bea903
 def found(
     code: str, level: Level, column: str,
     mask: pd.Series,      # True in the rows concerned; its index counts the rows of the file from 0
@@ -69,7 +75,17 @@ def found(
     if not len(rows):
         return []
     share = f', {100 * len(rows) / len(mask):.1f} %' if len(rows) >= len(mask) / 100 else ''
-    return [Finding(code, level, column, len(rows), f'{what} in {len(rows):,} of {len(mask):,} rows{share} ({rows_shown(rows)})', todo, int(rows[0]) + 1)]
+    return [
+        Finding(
+            code,
+            level,
+            column,
+            len(rows),
+            f'{what} in {len(rows):,} of {len(mask):,} rows{share} ({rows_shown(rows)})',
+            todo,
+            int(rows[0]) + 1,
+        )
+    ]
 
 # %% ../../notebooks/data/checks.ipynb #992c1e1f
 def refuse_errors(
@@ -79,8 +95,14 @@ def refuse_errors(
     "Raise the first error, if there is one; the others have been listed."
     errors = [f for f in findings if f.level == 'error']
     if errors:
-        first, more = errors[0], f' (and {len(errors) - 1} more, listed above)' if len(errors) > 1 else ''
-        raise UserError(first.what, f'{first.todo}{more}'.strip(), where=f'{source}:{first.column}' if first.column else source, code=first.code)
+        first = errors[0]
+        more = f' (and {len(errors) - 1} more, listed above)' if len(errors) > 1 else ''
+        raise UserError(
+            first.what,
+            f'{first.todo}{more}'.strip(),
+            where=f'{source}:{first.column}' if first.column else source,
+            code=first.code,
+        )
 
 # %% ../../notebooks/data/checks.ipynb #15cd66b5
 def described(
@@ -89,31 +111,82 @@ def described(
     target: str,
 ) -> dict[str, Column]:               # every column but the target, with its type and role
     "The table's columns, as the scenario describes them and as they were read."
-    return {i['name']: declared.get(i['name'], Column()).model_copy(update={'type': i['type'], 'role': i['role']}) for i in infos if i['name'] != target}
+    return {
+        i['name']: (
+            declared.get(i['name'], Column()).model_copy(
+                update={'type': i['type'], 'role': i['role']}
+            )
+        )
+        for i in infos
+        if i['name'] != target
+    }
 
-
+# %% ../../notebooks/data/checks.ipynb #39d35172
 def check_columns(
     names: list[str],             # in the table
     plan: Any,                    # a scenario, or a view with target, columns, split and evaluate
 ) -> list[Finding]:
     "Columns that the scenario speaks of and the table lacks."
-    wanted = {plan.target.column: 'target', **{name: 'column' for name, column in plan.columns.items() if column.role != 'ignore'}}
-    wanted |= {name: key for key, name in [('split.column', plan.split.column), ('evaluate.partition', plan.evaluate.partition)] if name}
-    wanted |= {name: key for key in ('groups', 'baseline_by') for name in getattr(plan.evaluate, key) if name not in wanted}
+    wanted = {
+        plan.target.column: 'target',
+        **{name: 'column' for name, column in plan.columns.items() if column.role != 'ignore'},
+    }
+    wanted |= {
+        name: key
+        for key, name in [
+            ('split.column', plan.split.column),
+            ('evaluate.partition', plan.evaluate.partition),
+        ]
+        if name
+    }
+    wanted |= {
+        name: key
+        for key in ('groups', 'baseline_by')
+        for name in getattr(plan.evaluate, key)
+        if name not in wanted
+    }
     known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
     folded = {name.strip().casefold() for name in names}
-    return [Finding('D02' if name.strip().casefold() in folded else 'D01', 'error', '', 1,
-                    f"{key} '{name}' not found; columns are {known}", did_you_mean(name, names)) for name, key in wanted.items() if name not in names]
+    return [
+        Finding(
+            'D02' if name.strip().casefold() in folded else 'D01',
+            'error',
+            '',
+            1,
+            f"{key} '{name}' not found; columns are {known}",
+            did_you_mean(name, names),
+        )
+        for name, key in wanted.items()
+        if name not in names
+    ]
 
-
+# %% ../../notebooks/data/checks.ipynb #cde9798d
 def check_declarations(columns: dict[str, Column]) -> list[Finding]:
     "Declarations that do not fit the column's type."
     findings = []
     for name, c in columns.items():
         if (c.min is not None or c.max is not None) and c.type != 'number' and c.role != 'ignore':
-            findings.append(Finding('C02', 'error', name, 1, f'min and max are for numbers, and this is a {c.type}', 'set type: number, or remove them'))
+            findings.append(
+                Finding(
+                    'C02',
+                    'error',
+                    name,
+                    1,
+                    f'min and max are for numbers, and this is a {c.type}',
+                    'set type: number, or remove them',
+                )
+            )
         if c.values is not None and c.type not in ('category', 'text') and c.role != 'ignore':
-            findings.append(Finding('C02', 'error', name, 1, f'values are for categories, and this is a {c.type}', 'set type: category, or remove them'))
+            findings.append(
+                Finding(
+                    'C02',
+                    'error',
+                    name,
+                    1,
+                    f'values are for categories, and this is a {c.type}',
+                    'set type: category, or remove them',
+                )
+            )
     return findings
 
 # %% ../../notebooks/data/checks.ipynb #3004b31e
@@ -125,18 +198,18 @@ def class_name(value: Any) -> str:
         return str(int(value)) if value == int(value) else repr(float(value))
     return str(value)
 
-
+# %% ../../notebooks/data/checks.ipynb #e999459b
 def class_texts(values: pd.Series) -> pd.Series:
     "A column of classes as texts, missing ones as they are."
     names = {value: class_name(value) for value in values.dropna().unique()}
     return values.map(names).astype('str')
 
-
+# %% ../../notebooks/data/checks.ipynb #61f0160e
 def class_counts(y: pd.Series) -> dict[str, int]:
     "Rows of each class."
     return {str(name): int(n) for name, n in y.value_counts().items()}
 
-
+# %% ../../notebooks/data/checks.ipynb #abc21ee0
 def class_order(names: Iterable[str]) -> list[str]:
     "Classes in their natural order: numbers by value, texts by letter."
     names = list(names)
@@ -146,7 +219,8 @@ def class_order(names: Iterable[str]) -> list[str]:
         return sorted(names)
 
 # %% ../../notebooks/data/checks.ipynb #beefa7e1
-YES, NO = ('1', 'yes', 'y', 'true', 't', 'positive', 'ja', 'oui', 'si'), ('0', '-1', 'no', 'n', 'false', 'f', 'negative', 'nein', 'non')
+YES = ('1', 'yes', 'y', 'true', 't', 'positive', 'ja', 'oui', 'si')
+NO = ('0', '-1', 'no', 'n', 'false', 'f', 'negative', 'nein', 'non')
 
 
 def same_class(
@@ -160,12 +234,13 @@ def same_class(
         return meant[0] if len(meant) == 1 else class_name(value)
     return class_name(value)
 
-
+# %% ../../notebooks/data/checks.ipynb #718a3bca
 def positive_class(
     counts: dict[str, int],                        # rows of each of the two classes
     declared: str | int | bool | None = None,      # target.positive
 ) -> str:
-    "The outcome whose probability is predicted: as declared, else the one that says yes, else the rarer, else the last."
+    """The outcome whose probability is predicted: as declared, else the one that says yes, else the
+    rarer, else the last."""
     if declared is not None:
         return same_class(declared, counts)
     said = [name for name in counts if name.strip().casefold() in YES]
@@ -184,64 +259,171 @@ def check_missing_target(y: pd.Series, target: Target) -> list[Finding]:
     missing = y.isna()
     if len(y) and missing.all():
         what = f'target has no value: {len(y)}/{len(y)} missing'
-        return [Finding('D03', 'error', target.column, len(y), what, 'check the export, or name another target', 1)]
+        return [
+            Finding(
+                'D03',
+                'error',
+                target.column,
+                len(y),
+                what,
+                'check the export, or name another target',
+                1,
+            )
+        ]
     if target.missing == 'drop':
         return []
-    return found('D04', 'error', target.column, missing, 'target is missing', 'set target.missing: drop, or complete them')
+    return found(
+        'D04',
+        'error',
+        target.column,
+        missing,
+        'target is missing',
+        'set target.missing: drop, or complete them',
+    )
 
-
+# %% ../../notebooks/data/checks.ipynb #26756637
 def check_number_target(y: pd.Series, target: Target) -> list[Finding]:
     "A target of a regression: finite numbers, more than one of them."
     name = target.column
     if not kinds.is_numeric_dtype(y) or kinds.is_bool_dtype(y):
-        return [Finding('D14', 'error', name, len(y), 'target is not a number', 'set task: binary or multiclass, or mend the column')]
+        return [
+            Finding(
+                'D14',
+                'error',
+                name,
+                len(y),
+                'target is not a number',
+                'set task: binary or multiclass, or mend the column',
+            )
+        ]
     if y.nunique() == 1:
-        return [Finding('D05', 'error', name, len(y), f'target has only one value, {y.dropna().iloc[0]:g}', 'there is nothing to learn: check the export')]
+        return [
+            Finding(
+                'D05',
+                'error',
+                name,
+                len(y),
+                f'target has only one value, {y.dropna().iloc[0]:g}',
+                'there is nothing to learn: check the export',
+            )
+        ]
     values = y.astype('float64')
-    findings = found('D09', 'error', name, values.abs() == np.inf, 'infinite target', 'mend or remove these rows')
-    findings += found('D26', 'error', name, (values.abs() > FLOAT32_MAX) & (values.abs() < np.inf), 'target beyond float32', 'check the unit')
+    findings = found(
+        'D09', 'error', name, values.abs() == np.inf, 'infinite target', 'mend or remove these rows'
+    )
+    findings += found(
+        'D26',
+        'error',
+        name,
+        (values.abs() > FLOAT32_MAX) & (values.abs() < np.inf),
+        'target beyond float32',
+        'check the unit',
+    )
     if target.scale == 'log':
         todo = 'set target.min above 0 and target.outside: drop'
-        findings += found('D43', 'error', name, values <= 0, 'target is not positive, but target.scale is log', todo)
+        findings += found(
+            'D43',
+            'error',
+            name,
+            values <= 0,
+            'target is not positive, but target.scale is log',
+            todo,
+        )
     return findings
 
 # %% ../../notebooks/data/checks.ipynb #78fb304f
-PARTS = 3                                       # train, validation, holdout: each needs a row of every class
-FEW = 5                                         # rows expected in the smallest part; with fewer, chance may leave it none
+PARTS = 3  # train, validation, holdout: each needs a row of every class
+FEW = 5    # rows expected in the smallest part; with fewer, chance may leave it none
 
 
 def check_classes(y: pd.Series, target: Target, task: str, split: Split) -> list[Finding]:
     "Classes of a target: those declared, and enough rows of each."
-    name, counts = target.column, class_counts(y)
+    name = target.column
+    counts = class_counts(y)
     declared = [same_class(value, counts) for value in target.classes or []]
     if surprise := [c for c in class_order(counts) if declared and c not in declared]:
-        return [found('D08', 'error', name, y == c, f"class '{c}', which is not in target.classes,", 'add it there, or mend these rows')[0] for c in surprise]
+        return [
+            found(
+                'D08',
+                'error',
+                name,
+                y == c,
+                f"class '{c}', which is not in target.classes,",
+                'add it there, or mend these rows',
+            )[0]
+            for c in surprise
+        ]
     counts = {c: counts.get(c, 0) for c in class_order(declared or counts)}
     if len(counts) == 1:
-        return [Finding('D05', 'error', name, len(y), f"target has only one value, '{next(iter(counts))}'", 'there is nothing to learn: check the export')]
+        return [
+            Finding(
+                'D05',
+                'error',
+                name,
+                len(y),
+                f"target has only one value, '{next(iter(counts))}'",
+                'there is nothing to learn: check the export',
+            )
+        ]
     if task == 'binary' and len(counts) > 2:
         shown = ', '.join(f"'{c}'" for c in list(counts)[:5])
-        what = f'target has {len(counts)} values ({shown}{" …" if len(counts) > 5 else ""}) and the task is binary'
-        return [Finding('D08', 'error', name, len(counts), what, 'set task: multiclass, or regression')]
+        what = (
+            f'target has {len(counts)} values ({shown}{" …" if len(counts) > 5 else ""}) and the'
+            ' task is binary'
+        )
+        return [
+            Finding('D08', 'error', name, len(counts), what, 'set task: multiclass, or regression')
+        ]
     if len(counts) > max(100, len(y) / 10):
         what = f'target has {len(counts):,} classes in {len(y):,} rows'
-        return [Finding('D06', 'error', name, len(counts), what, 'set task: regression, or group the classes')]
+        return [
+            Finding(
+                'D06',
+                'error',
+                name,
+                len(counts),
+                what,
+                'set task: regression, or group the classes',
+            )
+        ]
     return _rare_classes(name, counts, split) + _odd_classes(name, counts, target, task)
 
 # %% ../../notebooks/data/checks.ipynb #c03d385a
 def _rare_classes(name: str, counts: dict[str, int], split: Split) -> list[Finding]:
     "Classes with too few rows to be learned, tuned and judged."
-    findings, share = [], min(split.validation, split.holdout, 1 - split.validation - split.holdout)
+    findings = []
+    share = min(split.validation, split.holdout, 1 - split.validation - split.holdout)
     for c, n in counts.items():
         if n < PARTS:
-            findings.append(Finding('D06', 'error', name, n, f"class '{c}' has {n} row{'' if n == 1 else 's'}; train, validation and holdout need one each",
-                                    'collect more of them, merge the class with another, or remove these rows'))
+            findings.append(
+                Finding(
+                    'D06',
+                    'error',
+                    name,
+                    n,
+                    f"class '{c}' has {n} row{'' if n == 1 else 's'}; train, validation and holdout"
+                    " need one each",
+                    'collect more of them, merge the class with another, or remove these rows',
+                )
+            )
         elif n * share < FEW:
-            todo = 'its figures will be uncertain' if split.by == 'stratified' else 'set split.by: stratified'
-            findings.append(Finding('D06', 'warn', name, n, f"class '{c}' has {n} rows, about {n * share:.1f} in the smallest part", todo))
+            if split.by == 'stratified':
+                todo = 'its figures will be uncertain'
+            else:
+                todo = 'set split.by: stratified'
+            findings.append(
+                Finding(
+                    'D06',
+                    'warn',
+                    name,
+                    n,
+                    f"class '{c}' has {n} rows, about {n * share:.1f} in the smallest part",
+                    todo,
+                )
+            )
     return findings
 
-
+# %% ../../notebooks/data/checks.ipynb #3041c406
 def _odd_classes(name: str, counts: dict[str, int], target: Target, task: str) -> list[Finding]:
     "Classes that look alike, and a positive one that is not there."
     first: dict[str, str] = {}
@@ -249,9 +431,22 @@ def _odd_classes(name: str, counts: dict[str, int], target: Target, task: str) -
     for c in counts:
         if (twin := first.setdefault(c.strip().casefold(), c)) != c:
             what = f"classes '{twin}' and '{c}' differ only in case or spaces"
-            findings.append(Finding('D07', 'warn', name, counts[c], what, 'write them alike if they are the same'))
+            findings.append(
+                Finding(
+                    'D07', 'warn', name, counts[c], what, 'write them alike if they are the same'
+                )
+            )
     if task == 'binary' and (positive := positive_class(counts, target.positive)) not in counts:
-        findings.append(Finding('D07', 'error', name, 0, f"target.positive '{positive}' is not a class", did_you_mean(positive, counts)))
+        findings.append(
+            Finding(
+                'D07',
+                'error',
+                name,
+                0,
+                f"target.positive '{positive}' is not a class",
+                did_you_mean(positive, counts),
+            )
+        )
     return findings
 
 # %% ../../notebooks/data/checks.ipynb #0e25e31b
@@ -261,7 +456,11 @@ def check_target(y: pd.Series, target: Target, task: str, split: Split) -> list[
     if missing and missing[0].code == 'D03':
         return missing
     y = y.dropna()
-    return missing + (check_number_target(y, target) if task == 'regression' else check_classes(y, target, task, split))
+    return missing + (
+        check_number_target(y, target)
+        if task == 'regression'
+        else check_classes(y, target, task, split)
+    )
 
 # %% ../../notebooks/data/checks.ipynb #cdcdb067
 def pandera_schema(
@@ -270,31 +469,53 @@ def pandera_schema(
     target: Target | None = None,        # its range, when it is a number
 ) -> pa.DataFrameSchema:
     "The scenario's declarations as a pandera schema for this table."
-    fields = {name: pa.Column(_dtype(table, name, column), _bounds(column), nullable=column.missing) for name, column in columns.items()}
+    fields = {
+        name: pa.Column(_dtype(table, name, column), _bounds(column), nullable=column.missing)
+        for name, column in columns.items()
+    }
     if target is not None and kinds.is_numeric_dtype(table[target.column]):
         fields[target.column] = pa.Column(None, _bounds(target), nullable=True)
     return pa.DataFrameSchema(fields)
 
-
+# %% ../../notebooks/data/checks.ipynb #1bf0a0e7
 def _dtype(table: pd.DataFrame, name: str, column: Column) -> Any:
     "The dtype that a column of this type has; the one it has, if that is of the type's family."
-    fits = {'number': lambda x: kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x), 'boolean': kinds.is_bool_dtype,
-            'date': kinds.is_datetime64_any_dtype, 'category': _is_text, 'text': _is_text}[column.type or 'text']
-    usual = {'number': 'float64', 'boolean': 'boolean', 'date': 'datetime64[us]', 'category': 'str', 'text': 'str'}[column.type or 'text']
+    fits = {
+        'number': lambda x: kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x),
+        'boolean': kinds.is_bool_dtype,
+        'date': kinds.is_datetime64_any_dtype,
+        'category': _is_text,
+        'text': _is_text,
+    }[column.type or 'text']
+    usual = {
+        'number': 'float64',
+        'boolean': 'boolean',
+        'date': 'datetime64[us]',
+        'category': 'str',
+        'text': 'str',
+    }[column.type or 'text']
     return table[name].dtype if name in table and fits(table[name]) else usual
 
-
+# %% ../../notebooks/data/checks.ipynb #25159610
 def _is_text(values: pd.Series) -> bool:
     return kinds.is_string_dtype(values) or kinds.is_object_dtype(values)
 
-
+# %% ../../notebooks/data/checks.ipynb #9ad1e75a
 def _bounds(declared: Column | Target) -> list[pa.Check]:
     "Range and allowed values as pandera's checks."
-    kind, values = getattr(declared, 'type', 'number'), getattr(declared, 'values', None)
+    kind = getattr(declared, 'type', 'number')
+    values = getattr(declared, 'values', None)
     if kind in ('category', 'text'):
         return [pa.Check.isin(values, n_failure_cases=1)] if values is not None else []
-    checks = [pa.Check.ge(declared.min, n_failure_cases=1)] if declared.min is not None and kind == 'number' else []
-    return checks + ([pa.Check.le(declared.max, n_failure_cases=1)] if declared.max is not None and kind == 'number' else [])
+    if declared.min is not None and kind == 'number':
+        checks = [pa.Check.ge(declared.min, n_failure_cases=1)]
+    else:
+        checks = []
+    return checks + (
+        [pa.Check.le(declared.max, n_failure_cases=1)]
+        if declared.max is not None and kind == 'number'
+        else []
+    )
 
 # %% ../../notebooks/data/checks.ipynb #f0d25754
 @dataclass(frozen=True)
@@ -304,7 +525,7 @@ class Breach:
     kind: Literal['type', 'missing', 'range', 'values']
     mask: pd.Series       # True in those rows
 
-
+# %% ../../notebooks/data/checks.ipynb #03412b50
 def breaches(table: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Breach]:
     "What pandera finds, as rows."
     try:
@@ -313,20 +534,22 @@ def breaches(table: pd.DataFrame, schema: pa.DataFrameSchema) -> list[Breach]:
     except pa.errors.SchemaErrors as failures:
         return _merged([_breach(table, error) for error in failures.schema_errors])
 
-
+# %% ../../notebooks/data/checks.ipynb #ccec7b0d
 def _breach(table: pd.DataFrame, error: pa.errors.SchemaError) -> Breach:
     "One of pandera's errors."
-    name, reason = error.schema.name, error.reason_code.name
+    name = error.schema.name
+    reason = error.reason_code.name
     if reason == 'SERIES_CONTAINS_NULLS':
         return Breach(name, 'missing', table[name].isna())
     if reason == 'DATAFRAME_CHECK':
-        fine = error.check_output.reindex(table.index, fill_value=True)   # pandera leaves out missing values
+        # pandera leaves out missing values
+        fine = error.check_output.reindex(table.index, fill_value=True)
         return Breach(name, 'values' if error.check.name == 'isin' else 'range', ~fine.astype(bool))
     if reason == 'WRONG_DATATYPE':
         return Breach(name, 'type', pd.Series(True, index=table.index))
     raise error
 
-
+# %% ../../notebooks/data/checks.ipynb #520cba5e
 def _merged(those: list[Breach]) -> list[Breach]:
     "Below the minimum and above the maximum are one breach of the range."
     merged: dict[tuple[str, str], Breach] = {}
@@ -345,7 +568,7 @@ def policy(breach: Breach, columns: dict[str, Column], target: Target) -> str:
         return 'drop' if declared.outside == 'drop' else 'refuse'
     return declared.outside
 
-
+# %% ../../notebooks/data/checks.ipynb #7fad3eef
 def breach_words(breach: Breach, columns: dict[str, Column], target: Target) -> str:
     "A breach in words."
     if breach.kind == 'type':
@@ -353,42 +576,72 @@ def breach_words(breach: Breach, columns: dict[str, Column], target: Target) -> 
     declared = columns.get(breach.column, target)
     if breach.kind == 'range':
         low, high = (f'{b:,.10g}' if b is not None else '' for b in (declared.min, declared.max))
-        return f"value {f'outside {low} to {high}' if low and high else f'below {low}' if low else f'above {high}'}"
-    return 'no value, but missing: false' if breach.kind == 'missing' else 'category that is not under values'
+        return (
+            "value"
+            f" {f'outside {low} to {high}' if low and high else f'below {low}' if low else f'above {high}'}"
+        )
+    if breach.kind == 'missing':
+        return 'no value, but missing: false'
+    return 'category that is not under values'
 
 # %% ../../notebooks/data/checks.ipynb #f31e204a
 LEVEL_OF: dict[str, Level] = {'refuse': 'error', 'warn': 'warn', 'drop': 'info', 'missing': 'info'}
-TODO = {'range': 'correct them, or set outside: drop or missing', 'values': 'add them to values, or set outside: drop or missing',
-        'missing': 'complete them, or set outside: drop', 'type': 'correct the type',
-        'target': 'correct them, or set target.outside: drop'}
+TODO = {
+    'range': 'correct them, or set outside: drop or missing',
+    'values': 'add them to values, or set outside: drop or missing',
+    'missing': 'complete them, or set outside: drop',
+    'type': 'correct the type',
+    'target': 'correct them, or set target.outside: drop',
+}
 
 
 def clean_table(
-    table: pd.DataFrame,            # its index counts the rows of the file from 0
-    plan: Any,                      # a scenario, or a view with target and duplicates
-    columns: dict[str, Column],     # described
-) -> tuple[pd.DataFrame, dict[str, int], list[Finding]]:   # the rows that stay, rows dropped by reason, what was found
+    table: pd.DataFrame,         # its index counts the rows of the file from 0
+    plan: Any,                   # a scenario, or a view with target and duplicates
+    columns: dict[str, Column],  # described
+) -> tuple[pd.DataFrame, dict[str, int], list[Finding]]:
+    # the rows that stay, rows dropped by reason, what was found
     "The table as the scenario wants it cleaned; the index still tells which rows these were."
     dropped: dict[str, int] = {}
-    table = _without(table, table[plan.target.column].isna() & (plan.target.missing == 'drop'), 'target missing', dropped)
-    findings = [Finding('D04', 'info', plan.target.column, n, f'target missing in {n:,} rows, which were dropped') for n in dropped.values()]
+    table = _without(
+        table,
+        table[plan.target.column].isna() & (plan.target.missing == 'drop'),
+        'target missing',
+        dropped,
+    )
+    findings = [
+        Finding(
+            'D04',
+            'info',
+            plan.target.column,
+            n,
+            f'target missing in {n:,} rows, which were dropped',
+        )
+        for n in dropped.values()
+    ]
     table, more = _blanked(table, plan, columns)
     findings += check_declarations(columns) + more
     gone = pd.Series(False, index=table.index)
     for breach in breaches(table, pandera_schema(table, columns, plan.target)):
-        what, action = breach_words(breach, columns, plan.target), policy(breach, columns, plan.target)
-        todo = 'these rows were dropped' if action == 'drop' else TODO[breach.kind if breach.column in columns else 'target']
+        what = breach_words(breach, columns, plan.target)
+        action = policy(breach, columns, plan.target)
+        if action == 'drop':
+            todo = 'these rows were dropped'
+        else:
+            todo = TODO[breach.kind if breach.column in columns else 'target']
         findings += found('D43', LEVEL_OF[action], breach.column, breach.mask, what, todo)
         if action == 'drop':
-            first = breach.mask & ~gone          # a row that breaks two declarations is counted once
+            first = breach.mask & ~gone  # a row that breaks two declarations is counted once
             gone |= breach.mask
             if first.any():
                 dropped[f'{breach.column}: {what}'] = int(first.sum())
     table, more = _deduplicated(table[~gone], plan.duplicates, columns, dropped)
     return table, dropped, findings + more
 
-
-def _without(table: pd.DataFrame, mask: pd.Series, reason: str, dropped: dict[str, int]) -> pd.DataFrame:
+# %% ../../notebooks/data/checks.ipynb #c517817e
+def _without(
+    table: pd.DataFrame, mask: pd.Series, reason: str, dropped: dict[str, int]
+) -> pd.DataFrame:
     "The rows outside `mask`; those in it are added to `dropped`."
     if mask.any():
         dropped[reason] = int(mask.sum())
@@ -396,60 +649,122 @@ def _without(table: pd.DataFrame, mask: pd.Series, reason: str, dropped: dict[st
     return table
 
 # %% ../../notebooks/data/checks.ipynb #35f0888c
-def _blanked(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> tuple[pd.DataFrame, list[Finding]]:
+def _blanked(
+    table: pd.DataFrame, plan: Any, columns: dict[str, Column]
+) -> tuple[pd.DataFrame, list[Finding]]:
     "Values that count as missing, when the scenario says so of those beyond its bounds."
-    chosen = {name: column for name, column in columns.items() if column.outside == 'missing' and _bounds(column)}
+    chosen = {
+        name: column
+        for name, column in columns.items()
+        if column.outside == 'missing' and _bounds(column)
+    }
     findings: list[Finding] = []
     for breach in breaches(table[list(chosen)], pandera_schema(table, chosen)) if chosen else []:
         if breach.kind in ('range', 'values'):
             table = table.assign(**{breach.column: table[breach.column].mask(breach.mask)})
-            findings += found('D43', 'info', breach.column, breach.mask, breach_words(breach, columns, plan.target), 'they count as missing')
+            findings += found(
+                'D43',
+                'info',
+                breach.column,
+                breach.mask,
+                breach_words(breach, columns, plan.target),
+                'they count as missing',
+            )
     return table, findings
 
-
+# %% ../../notebooks/data/checks.ipynb #65ca2704
 def duplicate_rows(
     table: pd.DataFrame,
     columns: dict[str, Column],
 ) -> pd.Series:                     # True in a row that repeats an earlier one
     "Rows that equal an earlier one in every column but ids."
-    names = [str(name) for name in table if str(name) not in columns or columns[str(name)].role != 'id']
+    names = [
+        str(name) for name in table if str(name) not in columns or columns[str(name)].role != 'id'
+    ]
     return pd.Series(row_hashes(table, names), index=table.index).duplicated()
 
-
-def _deduplicated(table: pd.DataFrame, wanted: str, columns: dict[str, Column], dropped: dict[str, int]) -> tuple[pd.DataFrame, list[Finding]]:
+# %% ../../notebooks/data/checks.ipynb #be20855d
+def _deduplicated(
+    table: pd.DataFrame, wanted: str, columns: dict[str, Column], dropped: dict[str, int]
+) -> tuple[pd.DataFrame, list[Finding]]:
     "The table with repeated rows kept, dropped or refused."
     again = duplicate_rows(table, columns)
-    n, share = int(again.sum()), again.mean() if len(again) else 0.0
+    n = int(again.sum())
+    share = again.mean() if len(again) else 0.0
     policies: dict[str, tuple[Level, str]] = {
-        'keep': ('warn' if share >= 0.01 else 'info', 'set duplicates: drop; kept, they count double and stay together in the split'),
-        'drop': ('info', 'they were dropped'), 'refuse': ('error', 'remove them, or set duplicates: drop')}
+        'keep': (
+            'warn' if share >= 0.01 else 'info',
+            'set duplicates: drop; kept, they count double and stay together in the split',
+        ),
+        'drop': ('info', 'they were dropped'),
+        'refuse': ('error', 'remove them, or set duplicates: drop'),
+    }
     level, todo = policies[wanted]
     findings = found('D42', level, '', again, 'copy of an earlier row', todo)
-    return (_without(table, again, 'duplicates', dropped) if wanted == 'drop' and n else table), findings
+    return (
+        _without(table, again, 'duplicates', dropped) if wanted == 'drop' and n else table
+    ), findings
 
 # %% ../../notebooks/data/checks.ipynb #abf2d5f8
 def features(columns: dict[str, Column]) -> list[str]:
     "The columns that a model may learn from."
-    return [name for name, column in columns.items() if column.role == 'feature' and column.type != 'text']
+    return [
+        name
+        for name, column in columns.items()
+        if column.role == 'feature' and column.type != 'text'
+    ]
 
-
+# %% ../../notebooks/data/checks.ipynb #0c5c1fb5
 def check_values(x: pd.Series) -> list[Finding]:
     "A feature without values, with only one, or with values that cannot be computed with."
-    name, n_distinct = str(x.name), x.nunique()
+    name = str(x.name)
+    n_distinct = x.nunique()
     if n_distinct == 0:
-        return [Finding('D10', 'warn', name, len(x), 'no value in any row', 'left out; set role: ignore to say so')]
+        return [
+            Finding(
+                'D10',
+                'warn',
+                name,
+                len(x),
+                'no value in any row',
+                'left out; set role: ignore to say so',
+            )
+        ]
     findings = []
     if n_distinct == 1 and x.notna().all():
-        findings.append(Finding('D11', 'warn', name, len(x), 'only one value', 'it teaches nothing; set role: ignore'))
+        findings.append(
+            Finding(
+                'D11',
+                'warn',
+                name,
+                len(x),
+                'only one value',
+                'it teaches nothing; set role: ignore',
+            )
+        )
     if kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x):
         values = x.astype('float64')
         beyond = values.abs() > FLOAT32_MAX
-        findings += found('D26', 'error', name, values.abs() == np.inf, 'infinite value', 'mend them, or set min, max and outside: missing')
-        findings += found('D26', 'error', name, beyond & (values.abs() < np.inf), 'value beyond float32', 'mend them, or set max and outside: missing')
+        findings += found(
+            'D26',
+            'error',
+            name,
+            values.abs() == np.inf,
+            'infinite value',
+            'mend them, or set min, max and outside: missing',
+        )
+        findings += found(
+            'D26',
+            'error',
+            name,
+            beyond & (values.abs() < np.inf),
+            'value beyond float32',
+            'mend them, or set max and outside: missing',
+        )
         findings += [] if beyond.any() else _collapsing(values, name, n_distinct)
     return findings
 
-
+# %% ../../notebooks/data/checks.ipynb #618c5600
 def _collapsing(values: pd.Series, name: str, n_distinct: int) -> list[Finding]:
     "Whole numbers that float32 cannot tell apart."
     if values.abs().max() <= 2**24 or (values.dropna() % 1 != 0).any():
@@ -457,35 +772,74 @@ def _collapsing(values: pd.Series, name: str, n_distinct: int) -> list[Finding]:
     n_left = int(values.astype('float32').nunique())
     lost = n_distinct - n_left
     what = f'{n_distinct:,} whole numbers become {n_left:,} in float32'
-    return [Finding('D28', 'warn', name, lost, what, 'set role: id, or type: category')] if lost else []
+    if lost:
+        return [Finding('D28', 'warn', name, lost, what, 'set role: id, or type: category')]
+    return []
 
 # %% ../../notebooks/data/checks.ipynb #df442189
 def check_identity(x: pd.Series) -> list[Finding]:
     "A feature that looks like an identifier or a code rather than a property."
-    name, n_distinct = str(x.name), x.nunique()
+    name = str(x.name)
+    n_distinct = x.nunique()
     if _is_text(x):
         like_an_id = n_distinct > len(x) / 2
     else:
-        whole = kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x) and n_distinct == len(x) and bool((x % 1 == 0).all())
-        like_an_id = whole and (len(x) >= 5000 or x.is_monotonic_increasing)   # 300 mileages may well differ, 5,000 hardly
+        whole = (
+            kinds.is_numeric_dtype(x)
+            and not kinds.is_bool_dtype(x)
+            and n_distinct == len(x)
+            and bool((x % 1 == 0).all())
+        )
+        # 300 mileages may well differ, 5,000 hardly
+        like_an_id = whole and (len(x) >= 5000 or x.is_monotonic_increasing)
     if len(x) >= 50 and like_an_id:
         what = f'{n_distinct:,} different values in {len(x):,} rows, like an id'
-        return [Finding('D34', 'warn', name, n_distinct, what, 'set role: id, so that it is not learned from')]
+        return [
+            Finding(
+                'D34',
+                'warn',
+                name,
+                n_distinct,
+                what,
+                'set role: id, so that it is not learned from',
+            )
+        ]
     texts = pd.Series(x.dropna().unique() if _is_text(x) else [], dtype='str')
     if len(texts) and texts.str.fullmatch(r'\d+').all() and texts.str.match(r'0\d').any():
-        return [Finding('D29', 'info', name, len(texts), 'digits with leading zeros, like a code', 'kept as categories')]
+        return [
+            Finding(
+                'D29',
+                'info',
+                name,
+                len(texts),
+                'digits with leading zeros, like a code',
+                'kept as categories',
+            )
+        ]
     return []
 
-
+# %% ../../notebooks/data/checks.ipynb #4c9520b6
 def check_copies(table: pd.DataFrame) -> list[Finding]:
     "Columns with the same content."
     first: dict[bytes, str] = {}
     findings = []
     for name in table:
-        values = table[name].astype('float64') if kinds.is_numeric_dtype(table[name]) else table[name]
+        if kinds.is_numeric_dtype(table[name]):
+            values = table[name].astype('float64')
+        else:
+            values = table[name]
         content = pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes()
         if content in first:
-            findings.append(Finding('D13', 'warn', str(name), len(table), f"same content as '{first[content]}'", 'one of them can have role: ignore'))
+            findings.append(
+                Finding(
+                    'D13',
+                    'warn',
+                    str(name),
+                    len(table),
+                    f"same content as '{first[content]}'",
+                    'one of them can have role: ignore',
+                )
+            )
         first.setdefault(content, str(name))
     return findings
 
@@ -499,22 +853,36 @@ def _numbers(x: pd.Series) -> np.ndarray | None:
     numbers = x.to_numpy('float64', na_value=np.nan)
     return np.where(np.abs(numbers) <= FLOAT32_MAX, numbers, np.nan)
 
-
+# %% ../../notebooks/data/checks.ipynb #4fefb137
 def check_units(x: pd.Series) -> list[Finding]:
     "A smaller cloud of values that a factor of 1,000 would move onto the larger one."
     values = _numbers(x)
     if values is None or kinds.is_bool_dtype(x) or (values > 0).sum() < 200:
         return []
     positive = np.sort(np.log10(values[values > 0]))
-    k = int(np.argmax(np.diff(positive))) + 1                       # the widest gap, with k values below it
+    k = int(np.argmax(np.diff(positive))) + 1  # the widest gap, with k values below it
     small, large = sorted((positive[:k], positive[k:]), key=len)
     moved = np.median(small) + (3 if k == len(small) else -3)
     low, high = np.quantile(large, [0.1, 0.9])
-    if positive[k] - positive[k - 1] < 1 or len(small) < max(5, len(x) / 500) or high - low > 1.5 or not low <= moved <= high:
+    if (
+        positive[k] - positive[k - 1] < 1
+        or len(small) < max(5, len(x) / 500)
+        or high - low > 1.5
+        or not low <= moved <= high
+    ):
         return []
     cut = 10 ** ((positive[k] + positive[k - 1]) / 2)
-    apart = pd.Series((values > 0) & ((values < cut) if k == len(small) else (values > cut)), index=x.index)
-    return found('D49', 'warn', str(x.name), apart, f"value about 1,000 times {'smaller' if k == len(small) else 'larger'} than the others,", 'check the unit')
+    apart = pd.Series(
+        (values > 0) & ((values < cut) if k == len(small) else (values > cut)), index=x.index
+    )
+    return found(
+        'D49',
+        'warn',
+        str(x.name),
+        apart,
+        f"value about 1,000 times {'smaller' if k == len(small) else 'larger'} than the others,",
+        'check the unit',
+    )
 
 # %% ../../notebooks/data/checks.ipynb #d5410180
 LEAK = 0.999             # of a correlation, or of the share of errors that a column alone removes
@@ -530,7 +898,8 @@ def correlation_leak(
     both = ~np.isnan(x)
     if both.sum() < 20 or np.ptp(x[both]) == 0 or np.ptp(y[both]) == 0:
         return ''
-    x, y = x[both], y[both]
+    x = x[both]
+    y = y[both]
     if np.array_equal(x, y):
         return 'equals the target in every row'
     rank = abs(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
@@ -548,16 +917,20 @@ def class_share(
     counts = np.zeros((codes.max() + 1, classes.max() + 1), dtype=np.int64)    # (values, classes)
     np.add.at(counts, (codes, classes), 1)
     top = np.sort(counts, axis=1)[:, ::-1]
-    rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])            # the commonest other class of that value
-    counts, rival = (a[counts.sum(axis=1) > 1] for a in (counts, rival))       # a value of one row only has no other rows
+    # the commonest other class of that value
+    rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
+    # a value of one row only has no other rows
+    counts, rival = (a[counts.sum(axis=1) > 1] for a in (counts, rival))
     wrong = counts.sum() - counts[counts - 1 > rival].sum()
     errors = counts.sum() - counts.sum(axis=0).max() if len(counts) else 0
     return 1 - wrong / errors if errors else 0.0
 
-
+# %% ../../notebooks/data/checks.ipynb #bddbdef1
 def number_share(codes: np.ndarray, y: np.ndarray) -> float:
-    "How far the mean of the other rows with the same value gives away a row's number: R², leave-one-out."
-    n, total = np.bincount(codes), np.bincount(codes, weights=y)
+    """How far the mean of the other rows with the same value gives away a row's number: R², leave-
+    one-out."""
+    n = np.bincount(codes)
+    total = np.bincount(codes, weights=y)
     others = (total[codes] - y) / np.maximum(n[codes] - 1, 1)
     shared = n[codes] > 1
     spread = ((y - y.mean())[shared] ** 2).sum()
@@ -569,11 +942,13 @@ def threshold_share(
     classes: np.ndarray,  # shape (n,), from 0
 ) -> float:               # share of errors removed
     "How far a threshold or two on a number give away the class."
-    tree = DecisionTreeClassifier(max_leaf_nodes=classes.max() + 2, random_state=0).fit(x[:, None], classes)
+    tree = DecisionTreeClassifier(max_leaf_nodes=classes.max() + 2, random_state=0).fit(
+        x[:, None], classes
+    )
     errors = len(classes) - np.bincount(classes).max()
     return 1 - (tree.predict(x[:, None]) != classes).sum() / errors if errors else 0.0
 
-
+# %% ../../notebooks/data/checks.ipynb #93fc0778
 def leak(x: pd.Series, y: pd.Series, task: str) -> str:
     "In words, how one column gives the target away; '' if it does not."
     values, _ = pd.factorize(x, use_na_sentinel=False)
@@ -586,22 +961,31 @@ def leak(x: pd.Series, y: pd.Series, task: str) -> str:
         share = number_share(values, target) if few else 0.0
     else:
         classes = pd.factorize(y)[0]
-        share = class_share(values, classes) if few and (values.max() + 1) * (classes.max() + 1) <= LEAK_CELLS else 0.0
+        if few and (values.max() + 1) * (classes.max() + 1) <= LEAK_CELLS:
+            share = class_share(values, classes)
+        else:
+            share = 0.0
         if share < LEAK and numbers is not None:
             share = max(share, threshold_share(numbers, classes))
-    return f'gives the target away: it alone removes {np.floor(share * 1e4) / 100:.2f} % of the errors' if share >= LEAK else ''
+    if share >= LEAK:
+        return (
+            f'gives the target away: it alone removes {np.floor(share * 1e4) / 100:.2f} % of the'
+            ' errors'
+        )
+    return ''
 
 # %% ../../notebooks/data/checks.ipynb #dc6fa472
 EXACT = 1e-9         # share of the target's variance that rounding may leave over
 
 
 def misfit(x: np.ndarray, y: np.ndarray) -> float:
-    "Share of the variance of `y` that a linear combination of the columns of `x` leaves unexplained."
+    """Share of the variance of `y` that a linear combination of the columns of `x` leaves
+    unexplained."""
     a = np.c_[x, np.ones(len(x))]
     residual = y - a @ np.linalg.lstsq(a, y, rcond=None)[0]
     return float((residual ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
-
+# %% ../../notebooks/data/checks.ipynb #36f31deb
 def exact_parts(
     x: pd.DataFrame,     # numeric columns
     y: np.ndarray,       # a numeric target
@@ -612,22 +996,27 @@ def exact_parts(
     if complete.sum() < 10 * x.shape[1] + 50 or x.shape[1] < 2 or np.ptp(y[complete]) == 0:
         return []
     a = x[complete].to_numpy('float64')
-    a, y, names = (a - a.mean(axis=0)) / a.std(axis=0), y[complete] / np.abs(y[complete]).max(), [str(name) for name in x]
+    a = (a - a.mean(axis=0)) / a.std(axis=0)
+    y = y[complete] / np.abs(y[complete]).max()
+    names = [str(name) for name in x]
     if not misfit(a, y) <= EXACT:
         return []
     for k in reversed(range(len(names))):                 # leave out whatever is not needed
         if len(names) > 1 and misfit(np.delete(a, k, axis=1), y) <= EXACT:
-            a, names = np.delete(a, k, axis=1), names[:k] + names[k + 1:]
+            a = np.delete(a, k, axis=1)
+            names = names[:k] + names[k + 1:]
     return names
 
-
+# %% ../../notebooks/data/checks.ipynb #5dca3bb0
 def sum_or_product(x: pd.DataFrame, y: pd.Series) -> tuple[list[str], str]:
     "The columns whose exact sum or product is the target, and which of both it is."
     numbers = y.to_numpy('float64')
     if parts := exact_parts(x, numbers):
         return parts, 'sum'
     positive = x.loc[:, (x > 0).all()]
-    return (exact_parts(positive.apply(np.log), np.log(numbers)), 'product') if (numbers > 0).all() else ([], '')
+    if (numbers > 0).all():
+        return (exact_parts(positive.apply(np.log), np.log(numbers)), 'product')
+    return ([], '')
 
 # %% ../../notebooks/data/checks.ipynb #b253fa39
 NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known before the outcome'
@@ -639,24 +1028,45 @@ def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> l
     n_rows = min(LEAK_ROWS, LEAK_CELLS // table.shape[1])
     if len(table) > n_rows:
         table = table.sample(n_rows, random_state=0)
-    y, findings, single = table[plan.target.column], [], set()
+    y = table[plan.target.column]
+    findings = []
+    single = set()
     for name in features(columns):
         if what := leak(table[name], y, plan.task):
             single.add(name)
             findings.append(_leak_finding([name], what, columns, len(table)))
     if plan.task == 'regression':
-        numeric = [name for name in features(columns) if columns[name].type == 'number' and name not in single]
-        parts, form = sum_or_product(pd.DataFrame({name: _numbers(table[name]) for name in numeric}), y)
+        numeric = [
+            name
+            for name in features(columns)
+            if columns[name].type == 'number' and name not in single
+        ]
+        parts, form = sum_or_product(
+            pd.DataFrame({name: _numbers(table[name]) for name in numeric}), y
+        )
         if parts:
-            findings.append(_leak_finding(parts, f"the target is an exact {form} of {' and '.join(parts)}", columns, len(table)))
+            findings.append(
+                _leak_finding(
+                    parts,
+                    f"the target is an exact {form} of {' and '.join(parts)}",
+                    columns,
+                    len(table),
+                )
+            )
     return findings
 
-
+# %% ../../notebooks/data/checks.ipynb #7a0e8238
 def _leak_finding(names: list[str], what: str, columns: dict[str, Column], n_rows: int) -> Finding:
     "A leak as an error, or as a note once every column in it is acknowledged."
     reasons = [columns[name].leak_ok for name in names]
     if all(reasons):
-        return Finding('D36', 'info', names[0], n_rows, f"{what}; acknowledged: {'; '.join(dict.fromkeys(reasons))}")
+        return Finding(
+            'D36',
+            'info',
+            names[0],
+            n_rows,
+            f"{what}; acknowledged: {'; '.join(dict.fromkeys(reasons))}",
+        )
     return Finding('D36', 'error', names[0], n_rows, what, NOT_A_LEAK)
 
 # %% ../../notebooks/data/checks.ipynb #738e6f48
@@ -669,57 +1079,149 @@ def check_size(n: int, n_before: int) -> list[Finding]:
         of = f', of {n_before:,} before cleaning' if n_before != n else ''
         todo = f'at least {FEWEST} are needed; check the declared ranges and policies'
         return [Finding('D50', 'error', '', n, f'{n} rows{of}: too few to learn from', todo)]
-    return [Finding('D50', 'warn', '', n, f'only {n} rows', 'expect wide intervals')] if n < 200 else []
+    if n < 200:
+        return [Finding('D50', 'warn', '', n, f'only {n} rows', 'expect wide intervals')]
+    return []
 
-
+# %% ../../notebooks/data/checks.ipynb #a22c40b1
 def check_dates(x: pd.Series, today: pd.Timestamp) -> list[Finding]:
     "Dates that have not come yet, or lie before 1900."
-    late, early = x > today + pd.Timedelta(days=1), x < pd.Timestamp('1900-01-01')
-    return found('D39', 'warn', str(x.name), late, f'date after {today:%Y-%m-%d}', 'check the format and the clock that wrote them') \
-        + found('D39', 'warn', str(x.name), early, 'date before 1900', 'check the format, or whether it stands for no value')
+    late = x > today + pd.Timedelta(days=1)
+    early = x < pd.Timestamp('1900-01-01')
+    return found(
+        'D39',
+        'warn',
+        str(x.name),
+        late,
+        f'date after {today:%Y-%m-%d}',
+        'check the format and the clock that wrote them',
+    ) + found(
+        'D39',
+        'warn',
+        str(x.name),
+        early,
+        'date before 1900',
+        'check the format, or whether it stands for no value',
+    )
 
-
+# %% ../../notebooks/data/checks.ipynb #e0996ec0
 def check_weights(x: pd.Series) -> list[Finding]:
     "Weights: positive, finite, in every row."
     if not kinds.is_numeric_dtype(x):
-        return [Finding('D43', 'error', str(x.name), len(x), 'a weight that is not a number', 'set type: number, or another role')]
+        return [
+            Finding(
+                'D43',
+                'error',
+                str(x.name),
+                len(x),
+                'a weight that is not a number',
+                'set type: number, or another role',
+            )
+        ]
     bad = ~(x.astype('float64') > 0) | (x.astype('float64') == np.inf)
-    return found('D43', 'error', str(x.name), bad, 'weight that is missing, infinite or not positive', 'set min and outside: drop, or mend them')
+    return found(
+        'D43',
+        'error',
+        str(x.name),
+        bad,
+        'weight that is missing, infinite or not positive',
+        'set min and outside: drop, or mend them',
+    )
 
 # %% ../../notebooks/data/checks.ipynb #dee48622
 def split_column(plan: Any) -> str | None:
-    "The column by whose time or group the rows are split: the one named, else the one with that role."
+    """The column by whose time or group the rows are split: the one named, else the one with that
+    role."""
     if plan.split.column or plan.split.by not in ('time', 'group'):
         return plan.split.column
-    return next((name for name, column in plan.columns.items() if column.role == plan.split.by), None)
+    return next(
+        (name for name, column in plan.columns.items() if column.role == plan.split.by), None
+    )
 
-
+# %% ../../notebooks/data/checks.ipynb #ccc9f7e1
 def check_order(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "What a split by time needs: a time in every row. Rows need not be in order."
     name = split_column(plan)
     if plan.split.by != 'time' or name not in columns:
         return []
     if columns[name].type not in ('date', 'number'):
-        return [Finding('D40', 'error', name, len(table), f'split by time, but {name} is a {columns[name].type}', 'set its type: date and its format')]
+        return [
+            Finding(
+                'D40',
+                'error',
+                name,
+                len(table),
+                f'split by time, but {name} is a {columns[name].type}',
+                'set its type: date and its format',
+            )
+        ]
     times = table[name]
-    return found('D40', 'error', name, times.isna(), 'split by time, but no time', 'set missing: false and outside: drop, or complete them') \
-        + found('D40', 'info', name, times < times.shift(), 'earlier than the row before', 'the split sorts them by time')
+    return found(
+        'D40',
+        'error',
+        name,
+        times.isna(),
+        'split by time, but no time',
+        'set missing: false and outside: drop, or complete them',
+    ) + found(
+        'D40',
+        'info',
+        name,
+        times < times.shift(),
+        'earlier than the row before',
+        'the split sorts them by time',
+    )
 
-
+# %% ../../notebooks/data/checks.ipynb #624e2fa8
 def check_groups(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "Rows of one group must not stand in two parts of the split."
-    name = split_column(plan) if plan.split.by == 'group' else next((n for n, c in columns.items() if c.role == 'group'), None)
+    if plan.split.by == 'group':
+        name = split_column(plan)
+    else:
+        name = next((n for n, c in columns.items() if c.role == 'group'), None)
     if name is None and plan.split.by == 'group':
-        return [Finding('D41', 'error', '', 0, 'split by group, but no column has role: group', 'set split.column')]
+        return [
+            Finding(
+                'D41',
+                'error',
+                '',
+                0,
+                'split by group, but no column has role: group',
+                'set split.column',
+            )
+        ]
     if name not in columns:
         return []
     n_groups = table[name].nunique()
     if plan.split.by == 'group':
         if n_groups < PARTS:
-            return [Finding('D41', 'error', name, n_groups, f'{n_groups} groups; train, validation and holdout need one each', 'split otherwise')]
-        return found('D41', 'error', name, table[name].isna(), 'split by group, but no group', 'set missing: false and outside: drop, or complete them')
+            return [
+                Finding(
+                    'D41',
+                    'error',
+                    name,
+                    n_groups,
+                    f'{n_groups} groups; train, validation and holdout need one each',
+                    'split otherwise',
+                )
+            ]
+        return found(
+            'D41',
+            'error',
+            name,
+            table[name].isna(),
+            'split by group, but no group',
+            'set missing: false and outside: drop, or complete them',
+        )
     shared = table[name].duplicated(keep=False) & table[name].notna()
-    return found('D41', 'warn', name, shared, f'split by {plan.split.by}, so the same group is learned from and judged on', 'set split.by: group')
+    return found(
+        'D41',
+        'warn',
+        name,
+        shared,
+        f'split by {plan.split.by}, so the same group is learned from and judged on',
+        'set split.by: group',
+    )
 
 # %% ../../notebooks/data/checks.ipynb #e175c43a
 def check_table(
@@ -734,9 +1236,23 @@ def check_table(
     findings += check_target(table[plan.target.column], plan.target, plan.task, plan.split)
     unfit = any(f.level == 'error' for f in findings)
     names = features(columns)
-    findings += [f for name in names for f in check_values(table[name]) + check_identity(table[name]) + check_units(table[name])]
+    findings += [
+        f
+        for name in names
+        for f in check_values(table[name]) + check_identity(table[name]) + check_units(table[name])
+    ]
     findings += check_copies(table[names])
-    findings += [f for name, c in columns.items() if c.type == 'date' and c.role != 'ignore' for f in check_dates(table[name], today)]
-    findings += [f for name, c in columns.items() if c.role == 'weight' for f in check_weights(table[name])]
+    findings += [
+        f
+        for name, c in columns.items()
+        if c.type == 'date' and c.role != 'ignore'
+        for f in check_dates(table[name], today)
+    ]
+    findings += [
+        f for name, c in columns.items() if c.role == 'weight' for f in check_weights(table[name])
+    ]
     findings += check_order(table, plan, columns) + check_groups(table, plan, columns)
-    return sorted(findings + ([] if unfit else check_leaks(table, plan, columns)), key=lambda f: ['error', 'warn', 'info'].index(f.level))
+    return sorted(
+        findings + ([] if unfit else check_leaks(table, plan, columns)),
+        key=lambda f: ['error', 'warn', 'info'].index(f.level),
+    )

@@ -30,28 +30,36 @@ class MarketOptions(BaseModel):
     "What the market holds. Zero (or 'none') switches a phenomenon off."
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
 
-    rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000      # offers, duplicates included
-    start: Annotated[datetime.date, Field(ge=datetime.date(2021, 1, 1))] = datetime.date(2024, 1, 1)  # of listing; earlier, some models did not exist
-    months: Annotated[int, Field(ge=1, le=120)] = 12               # of listing
-    noise: Annotated[float, Field(ge=0, le=1)] = 0.07              # standard deviation of log price about the fair price
+    rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000  # offers, duplicates included
+    # of listing; earlier, some models did not exist
+    start: Annotated[datetime.date, Field(ge=datetime.date(2021, 1, 1))] = datetime.date(2024, 1, 1)
+    months: Annotated[int, Field(ge=1, le=120)] = 12  # of listing
+    # standard deviation of log price about the fair price
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.07
     inflation: Annotated[float, Field(ge=-0.05, le=0.05)] = 0.005  # rise of all prices per month
-    thin_makes: Annotated[int, Field(ge=0, le=5)] = 4              # makes with hardly an offer
-    thin_share: Annotated[float, Field(gt=0, le=0.01)] = 0.0005    # of the offers, for each thin make
-    bias: Annotated[float, Field(ge=-0.5, le=0.5)] = -0.1          # the same car costs this much more or less …
-    bias_seller: Literal['dealer', 'private'] = 'private'          # … from this kind of seller
+    thin_makes: Annotated[int, Field(ge=0, le=5)] = 4  # makes with hardly an offer
+    thin_share: Annotated[float, Field(gt=0, le=0.01)] = 0.0005  # of the offers, for each thin make
+    # the same car costs this much more or less …
+    bias: Annotated[float, Field(ge=-0.5, le=0.5)] = -0.1
+    bias_seller: Literal['dealer', 'private'] = 'private'  # … from this kind of seller
     bias_region: Literal['north', 'east', 'south', 'west', 'capital'] = 'east'  # … in this region
-    duplicates: Often = 0.01                                       # rows that repeat another one under a new offer_id
-    sentinels: Often = 0.005                                       # rows whose mileage is 999,999 or 0 km for want of a value
-    outliers: Often = 0.001                                        # rows whose price has a zero too many
-    missing: Often = 0.01                                          # values gone, in each of mileage, power, fuel and gearbox
-    unit_break: Literal['none', 'power', 'mileage'] = 'power'      # one region sends hp for kW, or miles for km …
+    duplicates: Often = 0.01             # rows that repeat another one under a new offer_id
+    sentinels: Often = 0.005             # rows whose mileage is 999,999 or 0 km for want of a value
+    outliers: Often = 0.001              # rows whose price has a zero too many
+    missing: Often = 0.01                # values gone, in each of mileage, power, fuel and gearbox
+    # one region sends hp for kW, or miles for km …
+    unit_break: Literal['none', 'power', 'mileage'] = 'power'
     unit_break_region: Literal['north', 'east', 'south', 'west', 'capital'] = 'west'  # … this one
-    unit_break_month: Annotated[int, Field(ge=0)] | None = None    # … from this month on, counted from 0; None: after three quarters
+    # … from this month on, counted from 0; None: after three quarters
+    unit_break_month: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode='after')
     def _breaks_in_time(self) -> 'MarketOptions':
         if self.unit_break != 'none' and self.breaks_from >= self.months:
-            raise ValueError(f'unit_break_month {self.unit_break_month} is not one of the months 0 to {self.months - 1}')
+            raise ValueError(
+                f'unit_break_month {self.unit_break_month} is not one of the months 0 to'
+                f' {self.months - 1}'
+            )
         return self
 
     @property
@@ -61,8 +69,9 @@ class MarketOptions(BaseModel):
 
 # %% ../../notebooks/data/market.ipynb #c0bb211e
 def market_options(
-    options: dict[str, Any],       # as a scenario gives them
-    where: str = 'data.options',   # how an error calls the place, such as scenarios/mine.yaml:data.options
+    options: dict[str, Any],  # as a scenario gives them
+    # how an error calls the place, such as scenarios/mine.yaml:data.options
+    where: str = 'data.options',
 ) -> MarketOptions:
     "Options, checked: nothing unknown, no loose types."
     try:
@@ -72,9 +81,19 @@ def market_options(
         key = '.'.join([where, *map(str, first['loc'])])
         if first['type'] == 'extra_forbidden':
             name = str(first['loc'][0])
-            raise UserError(f"unknown option '{name}'", did_you_mean(name, MarketOptions.model_fields), where=key, code='C01') from None
+            raise UserError(
+                f"unknown option '{name}'",
+                did_you_mean(name, MarketOptions.model_fields),
+                where=key,
+                code='C01',
+            ) from None
         got = f", got {first['input']!r}" if first['loc'] else ''
-        raise UserError(f"{first['msg'].removeprefix('Value error, ')}{got}", 'correct the value', where=key, code='C02') from None
+        raise UserError(
+            f"{first['msg'].removeprefix('Value error, ')}{got}",
+            'correct the value',
+            where=key,
+            code='C02',
+        ) from None
 
 # %% ../../notebooks/data/market.ipynb #c07f9b8e
 class Model(NamedTuple):
@@ -92,38 +111,99 @@ class Model(NamedTuple):
 # %% ../../notebooks/data/market.ipynb #debdb37f
 FUELS = ('petrol', 'diesel', 'hybrid', 'electric')
 RANGE = {  # make: name, weight, price, low, high, since, fade, fuels of each model
-    'Volkswagen':    [('Golf',     9.0, 27_000,  63, 235, 1999, 0.105, (6, 5, 1, 1)), ('Polo',     5.0, 20_000,  44, 152, 1999, 0.105, (9, 2, 0, 0)),
-                      ('Passat',   4.5, 36_000,  77, 206, 1999, 0.120, (3, 8, 2, 0)), ('Tiguan',   4.0, 34_000,  81, 235, 2008, 0.100, (5, 6, 1, 0)),
-                      ('ID.3',     1.0, 37_000, 107, 170, 2020, 0.150, (0, 0, 0, 1)), ('up!',      2.0, 14_000,  44,  85, 2012, 0.095, (8, 0, 0, 1))],
-    'BMW':           [('1er',      3.0, 32_000,  80, 225, 2004, 0.115, (6, 5, 0, 0)), ('3er',      5.0, 43_000,  85, 375, 1999, 0.120, (5, 7, 2, 0)),
-                      ('5er',      3.5, 57_000, 110, 441, 1999, 0.130, (4, 8, 2, 0)), ('X3',       2.5, 54_000, 110, 375, 2004, 0.110, (4, 8, 1, 1)),
-                      ('i3',       0.5, 39_000, 125, 135, 2014, 0.120, (0, 0, 1, 5))],
-    'Audi':          [('A3',       4.5, 31_000,  77, 294, 1999, 0.110, (6, 5, 1, 0)), ('A4',       4.5, 42_000,  88, 331, 1999, 0.120, (4, 8, 0, 0)),
-                      ('A6',       3.0, 55_000, 100, 441, 1999, 0.130, (3, 9, 1, 0)), ('Q5',       2.0, 52_000, 110, 260, 2009, 0.105, (4, 8, 2, 0))],
-    'Mercedes-Benz': [('A-Klasse', 3.5, 33_000,  75, 310, 1999, 0.105, (7, 4, 1, 0)), ('C-Klasse', 5.0, 45_000,  90, 375, 1999, 0.115, (5, 7, 2, 0)),
-                      ('E-Klasse', 3.5, 58_000, 100, 450, 1999, 0.120, (3, 8, 2, 0)), ('GLC',      2.0, 56_000, 120, 375, 2016, 0.105, (4, 7, 2, 0))],
-    'Opel':          [('Astra',    4.5, 24_000,  66, 206, 1999, 0.130, (7, 4, 1, 0)), ('Corsa',    5.0, 18_000,  44, 154, 1999, 0.115, (9, 1, 0, 1)),
-                      ('Mokka',    2.0, 24_000,  85, 115, 2013, 0.115, (7, 3, 0, 1))],
-    'Ford':          [('Focus',    4.5, 25_000,  63, 257, 1999, 0.130, (7, 4, 1, 0)), ('Fiesta',   4.5, 18_000,  44, 147, 1999, 0.120, (9, 1, 0, 0)),
-                      ('Kuga',     2.5, 33_000, 103, 178, 2009, 0.110, (5, 5, 3, 0)), ('Mondeo',   2.0, 32_000,  81, 176, 1999, 0.140, (4, 7, 2, 0))],
-    'Skoda':         [('Octavia',  4.5, 26_000,  63, 180, 1999, 0.105, (5, 7, 1, 0)), ('Fabia',    3.0, 17_000,  40, 132, 2000, 0.105, (9, 2, 0, 0))],
-    'SEAT':          [('Leon',     3.0, 25_000,  63, 228, 2000, 0.115, (7, 4, 1, 0)), ('Ibiza',    2.5, 18_000,  44, 141, 1999, 0.115, (9, 2, 0, 0))],
-    'Renault':       [('Clio',     3.0, 18_000,  43, 147, 1999, 0.125, (8, 2, 1, 0)), ('Megane',   2.0, 25_000,  66, 221, 1999, 0.140, (6, 5, 1, 1)),
-                      ('ZOE',      1.0, 32_000,  65, 100, 2013, 0.150, (0, 0, 0, 1))],
-    'Peugeot':       [('208',      2.0, 19_000,  50, 154, 2012, 0.120, (7, 2, 0, 2)), ('308',      1.5, 26_000,  68, 200, 2008, 0.130, (6, 5, 1, 0))],
-    'Fiat':          [('500',      3.5, 16_000,  51, 132, 2008, 0.095, (9, 0, 0, 1)), ('Panda',    1.5, 14_000,  40,  74, 2000, 0.110, (9, 1, 1, 0))],
-    'Hyundai':       [('i30',      2.5, 24_000,  66, 206, 2007, 0.115, (8, 3, 0, 0)), ('Tucson',   2.0, 31_000,  85, 195, 2005, 0.105, (5, 4, 3, 0)),
-                      ('Kona',     1.5, 25_000,  88, 206, 2018, 0.110, (5, 0, 2, 3))],
-    'Kia':           [('Ceed',     1.5, 24_000,  66, 150, 2007, 0.110, (8, 3, 1, 0)), ('Sportage', 1.5, 31_000,  85, 195, 2005, 0.105, (5, 4, 2, 0))],
-    'Toyota':        [('Yaris',    2.5, 19_000,  51, 192, 1999, 0.085, (5, 1, 6, 0)), ('Corolla',  1.5, 27_000,  71, 144, 1999, 0.085, (3, 1, 7, 0)),
-                      ('RAV4',     1.0, 37_000,  91, 225, 2000, 0.085, (3, 2, 6, 0))],
-    'Mazda':         [('CX-5',     1.5, 32_000, 110, 143, 2012, 0.100, (6, 5, 0, 0)), ('MX-5',     0.7, 29_000,  81, 135, 1999, 0.060, (1, 0, 0, 0))],
-    'Volvo':         [('XC60',     1.5, 49_000, 100, 335, 2009, 0.110, (2, 7, 3, 0)), ('V60',      1.2, 42_000,  84, 335, 2011, 0.120, (2, 7, 2, 0))],
-    'MINI':          [('Cooper',   2.0, 25_000,  55, 170, 2002, 0.095, (9, 2, 0, 1))],
-    'smart':         [('fortwo',   2.0, 16_000,  37,  80, 1999, 0.110, (7, 0, 0, 3))],
-    'Porsche':       [('911',      0.8, 98_000, 220, 478, 1999, 0.050, (1, 0, 0, 0)), ('Cayenne',  0.8, 82_000, 155, 500, 2003, 0.105, (5, 4, 4, 0))],
-    'Tesla':         [('Model 3',  1.0, 47_000, 190, 377, 2019, 0.150, (0, 0, 0, 1))],
-    'Dacia':         [('Duster',   1.5, 18_000,  66, 110, 2010, 0.085, (7, 4, 0, 0)), ('Sandero',  1.5, 12_000,  49,  74, 2008, 0.090, (1, 0, 0, 0))]}
+    'Volkswagen': [
+        ('Golf', 9.0, 27_000, 63, 235, 1999, 0.105, (6, 5, 1, 1)),
+        ('Polo', 5.0, 20_000, 44, 152, 1999, 0.105, (9, 2, 0, 0)),
+        ('Passat', 4.5, 36_000, 77, 206, 1999, 0.120, (3, 8, 2, 0)),
+        ('Tiguan', 4.0, 34_000, 81, 235, 2008, 0.100, (5, 6, 1, 0)),
+        ('ID.3', 1.0, 37_000, 107, 170, 2020, 0.150, (0, 0, 0, 1)),
+        ('up!', 2.0, 14_000, 44, 85, 2012, 0.095, (8, 0, 0, 1)),
+    ],
+    'BMW': [
+        ('1er', 3.0, 32_000, 80, 225, 2004, 0.115, (6, 5, 0, 0)),
+        ('3er', 5.0, 43_000, 85, 375, 1999, 0.120, (5, 7, 2, 0)),
+        ('5er', 3.5, 57_000, 110, 441, 1999, 0.130, (4, 8, 2, 0)),
+        ('X3', 2.5, 54_000, 110, 375, 2004, 0.110, (4, 8, 1, 1)),
+        ('i3', 0.5, 39_000, 125, 135, 2014, 0.120, (0, 0, 1, 5)),
+    ],
+    'Audi': [
+        ('A3', 4.5, 31_000, 77, 294, 1999, 0.110, (6, 5, 1, 0)),
+        ('A4', 4.5, 42_000, 88, 331, 1999, 0.120, (4, 8, 0, 0)),
+        ('A6', 3.0, 55_000, 100, 441, 1999, 0.130, (3, 9, 1, 0)),
+        ('Q5', 2.0, 52_000, 110, 260, 2009, 0.105, (4, 8, 2, 0)),
+    ],
+    'Mercedes-Benz': [
+        ('A-Klasse', 3.5, 33_000, 75, 310, 1999, 0.105, (7, 4, 1, 0)),
+        ('C-Klasse', 5.0, 45_000, 90, 375, 1999, 0.115, (5, 7, 2, 0)),
+        ('E-Klasse', 3.5, 58_000, 100, 450, 1999, 0.120, (3, 8, 2, 0)),
+        ('GLC', 2.0, 56_000, 120, 375, 2016, 0.105, (4, 7, 2, 0)),
+    ],
+    'Opel': [
+        ('Astra', 4.5, 24_000, 66, 206, 1999, 0.130, (7, 4, 1, 0)),
+        ('Corsa', 5.0, 18_000, 44, 154, 1999, 0.115, (9, 1, 0, 1)),
+        ('Mokka', 2.0, 24_000, 85, 115, 2013, 0.115, (7, 3, 0, 1)),
+    ],
+    'Ford': [
+        ('Focus', 4.5, 25_000, 63, 257, 1999, 0.130, (7, 4, 1, 0)),
+        ('Fiesta', 4.5, 18_000, 44, 147, 1999, 0.120, (9, 1, 0, 0)),
+        ('Kuga', 2.5, 33_000, 103, 178, 2009, 0.110, (5, 5, 3, 0)),
+        ('Mondeo', 2.0, 32_000, 81, 176, 1999, 0.140, (4, 7, 2, 0)),
+    ],
+    'Skoda': [
+        ('Octavia', 4.5, 26_000, 63, 180, 1999, 0.105, (5, 7, 1, 0)),
+        ('Fabia', 3.0, 17_000, 40, 132, 2000, 0.105, (9, 2, 0, 0)),
+    ],
+    'SEAT': [
+        ('Leon', 3.0, 25_000, 63, 228, 2000, 0.115, (7, 4, 1, 0)),
+        ('Ibiza', 2.5, 18_000, 44, 141, 1999, 0.115, (9, 2, 0, 0)),
+    ],
+    'Renault': [
+        ('Clio', 3.0, 18_000, 43, 147, 1999, 0.125, (8, 2, 1, 0)),
+        ('Megane', 2.0, 25_000, 66, 221, 1999, 0.140, (6, 5, 1, 1)),
+        ('ZOE', 1.0, 32_000, 65, 100, 2013, 0.150, (0, 0, 0, 1)),
+    ],
+    'Peugeot': [
+        ('208', 2.0, 19_000, 50, 154, 2012, 0.120, (7, 2, 0, 2)),
+        ('308', 1.5, 26_000, 68, 200, 2008, 0.130, (6, 5, 1, 0)),
+    ],
+    'Fiat': [
+        ('500', 3.5, 16_000, 51, 132, 2008, 0.095, (9, 0, 0, 1)),
+        ('Panda', 1.5, 14_000, 40, 74, 2000, 0.110, (9, 1, 1, 0)),
+    ],
+    'Hyundai': [
+        ('i30', 2.5, 24_000, 66, 206, 2007, 0.115, (8, 3, 0, 0)),
+        ('Tucson', 2.0, 31_000, 85, 195, 2005, 0.105, (5, 4, 3, 0)),
+        ('Kona', 1.5, 25_000, 88, 206, 2018, 0.110, (5, 0, 2, 3)),
+    ],
+    'Kia': [
+        ('Ceed', 1.5, 24_000, 66, 150, 2007, 0.110, (8, 3, 1, 0)),
+        ('Sportage', 1.5, 31_000, 85, 195, 2005, 0.105, (5, 4, 2, 0)),
+    ],
+    'Toyota': [
+        ('Yaris', 2.5, 19_000, 51, 192, 1999, 0.085, (5, 1, 6, 0)),
+        ('Corolla', 1.5, 27_000, 71, 144, 1999, 0.085, (3, 1, 7, 0)),
+        ('RAV4', 1.0, 37_000, 91, 225, 2000, 0.085, (3, 2, 6, 0)),
+    ],
+    'Mazda': [
+        ('CX-5', 1.5, 32_000, 110, 143, 2012, 0.100, (6, 5, 0, 0)),
+        ('MX-5', 0.7, 29_000, 81, 135, 1999, 0.060, (1, 0, 0, 0)),
+    ],
+    'Volvo': [
+        ('XC60', 1.5, 49_000, 100, 335, 2009, 0.110, (2, 7, 3, 0)),
+        ('V60', 1.2, 42_000, 84, 335, 2011, 0.120, (2, 7, 2, 0)),
+    ],
+    'MINI': [('Cooper', 2.0, 25_000, 55, 170, 2002, 0.095, (9, 2, 0, 1))],
+    'smart': [('fortwo', 2.0, 16_000, 37, 80, 1999, 0.110, (7, 0, 0, 3))],
+    'Porsche': [
+        ('911', 0.8, 98_000, 220, 478, 1999, 0.050, (1, 0, 0, 0)),
+        ('Cayenne', 0.8, 82_000, 155, 500, 2003, 0.105, (5, 4, 4, 0)),
+    ],
+    'Tesla': [('Model 3', 1.0, 47_000, 190, 377, 2019, 0.150, (0, 0, 0, 1))],
+    'Dacia': [
+        ('Duster', 1.5, 18_000, 66, 110, 2010, 0.085, (7, 4, 0, 0)),
+        ('Sandero', 1.5, 12_000, 49, 74, 2008, 0.090, (1, 0, 0, 0)),
+    ],
+}
 MODELS = [Model(make, *line) for make, lines in RANGE.items() for line in lines]
 
 # %% ../../notebooks/data/market.ipynb #0575ed14
@@ -133,10 +213,18 @@ THIN = [Model(*line) for line in (
     ('Lotus',    'Elise',    1.0, 48_000,  88, 180, 1999, 0.040, (1, 0, 0, 0)),
     ('Lada',     'Niva',     1.0, 13_000,  59,  61, 1999, 0.090, (1, 0, 0, 0)),
     ('Maserati', 'Ghibli',   1.0, 78_000, 202, 427, 2013, 0.150, (3, 1, 1, 0)))]
-REGIONS = {'north': (.18, 1.00), 'east': (.14, .96), 'south': (.30, 1.04), 'west': (.31, 1.01), 'capital': (.07, .99)}  # share, price level
+# share, price level
+REGIONS = {
+    'north': (0.18, 1.00),
+    'east': (0.14, 0.96),
+    'south': (0.30, 1.04),
+    'west': (0.31, 1.01),
+    'capital': (0.07, 0.99),
+}
 
 # %% ../../notebooks/data/market.ipynb #1e7238b1
-def catalogue(options: MarketOptions) -> tuple[list[Model], np.ndarray]:  # the models, and the share of each
+def catalogue(options: MarketOptions) -> tuple[list[Model], np.ndarray]:
+    # the models, and the share of each
     "The range on offer: a thin make gets `thin_share`, the others divide the rest by weight."
     thin = THIN[:options.thin_makes]
     weight = np.array([model.weight for model in MODELS])
@@ -151,86 +239,145 @@ def _fuel_trend(year: np.ndarray) -> np.ndarray:  # (n,) -> (n, 4)
     electric = np.where(year >= 2012, 1.5 / (1 + np.exp(-(year - 2020.5))), 0)
     return np.stack([np.ones_like(year), diesel, hybrid, electric], axis=1)
 
-
+# %% ../../notebooks/data/market.ipynb #f459916b
 def _pick(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:  # (n, k) -> (n,)
     "One column per row, by weight."
     edges = weights.cumsum(axis=1)
     return (rng.random(len(weights))[:, None] * edges[:, -1:] >= edges).sum(axis=1)
 
 # %% ../../notebooks/data/market.ipynb #ba9d471f
-def _cars(rng: np.random.Generator, options: MarketOptions, n: int) -> dict[str, np.ndarray]:  # each (n,)
+def _cars(rng: np.random.Generator, options: MarketOptions, n: int) -> dict[str, np.ndarray]:
+    # each (n,)
     "What stands on the yard: codes for categories, numbers in years, kW and km."
     models, share = catalogue(options)
     which = rng.choice(len(models), n, p=share)
     start = np.datetime64(options.start, 'D')
-    listed = rng.integers(0, round(options.months * DAYS_PER_MONTH), n)             # days since the start
+    listed = rng.integers(0, round(options.months * DAYS_PER_MONTH), n)  # days since the start
     year = 1970 + (start.astype(int) + listed) / 365.25
-    room = year - np.array([m.since for m in models])[which]                        # years since the model came out
+    room = year - np.array([m.since for m in models])[which]  # years since the model came out
     age = np.where(rng.random(n) < 0.2, np.abs(rng.normal(3, 0.25, n)), rng.gamma(1.6, 5.5, n))
     age = room * -np.expm1(-age / room)
     fuel = _pick(rng, np.array([m.fuels for m in models])[which] * _fuel_trend(year - age))
-    return {'which': which, 'listed': listed, 'age': age, 'fuel': fuel} | _use(rng, models, which, year, age, fuel)
+    return {'which': which, 'listed': listed, 'age': age, 'fuel': fuel} | _use(
+        rng, models, which, year, age, fuel
+    )
 
-
+# %% ../../notebooks/data/market.ipynb #a61c7eaa
 def _use(
-    rng: np.random.Generator, models: list[Model], which: np.ndarray, year: np.ndarray, age: np.ndarray, fuel: np.ndarray
+    rng: np.random.Generator,
+    models: list[Model],
+    which: np.ndarray,
+    year: np.ndarray,
+    age: np.ndarray,
+    fuel: np.ndarray,
 ) -> dict[str, np.ndarray]:
     "Engine, gearbox, mileage, seller and region of cars of known model, year, age and fuel."
     n = len(which)
-    low, high = np.array([m.low for m in models])[which], np.array([m.high for m in models])[which]
-    step = _pick(rng, np.tile([.30, .30, .20, .13, .07], (n, 1))) / 4               # of five engines, from small to large
+    low = np.array([m.low for m in models])[which]
+    high = np.array([m.high for m in models])[which]
+    # of five engines, from small to large
+    step = _pick(rng, np.tile([.30, .30, .20, .13, .07], (n, 1))) / 4
     power = np.rint(low * (high / low) ** step)
-    automatic = (fuel == 3) | (rng.random(n) < 1 / (1 + np.exp(3.2 - 0.018 * power - 0.14 * (year - age - 2012))))
+    automatic = (fuel == 3) | (
+        rng.random(n) < 1 / (1 + np.exp(3.2 - 0.018 * power - 0.14 * (year - age - 2012)))
+    )
     yearly = np.array([12_500, 19_000, 14_000, 13_500])[fuel] * rng.lognormal(0, 0.45, n)
     mileage = np.clip(np.rint(yearly * age**0.9), 10, 600_000)
     private = rng.random(n) < 0.06 + 0.55 * (1 - np.exp(-age / 9))
-    return {'power': power, 'automatic': automatic, 'mileage': np.where(private & (mileage > 1000), mileage.round(-3), mileage),
-            'private': private, 'region': rng.choice(len(REGIONS), n, p=[share for share, _ in REGIONS.values()])}
+    return {
+        'power': power,
+        'automatic': automatic,
+        'mileage': np.where(private & (mileage > 1000), mileage.round(-3), mileage),
+        'private': private,
+        'region': rng.choice(len(REGIONS), n, p=[share for share, _ in REGIONS.values()]),
+    }
 
 # %% ../../notebooks/data/market.ipynb #13d3ef2d
 def _log_price(options: MarketOptions, cars: dict[str, np.ndarray]) -> np.ndarray:  # (n,)
     "Logarithm of the fair price in EUR, at the price level of the first day."
     models, _ = catalogue(options)
-    new, low, fade = (np.array([getattr(m, part) for m in models])[cars['which']] for part in ('price', 'low', 'fade'))
+    new, low, fade = (
+        np.array([getattr(m, part) for m in models])[cars['which']]
+        for part in ('price', 'low', 'fade')
+    )
     fuel = np.array([0, 0.03, 0.08, 0.10])[cars['fuel']]
     region = np.log([level for _, level in REGIONS.values()])[cars['region']]
-    return (np.log(new) + 0.6 * np.log(cars['power'] / low) - fade * cars['age'] + 0.08 * np.expm1(-2 * cars['age'])
-            - 0.15 * cars['mileage'] / 100_000 + fuel + 0.05 * cars['automatic'] - 0.06 * cars['private'] + region)
+    return (
+        np.log(new)
+        + 0.6 * np.log(cars['power'] / low)
+        - fade * cars['age']
+        + 0.08 * np.expm1(-2 * cars['age'])
+        - 0.15 * cars['mileage'] / 100_000
+        + fuel
+        + 0.05 * cars['automatic']
+        - 0.06 * cars['private']
+        + region
+    )
 
-
-def _log_level(options: MarketOptions, listed: np.ndarray) -> np.ndarray:  # days since the start, (n,) -> (n,)
+# %% ../../notebooks/data/market.ipynb #74aa73de
+def _log_level(options: MarketOptions, listed: np.ndarray) -> np.ndarray:
+    # days since the start, (n,) -> (n,)
     "Logarithm of the price level: inflation, compounded daily."
     return np.log1p(options.inflation) * listed / DAYS_PER_MONTH
 
 # %% ../../notebooks/data/market.ipynb #19474c62
-def _dirty(rng: np.random.Generator, options: MarketOptions, table: pd.DataFrame, month: np.ndarray) -> pd.DataFrame:
+def _dirty(
+    rng: np.random.Generator, options: MarketOptions, table: pd.DataFrame, month: np.ndarray
+) -> pd.DataFrame:
     "`table` with dirt, and a column `is_…` for each kind that says where."
     n = len(table)
-    broken = (table['region'] == options.unit_break_region).to_numpy() & (month >= options.breaks_from) & (options.unit_break != 'none')
-    column, factor = {'mileage': ('mileage_km', 0.621371), 'power': ('power_kw', 1.35962), 'none': ('power_kw', 1.0)}[options.unit_break]
+    broken = (
+        (table['region'] == options.unit_break_region).to_numpy()
+        & (month >= options.breaks_from)
+        & (options.unit_break != 'none')
+    )
+    column, factor = {
+        'mileage': ('mileage_km', 0.621371),
+        'power': ('power_kw', 1.35962),
+        'none': ('power_kw', 1.0),
+    }[options.unit_break]
     table[column] = table[column].mask(broken, (table[column] * factor).round())
-    sentinel, outlier = rng.random(n) < options.sentinels, rng.random(n) < options.outliers
-    table['mileage_km'] = table['mileage_km'].mask(sentinel, np.where(rng.random(n) < 0.5, 999_999.0, 0.0))
+    sentinel = rng.random(n) < options.sentinels
+    outlier = rng.random(n) < options.outliers
+    table['mileage_km'] = table['mileage_km'].mask(
+        sentinel, np.where(rng.random(n) < 0.5, 999_999.0, 0.0)
+    )
     table['price_eur'] = table['price_eur'].mask(outlier, table['price_eur'] * 10)
-    gone = {name: (rng.random(n) < options.missing) & ~(sentinel & (name == 'mileage_km')) for name in ('mileage_km', 'power_kw', 'fuel', 'gearbox')}
+    gone = {
+        name: (rng.random(n) < options.missing) & ~(sentinel & (name == 'mileage_km'))
+        for name in ('mileage_km', 'power_kw', 'fuel', 'gearbox')
+    }
     for name, where in gone.items():
         table[name] = table[name].mask(where)
-    table = table.assign(is_broken=broken, is_sentinel=sentinel, is_outlier=outlier, is_missing=np.any(list(gone.values()), axis=0))
+    table = table.assign(
+        is_broken=broken,
+        is_sentinel=sentinel,
+        is_outlier=outlier,
+        is_missing=np.any(list(gone.values()), axis=0),
+    )
     return _doubled(rng, options, table)
 
-
+# %% ../../notebooks/data/market.ipynb #86a77e2f
 def _doubled(rng: np.random.Generator, options: MarketOptions, table: pd.DataFrame) -> pd.DataFrame:
     "`table` with some rows replaced by copies of others, all but their `offer_id`."
     copy = rng.random(len(table)) < options.duplicates
     if copy.all():
-        copy[:] = False                                                            # nothing would be left to copy
+        copy[:] = False  # nothing would be left to copy
     origin = np.arange(len(table))
     origin[copy] = rng.choice(np.flatnonzero(~copy), copy.sum())
-    return table.iloc[origin].reset_index(drop=True).assign(offer_id=table['offer_id'].to_numpy(), is_duplicate=copy)
+    return (
+        table.iloc[origin]
+        .reset_index(drop=True)
+        .assign(offer_id=table['offer_id'].to_numpy(), is_duplicate=copy)
+    )
 
 # %% ../../notebooks/data/market.ipynb #9036e5ce
-CHUNK = 100_000   # rows made at a time; a part of what a seed means, so a change of it changes the data
-TRUTH = ['fair_price', 'price_level', 'is_biased', 'is_broken', 'is_sentinel', 'is_outlier', 'is_missing', 'is_duplicate']
+# rows made at a time; a part of what a seed means, so a change of it changes the data
+CHUNK = 100_000
+TRUTH = [
+    'fair_price', 'price_level', 'is_biased', 'is_broken', 'is_sentinel', 'is_outlier',
+    'is_missing', 'is_duplicate',
+]
 
 
 def generate(
@@ -249,22 +396,38 @@ def _chunk(rng: np.random.Generator, options: MarketOptions, first: int, n: int)
     "`n` offers, with truth and dirt."
     cars = _cars(rng, options, n)
     models, _ = catalogue(options)
-    fair, level = _log_price(options, cars), _log_level(options, cars['listed'])
+    fair = _log_price(options, cars)
+    level = _log_level(options, cars['listed'])
     region = list(REGIONS)
-    biased = (cars['private'] == (options.bias_seller == 'private')) & (cars['region'] == region.index(options.bias_region)) & (options.bias != 0)
-    price = np.exp(fair + level + rng.normal(0, 1, n) * options.noise + np.log1p(options.bias) * biased)
+    biased = (
+        (cars['private'] == (options.bias_seller == 'private'))
+        & (cars['region'] == region.index(options.bias_region))
+        & (options.bias != 0)
+    )
+    price = np.exp(
+        fair + level + rng.normal(0, 1, n) * options.noise + np.log1p(options.bias) * biased
+    )
     listing = np.datetime64(options.start, 'us') + cars['listed'].astype('timedelta64[D]')
     table = pd.DataFrame({
-        'offer_id': 10_000_001 + first + np.arange(n), 'listing_date': listing,
-        'make': _texts([m.make for m in models], cars['which']), 'model': _texts([m.name for m in models], cars['which']),
+        'offer_id': 10_000_001 + first + np.arange(n),
+        'listing_date': listing,
+        'make': _texts([m.make for m in models], cars['which']),
+        'model': _texts([m.name for m in models], cars['which']),
         'first_registration': listing - np.rint(cars['age'] * 365.25).astype('timedelta64[D]'),
-        'mileage_km': cars['mileage'], 'power_kw': cars['power'], 'fuel': _texts(FUELS, cars['fuel']),
-        'gearbox': _texts(['manual', 'automatic'], cars['automatic']), 'seller': _texts(['dealer', 'private'], cars['private']),
-        'region': _texts(region, cars['region']), 'price_eur': np.maximum(100, price.round(-1)).astype(np.int64),
-        'fair_price': np.exp(fair + level), 'price_level': np.exp(level), 'is_biased': biased})
+        'mileage_km': cars['mileage'],
+        'power_kw': cars['power'],
+        'fuel': _texts(FUELS, cars['fuel']),
+        'gearbox': _texts(['manual', 'automatic'], cars['automatic']),
+        'seller': _texts(['dealer', 'private'], cars['private']),
+        'region': _texts(region, cars['region']),
+        'price_eur': np.maximum(100, price.round(-1)).astype(np.int64),
+        'fair_price': np.exp(fair + level),
+        'price_level': np.exp(level),
+        'is_biased': biased,
+    })
     return _dirty(rng, options, table, (cars['listed'] / DAYS_PER_MONTH).astype(int))
 
-
+# %% ../../notebooks/data/market.ipynb #5595fb9e
 def _texts(names: list[str] | tuple[str, ...], codes: np.ndarray) -> pd.Series:
     "Codes as texts."
     return pd.Series(pa.array(names).take(pa.array(codes.astype(np.int64))).to_pandas())
@@ -274,7 +437,7 @@ def market_table(options: MarketOptions, seed: int, truth: bool = False) -> pd.D
     "The whole market in memory; for millions of rows see `write_market`."
     return pd.concat(generate(options, seed, truth), ignore_index=True)
 
-
+# %% ../../notebooks/data/market.ipynb #8aa4f238
 def write_market(
     path: Path | str,            # of the Parquet file, written whole or not at all
     options: MarketOptions,
@@ -283,7 +446,10 @@ def write_market(
 ) -> None:
     "Write the market as Parquet, one row group per chunk."
     with atomic(path) as temporary:
-        chunks = (pa.Table.from_pandas(chunk, preserve_index=False).replace_schema_metadata() for chunk in generate(options, seed, truth))
+        chunks = (
+            pa.Table.from_pandas(chunk, preserve_index=False).replace_schema_metadata()
+            for chunk in generate(options, seed, truth)
+        )
         head = next(chunks)
         with pq.ParquetWriter(temporary, head.schema, compression='zstd') as writer:
             writer.write_table(head)

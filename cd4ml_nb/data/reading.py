@@ -33,9 +33,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from .table import Raw
 from ..core.errors import InfrastructureError, UserError, did_you_mean
 from ..core.files import file_hash, shown
+from .table import Raw
 from ..scenario.definition import Data
 
 # %% ../../notebooks/data/reading.ipynb #90801ecd
@@ -46,12 +46,17 @@ def scheme_of(source: str) -> str:
     "The scheme of an address that may be read; empty for a path."
     match = re.match(r'^([A-Za-z][A-Za-z0-9+.-]+)://', source)
     scheme = match[1].lower() if match else ''
-    if scheme and (scheme not in SCHEMES or '::' in source):     # a chain of addresses may end anywhere
-        raise UserError(f'addresses {"chained by ::" if "::" in source else f"by {scheme}://"} are not read',
-                        f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}", where=source, code='C02')
+    if scheme and (scheme not in SCHEMES or '::' in source):
+        # a chain of addresses may end anywhere
+        raise UserError(
+            f'addresses {"chained by ::" if "::" in source else f"by {scheme}://"} are not read',
+            f"download the file, or use one of {', '.join(s + '://' for s in SCHEMES)}",
+            where=source,
+            code='C02',
+        )
     return scheme
 
-
+# %% ../../notebooks/data/reading.ipynb #3b5ad692
 @contextlib.contextmanager
 def local_file(
     source: str,            # path or address
@@ -76,14 +81,24 @@ def _check_path(path: Path) -> None:
     if path.is_dir():
         raise UserError('is a folder', 'name one file in it', where=shown(path), code='C10')
     if not path.is_file():
-        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.is_file()]) if path.parent.is_dir() else ''
-        raise UserError('file not found', near if near.startswith('did') else 'check data.source, and data_root in settings.ini', where=shown(path), code='C10')
+        if path.parent.is_dir():
+            near = did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.is_file()])
+        else:
+            near = ''
+        raise UserError(
+            'file not found',
+            near if near.startswith('did') else 'check data.source, and data_root in settings.ini',
+            where=shown(path),
+            code='C10',
+        )
     try:
         path.open('rb').close()
     except PermissionError:
-        raise UserError('may not be read', 'mend its permissions', where=shown(path), code='C10') from None
+        raise UserError(
+            'may not be read', 'mend its permissions', where=shown(path), code='C10'
+        ) from None
 
-
+# %% ../../notebooks/data/reading.ipynb #30942774
 def _fetch(source: str, copy: Path, limit: int) -> None:
     "Copy a file out of a store."
     import fsspec.core  # here, as it is slow to load and most sources are paths
@@ -92,17 +107,23 @@ def _fetch(source: str, copy: Path, limit: int) -> None:
         check_size(int(system.size(path) or 0), limit, source)
         with system.open(path, 'rb') as file, copy.open('wb') as out:
             while piece := file.read(PIECE):
-                check_size(out.tell(), limit, source)            # not every store knows sizes beforehand
+                check_size(out.tell(), limit, source)  # not every store knows sizes beforehand
                 out.write(piece)
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f'needs a package: {error}', "pip install 'cd4ml_nb[cloud]'", where=source, code='C13') from None
+        raise UserError(
+            f'needs a package: {error}', "pip install 'cd4ml_nb[cloud]'", where=source, code='C13'
+        ) from None
     except FileNotFoundError:
         raise UserError('file not found', 'check the address', where=source, code='C10') from None
     except Exception as error:  # each store has errors of its own
-        raise InfrastructureError(f'cannot be read: {type(error).__name__}: {error}', 'check network and credentials, then run again',
-                                  where=source, code='I16') from error
+        raise InfrastructureError(
+            f'cannot be read: {type(error).__name__}: {error}',
+            'check network and credentials, then run again',
+            where=source,
+            code='I16',
+        ) from error
 
 # %% ../../notebooks/data/reading.ipynb #9c762bf2
 PIECE = 1 << 20           # bytes at a time
@@ -114,13 +135,23 @@ def check_size(
     source: str,
 ) -> None:
     "Refuse what is larger than the setting allows, or than this machine's free memory can take."
-    free, need = psutil.virtual_memory().available, 5 * n_bytes
+    free = psutil.virtual_memory().available
+    need = 5 * n_bytes
     size = f'{n_bytes / 1e9:,.2f} GB of data, which need about {need / 1e9:,.2f} GB of memory'
     if n_bytes > limit:
-        raise UserError(f'{size}; the limit is {limit / 1e9:,.2f} GB of data', 'take a part of it, or raise max_data_gb in settings.ini',
-                        where=source, code='D48')
+        raise UserError(
+            f'{size}; the limit is {limit / 1e9:,.2f} GB of data',
+            'take a part of it, or raise max_data_gb in settings.ini',
+            where=source,
+            code='D48',
+        )
     if need > free:
-        raise UserError(f'{size}; {free / 1e9:,.2f} GB are free', 'take a part of it, or a larger machine', where=source, code='D48')
+        raise UserError(
+            f'{size}; {free / 1e9:,.2f} GB are free',
+            'take a part of it, or a larger machine',
+            where=source,
+            code='D48',
+        )
 
 # %% ../../notebooks/data/reading.ipynb #dc12d4f6
 RATIO = 200               # of unpacked to packed size …
@@ -136,23 +167,37 @@ def unpack(packed: Path, plain: Path, where: str, name: str, limit: int) -> None
             while piece := file.read(PIECE):
                 n_bytes += len(piece)
                 if n_bytes > most:
-                    raise UserError(f'unpacks to more than {RATIO} times its size', 'unpack it yourself if that is right', where=where, code='D45')
+                    raise UserError(
+                        f'unpacks to more than {RATIO} times its size',
+                        'unpack it yourself if that is right',
+                        where=where,
+                        code='D45',
+                    )
                 if n_bytes > limit:
                     check_size(n_bytes, limit, where)
                 out.write(piece)
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise UserError(f'damaged or incomplete archive: {error}', 'fetch it again', where=where, code='D45') from None
+        raise UserError(
+            f'damaged or incomplete archive: {error}', 'fetch it again', where=where, code='D45'
+        ) from None
 
-
+# %% ../../notebooks/data/reading.ipynb #dd46ceb8
 def _unpacked(packed: Path, where: str, name: str) -> Any:
     "A packed file, opened for reading what is in it."
     if name.endswith('.gz'):
         return gzip.open(packed)
     archive = zipfile.ZipFile(packed)
-    members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith('__MACOSX/')]
+    members = [
+        m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith('__MACOSX/')
+    ]
     if len(members) != 1:
         names = ', '.join(m.filename for m in members[:5])
-        raise UserError(f'holds {len(members)} files{": " if names else ""}{names}', 'a zip must hold exactly one', where=where, code='D45')
+        raise UserError(
+            f'holds {len(members)} files{": " if names else ""}{names}',
+            'a zip must hold exactly one',
+            where=where,
+            code='D45',
+        )
     return archive.open(members[0])
 
 # %% ../../notebooks/data/reading.ipynb #3d64ac74
@@ -160,15 +205,17 @@ def guess_encoding(head: bytes) -> str:
     "The likely encoding of a text that is not UTF-8."
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return 'utf-16'
-    nul_even, nul_odd = head[0:2000:2].count(0), head[1:2000:2].count(0)
+    nul_even = head[0:2000:2].count(0)
+    nul_odd = head[1:2000:2].count(0)
     if max(nul_even, nul_odd) > len(head[:2000]) / 5:
         return 'utf-16-le' if nul_odd > nul_even else 'utf-16-be'
     return 'cp1252' if any(0x80 <= byte < 0xA0 for byte in head) else 'latin-1'
 
-
+# %% ../../notebooks/data/reading.ipynb #5ca3047f
 def check_encoding(path: Path, encoding: str, where: str) -> None:
     "Refuse a file that is not in its encoding, naming the first byte that is not."
-    decoder, n_bytes = codecs.getincrementaldecoder(encoding)(), 0
+    decoder = codecs.getincrementaldecoder(encoding)()
+    n_bytes = 0
     with path.open('rb') as file:
         while True:
             piece = file.read(PIECE)
@@ -181,12 +228,17 @@ def check_encoding(path: Path, encoding: str, where: str) -> None:
                 if not likely.startswith('utf-16'):
                     file.seek(max(0, at - 1000))
                     likely = guess_encoding(file.read(2000))
-                raise UserError(f'not {encoding.upper()} at byte {at}; looks like {likely}', f'data: {{encoding: {likely}}}', where=where, code='D17') from None
+                raise UserError(
+                    f'not {encoding.upper()} at byte {at}; looks like {likely}',
+                    f'data: {{encoding: {likely}}}',
+                    where=where,
+                    code='D17',
+                ) from None
             n_bytes += len(piece)
             if not piece:
                 return
 
-
+# %% ../../notebooks/data/reading.ipynb #a7b70549
 def _head(path: Path, n_bytes: int) -> bytes:
     with path.open('rb') as file:
         return file.read(n_bytes)
@@ -195,10 +247,13 @@ def _head(path: Path, n_bytes: int) -> bytes:
 def transcode(path: Path, encoding: str, utf8: Path, where: str) -> None:
     "Write a text file again in UTF-8."
     check_encoding(path, encoding, where)
-    with path.open(encoding=encoding, newline='') as file, utf8.open('w', encoding='utf-8', newline='') as out:
+    with (
+        path.open(encoding=encoding, newline='') as file,
+        utf8.open('w', encoding='utf-8', newline='') as out,
+    ):
         shutil.copyfileobj(file, out, PIECE)
 
-
+# %% ../../notebooks/data/reading.ipynb #86a92f81
 def known_encoding(name: str, where: str) -> str:
     "Python's name of a text encoding."
     try:
@@ -206,36 +261,65 @@ def known_encoding(name: str, where: str) -> str:
         if not codec._is_text_encoding:
             raise LookupError
     except (LookupError, ValueError):
-        near = did_you_mean(name, ['utf-8', 'utf-16', 'latin-1', 'cp1252', 'cp437', 'iso8859-15', 'mac-roman', 'shift-jis', 'gb18030'])
+        near = did_you_mean(
+            name,
+            [
+                'utf-8', 'utf-16', 'latin-1', 'cp1252', 'cp437', 'iso8859-15', 'mac-roman',
+                'shift-jis', 'gb18030',
+            ],
+        )
         raise UserError(f"unknown encoding '{name}'", near, where=where, code='C02') from None
     return 'utf-8' if codec.name == 'utf-8-sig' else codec.name
 
 # %% ../../notebooks/data/reading.ipynb #895d87e7
-FOREIGN = (   # how other kinds of files begin
-    (b'PK\x03\x04', 'a zip archive', 'give its name the ending .zip'), (b'\x1f\x8b', 'packed by gzip', 'give its name the ending .gz'),
-    (b'BZh', 'packed by bzip2', 'unpack it, or pack it by gzip'), (b'\xfd7zXZ', 'packed by xz', 'unpack it, or pack it by gzip'),
-    (b'\x28\xb5\x2f\xfd', 'packed by zstd', 'unpack it, or pack it by gzip'), (b'7z\xbc\xaf', 'a 7-Zip archive', 'unpack it'),
-    (b'Rar!', 'a RAR archive', 'unpack it'), (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as CSV'),
-    (b'SQLite format 3', 'a database', 'export the table as CSV or Parquet'), (b'ARROW1', 'a Feather file', 'write it as Parquet'),
-    (b'\x89HDF', 'an HDF5 file', 'write it as Parquet'), (b'%PDF', 'a PDF', 'find the table that it was printed from'))
+FOREIGN = (  # how other kinds of files begin
+    (b'PK\x03\x04', 'a zip archive', 'give its name the ending .zip'),
+    (b'\x1f\x8b', 'packed by gzip', 'give its name the ending .gz'),
+    (b'BZh', 'packed by bzip2', 'unpack it, or pack it by gzip'),
+    (b'\xfd7zXZ', 'packed by xz', 'unpack it, or pack it by gzip'),
+    (b'\x28\xb5\x2f\xfd', 'packed by zstd', 'unpack it, or pack it by gzip'),
+    (b'7z\xbc\xaf', 'a 7-Zip archive', 'unpack it'),
+    (b'Rar!', 'a RAR archive', 'unpack it'),
+    (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as CSV'),
+    (b'SQLite format 3', 'a database', 'export the table as CSV or Parquet'),
+    (b'ARROW1', 'a Feather file', 'write it as Parquet'),
+    (b'\x89HDF', 'an HDF5 file', 'write it as Parquet'),
+    (b'%PDF', 'a PDF', 'find the table that it was printed from'),
+)
 
 
 def refuse_foreign(head: bytes, where: str) -> None:
     "Refuse what is no text table at all: a web page, JSON, an archive, a workbook, Parquet."
     start = head[:1000].lstrip(codecs.BOM_UTF8 + b' \t\r\n').lower()
     if re.match(rb'<(!doctype|html|head|body|\?xml)', start):
-        raise UserError('looks like HTML, not like a table', 'download the file itself, not the page about it', where=where, code='D46')
+        raise UserError(
+            'looks like HTML, not like a table',
+            'download the file itself, not the page about it',
+            where=where,
+            code='D46',
+        )
     if re.match(rb'[\[{]\s*(["{\[\]}]|$)', start):
-        raise UserError('looks like JSON, not like a table', 'convert it to CSV or Parquet', where=where, code='D46')
+        raise UserError(
+            'looks like JSON, not like a table',
+            'convert it to CSV or Parquet',
+            where=where,
+            code='D46',
+        )
     if head.startswith(b'PAR1'):
         raise UserError('is a Parquet file', 'data: {format: parquet}', where=where, code='D44')
     for magic, kind, todo in FOREIGN:
         if head.startswith(magic):
             if b'[Content_Types].xml' in head:
-                kind, todo = 'an Excel workbook', 'save it as CSV'
+                kind = 'an Excel workbook'
+                todo = 'save it as CSV'
             raise UserError(f'is {kind}, not a table of texts', todo, where=where, code='D45')
     if guess_encoding(head).startswith('utf-16'):
-        raise UserError(f'not UTF-8 at byte 0; looks like {guess_encoding(head)}', f'data: {{encoding: {guess_encoding(head)}}}', where=where, code='D17')
+        raise UserError(
+            f'not UTF-8 at byte 0; looks like {guess_encoding(head)}',
+            f'data: {{encoding: {guess_encoding(head)}}}',
+            where=where,
+            code='D17',
+        )
 
 # %% ../../notebooks/data/reading.ipynb #e21555c3
 def records(
@@ -253,9 +337,10 @@ def records(
                 break
     return rows
 
-
+# %% ../../notebooks/data/reading.ipynb #f84f4c5d
 def likely_separator(text: str, declared: str = ',') -> str:
-    "The separator that gives the most columns of which every line has as many; the declared one if it does."
+    """The separator that gives the most columns of which every line has as many; the declared one
+    if it does."""
     def columns(separator: str) -> int:
         lengths = {len(row) for row in records(text, separator, 50)}
         return lengths.pop() if len(lengths) == 1 else 0
@@ -264,25 +349,38 @@ def likely_separator(text: str, declared: str = ',') -> str:
     best = max([declared, *',;\t|'], key=columns)
     return best if columns(best) > 1 else declared
 
-
+# %% ../../notebooks/data/reading.ipynb #0d9369ff
 def separator_refusal(text: str, separator: str, where: str) -> UserError | None:
     "The error for a text that is plainly separated by something else."
     likely = likely_separator(text, separator)
     if likely == separator:
         return None
     cells = [cell for row in records(text, likely, 50)[1:] for cell in row]
-    comma = ', decimal: ","' if likely != ',' and any(re.fullmatch(r'[+-]?\d+,\d+', cell) for cell in cells) else ''
+    if likely != ',' and any(re.fullmatch(r'[+-]?\d+,\d+', cell) for cell in cells):
+        comma = ', decimal: ","'
+    else:
+        comma = ''
     shown_as = {'\t': 'tab'}.get(likely, f"'{likely}'")
     written = '"\\t"' if likely == '\t' else f'"{likely}"'
-    return UserError(f"looks like {shown_as}-separated, read with '{separator}'", f'data: {{separator: {written}{comma}}}', where=where, code='D16')
+    return UserError(
+        f"looks like {shown_as}-separated, read with '{separator}'",
+        f'data: {{separator: {written}{comma}}}',
+        where=where,
+        code='D16',
+    )
 
 # %% ../../notebooks/data/reading.ipynb #36a9f216
 def looks_like_data(rows: list[list[str]]) -> bool:
     "Whether the first record is no header."
-    header, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    header = rows[0]
+    below = [row for row in rows[1:] if len(row) == len(rows[0])]
     figures = [float(cell.replace(',', '.')) for cell in header if _is_figure(cell)]
     steps = set(np.diff(figures).tolist())
-    counted = len(steps) == 1 and all(f == int(f) for f in figures) and (steps == {1.0} or len(figures) > 2)
+    counted = (
+        len(steps) == 1
+        and all(f == int(f) for f in figures)
+        and (steps == {1.0} or len(figures) > 2)
+    )
     alike = 0
     for k, cell in enumerate(header):
         values = [row[k] for row in below if row[k] != '']
@@ -296,7 +394,7 @@ def looks_like_data(rows: list[list[str]]) -> bool:
             alike += cell in values
     return alike > len(header) / 2
 
-
+# %% ../../notebooks/data/reading.ipynb #1e09d0c0
 def _is_figure(cell: str) -> bool:
     return re.fullmatch(r'\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*', cell) is not None
 
@@ -314,9 +412,16 @@ def checked_names(names: list[Any], where: str, notes: list[str]) -> list[str]:
         if count > 1:
             first, second = [k + 1 for k, text in enumerate(texts) if text == name][:2]
             same_bytes = names[first - 1] == names[second - 1]
-            what = f"column name '{name}' stands {'twice' if count == 2 else f'{count} times'}, in columns {first} and {second}"
-            raise UserError(what if same_bytes else f'{what}, written with different code points', 'rename one',
-                            where=where, code='D12' if same_bytes else 'D32')
+            what = (
+                f"column name '{name}' stands {'twice' if count == 2 else f'{count} times'}, in"
+                f" columns {first} and {second}"
+            )
+            raise UserError(
+                what if same_bytes else f'{what}, written with different code points',
+                'rename one',
+                where=where,
+                code='D12' if same_bytes else 'D32',
+            )
     return texts
 
 # %% ../../notebooks/data/reading.ipynb #11a29b31
@@ -326,36 +431,46 @@ def quotes_are_regular(
     separator: int,           # byte
 ) -> bool:
     "Whether every quote opens, closes or doubles, as it must."
-    n_quotes, ends = 0, np.array([separator, 10, 13, 34], np.uint8)
+    n_quotes = 0
+    ends = np.array([separator, 10, 13, 34], np.uint8)
     for low in range(start, len(content), 16 * PIECE):
         quotes = low + np.flatnonzero(content[low:low + 16 * PIECE] == 34)
         opens = quotes[n_quotes % 2::2]
         closes = quotes[1 - n_quotes % 2::2]
         before = content[np.maximum(opens, 1) - 1]
         after = content[np.minimum(closes + 1, len(content) - 1)]
-        if not ((opens == start) | np.isin(before, ends)).all() or not ((closes == len(content) - 1) | np.isin(after, ends)).all():
+        if (
+            not ((opens == start) | np.isin(before, ends)).all()
+            or not ((closes == len(content) - 1) | np.isin(after, ends)).all()
+        ):
             return False
         n_quotes += len(quotes)
     return n_quotes % 2 == 0
 
-
+# %% ../../notebooks/data/reading.ipynb #453ce8c6
 def refuse_open_quote(path: Path, separator: str, where: str) -> None:
     "Read slowly and strictly; refuse the record in which a quote does not close."
     with path.open(encoding='utf-8-sig', newline='', errors='replace') as file:
-        reader, line = csv.reader(file, delimiter=separator, strict=True), 1
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        line = 1
         try:
             for _ in reader:
                 line = reader.line_num + 1
         except csv.Error:
-            raise UserError('a quote opens that does not close properly', f'close it, or double a quote that is part of a text; see line {line}',
-                            where=f'{where}:{line}', code='D25') from None
+            raise UserError(
+                'a quote opens that does not close properly',
+                f'close it, or double a quote that is part of a text; see line {line}',
+                where=f'{where}:{line}',
+                code='D25',
+            ) from None
 
 # %% ../../notebooks/data/reading.ipynb #acdc08fd
 def read_csv(
     path: Path,           # a plain file in UTF-8
     data: Data,
-    where: str,           # its name for messages
-) -> tuple[pa.Table, dict[str, Any], np.ndarray | None]:  # texts; separator, first_line, notes; each row's line if it needs saying
+    where: str,  # its name for messages
+) -> tuple[pa.Table, dict[str, Any], np.ndarray | None]:
+    # texts; separator, first_line, notes; each row's line if it needs saying
     "Every cell of a CSV file as text."
     if not path.stat().st_size:
         raise UserError('the file is empty: 0 rows', 'name another file', where=where, code='D21')
@@ -363,13 +478,24 @@ def read_csv(
         _refuse_nul(content, where)
         names, start, first_line, notes = _read_header(path, content, data.separator, where)
         quoted = content.find(b'"') >= 0
-        if quoted and not quotes_are_regular(np.memmap(path, np.uint8, 'r'), _bom(content), ord(data.separator)):
+        if quoted and not quotes_are_regular(
+            np.memmap(path, np.uint8, 'r'), _bom(content), ord(data.separator)
+        ):
             refuse_open_quote(path, data.separator, where)
         table = _parsed(path, content, start, len(names), data, where, quoted)
         if len(table) < 2:
-            raise UserError(f'{len(table)} row{"s" if not len(table) else ""} under the header', 'learning needs more', where=where, code='D21')
+            raise UserError(
+                f'{len(table)} row{"s" if not len(table) else ""} under the header',
+                'learning needs more',
+                where=where,
+                code='D21',
+            )
         lines = _line_numbers(np.memmap(path, np.uint8, 'r')[start:], first_line, len(table))
-    return table.rename_columns(names), {'separator': data.separator, 'first_line': first_line, 'notes': notes}, lines
+    return (
+        table.rename_columns(names),
+        {'separator': data.separator, 'first_line': first_line, 'notes': notes},
+        lines,
+    )
 
 # %% ../../notebooks/data/reading.ipynb #3006b2bd
 def _bom(content: Any) -> int:
@@ -379,43 +505,66 @@ def _bom(content: Any) -> int:
         start += 3
     return start
 
-
+# %% ../../notebooks/data/reading.ipynb #e1b75e11
 def _refuse_nul(content: Any, where: str) -> None:
     "Refuse bytes that no text has."
     at = content.find(b'\0')
     if at >= 0:
         line = 1 + (content[:at].count(b'\n') or content[:at].count(b'\r'))
-        raise UserError(f'a NUL byte in line {line}, at byte {at}', 'the file is damaged or no text; fetch or export it again',
-                        where=f'{where}:{line}', code='D20')
+        raise UserError(
+            f'a NUL byte in line {line}, at byte {at}',
+            'the file is damaged or no text; fetch or export it again',
+            where=f'{where}:{line}',
+            code='D20',
+        )
 
 # %% ../../notebooks/data/reading.ipynb #b0a5dafc
-def _read_header(path: Path, content: Any, separator: str, where: str) -> tuple[list[str], int, int, list[str]]:
+def _read_header(
+    path: Path, content: Any, separator: str, where: str
+) -> tuple[list[str], int, int, list[str]]:
     "Column names, where the rows start (byte and line), and notes."
-    start, head = _bom(content), content[:4 * PIECE]
+    start = _bom(content)
+    head = content[:4 * PIECE]
     try:
-        text = codecs.getincrementaldecoder('utf-8')().decode(head[start:], final=len(head) == len(content))
+        text = codecs.getincrementaldecoder('utf-8')().decode(
+            head[start:], final=len(head) == len(content)
+        )
     except UnicodeDecodeError:
         check_encoding(path, 'utf-8', where)
         raise
     if refusal := separator_refusal(text, separator, where):
         raise refusal
     lines: list[str] = []
-    reader = csv.reader((lines.append(line) or line for line in io.StringIO(text, newline='')), delimiter=separator)  # type: ignore[func-returns-value]
+    # type: ignore[func-returns-value]
+    reader = csv.reader(
+        (lines.append(line) or line for line in io.StringIO(text, newline='')), delimiter=separator
+    )
     try:
         header = next((row for row in reader if row), [])
     except csv.Error:
-        raise UserError(f'a name of more than {csv.field_size_limit():,} letters in the first line', 'is this a table, and does every quote close?',
-                        where=where, code='D25') from None
+        raise UserError(
+            f'a name of more than {csv.field_size_limit():,} letters in the first line',
+            'is this a table, and does every quote close?',
+            where=where,
+            code='D25',
+        ) from None
     if not header:
         raise UserError('the file is empty: 0 rows', 'name another file', where=where, code='D21')
     if looks_like_data(records(text, separator)):
-        raise UserError('first line looks like data', 'write a line with the names of the columns above it', where=where, code='D22')
+        raise UserError(
+            'first line looks like data',
+            'write a line with the names of the columns above it',
+            where=where,
+            code='D22',
+        )
     notes: list[str] = []
     names = checked_names(header, where, notes)
     return names, start + sum(len(line.encode()) for line in lines), reader.line_num + 1, notes
 
 # %% ../../notebooks/data/reading.ipynb #0afb026a
-def _parsed(path: Path, content: Any, start: int, n_columns: int, data: Data, where: str, quoted: bool) -> pa.Table:
+def _parsed(
+    path: Path, content: Any, start: int, n_columns: int, data: Data, where: str, quoted: bool
+) -> pa.Table:
     "The rows from byte `start` on, as texts."
     names = [f'c{k}' for k in range(n_columns)]
     if not content[start:start + PIECE].strip():
@@ -424,16 +573,25 @@ def _parsed(path: Path, content: Any, start: int, n_columns: int, data: Data, wh
         file.seek(start)
         try:
             return pa.csv.read_csv(
-                pa.PythonFile(file, 'r'), pa.csv.ReadOptions(column_names=names, block_size=8 * PIECE),
+                pa.PythonFile(file, 'r'),
+                pa.csv.ReadOptions(column_names=names, block_size=8 * PIECE),
                 pa.csv.ParseOptions(delimiter=data.separator, newlines_in_values=quoted),
-                pa.csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False))
+                pa.csv.ConvertOptions(
+                    column_types={name: pa.string() for name in names}, strings_can_be_null=False
+                ),
+            )
         except pa.ArrowInvalid as error:
             check_encoding(path, 'utf-8', where)
             with contextlib.suppress(csv.Error):                 # of a text beyond csv's limit
                 refuse_ragged(path, data.separator, n_columns, where)
-            raise UserError(f'cannot be read as CSV: {str(error).splitlines()[0][:200]}', 'mend the file', where=where, code='D24') from error
+            raise UserError(
+                f'cannot be read as CSV: {str(error).splitlines()[0][:200]}',
+                'mend the file',
+                where=where,
+                code='D24',
+            ) from error
 
-
+# %% ../../notebooks/data/reading.ipynb #ec9476c0
 def refuse_ragged(path: Path, separator: str, n_columns: int, where: str) -> None:
     "Refuse the first row that has not as many fields as the header, or all of them."
     with path.open(encoding='utf-8-sig', newline='') as file:
@@ -443,11 +601,21 @@ def refuse_ragged(path: Path, separator: str, n_columns: int, where: str) -> Non
         sample = [next(rows, (0, n_columns)) for _ in range(100)]
         lengths = {length for line, length in sample if line}
         if len(lengths) == 1 and (length := lengths.pop()) != n_columns:
-            raise UserError(f'header {n_columns} fields, rows {length}', 'add the missing name, or mend the rows', where=where, code='D23')
+            raise UserError(
+                f'header {n_columns} fields, rows {length}',
+                'add the missing name, or mend the rows',
+                where=where,
+                code='D23',
+            )
         for line, length in itertools.chain(sample, rows):
             if length != n_columns:
-                raise UserError(f'{length} field{"s" if length != 1 else ""} in line {line}, header {n_columns}', 'mend that line; nothing is filled in',
-                                where=f'{where}:{line}', code='D24')
+                raise UserError(
+                    f'{length} field{"s" if length != 1 else ""} in line {line}, header'
+                    f' {n_columns}',
+                    'mend that line; nothing is filled in',
+                    where=f'{where}:{line}',
+                    code='D24',
+                )
 
 # %% ../../notebooks/data/reading.ipynb #41bd8368
 def _line_numbers(rows: np.ndarray, first_line: int, n_rows: int) -> np.ndarray | None:
@@ -459,14 +627,19 @@ def _line_numbers(rows: np.ndarray, first_line: int, n_rows: int) -> np.ndarray 
     inside = np.searchsorted(_positions(rows, 34), ends) % 2 == 1
     starts = np.concatenate([[0], ends[~inside] + 1])
     stops = np.concatenate([ends[~inside], [len(rows)]])
-    empty = (stops <= starts) | ((stops == starts + 1) & (rows[np.minimum(starts, len(rows) - 1)] == 13))
+    empty = (stops <= starts) | (
+        (stops == starts + 1) & (rows[np.minimum(starts, len(rows) - 1)] == 13)
+    )
     lines = first_line + np.searchsorted(ends, starts[~empty])
     return lines if len(lines) == n_rows else None
 
-
+# %% ../../notebooks/data/reading.ipynb #ba4c2097
 def _positions(content: np.ndarray, byte: int) -> np.ndarray:
     "Where a byte stands."
-    parts = [low + np.flatnonzero(content[low:low + 16 * PIECE] == byte) for low in range(0, len(content), 16 * PIECE)]
+    parts = [
+        low + np.flatnonzero(content[low : low + 16 * PIECE] == byte)
+        for low in range(0, len(content), 16 * PIECE)
+    ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 # %% ../../notebooks/data/reading.ipynb #4622a92b
@@ -478,33 +651,75 @@ def read_parquet(
     "A Parquet file as it is, its names as texts."
     head = _head(path, 4)
     if head != b'PAR1':
-        kind = 'empty' if not head else 'text' if all(32 <= b < 127 or b in b'\r\n\t' for b in head) else 'something else'
-        raise UserError(f'not a Parquet file: it is {kind}' if kind != 'text' else 'not a Parquet file: looks like text',
-                        'data: {format: csv}' if kind == 'text' else 'name another file', where=where, code='D44')
+        if not head:
+            kind = 'empty'
+        else:
+            if all(32 <= b < 127 or b in b'\r\n\t' for b in head):
+                kind = 'text'
+            else:
+                kind = 'something else'
+        raise UserError(
+            (
+                f'not a Parquet file: it is {kind}'
+                if kind != 'text'
+                else 'not a Parquet file: looks like text'
+            ),
+            'data: {format: csv}' if kind == 'text' else 'name another file',
+            where=where,
+            code='D44',
+        )
     try:
         file = pq.ParquetFile(path)
-        n_bytes = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
-        check_size(max(n_bytes, 8 * file.metadata.num_rows * file.metadata.num_columns), limit, where)
+        n_bytes = sum(
+            file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups)
+        )
+        check_size(
+            max(n_bytes, 8 * file.metadata.num_rows * file.metadata.num_columns), limit, where
+        )
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f'damaged Parquet file: {str(error).splitlines()[0][:200]}', 'fetch or export it again', where=where, code='D44') from error
+        raise UserError(
+            f'damaged Parquet file: {str(error).splitlines()[0][:200]}',
+            'fetch or export it again',
+            where=where,
+            code='D44',
+        ) from error
     notes: list[str] = []
     names = checked_names(_pandas_names(table, where), where, notes)
     if len(table) < 2:
-        raise UserError(f'{len(table)} row{"s" if not len(table) else ""}', 'learning needs more', where=where, code='D21')
-    return table.rename_columns(names).replace_schema_metadata(None), {'separator': None, 'first_line': None, 'notes': notes}
+        raise UserError(
+            f'{len(table)} row{"s" if not len(table) else ""}',
+            'learning needs more',
+            where=where,
+            code='D21',
+        )
+    return table.rename_columns(names).replace_schema_metadata(None), {
+        'separator': None,
+        'first_line': None,
+        'notes': notes,
+    }
 
-
+# %% ../../notebooks/data/reading.ipynb #c95e68fb
 def _pandas_names(table: pa.Table, where: str) -> list[Any]:
     "The names as pandas had them, if pandas wrote the file."
     levels = (table.schema.pandas_metadata or {}).get('column_indexes', [])
     if len(levels) > 1:
-        raise UserError(f'column names have {len(levels)} levels, such as {table.column_names[0]}', 'join them to one text each, then write it again',
-                        where=where, code='D33')
+        raise UserError(
+            f'column names have {len(levels)} levels, such as {table.column_names[0]}',
+            'join them to one text each, then write it again',
+            where=where,
+            code='D33',
+        )
     if levels and levels[0].get('pandas_type') not in ('unicode', 'string', 'empty', None):
-        described = {c.get('field_name'): c.get('name') for c in table.schema.pandas_metadata.get('columns', [])}
-        return [int(name) if re.fullmatch(r'-?\d+', str(described.get(name, name))) else name for name in table.column_names]
+        described = {
+            c.get('field_name'): c.get('name')
+            for c in table.schema.pandas_metadata.get('columns', [])
+        }
+        return [
+            int(name) if re.fullmatch(r'-?\d+', str(described.get(name, name))) else name
+            for name in table.column_names
+        ]
     return list(table.column_names)
 
 # %% ../../notebooks/data/reading.ipynb #6b2eec9b
@@ -515,12 +730,22 @@ def read_file(
     max_gb: float,          # larger data is refused
 ) -> Raw:
     "Read a CSV or Parquet file, packed or not, from here or from a store."
-    limit, name = int(max_gb * 1e9), source.lower()
-    with local_file(source, data_root, limit) as (path, where), tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
-        facts: dict[str, Any] = {'source': where, 'bytes': path.stat().st_size, 'file_sha256': file_hash(path), 'encoding': None}
+    limit = int(max_gb * 1e9)
+    name = source.lower()
+    with (
+        local_file(source, data_root, limit) as (path, where),
+        tempfile.TemporaryDirectory(prefix='cd4ml-') as folder,
+    ):
+        facts: dict[str, Any] = {
+            'source': where,
+            'bytes': path.stat().st_size,
+            'file_sha256': file_hash(path),
+            'encoding': None,
+        }
         plain = path
         if name.endswith(('.gz', '.zip')):
-            name, plain = re.sub(r'\.(gz|zip)$', '', name), Path(folder) / 'plain'
+            name = re.sub(r'\.(gz|zip)$', '', name)
+            plain = Path(folder) / 'plain'
             unpack(path, plain, where, source.lower(), limit)
             check_size(plain.stat().st_size, limit, where)
         lines = None
@@ -531,11 +756,15 @@ def read_file(
             table, found, lines = _read_text(plain, data, where, Path(folder))
             facts |= {'format': 'csv', 'encoding': known_encoding(data.encoding, where)}
         if file_hash(path) != facts['file_sha256']:
-            raise InfrastructureError('changed during run', 'run again when nobody writes to it', where=where, code='D47')
+            raise InfrastructureError(
+                'changed during run', 'run again when nobody writes to it', where=where, code='D47'
+            )
     return Raw(table, facts | found | {'n_rows': len(table)}, lines)
 
-
-def _read_text(plain: Path, data: Data, where: str, folder: Path) -> tuple[pa.Table, dict[str, Any], np.ndarray | None]:
+# %% ../../notebooks/data/reading.ipynb #e0a6349f
+def _read_text(
+    plain: Path, data: Data, where: str, folder: Path
+) -> tuple[pa.Table, dict[str, Any], np.ndarray | None]:
     "A CSV file in the encoding that is declared."
     encoding = known_encoding(data.encoding, where)
     if encoding == 'utf-8':
@@ -550,21 +779,26 @@ def propose_data(
     source: str,
     data_root: Path,
     max_gb: float = 8,
-) -> dict[str, str]:        # of encoding, separator, decimal, thousands those that are not the usual
+) -> dict[str, str]:  # of encoding, separator, decimal, thousands those that are not the usual
     "What a scenario has to declare so that a CSV file is read as it is written."
-    with local_file(source, data_root, int(max_gb * 1e9)) as (path, where), tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
+    with (
+        local_file(source, data_root, int(max_gb * 1e9)) as (path, where),
+        tempfile.TemporaryDirectory(prefix='cd4ml-') as folder,
+    ):
         name = source.lower()
         if name.endswith(('.gz', '.zip')):
             unpack(path, Path(folder) / 'plain', where, name, int(max_gb * 1e9))
-            path, name = Path(folder) / 'plain', re.sub(r'\.(gz|zip)$', '', name)
+            path = Path(folder) / 'plain'
+            name = re.sub(r'\.(gz|zip)$', '', name)
         if name.endswith(('.parquet', '.pq')) or _head(path, 4) == b'PAR1':
             return {}
         return _as_written(path, where)
 
-
+# %% ../../notebooks/data/reading.ipynb #ddb11cc9
 def _as_written(path: Path, where: str) -> dict[str, str]:
     "Encoding, separator and marks of a plain file, where they are not the usual."
-    words, head = {}, _head(path, 4000)
+    words = {}
+    head = _head(path, 4000)
     encoding = guess_encoding(head)
     if not encoding.startswith('utf-16'):
         try:
@@ -574,7 +808,9 @@ def _as_written(path: Path, where: str) -> dict[str, str]:
             encoding = error.what.rsplit(' ', 1)[-1]
     if encoding != 'utf-8':
         words['encoding'] = encoding
-    with path.open(encoding='utf-8-sig' if encoding == 'utf-8' else encoding, newline='', errors='replace') as file:
+    with path.open(
+        encoding='utf-8-sig' if encoding == 'utf-8' else encoding, newline='', errors='replace'
+    ) as file:
         text = file.read(PIECE)
     text = text[:text.rfind('\n') + 1] or text
     if (separator := likely_separator(text)) != ',':
@@ -584,9 +820,15 @@ def _as_written(path: Path, where: str) -> dict[str, str]:
 # %% ../../notebooks/data/reading.ipynb #991f69c4
 def _marks(cells: list[str]) -> dict[str, str]:
     "How numbers are written, if some of them show it and none speaks against it."
-    english = sum(re.fullmatch(r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?', cell) is not None for cell in cells)
-    comma = sum(re.fullmatch(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+', cell) is not None for cell in cells)
-    grouped = sum(re.fullmatch(r'[+-]?\d{1,3}(\.\d{3})+(,\d+)?', cell) is not None for cell in cells)
+    english = sum(
+        re.fullmatch(r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?', cell) is not None for cell in cells
+    )
+    comma = sum(
+        re.fullmatch(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+', cell) is not None for cell in cells
+    )
+    grouped = sum(
+        re.fullmatch(r'[+-]?\d{1,3}(\.\d{3})+(,\d+)?', cell) is not None for cell in cells
+    )
     point = sum(re.fullmatch(r'[+-]?\d*\.\d+', cell) is not None for cell in cells) - grouped
     if comma > english and point <= 0:
         return {'decimal': ','} | ({'thousands': '.'} if grouped else {})

@@ -34,22 +34,36 @@ from ..scenario.definition import Column, Data, Target
 def write_table(df: pd.DataFrame, path: Path | str) -> None:
     "Write a table as Parquet, whole or not at all."
     with atomic(path) as temporary:
-        pq.write_table(pa.Table.from_pandas(df, preserve_index=False), temporary, compression='zstd')
+        pq.write_table(
+            pa.Table.from_pandas(df, preserve_index=False), temporary, compression='zstd'
+        )
 
-
+# %% ../../notebooks/data/table.ipynb #a2b137d1
 def read_table(path: Path | str) -> pd.DataFrame:
     "Read a table that a stage wrote."
     if not Path(path).is_file():
-        raise UserError('file not found', 'run the stage that writes it', where=str(path), code='I13')
+        raise UserError(
+            'file not found', 'run the stage that writes it', where=str(path), code='I13'
+        )
     with open(path, 'rb') as file:
         if file.read(len(SEAL)) == SEAL:
-            raise UserError('this is the sealed holdout', 'unseal(path, stage, purpose) opens it, and notes that it was opened', where=str(path), code='SEALED')
+            raise UserError(
+                'this is the sealed holdout',
+                'unseal(path, stage, purpose) opens it, and notes that it was opened',
+                where=str(path),
+                code='SEALED',
+            )
     try:
         return pq.read_table(path).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f'damaged: {_first_line(error)}', 'run the stage that writes it again', where=str(path), code='I13') from error
+        raise UserError(
+            f'damaged: {_first_line(error)}',
+            'run the stage that writes it again',
+            where=str(path),
+            code='I13',
+        ) from error
 
-
+# %% ../../notebooks/data/table.ipynb #29d73baf
 SEAL = b'CD4ML SEALED HOLDOUT 1\n'
 
 
@@ -62,7 +76,11 @@ def table_hash(
     ordered: bool = True,     # False: the same rows in another order are the same table
 ) -> str:                     # SHA-256, hexadecimal
     "The identity of a table: every name, type and cell."
-    digest = hashlib.sha256(json.dumps([[str(name), _plain_type(_arrow(df[name]).type)] for name in df.columns] + [len(df)]).encode())
+    digest = hashlib.sha256(
+        json.dumps(
+            [[str(name), _plain_type(_arrow(df[name]).type)] for name in df.columns] + [len(df)]
+        ).encode()
+    )
     if not ordered:
         digest.update(np.sort(row_hashes(df)).tobytes())
         return digest.hexdigest()
@@ -71,7 +89,7 @@ def table_hash(
             digest.update(part)
     return digest.hexdigest()
 
-
+# %% ../../notebooks/data/table.ipynb #02d822d8
 def _arrow(series: pd.Series) -> pa.Array:
     "A column as one Arrow array; NaN, NaT and None are null."
     array = pa.array(series, from_pandas=True)
@@ -79,11 +97,13 @@ def _arrow(series: pd.Series) -> pa.Array:
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
     return array.cast(pa.large_string()) if _is_string(array.type) else array
 
-
+# %% ../../notebooks/data/table.ipynb #1d682c24
 def _is_string(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
-
+# %% ../../notebooks/data/table.ipynb #32dc16cb
 def _plain_type(kind: pa.DataType) -> str:
     return 'string' if _is_string(kind) else str(kind)
 
@@ -95,17 +115,24 @@ def _content(array: pa.Array) -> list[bytes]:
         return [missing.tobytes()]
     if _is_string(array.type):
         array = pc.fill_null(array, '')
-        start, stop = array.offset, array.offset + len(array)
-        offsets = np.frombuffer(array.buffers()[1], np.int64)[start:stop + 1] if len(array) else np.zeros(1, np.int64)
+        start = array.offset
+        stop = array.offset + len(array)
+        if len(array):
+            offsets = np.frombuffer(array.buffers()[1], np.int64)[start:stop + 1]
+        else:
+            offsets = np.zeros(1, np.int64)
         texts = (array.buffers()[2] or b'')[offsets[0]:offsets[-1]]
         return [missing.tobytes(), np.diff(offsets).tobytes(), bytes(texts)]
     return [missing.tobytes(), np.ascontiguousarray(_numbers(array)).tobytes()]
 
-
+# %% ../../notebooks/data/table.ipynb #2d7c596f
 def _numbers(array: pa.Array) -> np.ndarray:
     "Numbers, truths or times as plain numpy values, 0 where missing; -0.0 is 0.0."
     if pa.types.is_temporal(array.type):
-        array = array.cast(pa.int64()) if array.type.bit_width == 64 else array.cast(pa.int32()).cast(pa.int64())
+        if array.type.bit_width == 64:
+            array = array.cast(pa.int64())
+        else:
+            array = array.cast(pa.int32()).cast(pa.int64())
     elif pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
     values = pc.fill_null(array, pa.scalar(0).cast(array.type)).to_numpy(zero_copy_only=False)
@@ -122,7 +149,7 @@ def row_hashes(
         hashes = _mixed(hashes * np.uint64(31) + _cell_hashes(_arrow(df[name])))
     return hashes
 
-
+# %% ../../notebooks/data/table.ipynb #68f73030
 def _cell_hashes(array: pa.Array) -> np.ndarray:
     "One number per cell, (n,), uint64."
     missing = array.is_null().to_numpy(zero_copy_only=False)
@@ -130,7 +157,10 @@ def _cell_hashes(array: pa.Array) -> np.ndarray:
         cells = np.zeros(len(array), np.uint64)
     elif _is_string(array.type):
         encoded = pc.fill_null(array, '').dictionary_encode()
-        texts = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)  # SipHash with a fixed key
+        # SipHash with a fixed key
+        texts = pd.util.hash_array(
+            encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False
+        )
         cells = texts[encoded.indices.to_numpy()] if len(array) else np.zeros(0, np.uint64)
     else:
         cells = _mixed(_number_bits(_numbers(array)))
@@ -146,7 +176,7 @@ def _number_bits(values: np.ndarray) -> np.ndarray:
         bits = np.where(exact, bits, values.astype(np.uint64, copy=False))
     return bits
 
-
+# %% ../../notebooks/data/table.ipynb #11bd0b5a
 def _mixed(bits: np.ndarray) -> np.ndarray:
     "Every output bit depends on every input bit (source: Steele et al. 2014, SplitMix64)."
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -163,10 +193,13 @@ def seal(df: pd.DataFrame, path: Path | str) -> None:
     header = json.dumps({'hash': table_hash(df), 'rows': len(df)}).encode() + b'\n'
     with atomic(path) as temporary, open(temporary, 'wb') as file:
         file.write(SEAL + header)
-        with pa.CompressedOutputStream(pa.PythonFile(file, 'w'), 'zstd') as packed, pa.ipc.new_stream(packed, table.schema) as stream:
+        with (
+            pa.CompressedOutputStream(pa.PythonFile(file, 'w'), 'zstd') as packed,
+            pa.ipc.new_stream(packed, table.schema) as stream,
+        ):
             stream.write_table(table)
 
-
+# %% ../../notebooks/data/table.ipynb #c1ec3fd6
 def unseal(
     path: Path | str,
     stage: str,                    # that looks
@@ -175,11 +208,21 @@ def unseal(
 ) -> pd.DataFrame:
     "Open the holdout, unless `stage` must not see it; note the look."
     if stage in SEALED_FROM:
-        raise UserError(f"stage '{stage}' must not see the holdout", 'tune on the validation rows', where=str(path), code='SEALED')
+        raise UserError(
+            f"stage '{stage}' must not see the holdout",
+            'tune on the validation rows',
+            where=str(path),
+            code='SEALED',
+        )
     df, header = _unpacked(path)
     if ledger is not None:
-        look = {'stage': stage, 'purpose': purpose, 'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-                'rows': len(df), 'hash': header['hash']}
+        look = {
+            'stage': stage,
+            'purpose': purpose,
+            'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+            'rows': len(df),
+            'hash': header['hash'],
+        }
         _append_line(ledger, json.dumps(look, ensure_ascii=False))
     return df
 
@@ -196,12 +239,19 @@ def _unpacked(path: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
         if table_hash(df) != header['hash']:
             raise ValueError('its content is not what was sealed')
     except FileNotFoundError:
-        raise UserError('file not found', 'run the stage split first', where=str(path), code='I13') from None
+        raise UserError(
+            'file not found', 'run the stage split first', where=str(path), code='I13'
+        ) from None
     except (ValueError, KeyError, OSError, pa.ArrowException) as error:
-        raise UserError(f'damaged: {_first_line(error)}', 'run the stage split again', where=str(path), code='I13') from error
+        raise UserError(
+            f'damaged: {_first_line(error)}',
+            'run the stage split again',
+            where=str(path),
+            code='I13',
+        ) from error
     return df, header
 
-
+# %% ../../notebooks/data/table.ipynb #2a81ce24
 def _append_line(path: Path, line: str) -> None:
     "Add a line in one write, so that two processes do not mix theirs."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,9 +265,10 @@ def _append_line(path: Path, line: str) -> None:
 @dataclasses.dataclass(frozen=True)
 class Raw:
     "A file's content before its columns have types."
-    table: pa.Table                     # texts if the file is CSV, typed if it is Parquet
-    facts: dict[str, Any]               # source, format, bytes, sha256, first_line, notes, …
-    lines: np.ndarray | None = None     # (n,), the line of each row, where it is not just first_line + row
+    table: pa.Table        # texts if the file is CSV, typed if it is Parquet
+    facts: dict[str, Any]  # source, format, bytes, sha256, first_line, notes, …
+    # (n,), the line of each row, where it is not just first_line + row
+    lines: np.ndarray | None = None
 
     def place(self, row: int) -> str:
         "Where a row, counted from 0, stands in the file."
@@ -247,7 +298,7 @@ class Texts:
         "A converted value per distinct text, (k,), as one per row, (n,)."
         return converted.take(pa.array(self.codes, mask=self.codes < 0))
 
-
+# %% ../../notebooks/data/table.ipynb #5cc18898
 def distinct(
     column: pa.ChunkedArray,
     missing: Sequence[str] = ('',),   # texts that mean "no value"
@@ -255,8 +306,13 @@ def distinct(
     "The distinct texts of a column."
     encoded = column.cast(pa.string()).dictionary_encode().unify_dictionaries().combine_chunks()
     encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    texts = Texts(encoded.dictionary, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-    return texts.without(pc.is_in(texts.values, pa.array(missing, pa.string())).to_numpy(zero_copy_only=False))
+    texts = Texts(
+        encoded.dictionary,
+        encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
+    )
+    return texts.without(
+        pc.is_in(texts.values, pa.array(missing, pa.string())).to_numpy(zero_copy_only=False)
+    )
 
 # %% ../../notebooks/data/table.ipynb #a4e3144d
 def numbers(
@@ -267,26 +323,49 @@ def numbers(
     "What texts are as numbers."
     if decimal == '.':
         try:
-            return values.cast(pa.float64()).to_numpy(zero_copy_only=False)   # every text is one: the common case
+            # every text is one: the common case
+            return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             pass
     return _plain(values, decimal, thousands).cast(pa.float64()).to_numpy(zero_copy_only=False)
 
-
+# %% ../../notebooks/data/table.ipynb #570f6b6e
 def _plain(values: pa.Array, decimal: str, thousands: str) -> pa.Array:
     "Numbers in a computer's notation; null where a text is none."
     whole = rf'(\d+|\d{{1,3}}({re.escape(thousands)}\d{{3}})+)' if thousands else r'\d+'
     point = re.escape(decimal)
     texts = pc.ascii_trim_whitespace(values)
-    fits = pc.match_substring_regex(texts, rf'^[+-]?({whole}({point}\d*)?|{point}\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$')
+    fits = pc.match_substring_regex(
+        texts, rf'^[+-]?({whole}({point}\d*)?|{point}\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$'
+    )
     texts = pc.if_else(fits, texts, pa.scalar(None, pa.string()))
     texts = pc.replace_substring(texts, thousands, '') if thousands else texts
     return pc.replace_substring(texts, ',', '.') if decimal == ',' else texts
 
 # %% ../../notebooks/data/table.ipynb #2f54f6a8
-NOTHING = ('', 'na', 'n/a', '#n/a', 'nan', 'null', 'none', 'nil', '-', '--', '.', '?', 'missing', 'unknown', 'not available', 'n.a.')
+NOTHING = (
+    '',
+    'na',
+    'n/a',
+    '#n/a',
+    'nan',
+    'null',
+    'none',
+    'nil',
+    '-',
+    '--',
+    '.',
+    '?',
+    'missing',
+    'unknown',
+    'not available',
+    'n.a.',
+)
 ISO_DATE = r'^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$'
-OTHER_DATE = r'^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{1,2}/\d{1,2}/\d{2}|\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./]\d{4}$)([ T]\d{1,2}:\d{2}(:\d{2})?)?$'
+OTHER_DATE = (
+    r'^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{1,2}/\d{1,2}/\d{2}|\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./]\d{4}$)(['
+    r' T]\d{1,2}:\d{2}(:\d{2})?)?$'
+)
 MONTH = r'^(0[1-9]|1[0-2])\.(19|20)\d{2}$'     # 03.2021 is March, not three and a bit
 FOREIGN_NUMBER = r"^[+-]?(\d{1,3}([,.' ]\d{3})+([.,]\d+)?|\d+,\d+)$"
 
@@ -306,7 +385,9 @@ def infer_type(
         if _share(texts, _matches(texts.values, MONTH)) == 1:
             return 'date', ''
         codes = _matches(texts.values, r'^0\d+$')
-        return ('category', 'numbers with leading zeros are kept as text') if codes.any() else ('number', '')
+        if codes.any():
+            return ('category', 'numbers with leading zeros are kept as text')
+        return ('number', '')
     foreign = _matches(texts.values, FOREIGN_NUMBER)
     if foreign.any() and _says_number(texts, numeric | foreign):
         return 'number', ''
@@ -320,12 +401,12 @@ def _matches(values: pa.Array, pattern: str) -> np.ndarray:
     "Which texts a regular expression matches, (k,), bool."
     return pc.match_substring_regex(values, pattern).to_numpy(zero_copy_only=False)
 
-
+# %% ../../notebooks/data/table.ipynb #b94fe671
 def _share(texts: Texts, mask: Any) -> float:
     "The share of rows, of those with a value, whose text is in `mask`."
     return float(texts.counts[np.asarray(mask)].sum() / texts.counts.sum())
 
-
+# %% ../../notebooks/data/table.ipynb #534d5085
 def _says_number(texts: Texts, fits: np.ndarray) -> bool:
     "Whether the texts that fit a type are so many that the others are exceptions."
     if _share(texts, fits) >= 0.95:
@@ -333,14 +414,19 @@ def _says_number(texts: Texts, fits: np.ndarray) -> bool:
     others = pc.utf8_lower(pc.utf8_trim_whitespace(texts.values.filter(pa.array(~fits))))
     return _share(texts, fits) >= 0.05 and pc.all(pc.is_in(others, pa.array(NOTHING))).as_py()
 
-
+# %% ../../notebooks/data/table.ipynb #908b3909
 def _category_or_text(texts: Texts, n_texts: int) -> tuple[str, str]:
     "A category recurs; free text is long, and hardly ever the same."
     share = len(texts.values) / n_texts
     length = float(pc.mean(pc.utf8_length(texts.values)).as_py())
     words = float(pc.mean(pc.count_substring(texts.values, ' ')).as_py()) + 1
-    if n_texts >= 50 and (share > 0.95 or share > 0.2 and length >= 20 or share > 0.1 and words >= 6):
-        return 'text', f'{len(texts.values):,} different texts in {n_texts:,} rows: not used as a feature'
+    if n_texts >= 50 and (
+        share > 0.95 or share > 0.2 and length >= 20 or share > 0.1 and words >= 6
+    ):
+        return (
+            'text',
+            f'{len(texts.values):,} different texts in {n_texts:,} rows: not used as a feature',
+        )
     return 'category', ''
 
 # %% ../../notebooks/data/table.ipynb #901e55a8
@@ -357,10 +443,15 @@ class Place:
         "The error for the rows whose value is in `bad`, (k,)."
         rows = np.flatnonzero(np.append(bad, False)[texts.codes])
         value = texts.values[texts.codes[rows[0]]].as_py()
-        return UserError(f"{len(rows):,} of {len(texts.codes):,} {what}, first at {self.raw.place(rows[0])}: '{_short(value)}'", todo,
-                         where=f"{self.raw.facts['source']}:{self.name}", code=code)
+        return UserError(
+            f"{len(rows):,} of {len(texts.codes):,} {what}, first at {self.raw.place(rows[0])}:"
+            f" '{_short(value)}'",
+            todo,
+            where=f"{self.raw.facts['source']}:{self.name}",
+            code=code,
+        )
 
-
+# %% ../../notebooks/data/table.ipynb #76ea453f
 def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else text[:most] + '…'
 
@@ -374,10 +465,16 @@ def as_number(texts: Texts, place: Place) -> pa.Array:
     whole = _whole_numbers(texts, values, data)
     long = (np.abs(values) >= 2.0 ** 63) & _matches(texts.values, r'^[+-]?\d+$')
     if whole is None and long.any():
-        raise place.refusal(texts, long, 'whole numbers beyond 2^63: id-like, not a number', f'{place.key}: role: id, or type: category', 'D27')
+        raise place.refusal(
+            texts,
+            long,
+            'whole numbers beyond 2^63: id-like, not a number',
+            f'{place.key}: role: id, or type: category',
+            'D27',
+        )
     return texts.spread(pa.array(values) if whole is None or (texts.codes < 0).any() else whole)
 
-
+# %% ../../notebooks/data/table.ipynb #72ae8d33
 def _whole_numbers(texts: Texts, values: np.ndarray, data: Data) -> pa.Array | None:
     "The values as int64, (k,), exact to the last digit; None if they are not all whole."
     if not (np.isfinite(values) & (values == np.round(values))).all():
@@ -387,88 +484,180 @@ def _whole_numbers(texts: Texts, values: np.ndarray, data: Data) -> pa.Array | N
     except pa.ArrowInvalid:                                       # written as 3.0, 3e2 or +3
         return pa.array(values.astype(np.int64)) if (np.abs(values) < 2.0 ** 53).all() else None
 
-
+# %% ../../notebooks/data/table.ipynb #de31a43a
 def _not_numeric(texts: Texts, bad: np.ndarray, place: Place) -> UserError:
     "Why some texts of a number are none, with the nearest remedy."
     odd = texts.values.filter(pa.array(bad))
-    for mark, pattern in ((',', r'^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$'), ('.', r'^[+-]?\d{1,3}((\.\d{3}){2,}(,\d+)?|(\.\d{3})+,\d+)$'),
-                          ("'", r"^[+-]?\d{1,3}('\d{3})+(\.\d+)?$"), (' ', r'^[+-]?\d{1,3}( \d{3})+([.,]\d+)?$')):
+    for mark, pattern in (
+        (',', r'^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$'),
+        ('.', r'^[+-]?\d{1,3}((\.\d{3}){2,}(,\d+)?|(\.\d{3})+,\d+)$'),
+        ("'", r"^[+-]?\d{1,3}('\d{3})+(\.\d+)?$"),
+        (' ', r'^[+-]?\d{1,3}( \d{3})+([.,]\d+)?$'),
+    ):
         if mark != place.data.thousands and pc.all(pc.match_substring_regex(odd, pattern)).as_py():
-            comma = ', decimal: ","' if pc.any(pc.match_substring_regex(odd, r',\d+$')).as_py() and mark != ',' else ''
-            return place.refusal(texts, bad, 'not numeric', f'thousands separators? data: {{thousands: "{mark}"{comma}}}', 'D15')
-    if place.data.decimal == '.' and pc.all(pc.match_substring_regex(odd, r'^[+-]?\d+,\d+$')).as_py():
-        return place.refusal(texts, bad, 'not numeric', 'decimal comma? data: {decimal: ","}', 'D16')
-    some = json.dumps(odd.slice(0, 3).to_pylist(), ensure_ascii=False)[:-1] + (', …]' if len(odd) > 3 else ']')
+            if pc.any(pc.match_substring_regex(odd, r',\d+$')).as_py() and mark != ',':
+                comma = ', decimal: ","'
+            else:
+                comma = ''
+            return place.refusal(
+                texts,
+                bad,
+                'not numeric',
+                f'thousands separators? data: {{thousands: "{mark}"{comma}}}',
+                'D15',
+            )
+    if (
+        place.data.decimal == '.'
+        and pc.all(pc.match_substring_regex(odd, r'^[+-]?\d+,\d+$')).as_py()
+    ):
+        return place.refusal(
+            texts, bad, 'not numeric', 'decimal comma? data: {decimal: ","}', 'D16'
+        )
+    some = json.dumps(odd.slice(0, 3).to_pylist(), ensure_ascii=False)[:-1] + (
+        ', …]' if len(odd) > 3 else ']'
+    )
     other = '' if place.key == 'target' else ', or type: category'
-    return place.refusal(texts, bad, 'not numeric', f'{place.key}: sentinels: {some} if that means "no value"{other}', 'D14')
+    return place.refusal(
+        texts,
+        bad,
+        'not numeric',
+        f'{place.key}: sentinels: {some} if that means "no value"{other}',
+        'D14',
+    )
 
 # %% ../../notebooks/data/table.ipynb #a58ed120
 def as_date(texts: Texts, place: Place) -> pa.Array:
     "Times in UTC, without saying so in each cell."
-    values, layout = pc.utf8_trim_whitespace(texts.values), place.column.format
+    values = pc.utf8_trim_whitespace(texts.values)
+    layout = place.column.format
     iso = np.full(len(values), True) if layout else _matches(values, ISO_DATE)
     other = ~iso & _matches(values, OTHER_DATE)
     if other.any():
-        fitting = ' or '.join(f"'{f}'" for f in date_formats(values.filter(pa.array(other)))) or 'of strptime'
-        raise place.refusal(texts, other, 'dates that could be read in more than one way', f'{place.key}: format: {fitting}', 'D37')
+        fitting = (
+            ' or '.join(f"'{f}'" for f in date_formats(values.filter(pa.array(other))))
+            or 'of strptime'
+        )
+        raise place.refusal(
+            texts,
+            other,
+            'dates that could be read in more than one way',
+            f'{place.key}: format: {fitting}',
+            'D37',
+        )
     aware = _matches(values, r'\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$')
     if aware.any() and not aware.all():
-        raise place.refusal(texts, ~aware, 'times without an offset among others with one', 'write all of them with one, or none', 'D38')
-    times = _parsed_dates(values, iso, layout, bool(aware.any()) or '%z' in layout.lower(), place.key)
+        raise place.refusal(
+            texts,
+            ~aware,
+            'times without an offset among others with one',
+            'write all of them with one, or none',
+            'D38',
+        )
+    times = _parsed_dates(
+        values, iso, layout, bool(aware.any()) or '%z' in layout.lower(), place.key
+    )
     if times.isna().any():
         todo = f'{place.key}: format: …, sentinels: […] if that means "no value", or type: category'
-        raise place.refusal(texts, times.isna().to_numpy(), f'not a date{f" of the form {layout}" if layout else ""}', todo, 'D14')
-    return texts.spread(pa.array(_in_utc(times, texts, place).astype('datetime64[us]'), pa.timestamp('us')))
+        raise place.refusal(
+            texts,
+            times.isna().to_numpy(),
+            f'not a date{f" of the form {layout}" if layout else ""}',
+            todo,
+            'D14',
+        )
+    return texts.spread(
+        pa.array(_in_utc(times, texts, place).astype('datetime64[us]'), pa.timestamp('us'))
+    )
 
-
-def _parsed_dates(values: pa.Array, fits: np.ndarray, layout: str, utc: bool, key: str) -> pd.Series:
+# %% ../../notebooks/data/table.ipynb #36b45053
+def _parsed_dates(
+    values: pa.Array, fits: np.ndarray, layout: str, utc: bool, key: str
+) -> pd.Series:
     "Texts as times; NaT where one does not fit."
     texts = pd.Series(values.to_numpy(zero_copy_only=False), dtype=object).where(fits)
     try:
         return pd.to_datetime(texts, format=layout or 'ISO8601', errors='coerce', utc=utc)
     except ValueError as error:
-        raise UserError(f"'{layout}' is no format of dates: {_first_line(error)}", "such as '%d.%m.%Y %H:%M'", where=f'{key}.format', code='C02') from None
+        raise UserError(
+            f"'{layout}' is no format of dates: {_first_line(error)}",
+            "such as '%d.%m.%Y %H:%M'",
+            where=f'{key}.format',
+            code='C02',
+        ) from None
 
-
+# %% ../../notebooks/data/table.ipynb #9356af63
 def _in_utc(times: pd.Series, texts: Texts, place: Place) -> pd.Series:
     "Times as UTC without an offset; those without one lie in the declared zone."
     zone = place.column.time_zone
     if zone and zone not in zoneinfo.available_timezones():
-        raise UserError(f"unknown time zone '{zone}'", did_you_mean(zone, zoneinfo.available_timezones()), where=f'{place.key}.time_zone', code='C02')
+        raise UserError(
+            f"unknown time zone '{zone}'",
+            did_you_mean(zone, zoneinfo.available_timezones()),
+            where=f'{place.key}.time_zone',
+            code='C02',
+        )
     if zone and times.dt.tz is None:
         local = times.dt.tz_localize(zone, ambiguous='NaT', nonexistent='NaT')
         if local.isna().any():
-            raise place.refusal(texts, local.isna().to_numpy(), f'times that are doubled or left out by the clock change in {zone}',
-                                'write times with their offset', 'D38')
+            raise place.refusal(
+                texts,
+                local.isna().to_numpy(),
+                f'times that are doubled or left out by the clock change in {zone}',
+                'write times with their offset',
+                'D38',
+            )
         times = local
     return times if times.dt.tz is None else times.dt.tz_convert('UTC').dt.tz_localize(None)
 
 # %% ../../notebooks/data/table.ipynb #ba1991b3
 def date_formats(values: pa.Array) -> list[str]:
     "The formats, of those in common use, in which every text is a date."
-    days = [sep.join(order) for sep in './-' for order in (('%d', '%m', '%Y'), ('%m', '%d', '%Y'), ('%Y', '%m', '%d'))]
+    days = [
+        sep.join(order)
+        for sep in './-'
+        for order in (('%d', '%m', '%Y'), ('%m', '%d', '%Y'), ('%Y', '%m', '%d'))
+    ]
     series = pd.Series(values.to_numpy(zero_copy_only=False), dtype=object)
-    return [day + time for day in [*days, '%d/%m/%y', '%m/%d/%y', '%m/%Y', '%m.%Y', '%Y%m%d'] for time in ('', ' %H:%M', ' %H:%M:%S', 'T%H:%M:%S')
-            if pd.to_datetime(series.head(50), format=day + time, errors='coerce').notna().all()
-            and pd.to_datetime(series, format=day + time, errors='coerce').notna().all()]
+    return [
+        day + time
+        for day in [*days, '%d/%m/%y', '%m/%d/%y', '%m/%Y', '%m.%Y', '%Y%m%d']
+        for time in ('', ' %H:%M', ' %H:%M:%S', 'T%H:%M:%S')
+        if pd.to_datetime(series.head(50), format=day + time, errors='coerce').notna().all()
+        and pd.to_datetime(series, format=day + time, errors='coerce').notna().all()
+    ]
 
-
+# %% ../../notebooks/data/table.ipynb #b9f4fe1f
 def as_boolean(texts: Texts, place: Place) -> pa.Array:
     "True and false, in the usual spellings."
     lower = pc.utf8_lower(pc.ascii_trim_whitespace(texts.values))
-    true, false = (pc.is_in(lower, pa.array(words)) for words in (['true', 'yes', 't', 'y', '1'], ['false', 'no', 'f', 'n', '0']))
+    true, false = (
+        pc.is_in(lower, pa.array(words))
+        for words in (['true', 'yes', 't', 'y', '1'], ['false', 'no', 'f', 'n', '0'])
+    )
     bad = pc.invert(pc.or_(true, false)).to_numpy(zero_copy_only=False)
     if bad.any():
-        raise place.refusal(texts, bad, 'neither true nor false', f'{place.key}: sentinels: […] if that means "no value", or type: category', 'D14')
+        raise place.refusal(
+            texts,
+            bad,
+            'neither true nor false',
+            f'{place.key}: sentinels: […] if that means "no value", or type: category',
+            'D14',
+        )
     return texts.spread(true)
 
-
+# %% ../../notebooks/data/table.ipynb #3f3a7713
 def as_text(texts: Texts, place: Place) -> pa.Array:
     "The texts, letter by letter."
     return texts.spread(texts.values)
 
 
-CONVERSIONS = {'number': as_number, 'category': as_text, 'boolean': as_boolean, 'date': as_date, 'text': as_text}
+CONVERSIONS = {
+    'number': as_number,
+    'category': as_text,
+    'boolean': as_boolean,
+    'date': as_date,
+    'text': as_text,
+}
 
 # %% ../../notebooks/data/table.ipynb #6d3c12d6
 def typed_column(place: Place) -> tuple[pa.Array, str, str]:  # values, type, note
@@ -486,17 +675,19 @@ def typed_column(place: Place) -> tuple[pa.Array, str, str]:  # values, type, no
         kind = 'category' if _loses_digits(texts) else kind
     return CONVERSIONS[kind](texts, place), kind, note
 
-
+# %% ../../notebooks/data/table.ipynb #d403eabd
 def _sentinel_mask(texts: Texts, place: Place) -> np.ndarray:
     "Which values stand for no value: equal as texts, or as numbers."
     mask = np.zeros(len(texts.values), bool)
     if place.column.sentinels:
-        mask |= pc.is_in(texts.values, pa.array([str(s) for s in place.column.sentinels])).to_numpy(zero_copy_only=False)
+        mask |= pc.is_in(texts.values, pa.array([str(s) for s in place.column.sentinels])).to_numpy(
+            zero_copy_only=False
+        )
     if figures := [float(s) for s in place.column.sentinels if not isinstance(s, str)]:
         mask |= np.isin(numbers(texts.values, place.data.decimal, place.data.thousands), figures)
     return mask
 
-
+# %% ../../notebooks/data/table.ipynb #e16765cc
 def _loses_digits(texts: Texts) -> bool:
     "Whether ids would not come back from a number as they were written."
     try:
@@ -508,21 +699,43 @@ def _loses_digits(texts: Texts) -> bool:
 # %% ../../notebooks/data/table.ipynb #8a4ae8d3
 def _typed_already(column: pa.ChunkedArray, place: Place) -> tuple[pa.Array, str, str]:
     "A column of Parquet, which has a type."
-    kind, wanted = _kind_of(column.type), place.column.type
+    kind = _kind_of(column.type)
+    wanted = place.column.type
     where = f"{place.raw.facts['source']}:{place.name}"
     if kind is None and place.column.role == 'ignore':
-        return pa.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pa.string()), 'text', ''
+        return (
+            pa.array(
+                [
+                    None if value is None else json.dumps(value, default=str)
+                    for value in column.to_pylist()
+                ],
+                pa.string(),
+            ),
+            'text',
+            '',
+        )
     if kind is None:
-        raise UserError(f'holds {column.type}, which is not a single value', f'write it as columns of their own, or {place.key}: role: ignore',
-                        where=where, code='D14')
+        raise UserError(
+            f'holds {column.type}, which is not a single value',
+            f'write it as columns of their own, or {place.key}: role: ignore',
+            where=where,
+            code='D14',
+        )
     if wanted not in (None, kind):
-        texts = distinct(column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column, place.data.missing)
+        texts = distinct(
+            column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column,
+            place.data.missing,
+        )
         texts = texts.without(_sentinel_mask(texts, place))
         return CONVERSIONS[wanted](texts, place), wanted, f'{column.type} in the file'
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    return _without_sentinels(_canonical(array, kind, place), kind, place.column.sentinels), kind, ''
+    return (
+        _without_sentinels(_canonical(array, kind, place), kind, place.column.sentinels),
+        kind,
+        '',
+    )
 
-
+# %% ../../notebooks/data/table.ipynb #f3cd708a
 def _without_sentinels(array: pa.Array, kind: str, sentinels: list[str | int | float]) -> pa.Array:
     "A typed column in which what stands for no value is none."
     if not sentinels or kind not in ('number', 'date'):
@@ -531,28 +744,41 @@ def _without_sentinels(array: pa.Array, kind: str, sentinels: list[str | int | f
         meant = numbers(pa.array([str(s) for s in sentinels]))
         found = pc.is_in(array, pa.array(meant[~np.isnan(meant)]).cast(array.type, safe=False))
     else:
-        times = pd.to_datetime(pd.Series([str(s) for s in sentinels]), format='ISO8601', errors='coerce').dropna()
+        times = pd.to_datetime(
+            pd.Series([str(s) for s in sentinels]), format='ISO8601', errors='coerce'
+        ).dropna()
         found = pc.is_in(array, pa.array(times.astype('datetime64[us]'), pa.timestamp('us')))
     if not pc.any(found).as_py():
         return array
-    return pc.if_else(found, pa.scalar(None, array.type), array).cast(pa.float64() if kind == 'number' else array.type)
+    return pc.if_else(found, pa.scalar(None, array.type), array).cast(
+        pa.float64() if kind == 'number' else array.type
+    )
 
 # %% ../../notebooks/data/table.ipynb #22afed61
 def _kind_of(kind: pa.DataType) -> str | None:
     "The type of a Parquet column in a scenario's words; None: none."
     if pa.types.is_boolean(kind):
         return 'boolean'
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
         return 'number'
     return 'date' if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else None
 
-
+# %% ../../notebooks/data/table.ipynb #dfbf39b5
 def _canonical(array: pa.Array, kind: str, place: Place) -> pa.Array:
     "One representation per type: int64, float64, bool, or times in microseconds."
     if kind == 'number' and pa.types.is_integer(array.type) and not array.null_count:
         if pa.types.is_uint64(array.type) and len(array) and pc.max(array).as_py() >= 2 ** 63:
-            raise UserError('whole numbers beyond 2^63: id-like, not a number', f'{place.key}: type: category',
-                            where=f"{place.raw.facts['source']}:{place.name}", code='D27')
+            raise UserError(
+                'whole numbers beyond 2^63: id-like, not a number',
+                f'{place.key}: type: category',
+                where=f"{place.raw.facts['source']}:{place.name}",
+                code='D27',
+            )
         return array.cast(pa.int64())
     if kind == 'number':
         return array.cast(pa.float64(), safe=False)
@@ -560,8 +786,16 @@ def _canonical(array: pa.Array, kind: str, place: Place) -> pa.Array:
         zone = getattr(array.type, 'tz', None)
         times = pd.Series(array.cast(pa.timestamp('us', zone), safe=False).to_pandas())
         codes = np.where(times.isna(), -1, np.arange(len(times)))
-        local = _in_utc(times.where(times.notna(), pd.Timestamp('2000-01-01', tz=times.dt.tz)), Texts(array.cast(pa.string()), codes), place)
-        return pa.array(local.where(times.notna()).astype('datetime64[us]'), pa.timestamp('us'), from_pandas=True)
+        local = _in_utc(
+            times.where(times.notna(), pd.Timestamp('2000-01-01', tz=times.dt.tz)),
+            Texts(array.cast(pa.string()), codes),
+            place,
+        )
+        return pa.array(
+            local.where(times.notna()).astype('datetime64[us]'),
+            pa.timestamp('us'),
+            from_pandas=True,
+        )
     return array
 
 # %% ../../notebooks/data/table.ipynb #d53a5dcd
@@ -574,9 +808,16 @@ def typed_table(
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:  # the table; name, type, role, … of each column
     "The table with every column's type, and what its columns are."
     if data.thousands == data.decimal:
-        raise UserError(f"thousands and decimal are both '{data.decimal}'", 'correct one of them', where='data.thousands', code='C02')
+        raise UserError(
+            f"thousands and decimal are both '{data.decimal}'",
+            'correct one of them',
+            where='data.thousands',
+            code='C02',
+        )
     _refuse_absent(raw, columns, undeclared, target)
-    arrays, infos, refused = {}, [], []
+    arrays = {}
+    infos = []
+    refused = []
     for name in raw.table.column_names:
         column, key, role = _declaration(name, columns, undeclared, target)
         try:
@@ -587,49 +828,91 @@ def typed_table(
         if kind == 'text' and role == 'feature':
             role = 'ignore'
         arrays[name] = array
-        infos.append({'name': name, 'type': kind, 'role': role, 'declared': name in columns or name == target.column,
-                      'unit': column.unit, 'note': note} | describe(array))
+        infos.append(
+            {
+                'name': name,
+                'type': kind,
+                'role': role,
+                'declared': name in columns or name == target.column,
+                'unit': column.unit,
+                'note': note,
+            }
+            | describe(array)
+        )
     if refused:
-        first, others = refused[0], ', '.join((error.where or '').removeprefix(f"{raw.facts['source']}:") for error in refused[1:6])
+        first = refused[0]
+        others = ', '.join(
+            (error.where or '').removeprefix(f"{raw.facts['source']}:") for error in refused[1:6]
+        )
         also = f'; also: {others}{" …" if len(refused) > 6 else ""}' if others else ''
         raise UserError(first.what, first.todo + also, first.where, first.code)
-    return pa.table(arrays).to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get, split_blocks=True), infos
+    return (
+        pa.table(arrays).to_pandas(
+            types_mapper={pa.bool_(): pd.BooleanDtype()}.get, split_blocks=True
+        ),
+        infos,
+    )
 
 # %% ../../notebooks/data/table.ipynb #02932056
-def _declaration(name: str, columns: dict[str, Column], undeclared: str, target: Target) -> tuple[Column, str, str]:
+def _declaration(
+    name: str, columns: dict[str, Column], undeclared: str, target: Target
+) -> tuple[Column, str, str]:
     "How a column is described, under which key of the scenario, and its role."
     if name == target.column:
-        return Column(unit=target.unit, words=target.words, sentinels=target.sentinels), 'target', 'target'
+        return (
+            Column(unit=target.unit, words=target.words, sentinels=target.sentinels),
+            'target',
+            'target',
+        )
     column = columns.get(name) or Column(role='ignore' if undeclared == 'ignore' else 'feature')
     return column, f'columns.{name}', column.role
 
-
+# %% ../../notebooks/data/table.ipynb #c83cc22e
 def _refuse_absent(raw: Raw, columns: dict[str, Column], undeclared: str, target: Target) -> None:
-    "Refuse a target or column that the file does not have, or a column that the scenario must not leave out."
-    there, source = raw.table.column_names, raw.facts['source']
+    """Refuse a target or column that the file does not have, or a column that the scenario must not
+    leave out."""
+    there = raw.table.column_names
+    source = raw.facts['source']
     if target.column not in there:
         shown = ', '.join(there[:20]) + (' …' if len(there) > 20 else '')
         near = did_you_mean(target.column, there)
-        raise UserError(f"target '{target.column}' not found; columns are {shown}", near if near.startswith('did') else 'name one of them',
-                        where=source, code='D01')
+        raise UserError(
+            f"target '{target.column}' not found; columns are {shown}",
+            near if near.startswith('did') else 'name one of them',
+            where=source,
+            code='D01',
+        )
     for name in columns:
         if name not in there:
-            raise UserError(f"column '{name}' not found", did_you_mean(name, there), where=source, code='D01')
-    if undeclared == 'refuse' and (others := [n for n in there if n not in columns and n != target.column]):
-        raise UserError(f"column '{others[0]}' is not in the scenario", 'describe it under columns, or say undeclared: infer or ignore',
-                        where=source, code='D01')
+            raise UserError(
+                f"column '{name}' not found", did_you_mean(name, there), where=source, code='D01'
+            )
+    if undeclared == 'refuse' and (
+        others := [n for n in there if n not in columns and n != target.column]
+    ):
+        raise UserError(
+            f"column '{others[0]}' is not in the scenario",
+            'describe it under columns, or say undeclared: infer or ignore',
+            where=source,
+            code='D01',
+        )
 
 # %% ../../notebooks/data/table.ipynb #83a62b09
 def describe(array: pa.Array) -> dict[str, Any]:
     "What a column holds, in numbers that fit into JSON."
     present = array.drop_null()
-    facts: dict[str, Any] = {'n_missing': len(array) - len(present), 'n_distinct': pc.count_distinct(present).as_py(), 'min': None, 'max': None}
+    facts: dict[str, Any] = {
+        'n_missing': len(array) - len(present),
+        'n_distinct': pc.count_distinct(present).as_py(),
+        'min': None,
+        'max': None,
+    }
     if len(present) and not _is_string(array.type) and not pa.types.is_boolean(array.type):
         low, high = (pc.min_max(present)[end].as_py() for end in ('min', 'max'))
         facts |= {'min': _for_json(low), 'max': _for_json(high)}
     return facts
 
-
+# %% ../../notebooks/data/table.ipynb #11a67cfa
 def _for_json(value: Any) -> Any:
     "A number, or the text of what JSON has no number for."
     if isinstance(value, datetime.datetime):
@@ -639,8 +922,9 @@ def _for_json(value: Any) -> Any:
 # %% ../../notebooks/data/table.ipynb #c826396b
 def propose_columns(
     raw: Raw,
-    data: Data | None = None,            # how numbers are written; None: as usual
-) -> dict[str, dict[str, Any]]:          # for each column what to write under `columns`: type, role, format, sentinels
+    data: Data | None = None,  # how numbers are written; None: as usual
+) -> dict[str, dict[str, Any]]:
+    # for each column what to write under `columns`: type, role, format, sentinels
     "A description of every column, for a person to correct."
     data = data or Data(source=str(raw.facts.get('source', '-')))
     proposed = {name: infer_column(raw.table[name], name, data) for name in raw.table.column_names}
@@ -649,7 +933,7 @@ def propose_columns(
         proposed[dates[0]]['role'] = 'time'
     return proposed
 
-
+# %% ../../notebooks/data/table.ipynb #8261d430
 def infer_column(
     column: pa.ChunkedArray,
     name: str,
@@ -658,14 +942,20 @@ def infer_column(
     "What to write in a scenario about one column."
     data = data or Data(source='-')
     if (kind := _kind_of(column.type)) is not None and not pa.types.is_null(column.type):
-        texts = distinct(column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column, data.missing)
+        texts = distinct(
+            column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column, data.missing
+        )
         words: dict[str, Any] = {'type': kind}
     elif not _is_string(getattr(column.type, 'value_type', column.type)):
         return {'type': 'text', 'role': 'ignore'}
     else:
         texts = distinct(column, data.missing)
         words = _words(texts, data)
-    if words['type'] in ('text', 'category', 'number') and 'sentinels' not in words and _is_id(texts, name, words['type']):
+    if (
+        words['type'] in ('text', 'category', 'number')
+        and 'sentinels' not in words
+        and _is_id(texts, name, words['type'])
+    ):
         return {'type': 'number' if words['type'] == 'number' else 'category', 'role': 'id'}
     if words['type'] == 'text' or len(texts.values) < 2:
         words['role'] = 'ignore'
@@ -683,25 +973,43 @@ def _words(texts: Texts, data: Data) -> dict[str, Any]:
         return {'type': kind}
     if bad.sum() > 20:                          # not exceptions but another kind of value
         return {'type': 'category'}
-    words: dict[str, Any] = {'type': kind} | ({'sentinels': texts.values.filter(pa.array(bad)).to_pylist()} if bad.any() else {})
+    words: dict[str, Any] = {'type': kind} | (
+        {'sentinels': texts.values.filter(pa.array(bad)).to_pylist()} if bad.any() else {}
+    )
     values = texts.values.filter(pa.array(~bad))
     if kind == 'date' and not _matches(values, ISO_DATE).all():
         formats = date_formats(values)
-        return words | {'format': formats[0]} if len(formats) == 1 else {'type': 'category', 'role': 'ignore'}
-    long = kind == 'number' and len(values) and np.abs(numbers(values, data.decimal, data.thousands)).max() >= 2.0 ** 63
+        if len(formats) == 1:
+            return words | {'format': formats[0]}
+        return {'type': 'category', 'role': 'ignore'}
+    long = (
+        kind == 'number'
+        and len(values)
+        and np.abs(numbers(values, data.decimal, data.thousands)).max() >= 2.0**63
+    )
     return {'type': 'category'} if long else words
 
-
-ID_NAME = re.compile(r'(^|[_\W])(id|ids|uuid|guid|key|index|idx|rownames?|row|nr|instant)$|[a-z](Id|ID|Uuid|Key|Index|Number)$|^P?ID$', re.ASCII)
+# %% ../../notebooks/data/table.ipynb #02121742
+ID_NAME = re.compile(
+    r'(^|[_\W])(id|ids|uuid|guid|key|index|idx|rownames?|row|nr|instant)$|[a-z](Id|ID|Uuid|Key|Index|Number)$|^P?ID$',
+    re.ASCII,
+)
 
 
 def _is_id(texts: Texts, name: str, kind: str) -> bool:
-    "Whether a column names its rows: no two alike, and called an id, counted through, or a word without spaces."
-    n_rows, k = len(texts.codes), len(texts.values)
+    """Whether a column names its rows: no two alike, and called an id, counted through, or a word
+    without spaces."""
+    n_rows = len(texts.codes)
+    k = len(texts.values)
     if n_rows < 20 or k < n_rows:
         return False
     figures = numbers(texts.values)
     if kind != 'number' or np.isnan(figures).any():
-        return bool(ID_NAME.search(name)) or not pc.any(pc.match_substring(texts.values, ' ')).as_py()
+        return (
+            bool(ID_NAME.search(name)) or not pc.any(pc.match_substring(texts.values, ' ')).as_py()
+        )
     whole = bool((figures == np.round(figures)).all())
-    return whole and (bool(ID_NAME.search(name) or ID_NAME.search(name.lower())) or bool(np.ptp(figures) == n_rows - 1))
+    return whole and (
+        bool(ID_NAME.search(name) or ID_NAME.search(name.lower()))
+        or bool(np.ptp(figures) == n_rows - 1)
+    )

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..planning.code import place_of
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, revived
 from ..core.files import project_root, shown, write_text
 from .process import JOURNAL, STDERR, read_journal
+from ..planning.code import place_of
 
 # %% ../../notebooks/engine/failure.ipynb #b0c3898a
 @dataclass
@@ -27,18 +27,26 @@ class End:
     name: str                       # of the exception, or 'died', 'timeout', 'stopped'
     text: str                       # what it said
     traceback: str = ''
-    cell: dict[str, Any] | None = None    # the one that was running: {id, index, n, heading}; None: none had begun
+    # the one that was running: {id, index, n, heading}; None: none had begun
+    cell: dict[str, Any] | None = None
 
-
+# %% ../../notebooks/engine/failure.ipynb #f245458a
 def of_exit(
     code: int,                      # as in subprocess: negative for a signal
     cell: dict[str, Any] | None,
 ) -> End:
     "The end of a process that said nothing."
     if code >= 0:
-        return End('died', f'the process ended by itself with code {code}, before the page was done', cell=cell)
+        return End(
+            'died',
+            f'the process ended by itself with code {code}, before the page was done',
+            cell=cell,
+        )
     number = signal.Signals(-code)
-    likely = {'SIGKILL': ', likely because memory ran out', 'SIGSEGV': ', a crash in a library'}.get(number.name, '')
+    likely = {
+        'SIGKILL': ', likely because memory ran out',
+        'SIGSEGV': ', a crash in a library',
+    }.get(number.name, '')
     return End('died', f'the process was ended by {number.name}{likely}', cell=cell)
 
 # %% ../../notebooks/engine/failure.ipynb #d00a907e
@@ -46,23 +54,32 @@ def plain(traceback: str) -> str:
     "A traceback without colours."
     return re.sub(r'\x1b\[[0-9;]*m', '', traceback)
 
-
+# %% ../../notebooks/engine/failure.ipynb #30f0c362
 def cell_line(traceback: str) -> int | None:
-    "The line of the cell that failed, from 1, which the exception passed last; a function may stand in another cell."
+    """The line of the cell that failed, from 1, which the exception passed last; a function may
+    stand in another cell."""
     found = re.findall(r'Cell In\s?\[(\d+)\], line (\d+)', plain(traceback))
     return next((int(line) for cell, line in reversed(found) if cell == found[0][0]), None)
 
-
+# %% ../../notebooks/engine/failure.ipynb #914a3eff
 def package_place(traceback: str) -> str:
     "The notebook, cell and line of the innermost frame in the package; empty when there is none."
     package = project_root() / 'cd4ml_nb'
-    frames = [(Path(path).expanduser(), int(line)) for path, line in re.findall(r'File (\S.*?):(\d+)(?:, in |\n)', plain(traceback))]
-    inside = [(path, line) for path, line in frames if path.parent.resolve() == package.resolve() and path.is_file()]
+    frames = [
+        (Path(path).expanduser(), int(line))
+        for path, line in re.findall(r'File (\S.*?):(\d+)(?:, in |\n)', plain(traceback))
+    ]
+    inside = [
+        (path, line)
+        for path, line in frames
+        if path.parent.resolve() == package.resolve() and path.is_file()
+    ]
     return place_of(*inside[-1]) if inside else ''
 
-
+# %% ../../notebooks/engine/failure.ipynb #c14c4883
 def page_place(source: str, end: End) -> str:
-    "The notebook, cell and line, such as 'notebooks/stages/12_split.ipynb:cell 24, line 3'; cells are counted from 1, text cells included."
+    """The notebook, cell and line, such as 'notebooks/stages/12_split.ipynb:cell 24, line 3'; cells
+    are counted from 1, text cells included."""
     if end.cell is None:
         return source
     ids = [c.get('id') for c in _cells(source)]
@@ -70,7 +87,7 @@ def page_place(source: str, end: End) -> str:
     line = cell_line(end.traceback)
     return f'{source}:cell {number}' + (f', line {line}' if line else '')
 
-
+# %% ../../notebooks/engine/failure.ipynb #1867d454
 def _cells(source: str) -> list[dict[str, Any]]:
     try:
         return json.loads((project_root() / source).read_text(encoding='utf-8'))['cells']
@@ -81,8 +98,8 @@ def _cells(source: str) -> list[dict[str, Any]]:
 def marked_page(
     source: str,
     end: End,
-    journal: dict[str, dict[str, Any]],      # what the cells left that ended
-    begun: list[dict[str, Any]],             # outputs of the one that was running, as far as they are known
+    journal: dict[str, dict[str, Any]],  # what the cells left that ended
+    begun: list[dict[str, Any]],     # outputs of the one that was running, as far as they are known
 ) -> dict[str, Any]:
     "A notebook with what its cells left, the one that was running marked, and a note on top."
     notebook = json.loads((project_root() / source).read_text(encoding='utf-8'))
@@ -91,27 +108,56 @@ def marked_page(
         if cell['cell_type'] != 'code':
             continue
         left = journal.get(cell.get('id'), {})
-        cell['outputs'], cell['execution_count'] = left.get('outputs', []), left.get('execution_count')
-        cell['metadata'] = cell['metadata'] | {'papermill': {'status': 'completed' if left else 'pending', 'exception': False}}
+        cell['outputs'], cell['execution_count'] = left.get('outputs', []), left.get(
+            'execution_count'
+        )
+        cell['metadata'] = cell['metadata'] | {
+            'papermill': {'status': 'completed' if left else 'pending', 'exception': False}
+        }
         if cell.get('id') == stopped:
-            cell['outputs'] = [*(cell['outputs'] or begun), {'output_type': 'error', 'ename': end.name, 'evalue': end.text, 'traceback': [end.text]}]
+            cell['outputs'] = [
+                *(cell['outputs'] or begun),
+                {
+                    'output_type': 'error',
+                    'ename': end.name,
+                    'evalue': end.text,
+                    'traceback': [end.text],
+                },
+            ]
             cell['metadata']['papermill'] = {'status': 'failed', 'exception': True}
     place = page_place(source, end).removeprefix(f'{source}:') if end.cell else 'no cell'
-    note = f'<span style="color:red">**This page did not end well:** {end.text}. It stopped in {place}.</span>'
-    notebook['cells'].insert(0, {'cell_type': 'markdown', 'id': 'how-it-ended', 'metadata': {'tags': ['papermill-error-cell-tag']}, 'source': note})
+    note = (
+        f'<span style="color:red">**This page did not end well:** {end.text}. It stopped in'
+        f' {place}.</span>'
+    )
+    notebook['cells'].insert(
+        0,
+        {
+            'cell_type': 'markdown',
+            'id': 'how-it-ended',
+            'metadata': {'tags': ['papermill-error-cell-tag']},
+            'source': note,
+        },
+    )
     return notebook
 
-
+# %% ../../notebooks/engine/failure.ipynb #5a892ab1
 def _shown_so_far(page: Path, end: End) -> list[dict[str, Any]]:
     "What the cell that was running had shown, where papermill has saved it."
     try:
         cells = json.loads(page.read_text(encoding='utf-8'))['cells']
     except (OSError, ValueError, KeyError):
         return []
-    outputs = [o for c in cells if end.cell and c.get('id') == end.cell['id'] for o in c.get('outputs', [])]
-    return [o for o in outputs if o['output_type'] != 'error' and 'To exit: use' not in ''.join(o.get('text', ''))]
+    outputs = [
+        o for c in cells if end.cell and c.get('id') == end.cell['id'] for o in c.get('outputs', [])
+    ]
+    return [
+        o
+        for o in outputs
+        if o['output_type'] != 'error' and 'To exit: use' not in ''.join(o.get('text', ''))
+    ]
 
-
+# %% ../../notebooks/engine/failure.ipynb #4eae598b
 def keep_failed(
     source: str,
     work: Path,          # where the stage was writing
@@ -122,15 +168,23 @@ def keep_failed(
     "Keep what a failed stage has left: the page, marked, and what was said."
     shutil.rmtree(kept, ignore_errors=True)
     work.rename(kept)
-    if not (kept / page).is_file() or end.name in ('timeout', 'stopped'):       # there the cell only knows that it was asked to end
+    if not (kept / page).is_file() or end.name in ('timeout', 'stopped'):
+        # there the cell only knows that it was asked to end
         (kept / page).parent.mkdir(parents=True, exist_ok=True)
-        marked = marked_page(source, end, read_journal((kept / page).with_name(JOURNAL)), _shown_so_far(kept / page, end))
+        marked = marked_page(
+            source,
+            end,
+            read_journal((kept / page).with_name(JOURNAL)),
+            _shown_so_far(kept / page, end),
+        )
         write_text(kept / page, json.dumps(marked, indent=1, ensure_ascii=False) + '\n')
     write_text(kept / 'traceback.txt', plain(end.traceback) or end.text + '\n')
 
 # %% ../../notebooks/engine/failure.ipynb #d7c9ccda
 KERNEL = 'python -m ipykernel install --sys-prefix --name python3'
-WRITING = re.compile('File too large|Permission denied|Read-only file system|Operation not permitted')
+WRITING = re.compile(
+    'File too large|Permission denied|Read-only file system|Operation not permitted'
+)
 MEMORY = re.compile('out of memory|bad_alloc|MemoryError|Unable to allocate', re.IGNORECASE)
 
 
@@ -144,32 +198,65 @@ def error_of(
     "The one line that a failed page comes to."
     if expected := revived(end.name, end.text):
         return expected
-    where, first = page_place(source, end), (end.text.splitlines() or [''])[0][:300]
+    where = page_place(source, end)
+    first = (end.text.splitlines() or [''])[0][:300]
     see = f'see {shown(kept / page)}, then {again}'
     if end.name == 'died':
         return InfrastructureError(_with_last_words(first, kept), see, where=where, code='I21')
     if end.name == 'timeout':
-        return InfrastructureError(first, f'raise stage_timeout in settings.ini, or {see}', where=where, code='I22')
+        return InfrastructureError(
+            first, f'raise stage_timeout in settings.ini, or {see}', where=where, code='I22'
+        )
     if end.name == 'DeadKernelError':
-        return InfrastructureError('the kernel died, likely because memory ran out or a library crashed', see, where=where, code='I21')
+        return InfrastructureError(
+            'the kernel died, likely because memory ran out or a library crashed',
+            see,
+            where=where,
+            code='I21',
+        )
     if end.name == 'NoSuchKernel':
         return UserError(f'there is no such kernel: {first}', KERNEL, where=source, code='I23')
     if 'No space left on device' in end.text or 'Disk quota exceeded' in end.text:
-        return InfrastructureError(f'disk full: {first}', f'free some space, then {again}', where=where, code='I09')
+        return InfrastructureError(
+            f'disk full: {first}', f'free some space, then {again}', where=where, code='I09'
+        )
     if end.name in ('OSError', 'PermissionError') and WRITING.search(end.text):
-        return InfrastructureError(f'cannot be written: {first}', f'mend the permissions or the limit, then {again}', where=where, code='I10')
+        return InfrastructureError(
+            f'cannot be written: {first}',
+            f'mend the permissions or the limit, then {again}',
+            where=where,
+            code='I10',
+        )
     if MEMORY.search(f'{end.name} {end.text}'):
-        return InfrastructureError(f'memory ran out: {end.name}: {first}', f'take fewer rows or jobs, or a larger machine; then {again}', where=where,
-                                   code='I19')
+        return InfrastructureError(
+            f'memory ran out: {end.name}: {first}',
+            f'take fewer rows or jobs, or a larger machine; then {again}',
+            where=where,
+            code='I19',
+        )
     place = package_place(end.traceback)
     raised = f' (raised in {place})' if place and not place.startswith(f'{source}:') else ''
     code = 'I04' if end.name == 'SystemExit' else 'N07'
     return Cd4mlError(f'{end.name}: {first}{raised}', see, where=where, code=code)
 
-
+# %% ../../notebooks/engine/failure.ipynb #0c902315
 def _with_last_words(text: str, kept: Path) -> str:
     "What a dying process said last, if anything."
     log = kept / STDERR
-    said = [line for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()] if log.is_file() else []
-    fatal = next((line for line in said if line.startswith(('Fatal Python error', 'terminate called', 'malloc', 'free()'))), '')
+    if log.is_file():
+        said = [
+            line
+            for line in log.read_text(encoding='utf-8', errors='replace').splitlines()
+            if line.strip()
+        ]
+    else:
+        said = []
+    fatal = next(
+        (
+            line
+            for line in said
+            if line.startswith(('Fatal Python error', 'terminate called', 'malloc', 'free()'))
+        ),
+        '',
+    )
     return f'{text}; it said: {fatal[:200]}' if fatal else text

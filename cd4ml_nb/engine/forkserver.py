@@ -45,6 +45,8 @@ def kill_tree(pid: int) -> None:
     for one in family:      # a kernel, say, has a session of its own
         with suppress(psutil.Error):
             one.kill()
+
+# %% ../../notebooks/engine/forkserver.ipynb #c9487a3c
 MARK = 'CD4_RUN_MARK'      # in the environment of all that a run starts
 
 
@@ -60,7 +62,9 @@ class Channel:
     "One end of a socket pair that carries messages and descriptors."
 
     def __init__(self, end: socket.socket):
-        self.end, self.text, self.descriptors = end, b'', list[int]()
+        self.end = end
+        self.text = b''
+        self.descriptors = list[int]()
         self.lock = threading.Lock()
 
     def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
@@ -71,7 +75,8 @@ class Channel:
             self.end.sendall(data[sent:])
 
     def receive(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        "The messages that have come, with their descriptors; raises EOFError when the other end is closed."
+        """The messages that have come, with their descriptors; raises EOFError when the other end
+        is closed."""
         data, descriptors, _, _ = socket.recv_fds(self.end, 1 << 16, 8)
         if not data:
             raise EOFError
@@ -87,18 +92,19 @@ class Server:
     "What the server knows."
 
     def __init__(self, channel: Channel, body: Callable[[Any, list[int]], int]):
-        self.channel, self.body = channel, body
-        self.children: dict[int, str] = {}        # process -> the task's id
-        self.held: list[int] = []                 # descriptors that stay open as long as anything runs
-        self.wanted: list[str] = []               # modules to import when there is nothing else to do
-        self.woken, self.wake = os.pipe()         # a child has ended
+        self.channel = channel
+        self.body = body
+        self.children: dict[int, str] = {}  # process -> the task's id
+        self.held: list[int] = []           # descriptors that stay open as long as anything runs
+        self.wanted: list[str] = []         # modules to import when there is nothing else to do
+        self.woken, self.wake = os.pipe()   # a child has ended
         os.set_blocking(self.wake, False)
 
-
+# %% ../../notebooks/engine/forkserver.ipynb #db1ba648
 class _Stop(BaseException):
     "The server is to end."
 
-
+# %% ../../notebooks/engine/forkserver.ipynb #1324af91
 def _stop(*_: Any) -> None:
     raise _Stop
 
@@ -141,7 +147,7 @@ def _take(server: Server, message: dict[str, Any], descriptors: list[int]) -> No
         case 'start':
             for name in message['modules']:
                 _import(name)
-            gc.freeze()                                  # so that a child's collector does not touch, and copy, what is shared
+            gc.freeze()  # so that a child's collector does not touch, and copy, what is shared
             _fork(server, message['id'], message['task'], descriptors)
         case 'hold':
             server.held += descriptors
@@ -152,7 +158,7 @@ def _take(server: Server, message: dict[str, Any], descriptors: list[int]) -> No
             elif pid:
                 os.kill(pid, message['signal'])
 
-
+# %% ../../notebooks/engine/forkserver.ipynb #fe6c5bb9
 def _import(name: str) -> None:
     "Import a module; where that fails, the page that needs it will fail by itself, and say so."
     if name not in sys.modules:
@@ -162,7 +168,8 @@ def _import(name: str) -> None:
 # %% ../../notebooks/engine/forkserver.ipynb #80e97350
 def _fork(server: Server, name: str, task: Any, descriptors: list[int]) -> None:
     "Start a child."
-    own, pid = os.getpid(), os.fork()
+    own = os.getpid()
+    pid = os.fork()
     if pid == 0:
         code = 1
         try:
@@ -174,7 +181,7 @@ def _fork(server: Server, name: str, task: Any, descriptors: list[int]) -> None:
         os.close(descriptor)
     server.children[pid] = name
 
-
+# %% ../../notebooks/engine/forkserver.ipynb #93c2d048
 def _become_child(server: Server, parent: int) -> None:
     "Leave behind what is the server's."
     signal.set_wakeup_fd(-1)
@@ -206,13 +213,17 @@ def _reap(server: Server) -> None:
             _end_orphans(server)
             server.channel.send({'ended': name, 'status': os.waitstatus_to_exitcode(status)})
 
-
+# %% ../../notebooks/engine/forkserver.ipynb #df46874b
 def _end_orphans(server: Server) -> None:
     "End what was adopted, unless it may belong to a page that still runs."
     for one in psutil.Process().children():
         with suppress(psutil.Error, OSError):
             session = os.getsid(one.pid)
-            if one.pid not in server.children and session not in server.children and (not server.children or session != one.pid):
+            if (
+                one.pid not in server.children
+                and session not in server.children
+                and (not server.children or session != one.pid)
+            ):
                 kill_tree(one.pid)
 
 # %% ../../notebooks/engine/forkserver.ipynb #c7877fca
@@ -241,7 +252,13 @@ class Processes:
     def hold(self, descriptor: int) -> None:
         "Keep a descriptor open as long as any task runs."
 
-    def start(self, name: str, task: Any, modules: list[str] | None = None, descriptors: tuple[int, ...] = ()) -> None:
+    def start(
+        self,
+        name: str,
+        task: Any,
+        modules: list[str] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         "Start a task, which needs these modules."
         raise NotImplementedError
 
@@ -261,7 +278,9 @@ class Processes:
                     self.told.put((name, kind, value))
 
     def _follow(self, name: str, descriptor: int) -> None:
-        self.readers[name] = threading.Thread(target=self._read, args=(name, descriptor), daemon=True)
+        self.readers[name] = threading.Thread(
+            target=self._read, args=(name, descriptor), daemon=True
+        )
         self.readers[name].start()
 
     def _ended(self, name: str, code: int) -> None:
@@ -282,11 +301,21 @@ class _Connected(Processes):
     ):
         super().__init__()
         here, there = socket.socketpair()
-        self.channel, self.log, self.mark = Channel(here), tempfile.TemporaryFile(), uuid.uuid4().hex
+        self.channel = Channel(here)
+        self.log = tempfile.TemporaryFile()
+        self.mark = uuid.uuid4().hex
         module, _, function = main.partition(':')
         code = f'from {module} import {function}; {function}({there.fileno()})'
-        self.process = subprocess.Popen([sys.executable, '-c', code], pass_fds=[there.fileno()], env=environment | {MARK: self.mark}, cwd=folder,
-                                        start_new_session=True, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            [sys.executable, '-c', code],
+            pass_fds=[there.fileno()],
+            env=environment | {MARK: self.mark},
+            cwd=folder,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
         there.close()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -304,8 +333,14 @@ class _Connected(Processes):
             self.channel.send(message, descriptors)
         except OSError:
             self.log.seek(0)
-            last = (self.log.read().decode(errors='replace').strip().splitlines() or ['it said nothing'])[-1]
-            raise InfrastructureError(f'the fork server has died: {last[:300]}', 'run again, or with --engine kernel', code='I26') from None
+            last = (
+                self.log.read().decode(errors='replace').strip().splitlines() or ['it said nothing']
+            )[-1]
+            raise InfrastructureError(
+                f'the fork server has died: {last[:300]}',
+                'run again, or with --engine kernel',
+                code='I26',
+            ) from None
 
 # %% ../../notebooks/engine/forkserver.ipynb #ae97042e
 class Forked(_Connected):
@@ -317,11 +352,20 @@ class Forked(_Connected):
     def hold(self, descriptor: int) -> None:
         self._send({'do': 'hold'}, (descriptor,))
 
-    def start(self, name: str, task: Any, modules: list[str] | None = None, descriptors: tuple[int, ...] = ()) -> None:
+    def start(
+        self,
+        name: str,
+        task: Any,
+        modules: list[str] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         here, there = os.pipe()
         self._follow(name, here)
         try:
-            self._send({'do': 'start', 'id': name, 'task': task, 'modules': modules or []}, (there, *descriptors))
+            self._send(
+                {'do': 'start', 'id': name, 'task': task, 'modules': modules or []},
+                (there, *descriptors),
+            )
         finally:
             os.close(there)
 
@@ -336,7 +380,7 @@ class Forked(_Connected):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.process.returncode:                 # it was killed, and could not end what its pages have left
+        if self.process.returncode:  # it was killed, and could not end what its pages have left
             end_marked(self.mark)
         with suppress(OSError):
             self.channel.end.shutdown(socket.SHUT_RDWR)
@@ -349,12 +393,26 @@ class Spawned(Processes):
         super().__init__()
         module, _, function = main.partition(':')
         self.command = [sys.executable, '-c', f'from {module} import {function}; {function}()']
-        self.environment, self.folder = environment, folder
+        self.environment = environment
+        self.folder = folder
         self.running: dict[str, subprocess.Popen] = {}
 
-    def start(self, name: str, task: Any, modules: list[str] | None = None, descriptors: tuple[int, ...] = ()) -> None:
-        process = subprocess.Popen(self.command, env=self.environment, cwd=self.folder, start_new_session=True, stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    def start(
+        self,
+        name: str,
+        task: Any,
+        modules: list[str] | None = None,
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
+        process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            cwd=self.folder,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         assert process.stdin and process.stdout
         self.running[name] = process
         with process.stdin as pipe:

@@ -25,7 +25,7 @@ def _without(module: str) -> Iterator[None]:
     finally:
         del sys.modules[module]
 
-
+# %% ../../notebooks/engine/papermill.ipynb #286a19ff
 @contextlib.contextmanager
 def _no_engines() -> Iterator[None]:
     "Let papermill find no other engines; ours registers itself."

@@ -26,27 +26,28 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from ..planning.code import Page
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
-from .failure import End, error_of, keep_failed, of_exit, page_place
 from ..core.faults import faultpoint
-from ..core.files import file_hash, in_project, json_hash, project_root, read_json, shown, write_error, write_text
-from .forkserver import Forked, Processes, Spawned
-from ..planning.keys import data_path
+from ..core.files import file_hash, in_project, json_hash, project_root, read_json, shown
+from ..core.files import write_error, write_text
 from ..core.lock import locked
-from ..runs.paths import products_root
-from ..planning.plan import Plan, Step, changes_since, why
+from ..core.settings import Settings, threads_of
+from .failure import End, error_of, keep_failed, of_exit, page_place
+from .forkserver import Forked, Processes, Spawned
 from .process import JOURNAL, PROGRESS, STDERR
+from ..planning.code import Page
+from ..planning.keys import data_path
+from ..planning.plan import Plan, Step, changes_since, why
+from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
 from ..runs.record import Outcome, code_record, keep_input, records, write_record
-from ..core.settings import Settings, threads_of
 
 # %% ../../notebooks/engine/pipeline.ipynb #026087b5
 @dataclass
 class Event:
     "What a run tells while it goes on."
-    kind: str            # 'start', 'cell', 'progress', 'done', 'kept', 'failed', 'stopped', 'debug' or 'note'
-    stage: str           # '' for a note about the run
+    kind: str  # 'start', 'cell', 'progress', 'done', 'kept', 'failed', 'stopped', 'debug' or 'note'
+    stage: str  # '' for a note about the run
     text: str = ''
     seconds: float = 0.0
 
@@ -54,15 +55,27 @@ class Event:
 Listener = Callable[[Event], None]
 
 # %% ../../notebooks/engine/pipeline.ipynb #9f82b1bf
-BASE = ['cd4ml_nb.engine.papermill', 'cd4ml_nb.engine.warm', 'cd4ml_nb.engine.shell', 'IPython.core.magics', 'IPython.core.completerlib', 'IPython.core.application',
-        'IPython.core.logger']      # what every page needs; the last four IPython loads with its first shell
+BASE = [
+    'cd4ml_nb.engine.papermill',
+    'cd4ml_nb.engine.warm',
+    'cd4ml_nb.engine.shell',
+    'IPython.core.magics',
+    'IPython.core.completerlib',
+    'IPython.core.application',
+    # what every page needs; the last four IPython loads with its first shell
+    'IPython.core.logger',
+]
 
 
 def start_processes() -> Processes:
     "A fork server where the system has one, else new processes."
     environment = dict(os.environ)
-    for name, value in {'PYTHONHASHSEED': '0', 'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
-                        'GOMP_SPINCOUNT': '1000'}.items():      # as in `model`, for libraries that load OpenMP before it
+    for name, value in {
+        'PYTHONHASHSEED': '0',
+        'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
+        'GOMP_SPINCOUNT': '1000',
+    }.items():
+                            # as in `model`, for libraries that load OpenMP before it
         environment.setdefault(name, value)
     if hasattr(os, 'fork') and hasattr(socket, 'send_fds'):
         server = Forked('cd4ml_nb.engine.process:fork_main', environment, project_root())
@@ -70,7 +83,7 @@ def start_processes() -> Processes:
         return server
     return Spawned('cd4ml_nb.engine.process:spawn_main', environment, project_root())
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #72b9af06
 def imports_of(page: Page) -> list[str]:
     "The modules that a page imports, in its order."
     found: dict[str, None] = {}
@@ -105,9 +118,12 @@ class Execution:
         elif kind == 'strays':
             self.strays = value
         elif kind == 'end' and not self.told:
-            self.told, self.kill_at = True, now + GRACE
+            self.told = True
+            self.kill_at = now + GRACE
             if value and not self.end:
-                self.end = End(value['name'], value['text'], value['traceback'], value.get('cell') or self.cell)
+                self.end = End(
+                    value['name'], value['text'], value['traceback'], value.get('cell') or self.cell
+                )
         elif kind == 'ended' and not self.told and not self.end:
             self.end = of_exit(value, self.cell)
 
@@ -115,7 +131,7 @@ class Execution:
     def page(self) -> str:
         return self.step.files['nb']
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #73fcf9fc
 def work_folder(step: Step) -> Path:
     "An empty directory for a stage to write into."
     work = step.home / f'.running-{step.key}-{os.getpid()}'
@@ -137,7 +153,9 @@ def unfinished(path: Path) -> str:   # empty when every cell completed
     for k, cell in enumerate(cells, start=1):
         if cell['cell_type'] == 'code' and ''.join(cell['source']).strip():
             status = cell['metadata'].get('papermill', {}).get('status')
-            if status != 'completed' or any(output['output_type'] == 'error' for output in cell.get('outputs', [])):
+            if status != 'completed' or any(
+                output['output_type'] == 'error' for output in cell.get('outputs', [])
+            ):
                 return f'cell {k} of the executed page did not complete'
     return ''
 
@@ -159,43 +177,76 @@ class Run:
 
     def ended(self, stage: str, status: str, seconds: float = 0.0, **more: Any) -> None:
         "Remember how a stage ended."
-        self.outcome.stages[stage] = {'key': self.plan.steps[stage].key, 'status': status, 'seconds': seconds, **more}
+        self.outcome.stages[stage] = {
+            'key': self.plan.steps[stage].key,
+            'status': status,
+            'seconds': seconds,
+            **more,
+        }
 
 # %% ../../notebooks/engine/pipeline.ipynb #a6cac051
 def start(run: Run, stage: str) -> None:
     "Start a stage."
-    step, steps = run.plan.steps[stage], run.plan.steps
+    step = run.plan.steps[stage]
+    steps = run.plan.steps
     run.listen(Event('start', stage, '; '.join(why(run.plan, stage)) or 'as asked'))
     keep_data(run.plan, step)
     work = work_folder(step)
-    upstream = {above: {name: shown(steps[above].folder / file) for name, file in steps[above].files.items()} for above in step.upstream}
-    params = step.params | {'upstream': upstream, 'product': {name: shown(work / file) for name, file in step.files.items()}}
+    upstream = {
+        above: {
+            name: shown(steps[above].folder / file) for name, file in steps[above].files.items()
+        }
+        for above in step.upstream
+    }
+    params = step.params | {
+        'upstream': upstream,
+        'product': {name: shown(work / file) for name, file in step.files.items()},
+    }
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
-    task = {'root': str(project_root()), 'source': step.source, 'page': str(work / step.files['nb']), 'params': params,
-            'engine': 'warm' if run.debug else run.plan.settings.engine, 'environment': environment, 'debug': run.debug,
-            'places': places(run.plan.settings)}
+    task = {
+        'root': str(project_root()),
+        'source': step.source,
+        'page': str(work / step.files['nb']),
+        'params': params,
+        'engine': 'warm' if run.debug else run.plan.settings.engine,
+        'environment': environment,
+        'debug': run.debug,
+        'places': places(run.plan.settings),
+    }
     faultpoint('stage.start')
     run.processes().start(stage, task, modules_of(run.plan, step), (0, 1, 2) if run.debug else ())
     run.running[stage] = Execution(step, work, time.monotonic())
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #f83714dd
 def places(settings: Settings) -> list[str]:
     "Where a page may write: products, and what the tracking store keeps."
     local = [in_project(settings.artifact_root)] if '://' not in settings.artifact_root else []
     temporary = Path(tempfile.gettempdir())
-    return [str(path.resolve()) for path in (products_root(), *local, *([temporary] if temporary.is_relative_to(project_root()) else []))]
+    return [
+        str(path.resolve())
+        for path in (
+            products_root(),
+            *local,
+            *([temporary] if temporary.is_relative_to(project_root()) else []),
+        )
+    ]
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #21c3e546
 def modules_of(plan: Plan, step: Step) -> list[str]:
     "What a stage's process should have imported; a kernel imports by itself."
-    return [*BASE, *(imports_of(Page(project_root() / step.source)) if plan.settings.engine == 'warm' else [])]
+    return [
+        *BASE,
+        *(imports_of(Page(project_root() / step.source)) if plan.settings.engine == 'warm' else []),
+    ]
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #824bedb5
 def keep_data(plan: Plan, step: Step) -> None:
     "Keep a copy of the data that a stage reads."
     source = plan.scenario.data.source
     for digest in step.parts['data'].values():
-        if not source.startswith('builtin:') and (path := data_path(plan.settings.data_file or source, plan.settings.data_root)):
+        if not source.startswith('builtin:') and (
+            path := data_path(plan.settings.data_file or source, plan.settings.data_root)
+        ):
             keep_input(path, digest, plan.settings.keep_data_gb)
 
 # %% ../../notebooks/engine/pipeline.ipynb #82802f9a
@@ -209,7 +260,7 @@ def accept(run: Run, stage: str) -> None:
         run.moved = True
     shutil.rmtree(step.home / 'draft', ignore_errors=True)
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #2be67bf9
 def finish(run: Run, stage: str, execution: Execution) -> None:
     "A stage's process is gone: publish what it wrote, or keep what is left and say why."
     seconds = round(time.monotonic() - execution.begun, 3)
@@ -227,53 +278,90 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         shutil.rmtree(execution.step.home / 'failed', ignore_errors=True)      # of an earlier run
         accept(run, stage)
     except (Cd4mlError, OSError) as error:
-        run.failed.append(error if isinstance(error, Cd4mlError) else write_error(error, execution.step.folder))
+        run.failed.append(
+            error if isinstance(error, Cd4mlError) else write_error(error, execution.step.folder)
+        )
         run.ended(stage, 'failed', seconds)
         run.listen(Event('failed', stage, str(run.failed[-1])))
 
 # %% ../../notebooks/engine/pipeline.ipynb #950b4f0b
 def shortcoming(execution: Execution) -> End | None:
     "What is wrong with a page that says it ended well."
-    missing = [file for file in execution.step.files.values() if not (execution.work / file).is_file()]
+    missing = [
+        file for file in execution.step.files.values() if not (execution.work / file).is_file()
+    ]
     if execution.page not in missing and (wrong := unfinished(execution.work / execution.page)):
         return End('SystemExit', wrong)
-    return End('SystemExit', f"product '{missing[0]}' was not written by this run") if missing else None
+    if missing:
+        return End('SystemExit', f"product '{missing[0]}' was not written by this run")
+    return None
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #c884612b
 def made_before(step: Step) -> Content:
-    "What the stage gave when it was made from the very same ingredients before; empty when it never was."
+    """What the stage gave when it was made from the very same ingredients before; empty when it
+    never was."""
     return {} if flaw(step.folder, step.made_from) else stable_content(step.folder)
 
-
-def remarks(execution: Execution, before: Content) -> dict[str, list[str]]:   # {remarks: [words]}; empty when there is nothing to say
+# %% ../../notebooks/engine/pipeline.ipynb #cfb32128
+def remarks(execution: Execution, before: Content) -> dict[str, list[str]]:
+    # {remarks: [words]}; empty when there is nothing to say
     "What a reader should know of a stage that ended well."
     now = stable_content(execution.step.folder)
     differ = sorted(name for name in before if now.get(name) != before[name])
-    words = [f'the same ingredients gave another {", ".join(differ)} than before: the page is not deterministic'] if differ else []
-    words += [f'wrote outside its products: {", ".join(execution.strays[:5])}{" …" if len(execution.strays) > 5 else ""}'] if execution.strays else []
+    if differ:
+        words = [
+            f'the same ingredients gave another {", ".join(differ)} than before: the page is not'
+            ' deterministic'
+        ]
+    else:
+        words = []
+    words += (
+        [
+            'wrote outside its products:'
+            f' {", ".join(execution.strays[:5])}{" …" if len(execution.strays) > 5 else ""}'
+        ]
+        if execution.strays
+        else []
+    )
     return {'remarks': words} if words else {}
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #b298d406
 def publish_stage(plan: Plan, execution: Execution, seconds: float) -> str:   # the manifest's hash
     "Make what a stage wrote a product, unless what it was made from has changed meanwhile."
-    step, work, page = execution.step, execution.work, execution.work / execution.page
+    step = execution.step
+    work = execution.work
+    page = execution.work / execution.page
     if changed := changes_since(plan, step.stage):
         shutil.rmtree(work, ignore_errors=True)
-        raise InfrastructureError(f'changed during the run: {changed[0]}', 'run again', where=step.source, code='D47')
+        raise InfrastructureError(
+            f'changed during the run: {changed[0]}', 'run again', where=step.source, code='D47'
+        )
     for note in (JOURNAL, PROGRESS, STDERR):
         page.with_name(note).unlink(missing_ok=True)
-    write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))  # the page shows where its products lie now
-    told = {'stage': step.stage, 'key': step.key, 'parts': step.parts, 'made_from': step.made_from, 'seconds': seconds}
+    # the page shows where its products lie now
+    write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))
+    told = {
+        'stage': step.stage,
+        'key': step.key,
+        'parts': step.parts,
+        'made_from': step.made_from,
+        'seconds': seconds,
+    }
     return publish(work, step.folder, told, step.files)
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #9a93b495
 def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     "The error of a page that failed, which is kept as far as it came."
     assert execution.end
-    step, kept, again = execution.step, execution.step.home / 'failed', run.command(stage)
+    step = execution.step
+    kept = execution.step.home / 'failed'
+    again = run.command(stage)
     with suppress(OSError, Cd4mlError):          # no room: the error says so
         keep_failed(step.source, execution.work, execution.page, kept, execution.end)
-    run.outcome.again, run.outcome.page = run.outcome.again or again, run.outcome.page or kept / execution.page
+    run.outcome.again, run.outcome.page = (
+        run.outcome.again or again,
+        run.outcome.page or kept / execution.page,
+    )
     return error_of(step.source, execution.end, kept, execution.page, again)
 
 # %% ../../notebooks/engine/pipeline.ipynb #4d32dc6d
@@ -282,8 +370,13 @@ def run_all(
     jobs: int,       # stages at the same time
 ) -> None:
     "Run every wanted stage that is not done."
-    steps, ready = run.plan.steps, list[str]()
-    sorter = TopologicalSorter({stage: [u for u in steps[stage].upstream if u in run.wanted] for stage in steps if stage in run.wanted})
+    steps = run.plan.steps
+    ready = list[str]()
+    sorter = TopologicalSorter({
+        stage: [u for u in steps[stage].upstream if u in run.wanted]
+        for stage in steps
+        if stage in run.wanted
+    })
     sorter.prepare()
     try:
         while sorter.is_active():
@@ -305,7 +398,7 @@ def run_all(
         stop_all(run)
         raise
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #8882abba
 def hear(run: Run) -> list[str]:   # stages that have ended well
     "Wait a short while for what a page tells, and act on it."
     with suppress(queue.Empty):
@@ -315,7 +408,14 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
             return []
         execution.take(kind, value, time.monotonic())
         if kind == 'cell':
-            run.listen(Event('cell', stage, f'cell {value["index"] + 1} of {value["n"]}{": " if value["heading"] else ""}{value["heading"]}'))
+            run.listen(
+                Event(
+                    'cell',
+                    stage,
+                    f'cell {value["index"] + 1} of'
+                    f' {value["n"]}{": " if value["heading"] else ""}{value["heading"]}',
+                )
+            )
         elif kind == 'debug':
             run.listen(Event('debug', stage, value))
         elif kind == 'ended':
@@ -339,19 +439,21 @@ def watch(run: Run, now: float) -> None:
                 execution.progress = text
                 run.listen(Event('progress', stage, text))
         if limit and now - execution.begun > limit and not execution.end and not execution.told:
-            execution.end, execution.kill_at = End('timeout', f'it ran for more than {limit:g} s', cell=execution.cell), now + GRACE
+            execution.end = End('timeout', f'it ran for more than {limit:g} s', cell=execution.cell)
+            execution.kill_at = now + GRACE
             run.processes().signal(stage, signal.SIGTERM)
         if now > execution.kill_at:
             execution.kill_at = now + GRACE
             run.processes().signal(stage, KILL)
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #e941d90f
 def stop_all(run: Run) -> None:
     "End what runs, because the run itself is to end; each page is kept as far as it came."
     for stage, execution in run.running.items():
         execution.end = End('stopped', 'the run was stopped', cell=execution.cell)
         run.processes().signal(stage, signal.SIGTERM)
-    left, until = set(run.running), time.monotonic() + GRACE
+    left = set(run.running)
+    until = time.monotonic() + GRACE
     while left:
         with suppress(queue.Empty):
             stage, kind, _ = run.processes().told.get(timeout=0.1)
@@ -364,7 +466,11 @@ def stop_all(run: Run) -> None:
         assert execution.end
         kept_error(run, stage, execution)
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
-        run.listen(Event('stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'))
+        run.listen(
+            Event(
+                'stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'
+            )
+        )
 
 # %% ../../notebooks/engine/pipeline.ipynb #c3b25081
 def run(
@@ -372,28 +478,41 @@ def run(
     force: list[str] | None = None,           # stages to run although they are done
     until: str | None = None,                 # the last stage to run
     listen: Listener = lambda event: None,
-    processes: Processes | None = None,       # already started; None: when the first stage needs them
-    wait: bool = False,                       # for another run that has the lock
-    debug: bool = False,                      # open a debugger where a page fails
+    processes: Processes | None = None,  # already started; None: when the first stage needs them
+    wait: bool = False,                  # for another run that has the lock
+    debug: bool = False,                 # open a debugger where a page fails
     command: Callable[[str], str] = lambda stage: f'cd4ml run --until {stage}',
 ) -> Outcome:
-    "Run the stages of a plan that are not done. Errors of stages are in the outcome; those of the plan were raised before."
+    """Run the stages of a plan that are not done. Errors of stages are in the outcome; those of the
+    plan were raised before."""
     for stage in [*(force or []), *([until] if until else [])]:
         if stage not in plan.steps:
-            raise UserError(f"unknown stage '{stage}'", did_you_mean(stage, plan.steps), where='pipeline.yaml', code='N06')
+            raise UserError(
+                f"unknown stage '{stage}'",
+                did_you_mean(stage, plan.steps),
+                where='pipeline.yaml',
+                code='N06',
+            )
     wanted = needed_for(plan, until)
     own = _Lazy(processes)
     try:
         with locked(products_root(), wait, lambda text: listen(Event('note', '', text))) as held:
             if held.left:
-                listen(Event('note', '', f'an earlier run ended without giving back its lock, and is resumed: {held.left}'))
+                listen(
+                    Event(
+                        'note',
+                        '',
+                        'an earlier run ended without giving back its lock, and is resumed:'
+                        f' {held.left}',
+                    )
+                )
             own.lock = held.file.fileno()
             sweep_out(products_root())
             return _run(plan, wanted, set(force or []), listen, own, debug, command)
     finally:
         own.close()
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #68c4de23
 @dataclass
 class _Lazy:
     "Processes that are started on first use."
@@ -403,71 +522,121 @@ class _Lazy:
 
     def __call__(self) -> Processes:
         if not self.ready:
-            self.started, self.ready = self.started or start_processes(), True
-            self.started.hold(self.lock)       # the lock is ours as long as any page runs, even if the run is killed
-        return self.started                    # type: ignore[return-value]
+            self.started = self.started or start_processes()
+            self.ready = True
+            # the lock is ours as long as any page runs, even if the run is killed
+            self.started.hold(self.lock)
+        return self.started  # type: ignore[return-value]
 
     def close(self) -> None:
         if self.started:
             self.started.close()
 
 # %% ../../notebooks/engine/pipeline.ipynb #a7dbedf7
-def _run(plan: Plan, wanted: set[str], force: set[str], listen: Listener, processes: _Lazy, debug: bool, command: Callable[[str], str]) -> Outcome:
-    started, begun = datetime.datetime.now(datetime.UTC), time.monotonic()
+def _run(
+    plan: Plan,
+    wanted: set[str],
+    force: set[str],
+    listen: Listener,
+    processes: _Lazy,
+    debug: bool,
+    command: Callable[[str], str],
+) -> Outcome:
+    started = datetime.datetime.now(datetime.UTC)
+    begun = time.monotonic()
     outcome = Outcome(f'{started:%Y%m%d-%H%M%S}-{os.getpid()}', plan.scenario.name)
-    stale = [step for stage, step in plan.steps.items() if stage in wanted and (stage in force or not step.folder.is_dir())]
+    stale = [
+        step
+        for stage, step in plan.steps.items()
+        if stage in wanted and (stage in force or not step.folder.is_dir())
+    ]
     code: dict[str, Any] = {}
     if stale:
-        processes().prepare(list(dict.fromkeys(name for step in stale for name in modules_of(plan, step))))
+        processes().prepare(
+            list(dict.fromkeys(name for step in stale for name in modules_of(plan, step)))
+        )
         code = code_record(plan.home / 'runs', outcome.run)
     state = Run(plan, outcome, wanted, force, listen, processes, command, debug)
     try:
         run_all(state, 1 if debug else threads_of(plan.settings.jobs))
-        outcome.error, outcome.others = state.failed[0] if state.failed else None, state.failed[1:]
+        outcome.error = state.failed[0] if state.failed else None
+        outcome.others = state.failed[1:]
     except Cd4mlError as error:
         outcome.error = error
     except BaseException as error:
-        outcome.stopped = 130 if isinstance(error, KeyboardInterrupt) else error.code if isinstance(error, SystemExit) and type(error.code) is int else 1
+        if isinstance(error, KeyboardInterrupt):
+            outcome.stopped = 130
+        else:
+            if isinstance(error, SystemExit) and type(error.code) is int:
+                outcome.stopped = error.code
+            else:
+                outcome.stopped = 1
         _conclude(plan, outcome, started, begun, code)
         raise
     _read_verdict(plan, outcome)
-    if state.moved or any(told['status'] != 'kept' for told in outcome.stages.values()) or _says_otherwise(plan, outcome):
+    if (
+        state.moved
+        or any(told['status'] != 'kept' for told in outcome.stages.values())
+        or _says_otherwise(plan, outcome)
+    ):
         _conclude(plan, outcome, started, begun, code)
     if index_is_old() and not write_index_there(processes()):
-        listen(Event('note', '', 'the index over all runs could not be written; the next run tries again'))
+        listen(
+            Event(
+                'note', '', 'the index over all runs could not be written; the next run tries again'
+            )
+        )
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
 
 # %% ../../notebooks/engine/pipeline.ipynb #4a2b0413
-def _conclude(plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]) -> None:
+def _conclude(
+    plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]
+) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
     try:
-        write_record(plan, outcome, started.isoformat(timespec='seconds'), code or code_record(plan.home / 'runs', outcome.run))
+        write_record(
+            plan,
+            outcome,
+            started.isoformat(timespec='seconds'),
+            code or code_record(plan.home / 'runs', outcome.run),
+        )
     except (Cd4mlError, OSError) as error:
-        outcome.error = outcome.error or (error if isinstance(error, Cd4mlError) else write_error(error, plan.home / 'runs'))
+        outcome.error = outcome.error or (
+            error if isinstance(error, Cd4mlError) else write_error(error, plan.home / 'runs')
+        )
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #ba5d1efc
 def index_is_old() -> bool:
     "Whether the page over all runs is missing, or was written for other runs than there are."
-    root, runs = products_root(), _runs_there()
+    root = products_root()
+    runs = _runs_there()
     try:
-        return bool(runs) and not ((root / 'index.html').is_file() and (root / '.index').read_text(encoding='utf-8') == runs)
+        return bool(runs) and not (
+            (root / 'index.html').is_file()
+            and (root / '.index').read_text(encoding='utf-8') == runs
+        )
     except OSError:
         return True
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #356466c9
 def _runs_there() -> str:
     "Which runs there are, in one hash; empty when there are none."
     names = [path.relative_to(products_root()).as_posix() for path in records()]
     return json_hash(names) if names else ''
 
-
-def write_index_there(processes: Processes, patience: float = 60.0) -> bool:   # s -> whether it was written
+# %% ../../notebooks/engine/pipeline.ipynb #b5562996
+def write_index_there(processes: Processes, patience: float = 60.0) -> bool:
+    # s -> whether it was written
     "Write the page over all scenarios and runs, where its libraries are."
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
     with suppress(queue.Empty, InfrastructureError):
-        processes.start('index', {'do': 'index', 'root': str(project_root()), 'environment': environment}, ['cd4ml_nb.show.site'])
+        processes.start(
+            'index',
+            {'do': 'index', 'root': str(project_root()), 'environment': environment},
+            ['cd4ml_nb.show.site'],
+        )
         while True:
             name, kind, code = processes.told.get(timeout=patience)
             if (name, kind) == ('index', 'ended'):
@@ -477,14 +646,21 @@ def write_index_there(processes: Processes, patience: float = 60.0) -> bool:   #
             return True
     return False
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #e9583877
 def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     "Whether the last record tells of another end than this run, which changed nothing."
     try:
         last = read_json(records(plan.scenario.name)[0])
-        now = {stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST)) for stage, told in outcome.stages.items()}
-        then = {stage: (told['key'], told.get('manifest')) for stage, told in last['stages'].items()}
-        return last['exit_code'] != outcome.exit_code or any(then.get(stage) != products for stage, products in now.items())
+        now = {
+            stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST))
+            for stage, told in outcome.stages.items()
+        }
+        then = {
+            stage: (told['key'], told.get('manifest')) for stage, told in last['stages'].items()
+        }
+        return last['exit_code'] != outcome.exit_code or any(
+            then.get(stage) != products for stage, products in now.items()
+        )
     except (IndexError, OSError, Cd4mlError, KeyError, TypeError, AttributeError):
         return True
 
@@ -493,7 +669,8 @@ def needed_for(plan: Plan, until: str | None) -> set[str]:
     "The stages that one stage needs, itself included; all for None."
     if until is None:
         return set(plan.steps)
-    found, todo = set[str](), [until]
+    found = set[str]()
+    todo = [until]
     while todo:
         stage = todo.pop()
         if stage not in found:
@@ -501,14 +678,18 @@ def needed_for(plan: Plan, until: str | None) -> set[str]:
             todo += plan.steps[stage].upstream
     return found
 
-
+# %% ../../notebooks/engine/pipeline.ipynb #dc4ef9da
 def _read_verdict(plan: Plan, outcome: Outcome) -> None:
     "Take the gates' verdict and the report's place from the products of this run."
     def product(stage: str, name: str) -> Path | None:
-        there = outcome.stages.get(stage, {}).get('status') in ('done', 'kept') and name in plan.steps[stage].files
+        there = (
+            outcome.stages.get(stage, {}).get('status') in ('done', 'kept')
+            and name in plan.steps[stage].files
+        )
         return plan.steps[stage].folder / plan.steps[stage].files[name] if there else None
 
     if path := product('register', 'registration'):
         registration = read_json(path)
-        outcome.accepted, outcome.verdict = registration['accepted'], registration['verdict']
+        outcome.accepted = registration['accepted']
+        outcome.verdict = registration['verdict']
     outcome.report = product('report', 'report')

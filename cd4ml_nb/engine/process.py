@@ -20,14 +20,17 @@ from ..core.faults import faultpoint
 from .forkserver import Channel, end_process, serve
 
 # %% ../../notebooks/engine/process.ipynb #0b802020
-JOURNAL, PROGRESS, STDERR = 'cells.jsonl', 'progress.txt', 'stderr.txt'      # beside the products while a stage runs
+JOURNAL = 'cells.jsonl'
+PROGRESS = 'progress.txt'
+STDERR = 'stderr.txt'      # beside the products while a stage runs
 
 
 class Told:
     "Tells the run of each cell, and keeps what it left."
 
     def __init__(self, descriptor: int, journal: Path):
-        self.descriptor, self.journal = descriptor, journal
+        self.descriptor = descriptor
+        self.journal = journal
         self.cells: dict[int, dict[str, Any]] = {}       # those that have started, by their index
 
     def tell(self, kind: str, value: Any) -> None:
@@ -46,10 +49,17 @@ class Told:
 
     def finished(self, cell: Any, index: int) -> None:
         with open(self.journal, 'a', encoding='utf-8') as file:
-            file.write(json.dumps({'id': cell.get('id'), 'execution_count': cell.execution_count, 'outputs': cell.outputs}) + '\n')
+            file.write(
+                json.dumps({
+                    'id': cell.get('id'),
+                    'execution_count': cell.execution_count,
+                    'outputs': cell.outputs,
+                })
+                + '\n'
+            )
         faultpoint('cell.end')
 
-
+# %% ../../notebooks/engine/process.ipynb #82850d5b
 def read_journal(path: Path) -> dict[str, dict[str, Any]]:   # cell id -> {execution_count, outputs}
     "What the cells of a page have left; a torn last line is skipped."
     found = {}
@@ -64,9 +74,11 @@ def read_journal(path: Path) -> dict[str, dict[str, Any]]:   # cell id -> {execu
 
 # %% ../../notebooks/engine/process.ipynb #059e4f79
 def run_page(
-    task: dict[str, Any],          # {root, source, page, params, engine, environment, debug, places: where it may write}
-    descriptors: list[int],        # where to tell; behind it, for a debugger, the run's standard input, output and error
-) -> int:                          # exit code
+    # {root, source, page, params, engine, environment, debug, places: where it may write}
+    task: dict[str, Any],
+    # where to tell; behind it, for a debugger, the run's standard input, output and error
+    descriptors: list[int],
+) -> int:  # exit code
     "Run one page with papermill; the body of a stage's process."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     page = Path(task['page'])
@@ -80,7 +92,7 @@ def run_page(
         told.tell('end', _failure(error, told.cells))
         return 1
 
-
+# %% ../../notebooks/engine/process.ipynb #d0cd9f5d
 def _prepare(task: dict[str, Any], page: Path) -> None:
     "Stand where the caller stands, with its settings; a forked process has the server's."
     for name in [n for n in os.environ if n.startswith('CD4ML_')]:
@@ -89,50 +101,80 @@ def _prepare(task: dict[str, Any], page: Path) -> None:
     os.chdir(task['root'])
     with open(page.with_name(STDERR), 'w', encoding='utf-8') as log:
         os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)   # what libraries and a dying kernel say is kept with a failed page; the last line is the run's
+        # what libraries and a dying kernel say is kept with a failed page; the last line is the
+        # run's
+        os.dup2(log.fileno(), 2)
 
-
+# %% ../../notebooks/engine/process.ipynb #e3365bfa
 def _execute(task: dict[str, Any], told: Told, terminal: list[int]) -> None:
     from cd4ml_nb.engine.warm import ExactTranslator, WarmEngine, listening
     from cd4ml_nb.engine.papermill import papermill  # here, as the run's own process does without
     papermill.translators.papermill_translators.register('python', ExactTranslator)
     if task['debug']:
         WarmEngine.debugger = lambda shell, error: _debug(shell, error, told, terminal)
-    place, source = _literal(task['page']), _literal(task['source'])
+    place = _literal(task['page'])
+    source = _literal(task['source'])
     strays: set[str] = set()
     watch_writes(strays, Path(task['root']), [Path(p) for p in task['places']])
     with listening(told):
-        papermill.execute_notebook(source, place, task['params'], engine_name='cd4ml' if task['engine'] == 'warm' else 'cd4ml-kernel', progress_bar=False,
-                                   request_save_on_cell_execute=False)
+        papermill.execute_notebook(
+            source,
+            place,
+            task['params'],
+            engine_name='cd4ml' if task['engine'] == 'warm' else 'cd4ml-kernel',
+            progress_bar=False,
+            request_save_on_cell_execute=False,
+        )
     if strays:
         told.tell('strays', sorted(strays))
 
 # %% ../../notebooks/engine/process.ipynb #0ca5b63a
 def watch_writes(strays: set[str], root: Path, places: list[Path]) -> None:
-    "Note each file of the project that this process opens for writing outside some places; what a library does below Python is not seen."
+    """Note each file of the project that this process opens for writing outside some places; what a
+    library does below Python is not seen."""
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    inside, allowed = f'{root}{os.sep}', tuple(f'{place}{os.sep}' for place in places)
+    inside = f'{root}{os.sep}'
+    allowed = tuple(f'{place}{os.sep}' for place in places)
 
     def heard(event: str, arguments: tuple) -> None:
-        if event == 'open' and isinstance(arguments[0], str | bytes | os.PathLike) and (arguments[2] or 0) & writing:
+        if (
+            event == 'open'
+            and isinstance(arguments[0], str | bytes | os.PathLike)
+            and (arguments[2] or 0) & writing
+        ):
             path = os.path.abspath(os.fsdecode(arguments[0]))
-            if path.startswith(inside) and not path.startswith(allowed) and '__pycache__' not in path:
+            if (
+                path.startswith(inside)
+                and not path.startswith(allowed)
+                and '__pycache__' not in path
+            ):
                 strays.add(path.removeprefix(inside))
 
     sys.addaudithook(heard)
 
-
+# %% ../../notebooks/engine/process.ipynb #69e248a8
 def _literal(path: str) -> str:
     "A path that papermill shall not take for a template."
     return path.replace('{', '{{').replace('}', '}}')
 
-
-def _failure(error: BaseException, cells: dict[int, dict[str, Any]]) -> dict[str, Any]:   # {name, text, traceback, cell}
-    "What ended a page, as it is told; the cell is missing where the last one that started is meant."
+# %% ../../notebooks/engine/process.ipynb #4179a4e3
+def _failure(error: BaseException, cells: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    # {name, text, traceback, cell}
+    """What ended a page, as it is told; the cell is missing where the last one that started is
+    meant."""
     cell: Any = error
     if hasattr(cell, 'ename'):                          # papermill's, of a cell
-        return {'name': cell.ename, 'text': cell.evalue, 'traceback': '\n'.join(cell.traceback), 'cell': cells.get(cell.cell_index)}
-    return {'name': type(error).__name__, 'text': str(error), 'traceback': ''.join(traceback.format_exception(error))}
+        return {
+            'name': cell.ename,
+            'text': cell.evalue,
+            'traceback': '\n'.join(cell.traceback),
+            'cell': cells.get(cell.cell_index),
+        }
+    return {
+        'name': type(error).__name__,
+        'text': str(error),
+        'traceback': ''.join(traceback.format_exception(error)),
+    }
 
 # %% ../../notebooks/engine/process.ipynb #28461e41
 def run_task(task: dict[str, Any], descriptors: list[int]) -> int:
@@ -152,10 +194,16 @@ def _debug(shell: Any, error: BaseException, told: Told, terminal: list[int]) ->
     told.tell('debug', 'begins')
     for number, descriptor in enumerate(terminal):
         os.dup2(descriptor, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, 'w', closefd=False), open(2, 'w', closefd=False)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, 'w', closefd=False)
+    sys.stderr = open(2, 'w', closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from IPython.core.debugger import Pdb
-    print(f'{type(error).__name__}: {error}\nThe state of the page: p NAME shows a variable, up and down go through the calls, q ends.', flush=True)
+    print(
+        f'{type(error).__name__}: {error}\nThe state of the page: p NAME shows a variable, up and'
+        ' down go through the calls, q ends.',
+        flush=True,
+    )
     debugger = Pdb()
     debugger.reset()
     traceback_ = error.__traceback__
@@ -171,7 +219,7 @@ def fork_main(descriptor: int) -> None:
     "A fork server for pages."
     serve(Channel(socket.socket(fileno=descriptor)), run_task)
 
-
+# %% ../../notebooks/engine/process.ipynb #c1beaeda
 def spawn_main() -> None:
     "One page, named on standard input; tells on standard output."
     task = json.load(sys.stdin)

@@ -34,12 +34,15 @@ class Outputs:
 
     def __init__(self) -> None:
         self.cell: list[dict[str, Any]] = []
-        self.displays: dict[str, list[dict[str, Any]]] = {}     # display id -> its outputs, in every cell
-        self.clear_next, self.lock = False, threading.RLock()
+        # display id -> its outputs, in every cell
+        self.displays: dict[str, list[dict[str, Any]]] = {}
+        self.clear_next = False
+        self.lock = threading.RLock()
 
     def begin(self) -> list[dict[str, Any]]:
         "A new cell begins; its outputs will be in the list."
-        self.cell, self.clear_next = [], False
+        self.cell = []
+        self.clear_next = False
         return self.cell
 
     def add(self, output: dict[str, Any]) -> None:
@@ -49,12 +52,18 @@ class Outputs:
                 self.cell.clear()
                 self.clear_next = False
             last = self.cell[-1] if self.cell else {}
-            if output['output_type'] == 'stream' and last.get('output_type') == 'stream' and last['name'] == output['name']:
+            if (
+                output['output_type'] == 'stream'
+                and last.get('output_type') == 'stream'
+                and last['name'] == output['name']
+            ):
                 last['text'] += output['text']
             else:
                 self.cell.append(output)
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, update: bool) -> None:
+    def show(
+        self, data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, update: bool
+    ) -> None:
         "A display, which is also new content for those before with its id, or that alone."
         content = {'data': as_json(data), 'metadata': metadata}
         for shown in self.displays.get(display_id or '', []):
@@ -72,28 +81,39 @@ class Outputs:
             if not wait:
                 self.cell.clear()
 
-
+# %% ../../notebooks/engine/shell.ipynb #ca3ed2a8
 def as_json(data: dict[str, Any]) -> dict[str, Any]:
     "A display's representations as JSON has them: bytes in base 64."
-    return {kind: b2a_base64(value).decode() if isinstance(value, bytes) else value for kind, value in data.items()}
+    return {
+        kind: b2a_base64(value).decode() if isinstance(value, bytes) else value
+        for kind, value in data.items()
+    }
 
 # %% ../../notebooks/engine/shell.ipynb #eedb5a34
 class Pipe:
     "A descriptor of this process that writes to the outputs."
 
     def __init__(self, number: int, outputs: Outputs, name: str):
-        self.number, self.outputs, self.name = number, outputs, name
+        self.number = number
+        self.outputs = outputs
+        self.name = name
         self.here, self.there = os.pipe()
-        self.mark, self.seen = f'\0{uuid.uuid4().hex}\0'.encode(), threading.Event()
+        self.mark = f'\0{uuid.uuid4().hex}\0'.encode()
+        self.seen = threading.Event()
         threading.Thread(target=self._empty, daemon=True).start()
 
     def _empty(self) -> None:
-        decoder, data = codecs.getincrementaldecoder('utf-8')('replace'), b''
+        decoder = codecs.getincrementaldecoder('utf-8')('replace')
+        data = b''
         with open(self.here, 'rb', buffering=0) as pipe:
             while chunk := pipe.read(1 << 16):
                 *ready, data = (data + chunk).split(self.mark)
-                begun = next((n for n in range(len(self.mark) - 1, 0, -1) if data.endswith(self.mark[:n])), 0)     # of a mark that is still coming
-                ready, data = [*ready, data[:len(data) - begun]], data[len(data) - begun:]
+                # of a mark that is still coming
+                begun = next(
+                    (n for n in range(len(self.mark) - 1, 0, -1) if data.endswith(self.mark[:n])), 0
+                )
+                ready = [*ready, data[:len(data) - begun]]
+                data = data[len(data) - begun:]
                 for k, piece in enumerate(ready):
                     if text := decoder.decode(piece, final=k < len(ready) - 1):
                         self.outputs.add({'output_type': 'stream', 'name': self.name, 'text': text})
@@ -119,9 +139,13 @@ class Stream(io.TextIOBase):
     "What `sys.stdout` or `sys.stderr` is while a cell runs."
 
     def __init__(self, outputs: Outputs, name: str, descriptor: int):
-        self.outputs, self.name, self.descriptor, self.process = outputs, name, descriptor, os.getpid()
+        self.outputs = outputs
+        self.name = name
+        self.descriptor = descriptor
+        self.process = os.getpid()
 
-    encoding, errors = 'utf-8', 'replace'       # type: ignore[assignment]
+    encoding = 'utf-8'
+    errors = 'replace'       # type: ignore[assignment]
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
@@ -138,23 +162,34 @@ class Stream(io.TextIOBase):
     def fileno(self) -> int:
         return self.descriptor
 
-
+# %% ../../notebooks/engine/shell.ipynb #bd96b657
 class _Hook(DisplayHook):
     "Keeps the value of a cell's last expression."
 
     def write_output_prompt(self) -> None:
         pass
 
-    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
+    def write_format_data(
+        self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None
+    ) -> None:
         shell: Any = self.shell
         shell.outputs.add({'output_type': 'execute_result', 'execution_count': self.prompt_count,
                            'data': as_json(format_dict), 'metadata': md_dict or {}})
 
-
+# %% ../../notebooks/engine/shell.ipynb #3f9a9022
 class _Publisher(DisplayPublisher):
     "Keeps what `display` and `clear_output` say."
 
-    def publish(self, data: Any, metadata: Any = None, source: Any = None, *, transient: Any = None, update: bool = False, **_: Any) -> None:
+    def publish(
+        self,
+        data: Any,
+        metadata: Any = None,
+        source: Any = None,
+        *,
+        transient: Any = None,
+        update: bool = False,
+        **_: Any,
+    ) -> None:
         self.shell.outputs.show(data, metadata or {}, (transient or {}).get('display_id'), update)
 
     def clear_output(self, wait: bool = False) -> None:
@@ -162,9 +197,11 @@ class _Publisher(DisplayPublisher):
 
 # %% ../../notebooks/engine/shell.ipynb #6b2ae04c
 def _nobody_types(*_: Any, **__: Any) -> Any:
-    raise StdinNotImplementedError('raw_input was called, but this frontend does not support input requests.')
+    raise StdinNotImplementedError(
+        'raw_input was called, but this frontend does not support input requests.'
+    )
 
-
+# %% ../../notebooks/engine/shell.ipynb #60e0158f
 class PageShell(InteractiveShell):
     "Runs cells and keeps their outputs."
     displayhook_class = _Hook
@@ -183,12 +220,14 @@ class PageShell(InteractiveShell):
             self._plots_inline()
 
     def _plots_inline(self) -> None:
-        "Show figures below their cells, as in a notebook; where matplotlib comes later, MPLBACKEND has the same effect."
+        """Show figures below their cells, as in a notebook; where matplotlib comes later,
+        MPLBACKEND has the same effect."""
         import matplotlib
         from matplotlib_inline import backend_inline
         matplotlib.use('module://matplotlib_inline.backend_inline')
         matplotlib.interactive(True)
-        vars(backend_inline.configure_inline_support)['current_backend'] = 'unset'      # so that this shell, too, learns how a figure is drawn
+        # so that this shell, too, learns how a figure is drawn
+        vars(backend_inline.configure_inline_support)['current_backend'] = 'unset'
         backend_inline.configure_inline_support(self, 'inline')
 
     def init_io(self) -> None:
@@ -201,30 +240,47 @@ class PageShell(InteractiveShell):
         pass
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        self.outputs.add({'output_type': 'error', 'ename': str(etype.__name__), 'evalue': str(evalue), 'traceback': stb})
+        self.outputs.add({
+            'output_type': 'error',
+            'ename': str(etype.__name__),
+            'evalue': str(evalue),
+            'traceback': stb,
+        })
 
 # %% ../../notebooks/engine/shell.ipynb #636a40ff
 def run_cell(
     shell: PageShell,
     source: str,
     cell_id: str | None = None,
-) -> tuple[list[dict[str, Any]], BaseException | None]:    # the outputs as nbformat has them, and what the cell raised
-    "Run a cell, in a loop that runs, as in a kernel: what a cell has started goes on while later ones do."
+) -> tuple[list[dict[str, Any]], BaseException | None]:
+    # the outputs as nbformat has them, and what the cell raised
+    """Run a cell, in a loop that runs, as in a kernel: what a cell has started goes on while later
+    ones do."""
     cell = shell.outputs.begin()
     with _redirected(shell.outputs, shell.pipes):
         result = shell.loop.run_until_complete(_in_loop(shell, source, cell_id))
     return cell, result.error_before_exec or result.error_in_exec
 
-
+# %% ../../notebooks/engine/shell.ipynb #83376bbf
 async def _in_loop(shell: PageShell, source: str, cell_id: str | None) -> Any:
     "A cell with `await` is awaited, any other is simply run; as `ipykernel` does."
     try:
-        transformed, failure = shell.transform_cell(source), None
+        transformed = shell.transform_cell(source)
+        failure = None
     except Exception:
-        transformed, failure = source, sys.exc_info()
-    if not shell.should_run_async(source, transformed_cell=transformed, preprocessing_exc_tuple=failure):
+        transformed = source
+        failure = sys.exc_info()
+    if not shell.should_run_async(
+        source, transformed_cell=transformed, preprocessing_exc_tuple=failure
+    ):
         return shell.run_cell(source, store_history=True, cell_id=cell_id)
-    result = await shell.run_cell_async(source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=failure, cell_id=cell_id)
+    result = await shell.run_cell_async(
+        source,
+        store_history=True,
+        transformed_cell=transformed,
+        preprocessing_exc_tuple=failure,
+        cell_id=cell_id,
+    )
     shell.events.trigger('post_execute')
     shell.events.trigger('post_run_cell', result)
     return result
@@ -235,8 +291,10 @@ def _redirected(outputs: Outputs, pipes: list[Pipe]) -> Iterator[None]:
     "Send everything that is printed to the outputs, and let nobody ask for input."
     before = sys.stdout, sys.stderr, builtins.input, getpass.getpass
     with pipes[0].used(), pipes[1].used():
-        sys.stdout, sys.stderr = Stream(outputs, 'stdout', 1), Stream(outputs, 'stderr', 2)
-        builtins.input, getpass.getpass = _nobody_types, _nobody_types
+        sys.stdout = Stream(outputs, 'stdout', 1)
+        sys.stderr = Stream(outputs, 'stderr', 2)
+        builtins.input = _nobody_types
+        getpass.getpass = _nobody_types
         try:
             yield
         finally:
@@ -247,7 +305,8 @@ def _redirected(outputs: Outputs, pipes: list[Pipe]) -> Iterator[None]:
 # %% ../../notebooks/engine/shell.ipynb #1a857293
 @contextlib.contextmanager
 def page_shell() -> Iterator[PageShell]:
-    "A shell for one page; whoever calls from inside another finds it, and all that it had set, again."
+    """A shell for one page; whoever calls from inside another finds it, and all that it had set,
+    again."""
     kinds = [kind for kind in PageShell.__mro__ if '_instance' in vars(kind)]
     before = {kind: vars(kind)['_instance'] for kind in kinds}
     with _as_a_kernel_starts():
@@ -272,9 +331,13 @@ def page_shell() -> Iterator[PageShell]:
 # %% ../../notebooks/engine/shell.ipynb #1b3eefc3
 @contextlib.contextmanager
 def _as_a_kernel_starts() -> Iterator[None]:
-    "Nobody has set up logging, modules are looked for in the working directory, figures will be drawn into the page."
-    root, path, backend = logging.getLogger(), list(sys.path), os.environ.get('MPLBACKEND')
-    handlers, level = root.handlers[:], root.level
+    """Nobody has set up logging, modules are looked for in the working directory, figures will be
+    drawn into the page."""
+    root = logging.getLogger()
+    path = list(sys.path)
+    backend = os.environ.get('MPLBACKEND')
+    handlers = root.handlers[:]
+    level = root.level
     root.handlers[:] = []
     root.setLevel(logging.WARNING)
     sys.path[:0] = [] if '' in sys.path else ['']

@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 _listeners: list[Listener] = []
 
-
+# %% ../../notebooks/engine/warm.ipynb #aa4fd1db
 @contextlib.contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     "Hear of each cell that starts and ends, in this process."
@@ -46,21 +46,33 @@ def listening(listener: Listener) -> Iterator[None]:
     finally:
         _listeners.remove(listener)
 
-
+# %% ../../notebooks/engine/warm.ipynb #fcb09c7a
 def heading_above(cells: list[Any], index: int) -> str:
     "The nearest Markdown heading above a cell."
-    lines = [line for cell in cells[:index] if cell.cell_type == 'markdown' for line in cell.source.split('\n') if line.startswith('#')]
+    lines = [
+        line
+        for cell in cells[:index]
+        if cell.cell_type == 'markdown'
+        for line in cell.source.split('\n')
+        if line.startswith('#')
+    ]
     return lines[-1].lstrip('# ').strip() if lines else ''
 
 # %% ../../notebooks/engine/warm.ipynb #6a91ca04
 def _announced(manager: NotebookExecutionManager) -> None:
     "Make a notebook's execution manager tell the listeners of each cell."
-    start, complete = manager.cell_start, manager.cell_complete
+    start = manager.cell_start
+    complete = manager.cell_complete
 
     @functools.wraps(start)
     def cell_start(cell: Any, cell_index: int | None = None, **kwargs: Any) -> Any:
         for listener in _listeners if cell.cell_type == 'code' else []:
-            listener.started(cell, cell_index or 0, len(manager.nb.cells), heading_above(manager.nb.cells, cell_index or 0))
+            listener.started(
+                cell,
+                cell_index or 0,
+                len(manager.nb.cells),
+                heading_above(manager.nb.cells, cell_index or 0),
+            )
         return start(cell, cell_index, **kwargs)
 
     @functools.wraps(complete)
@@ -69,21 +81,25 @@ def _announced(manager: NotebookExecutionManager) -> None:
             listener.finished(cell, cell_index or 0)
         return complete(cell, cell_index, **kwargs)
 
-    manager.cell_start, manager.cell_complete = cell_start, cell_complete
+    manager.cell_start = cell_start
+    manager.cell_complete = cell_complete
 
 # %% ../../notebooks/engine/warm.ipynb #90bfdb41
 class WarmEngine(Engine):
     "Runs a notebook's cells in an IPython shell of this process."
 
-    failed: BaseException | None = None                            # what ended the last page
-    debugger: Callable[[Any, BaseException], None] | None = None   # is shown the shell in which a cell has raised, while its state lives
+    failed: BaseException | None = None  # what ended the last page
+    # is shown the shell in which a cell has raised, while its state lives
+    debugger: Callable[[Any, BaseException], None] | None = None
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any) -> None:
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any
+    ) -> None:
         refuse_unheard(nb_man.nb)
         _announced(nb_man)
         cls.failed = None
-        if _loop_runs():                     # inside a kernel: a loop of its own needs a thread of its own
+        if _loop_runs():  # inside a kernel: a loop of its own needs a thread of its own
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(cls._run_all, nb_man).result()
         else:
@@ -91,7 +107,8 @@ class WarmEngine(Engine):
 
     @classmethod
     def _run_all(cls, nb_man: NotebookExecutionManager) -> None:
-        from cd4ml_nb.engine.shell import page_shell  # here, so that a kernel's client does not load IPython's shell
+        # here, so that a kernel's client does not load IPython's shell
+        from cd4ml_nb.engine.shell import page_shell
         kept = []
         with page_shell() as shell:
             for index, cell in enumerate(nb_man.nb.cells):
@@ -116,16 +133,21 @@ class WarmEngine(Engine):
             return []
         outputs, cls.failed = run_cell(shell, cell.source, cell.get('id'))
         if isinstance(cls.failed, SystemExit):
-            outputs[:] = [*(o for o in outputs if o['output_type'] != 'error'), exit_marker(cls.failed)]
-        cell.outputs, cell.execution_count = _as_nodes(outputs), shell.execution_count - 1
+            outputs[:] = [
+                *(o for o in outputs if o['output_type'] != 'error'),
+                exit_marker(cls.failed),
+            ]
+        cell.outputs = _as_nodes(outputs)
+        cell.execution_count = shell.execution_count - 1
         return outputs
 
 # %% ../../notebooks/engine/warm.ipynb #640a23b5
 def _as_nodes(outputs: list[dict[str, Any]]) -> list[Any]:
-    "Outputs as nbformat has them; half a character, which UTF-8 cannot hold, as the sign for one that is unknown."
+    """Outputs as nbformat has them; half a character, which UTF-8 cannot hold, as the sign for one
+    that is unknown."""
     return [nbformat.from_dict(_encodable(output)) for output in outputs]
 
-
+# %% ../../notebooks/engine/warm.ipynb #4322b6ac
 def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(k): _encodable(v) for k, v in value.items()}
@@ -133,7 +155,7 @@ def _encodable(value: Any) -> Any:
         return [_encodable(item) for item in value]
     return re.sub('[\ud800-\udfff]', '\ufffd', value) if isinstance(value, str) else value
 
-
+# %% ../../notebooks/engine/warm.ipynb #05168ee6
 def _loop_runs() -> bool:
     "Whether this thread is inside a running event loop."
     try:
@@ -142,7 +164,7 @@ def _loop_runs() -> bool:
     except RuntimeError:
         return False
 
-
+# %% ../../notebooks/engine/warm.ipynb #fb0c10ad
 def exit_marker(error: SystemExit) -> dict[str, Any]:
     "An error output for `sys.exit`, with a text that papermill does not take for success."
     text = f'sys.exit({error}) was called: the cells below did not run'
@@ -153,7 +175,9 @@ class KernelEngine(NBClientEngine):
     "Papermill's own engine, which runs a Jupyter kernel, and tells the listeners of each cell."
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any) -> None:
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **kwargs: Any
+    ) -> None:
         refuse_unheard(nb_man.nb)
         _announced(nb_man)
         super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
@@ -174,11 +198,25 @@ def refuse_unheard(notebook: Any) -> None:
         return
     tagged = [cell for cell in notebook.cells if 'parameters' in cell.metadata.get('tags', [])]
     if len(tagged) != 1:
-        raise UserError(f"{len(tagged)} cells are tagged 'parameters', there must be one", 'tag the cell with the defaults', where='parameters', code='N05')
-    declared = {node.id for node in ast.walk(ast.parse(tagged[0].source)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        raise UserError(
+            f"{len(tagged)} cells are tagged 'parameters', there must be one",
+            'tag the cell with the defaults',
+            where='parameters',
+            code='N05',
+        )
+    declared = {
+        node.id
+        for node in ast.walk(ast.parse(tagged[0].source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for name in given:
         if name not in declared:
-            raise UserError(f"unknown parameter '{name}'", did_you_mean(name, declared), where='parameters', code='N06')
+            raise UserError(
+                f"unknown parameter '{name}'",
+                did_you_mean(name, declared),
+                where='parameters',
+                code='N06',
+            )
 
 # %% ../../notebooks/engine/warm.ipynb #5047d213
 class ExactTranslator(PythonTranslator):
@@ -189,5 +227,10 @@ class ExactTranslator(PythonTranslator):
         lines = [f'{name} = {value!r}' for name, value in parameters.items()]
         for line, (name, value) in zip(lines, parameters.items(), strict=True):
             if not name.isidentifier() or ast.literal_eval(line.partition(' = ')[2]) != value:
-                raise UserError(f"parameter '{name}' cannot be handed over as it is", 'give JSON values only', where='parameters', code='N06')
+                raise UserError(
+                    f"parameter '{name}' cannot be handed over as it is",
+                    'give JSON values only',
+                    where='parameters',
+                    code='N06',
+                )
         return '\n'.join([f'# {comment}', *lines]) + '\n'

@@ -15,15 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # waiting threads spin, by default so long that two processes on the same cores are 50 times slower
+# waiting threads spin, by default so long that two processes on the same cores are 50 times slower
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import xgboost as xgb  # noqa: E402
 
-from .contract import encode, feature_names, feature_types  # noqa: E402
 from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic, file_hash, read_json  # noqa: E402
+from .contract import encode, feature_names, feature_types  # noqa: E402
 from ..scenario.definition import OBJECTIVES  # noqa: E402
 
 # %% ../../notebooks/model/booster.ipynb #5569d594
@@ -38,17 +39,23 @@ def label(
     values = target.to_numpy(dtype=float)
     if output.get('scale') == 'log':
         if (values <= 0).any():
-            raise UserError(f'{int((values <= 0).sum())} values are not positive, so they have no logarithm', 'set target.min, or target.scale: linear',
-                            where=output['name'], code='D43')
+            raise UserError(
+                f'{int((values <= 0).sum())} values are not positive, so they have no logarithm',
+                'set target.min, or target.scale: linear',
+                where=output['name'],
+                code='D43',
+            )
         return np.log(values)
     return values
 
-
+# %% ../../notebooks/model/booster.ipynb #600a3711
 def observed(output: dict[str, Any], target: pd.Series) -> np.ndarray:
     "The target as metrics take it: values on their own scale, or positions of classes as integers."
-    return label({**output, 'scale': 'linear'}, target).astype(int if output.get('classes') else float)
+    return label({**output, 'scale': 'linear'}, target).astype(
+        int if output.get('classes') else float
+    )
 
-
+# %% ../../notebooks/model/booster.ipynb #8a5d9d0c
 def in_target_unit(output: dict[str, Any], predicted: np.ndarray) -> np.ndarray:
     "Predictions back from the scale that is learned."
     return np.exp(predicted.astype(float)) if output.get('scale') == 'log' else predicted
@@ -64,10 +71,19 @@ def matrix(
 ) -> xgb.QuantileDMatrix:
     "A table as XGBoost trains on it."
     numbers, _ = encode(contract, table)
-    threads = 1 if weight else threads     # weighted quantiles are cut a little differently by each number of threads
-    return xgb.QuantileDMatrix(numbers, label=label(contract['output'], table[contract['output']['name']]),
-                               weight=table[weight].to_numpy(dtype=float) if weight else None, feature_names=feature_names(contract),
-                               feature_types=feature_types(contract), enable_categorical=True, ref=ref, max_bin=max_bin, nthread=threads or None)
+    # weighted quantiles are cut a little differently by each number of threads
+    threads = 1 if weight else threads
+    return xgb.QuantileDMatrix(
+        numbers,
+        label=label(contract['output'], table[contract['output']['name']]),
+        weight=table[weight].to_numpy(dtype=float) if weight else None,
+        feature_names=feature_names(contract),
+        feature_types=feature_types(contract),
+        enable_categorical=True,
+        ref=ref,
+        max_bin=max_bin,
+        nthread=threads or None,
+    )
 
 # %% ../../notebooks/model/booster.ipynb #832c0a4b
 def base_parameters(
@@ -78,39 +94,59 @@ def base_parameters(
     seed: int,
 ) -> dict[str, Any]:
     "The parameters that every fit of a task shares; what a sweep finds comes on top."
-    parameters: dict[str, Any] = {'objective': OBJECTIVES[task][0], 'tree_method': 'hist', 'device': device, 'nthread': threads, 'seed': seed}
+    parameters: dict[str, Any] = {
+        'objective': OBJECTIVES[task][0],
+        'tree_method': 'hist',
+        'device': device,
+        'nthread': threads,
+        'seed': seed,
+    }
     return parameters | ({'num_class': n_classes} if task == 'multiclass' else {})
 
-
+# %% ../../notebooks/model/booster.ipynb #e72c4796
 def fit(
     parameters: dict[str, Any],
     data: xgb.DMatrix,
     rounds: int,
     **options: Any,                # of xgboost.train: evals, callbacks, custom_metric
 ) -> xgb.Booster:
-    "Boost for a number of rounds; an unused parameter or another device than asked for is an error."
+    """Boost for a number of rounds; an unused parameter or another device than asked for is an
+    error."""
     with strict(parameters['device']) as told:
-        told['booster'] = xgb.train(parameters, data, num_boost_round=rounds, verbose_eval=False, **options)
+        told['booster'] = xgb.train(
+            parameters, data, num_boost_round=rounds, verbose_eval=False, **options
+        )
     return told['booster']
 
-
+# %% ../../notebooks/model/booster.ipynb #d67ff8ee
 @contextlib.contextmanager
 def strict(
     device: str,                   # that was asked for: cpu, cuda or cuda:1
 ) -> Iterator[dict[str, xgb.Booster]]:   # the block puts its `booster` here
-    "Turn what XGBoost only warns of while a booster begins, unused parameters and another device, into errors."
+    """Turn what XGBoost only warns of while a booster begins, unused parameters and another device,
+    into errors."""
     told: dict[str, xgb.Booster] = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         yield told
     for warning in caught:
         if 'are not used' in str(warning.message):
-            raise UserError(str(warning.message).strip().replace('\n', ' '), 'remove or correct the parameter', where='search', code='C04')
+            raise UserError(
+                str(warning.message).strip().replace('\n', ' '),
+                'remove or correct the parameter',
+                where='search',
+                code='C04',
+            )
         warnings.warn(warning.message, warning.category, stacklevel=3)
     if (used := device_used(told['booster'])) != device.split(':')[0]:
-        raise InfrastructureError(f'asked for {device}, XGBoost used {used}', 'check the driver and the CUDA build', where='device', code='I20')
+        raise InfrastructureError(
+            f'asked for {device}, XGBoost used {used}',
+            'check the driver and the CUDA build',
+            where='device',
+            code='I20',
+        )
 
-
+# %% ../../notebooks/model/booster.ipynb #61dccd40
 def device_used(booster: xgb.Booster) -> str:
     "The device that the booster's own configuration names: 'cpu' or 'cuda'."
     return json.loads(booster.save_config())['learner']['generic_param']['device'].split(':')[0]
@@ -119,14 +155,21 @@ def device_used(booster: xgb.Booster) -> str:
 def predict(
     booster: xgb.Booster,
     contract: dict[str, Any],
-    columns: Any,                    # a table, or name -> values
-) -> np.ndarray:                     # regression: target's unit, (n,); binary: probability of the positive class, (n,); multiclass: (n, classes)
+    columns: Any,  # a table, or name -> values
+) -> np.ndarray:
+    # regression: target's unit, (n,); binary: probability of the positive class, (n,); multiclass:
+    # (n, classes)
     "Predictions in the target's unit."
     numbers, _ = encode(contract, columns)
-    data = xgb.DMatrix(numbers, feature_names=feature_names(contract), feature_types=feature_types(contract), enable_categorical=True)
+    data = xgb.DMatrix(
+        numbers,
+        feature_names=feature_names(contract),
+        feature_types=feature_types(contract),
+        enable_categorical=True,
+    )
     return in_target_unit(contract['output'], booster.predict(data))
 
-
+# %% ../../notebooks/model/booster.ipynb #b0b91080
 def contributions(
     booster: xgb.Booster,
     contract: dict[str, Any],
@@ -134,7 +177,12 @@ def contributions(
 ) -> np.ndarray:      # (n, inputs + 1), the last one the base; multiclass: (n, classes, inputs + 1)
     "What each input adds to the prediction, on the scale that is learned."
     numbers, _ = encode(contract, columns)
-    data = xgb.DMatrix(numbers, feature_names=feature_names(contract), feature_types=feature_types(contract), enable_categorical=True)
+    data = xgb.DMatrix(
+        numbers,
+        feature_names=feature_names(contract),
+        feature_types=feature_types(contract),
+        enable_categorical=True,
+    )
     return booster.predict(data, pred_contribs=True)
 
 # %% ../../notebooks/model/booster.ipynb #484f4f11
@@ -144,31 +192,52 @@ def save_booster(booster: xgb.Booster, path: Path) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(bytes(booster.save_raw('json')))
 
-
+# %% ../../notebooks/model/booster.ipynb #c5fbf1d0
 def load_booster(path: Path) -> xgb.Booster:
     "Load XGBoost's JSON."
     if path.suffix != '.json':
-        raise UserError('models are loaded from JSON only', 'save it with save_booster', where=str(path), code='X03')
+        raise UserError(
+            'models are loaded from JSON only',
+            'save it with save_booster',
+            where=str(path),
+            code='X03',
+        )
     try:
         return xgb.Booster(model_file=bytearray(path.read_bytes()))
     except xgb.core.XGBoostError as error:
-        raise UserError(f'not a model of XGBoost: {str(error).splitlines()[0]}', 'run train again', where=str(path), code='S10') from None
+        raise UserError(
+            f'not a model of XGBoost: {str(error).splitlines()[0]}',
+            'run train again',
+            where=str(path),
+            code='S10',
+        ) from None
 
 # %% ../../notebooks/model/booster.ipynb #083aaec2
 def verify_model(folder: Path) -> dict[str, Any]:   # the manifest
     "Check a model's directory against its manifest: each file there, none other, every hash right."
     manifest = read_json(folder / 'manifest.json')
-    beside = {f'.{name}.metadata' for name in ('manifest.json', *manifest['files'])}   # Ploomber's own notes
+    # Ploomber's own notes
+    beside = {f'.{name}.metadata' for name in ('manifest.json', *manifest['files'])}
     present = {p.name for p in folder.iterdir()} - {'manifest.json'} - beside
     if present != set(manifest['files']):
         odd = sorted(present ^ set(manifest['files']))
-        raise UserError(f"files differ from the manifest: {', '.join(odd)}", 'package the model again', where=str(folder), code='G05')
+        raise UserError(
+            f"files differ from the manifest: {', '.join(odd)}",
+            'package the model again',
+            where=str(folder),
+            code='G05',
+        )
     for name, digest in manifest['files'].items():
         if file_hash(folder / name) != digest:
-            raise UserError('content differs from the manifest', 'package the model again', where=str(folder / name), code='G05')
+            raise UserError(
+                'content differs from the manifest',
+                'package the model again',
+                where=str(folder / name),
+                code='G05',
+            )
     return manifest
 
-
+# %% ../../notebooks/model/booster.ipynb #eb430b6d
 def load_model(folder: Path) -> tuple[xgb.Booster, dict[str, Any]]:  # the booster and its contract
     "Load a model's directory after checking it."
     verify_model(folder)

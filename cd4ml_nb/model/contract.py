@@ -21,8 +21,9 @@ LOG_LINKS = ('reg:gamma', 'reg:tweedie', 'count:poisson')
 
 
 def make_contract(
-    schema: dict[str, Any],     # as `validate` writes it: target, and columns with type, role, unit, range, categories
-    name: str,                  # of the scenario
+    # as `validate` writes it: target, and columns with type, role, unit, range, categories
+    schema: dict[str, Any],
+    name: str,  # of the scenario
     title: str,
     version: str,               # semantic
     objective: str = '',        # of XGBoost
@@ -30,65 +31,133 @@ def make_contract(
     "The contract of a model that learns from data of this schema."
     features = [c for c in schema['columns'] if c['role'] == 'feature' and c['type'] in INPUT_TYPES]
     if not features:
-        there = ', '.join(f"{c['name']} ({c['role'] if c['role'] != 'feature' else c['type']})" for c in schema['columns'][:20])
-        raise UserError(f"no column is left to learn from; there are: {there or 'none besides the target'}", 'give one the role feature',
-                        where=name, code='D11')
-    inputs = [{'name': c['name'], 'internal': f'f{k:04d}', 'type': c['type'], 'unit': c.get('unit', ''), 'words': c.get('words', ''),
-               'min': c.get('min'), 'max': c.get('max'), 'missing': c.get('missing', True), 'sentinels': c.get('sentinels') or [],
-               'limits': c.get('limits'), 'time_zone': c.get('time_zone') or '',
-               'categories': c.get('categories') if c['type'] == 'category' else None} for k, c in enumerate(features, start=1)]
+        there = ', '.join(
+            f"{c['name']} ({c['role'] if c['role'] != 'feature' else c['type']})"
+            for c in schema['columns'][:20]
+        )
+        raise UserError(
+            f"no column is left to learn from; there are: {there or 'none besides the target'}",
+            'give one the role feature',
+            where=name,
+            code='D11',
+        )
+    inputs = [
+        {
+            'name': c['name'],
+            'internal': f'f{k:04d}',
+            'type': c['type'],
+            'unit': c.get('unit', ''),
+            'words': c.get('words', ''),
+            'min': c.get('min'),
+            'max': c.get('max'),
+            'missing': c.get('missing', True),
+            'sentinels': c.get('sentinels') or [],
+            'limits': c.get('limits'),
+            'time_zone': c.get('time_zone') or '',
+            'categories': c.get('categories') if c['type'] == 'category' else None,
+        }
+        for k, c in enumerate(features, start=1)
+    ]
     target = schema['target']
-    output = {key: target.get(key) for key in ('name', 'unit', 'words', 'scale', 'classes', 'positive')}
-    output['link'] = 'log' if objective in LOG_LINKS else 'identity'   # on which scale contributions add up
+    output = {
+        key: target.get(key) for key in ('name', 'unit', 'words', 'scale', 'classes', 'positive')
+    }
+    # on which scale contributions add up
+    output['link'] = 'log' if objective in LOG_LINKS else 'identity'
     refused = schema.get('partition')
-    return {'schema': 1, 'name': name, 'title': title, 'version': version, 'task': target['task'],
-            'inputs': inputs, 'output': output, 'partition': refused and {'column': refused['column'], 'refused': [p['value'] for p in refused['refused']]}}
+    return {
+        'schema': 1,
+        'name': name,
+        'title': title,
+        'version': version,
+        'task': target['task'],
+        'inputs': inputs,
+        'output': output,
+        'partition': (
+            refused
+            and {'column': refused['column'], 'refused': [p['value'] for p in refused['refused']]}
+        ),
+    }
 
 # %% ../../notebooks/model/contract.ipynb #28d2d883
 def encode(
     contract: dict[str, Any],
-    columns: Any,                            # a table or a mapping: name -> values, n of each; further names are ignored
-) -> tuple[np.ndarray, dict[str, int]]:      # float32, shape (n, inputs); and per input how many values were unseen categories
+    columns: Any,  # a table or a mapping: name -> values, n of each; further names are ignored
+) -> tuple[np.ndarray, dict[str, int]]:
+    # float32, shape (n, inputs); and per input how many values were unseen categories
     "Values as the model sees them. A missing column and a value of the wrong type are refused."
-    encoded, unseen = [], {}
+    encoded = []
+    unseen = {}
     for spec in contract['inputs']:
         if spec['name'] not in columns:
-            raise UserError(f"input '{spec['name']}' is missing", did_you_mean(spec['name'], columns), where=contract['name'], code='S03')
+            raise UserError(
+                f"input '{spec['name']}' is missing",
+                did_you_mean(spec['name'], columns),
+                where=contract['name'],
+                code='S03',
+            )
         numbers, n_unseen = _ENCODERS[spec['type']](spec, columns[spec['name']])
         encoded.append(numbers)
         if n_unseen:
             unseen[spec['name']] = n_unseen
-    return np.column_stack(encoded).astype(np.float32) if encoded else np.empty((0, 0), np.float32), unseen
+    return (
+        np.column_stack(encoded).astype(np.float32) if encoded else np.empty((0, 0), np.float32)
+    ), unseen
 
 # %% ../../notebooks/model/contract.ipynb #2d31f0a5
 def _is_missing(value: Any) -> bool:
     "None, NaN, NaT and pandas' NA."
-    return value is None or type(value).__name__ in ('NAType', 'NaTType') or (isinstance(value, float | np.floating) and value != value)
+    return (
+        value is None
+        or type(value).__name__ in ('NAType', 'NaTType')
+        or (isinstance(value, float | np.floating) and value != value)
+    )
 
-
-def _refuse_types(spec: dict[str, Any], values: list, fits: Callable[[Any], bool], words: str) -> None:
+# %% ../../notebooks/model/contract.ipynb #16df9938
+def _refuse_types(
+    spec: dict[str, Any], values: list, fits: Callable[[Any], bool], words: str
+) -> None:
     "Refuse values that are neither missing nor of the input's type."
     wrong = [type(v).__name__ for v in values if not _is_missing(v) and not fits(v)]
     if wrong:
-        raise UserError(f'{wrong[0]} is not {words}', f'send {words}, or null', where=spec['name'], code='S05')
+        raise UserError(
+            f'{wrong[0]} is not {words}', f'send {words}, or null', where=spec['name'], code='S05'
+        )
 
-
+# %% ../../notebooks/model/contract.ipynb #cb2bc111
 def _encode_number(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
     if isinstance(getattr(values, 'dtype', None), np.dtype) and values.dtype.kind in 'fiu':
         array = np.asarray(values, dtype=float)
     else:
         items = list(values)
-        _refuse_types(spec, items, lambda v: isinstance(v, int | float | np.integer | np.floating) and not isinstance(v, bool), 'a number')
+        _refuse_types(
+            spec,
+            items,
+            lambda v: isinstance(v, int | float | np.integer | np.floating)
+            and not isinstance(v, bool),
+            'a number',
+        )
         array = np.array([np.nan if _is_missing(v) else _float(v) for v in items], dtype=float)
     if spec.get('sentinels') or spec.get('limits'):
         low, high = spec.get('limits') or (None, None)
-        beyond = (array < (-np.inf if low is None else low)) | (array > (np.inf if high is None else high))
-        array = np.where(beyond | np.isin(array, [s for s in spec['sentinels'] if not isinstance(s, str)]), np.nan, array)
+        beyond = (array < (-np.inf if low is None else low)) | (
+            array > (np.inf if high is None else high)
+        )
+        array = np.where(
+            beyond | np.isin(array, [s for s in spec['sentinels'] if not isinstance(s, str)]),
+            np.nan,
+            array,
+        )
     if (np.abs(array[~np.isnan(array)]) > np.finfo(np.float32).max).any():   # infinity among them
-        raise UserError('infinite, or too large for a 32-bit number', 'send a finite number or null', where=spec['name'], code='D26')
+        raise UserError(
+            'infinite, or too large for a 32-bit number',
+            'send a finite number or null',
+            where=spec['name'],
+            code='D26',
+        )
     return array, 0
 
-
+# %% ../../notebooks/model/contract.ipynb #0c35fd88
 def _float(value: Any) -> float:
     "A number as a float, infinite when it is a whole number beyond all floats."
     try:
@@ -101,17 +170,21 @@ def _encode_category(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int
     codes = {category: float(k) for k, category in enumerate(spec['categories'])}
     items = list(values)
     _refuse_types(spec, items, lambda v: isinstance(v, str), 'a text')
-    numbers = np.array([codes.get(v, np.nan) if isinstance(v, str) else np.nan for v in items], dtype=float)
+    numbers = np.array(
+        [codes.get(v, np.nan) if isinstance(v, str) else np.nan for v in items], dtype=float
+    )
     nothing = {str(s) for s in spec.get('sentinels') or []}
-    return numbers, int(np.isnan(numbers).sum()) - sum(not isinstance(v, str) or v in nothing for v in items)
+    return numbers, int(np.isnan(numbers).sum()) - sum(
+        not isinstance(v, str) or v in nothing for v in items
+    )
 
-
+# %% ../../notebooks/model/contract.ipynb #eac75d10
 def _encode_boolean(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
     items = list(values)
     _refuse_types(spec, items, lambda v: isinstance(v, bool | np.bool_), 'true or false')
     return np.array([np.nan if _is_missing(v) else float(v) for v in items], dtype=float), 0
 
-
+# %% ../../notebooks/model/contract.ipynb #c03efe34
 def _instant(value: Any, time_zone: str | None) -> np.datetime64:
     "A date or time in UTC; a text without an offset is in the declared zone."
     if not isinstance(value, str):
@@ -119,29 +192,47 @@ def _instant(value: Any, time_zone: str | None) -> np.datetime64:
     moment = datetime.datetime.fromisoformat(value)
     if moment.tzinfo is None and time_zone:
         moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(time_zone))
-    return np.datetime64(moment if moment.tzinfo is None else moment.astimezone(datetime.UTC).replace(tzinfo=None))
+    return np.datetime64(
+        moment if moment.tzinfo is None else moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    )
 
-
+# %% ../../notebooks/model/contract.ipynb #b677a27e
 def _encode_date(spec: dict[str, Any], values: Any) -> tuple[np.ndarray, int]:
     if isinstance(getattr(values, 'dtype', None), np.dtype) and values.dtype.kind == 'M':
         array = np.asarray(values)
     else:
         try:
-            array = np.array([np.datetime64('NaT') if _is_missing(v) else _instant(v, spec.get('time_zone')) for v in list(values)], dtype='datetime64[us]')
+            array = np.array(
+                [
+                    np.datetime64('NaT') if _is_missing(v) else _instant(v, spec.get('time_zone'))
+                    for v in list(values)
+                ],
+                dtype='datetime64[us]',
+            )
         except (ValueError, TypeError):
-            raise UserError('not a date', 'send ISO dates such as 2026-01-31, or null', where=spec['name'], code='S05') from None
+            raise UserError(
+                'not a date',
+                'send ISO dates such as 2026-01-31, or null',
+                where=spec['name'],
+                code='S05',
+            ) from None
     days = array.astype('datetime64[us]').astype(np.int64) / 86_400_000_000
     return np.where(np.isnat(array), np.nan, days), 0
 
 # %% ../../notebooks/model/contract.ipynb #24663ee0
-_ENCODERS = {'number': _encode_number, 'category': _encode_category, 'boolean': _encode_boolean, 'date': _encode_date}
+_ENCODERS = {
+    'number': _encode_number,
+    'category': _encode_category,
+    'boolean': _encode_boolean,
+    'date': _encode_date,
+}
 
 # %% ../../notebooks/model/contract.ipynb #19e9c95e
 def feature_types(contract: dict[str, Any]) -> list[str]:
     "XGBoost's type of each input: `c` for categories, `q` for quantities."
     return ['c' if spec['type'] == 'category' else 'q' for spec in contract['inputs']]
 
-
+# %% ../../notebooks/model/contract.ipynb #57ff66c1
 def feature_names(contract: dict[str, Any]) -> list[str]:
     "The internal name of each input."
     return [spec['internal'] for spec in contract['inputs']]

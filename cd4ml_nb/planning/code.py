@@ -17,19 +17,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core.cache import remembered
 from ..core.errors import UserError, did_you_mean
 from ..core.files import shown
-from ..core.cache import remembered
 
 # %% ../../notebooks/planning/code.ipynb #8d880ffd
 def tree_text(node: ast.AST) -> str:
     "A syntax tree as text, without docstrings, comments and positions."
     for child in ast.walk(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            child.body = [s for s in child.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]
+            child.body = [
+                s
+                for s in child.body
+                if not (
+                    isinstance(s, ast.Expr)
+                    and isinstance(s.value, ast.Constant)
+                    and isinstance(s.value.value, str)
+                )
+            ]
     return ast.dump(node)
 
-
+# %% ../../notebooks/planning/code.ipynb #3eb5bffa
 def code_hash(*nodes: ast.AST) -> str:   # 16 hexadecimal digits
     "The hash of some code."
     return hashlib.sha256('\n'.join(map(tree_text, nodes)).encode()).hexdigest()[:16]
@@ -41,7 +49,7 @@ def names_in(node: ast.AST) -> set[str]:
         return {name}
     return set().union(*map(names_in, ast.iter_child_nodes(node)))
 
-
+# %% ../../notebooks/planning/code.ipynb #c650abd9
 def _dotted(node: ast.expr) -> str:
     "A name with its attributes; empty where the chain does not begin with a name."
     if isinstance(node, ast.Attribute):
@@ -56,29 +64,43 @@ class Piece(NamedTuple):
     names: list[str]       # that it mentions
     line: int              # where it stands, from 1
 
-
+# %% ../../notebooks/planning/code.ipynb #5b056066
 @dataclass(frozen=True)
 class Module:
     "The top-level symbols and the imports of one source file."
-    name: str                                          # dotted, inside the package; '' for its __init__, and for a page
+    name: str  # dotted, inside the package; '' for its __init__, and for a page
     package: str
     symbols: dict[str, Piece]
-    effects: Piece | None                              # statements that bind nothing
-    imports: dict[str, list[tuple[str, str | None]]]   # name -> (module of the package, name in it; None: the module itself)
-    loads: list[str]                                   # modules that run when this one does
-    names: list[str]                                   # everything that it mentions
+    effects: Piece | None  # statements that bind nothing
+    # name -> (module of the package, name in it; None: the module itself)
+    imports: dict[str, list[tuple[str, str | None]]]
+    loads: list[str]       # modules that run when this one does
+    names: list[str]       # everything that it mentions
 
-
+# %% ../../notebooks/planning/code.ipynb #3638f36a
 def module_of(
     source: str,
     package: str,          # whose modules are followed
     name: str = '',
 ) -> Module:
     "What a source file holds, found out once for each text."
-    found = remembered('module', f'{package}\0{name}\0{source}', lambda: _analysed(source, package, name))
+    found = remembered(
+        'module', f'{package}\0{name}\0{source}', lambda: _analysed(source, package, name)
+    )
     symbols = {symbol: Piece(*piece) for symbol, piece in found['symbols'].items()}
-    imports = {bound: [(module, symbol) for module, symbol in means] for bound, means in found['imports'].items()}
-    return Module(name, package, symbols, Piece(*found['effects']) if found['effects'] else None, imports, found['loads'], found['names'])
+    imports = {
+        bound: [(module, symbol) for module, symbol in means]
+        for bound, means in found['imports'].items()
+    }
+    return Module(
+        name,
+        package,
+        symbols,
+        Piece(*found['effects']) if found['effects'] else None,
+        imports,
+        found['loads'],
+        found['names'],
+    )
 
 # %% ../../notebooks/planning/code.ipynb #5c0cd2a3
 def _analysed(source: str, package: str, name: str) -> dict[str, Any]:
@@ -92,31 +114,49 @@ def _analysed(source: str, package: str, name: str) -> dict[str, Any]:
         names = sorted(set(_bound(statement)))
         for one in names:
             bound.setdefault(one, []).append(statement)
-        if not names and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+        if not names and not (
+            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        ):
             effects.append(statement)
     imports: dict[str, set[tuple[str, str | None]]] = {}
     for node in ast.walk(tree):                                 # those inside functions too
         for one, means in _imported(node, package, name):
             imports.setdefault(one, set()).add(means)
-    loads = {m for s in tree.body for n in _outside_functions(s) for m in _modules_of(n, package, name)}
-    return {'symbols': {one: _piece(statements) for one, statements in bound.items()}, 'effects': _piece(effects) if effects else None,
-            'imports': {one: sorted(means, key=str) for one, means in imports.items()}, 'loads': sorted(loads), 'names': sorted(names_in(tree))}
+    loads = {
+        m for s in tree.body for n in _outside_functions(s) for m in _modules_of(n, package, name)
+    }
+    return {
+        'symbols': {one: _piece(statements) for one, statements in bound.items()},
+        'effects': _piece(effects) if effects else None,
+        'imports': {one: sorted(means, key=str) for one, means in imports.items()},
+        'loads': sorted(loads),
+        'names': sorted(names_in(tree)),
+    }
 
-
+# %% ../../notebooks/planning/code.ipynb #25e310ef
 def _piece(statements: list[ast.stmt]) -> list[Any]:
-    return [code_hash(*statements), sorted(set().union(*map(names_in, statements))), statements[0].lineno]
+    return [
+        code_hash(*statements),
+        sorted(set().union(*map(names_in, statements))),
+        statements[0].lineno,
+    ]
 
 # %% ../../notebooks/planning/code.ipynb #c8532706
-def _imported(node: ast.AST, package: str, home: str) -> Iterator[tuple[str, tuple[str, str | None]]]:
+def _imported(
+    node: ast.AST, package: str, home: str
+) -> Iterator[tuple[str, tuple[str, str | None]]]:
     "What an import binds: the name, and the symbol or module of the package that it means."
     if isinstance(node, ast.ImportFrom) and (inside := _inside(node, package, home)) is not None:
         yield from ((alias.asname or alias.name, (inside, alias.name)) for alias in node.names)
     elif isinstance(node, ast.Import):
         for alias in node.names:
             if alias.name.split('.')[0] == package:
-                yield alias.asname or package, (alias.name.removeprefix(package).lstrip('.') if alias.asname else '', None)
+                yield alias.asname or package, (
+                    alias.name.removeprefix(package).lstrip('.') if alias.asname else '',
+                    None,
+                )
 
-
+# %% ../../notebooks/planning/code.ipynb #01872742
 def _inside(node: ast.ImportFrom, package: str, home: str) -> str | None:
     "The module of the package that is imported from; None: another package's."
     if node.level:
@@ -125,14 +165,20 @@ def _inside(node: ast.ImportFrom, package: str, home: str) -> str | None:
     head, _, rest = (node.module or '').partition('.')
     return rest if head == package else None
 
-
+# %% ../../notebooks/planning/code.ipynb #a9655b87
 def _modules_of(node: ast.AST, package: str, home: str) -> set[str]:
     "The modules of the package that run when an import statement does."
     if isinstance(node, ast.ImportFrom):
         inside = _inside(node, package, home)
-        return set() if inside is None else {inside, *(f'{inside}.{a.name}'.lstrip('.') for a in node.names)}
+        if inside is None:
+            return set()
+        return {inside, *(f'{inside}.{a.name}'.lstrip('.') for a in node.names)}
     if isinstance(node, ast.Import):
-        return {a.name.removeprefix(package).lstrip('.') for a in node.names if a.name.split('.')[0] == package}
+        return {
+            a.name.removeprefix(package).lstrip('.')
+            for a in node.names
+            if a.name.split('.')[0] == package
+        }
     return set()
 
 # %% ../../notebooks/planning/code.ipynb #51a7e588
@@ -143,9 +189,10 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
         for child in ast.iter_child_nodes(node):
             yield from _outside_functions(child)
 
-
+# %% ../../notebooks/planning/code.ipynb #ea5e59c3
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    "The names that a top-level statement binds; none where it assigns to an attribute or an item, which is an effect."
+    """The names that a top-level statement binds; none where it assigns to an attribute or an item,
+    which is an effect."""
     if isinstance(statement, ast.ClassDef):
         yield statement.name
         return
@@ -160,7 +207,8 @@ class Reach:
     "The modules of a package, read when they are needed."
 
     def __init__(self, folder: Path):
-        self.package, self.folder = folder.name, folder
+        self.package = folder.name
+        self.folder = folder
         self._modules: dict[str, Module | None] = {}
         self.known: dict[str, Any] = {}       # for what others find out about a code, once
 
@@ -168,20 +216,35 @@ class Reach:
         "A module of the package, by its dotted name; None where there is none."
         if name not in self._modules:
             place = self.folder.joinpath(*filter(None, name.split('.')))
-            path = next((p for p in (place.with_suffix('.py'), place / '__init__.py') if name and p.is_file() or p == self.folder / '__init__.py'), None)
+            path = next(
+                (
+                    p
+                    for p in (place.with_suffix('.py'), place / '__init__.py')
+                    if name and p.is_file() or p == self.folder / '__init__.py'
+                ),
+                None,
+            )
             known = path is not None and path.is_file() and name != '_modidx'
             own = f'{name}.__init__' if path and path.name == '__init__.py' and name else name
-            self._modules[name] = module_of(path.read_text(encoding='utf-8'), self.package, own) if path and known else None
+            if path and known:
+                self._modules[name] = module_of(path.read_text(encoding='utf-8'), self.package, own)
+            else:
+                self._modules[name] = None
         return self._modules[name]
 
 # %% ../../notebooks/planning/code.ipynb #821d499c
 def reached(
     reach: Reach,
-    source: str,             # of a page
-) -> dict[str, str]:         # symbol -> hash of its code; `module.*` stands for what runs when a module is imported
+    source: str,  # of a page
+) -> dict[str, str]:
+    # symbol -> hash of its code; `module.*` stands for what runs when a module is imported
     "All code of the package that some code can reach."
-    start, found, seen = module_of(source, reach.package), dict[str, str](), set[tuple[str, str]]()
-    todo = [(m, '*') for m in start.loads] + [t for name in start.names for t in _targets(reach, start, name, False)]
+    start = module_of(source, reach.package)
+    found = dict[str, str]()
+    seen = set[tuple[str, str]]()
+    todo = [(m, '*') for m in start.loads] + [
+        t for name in start.names for t in _targets(reach, start, name, False)
+    ]
     while todo:
         target = name, symbol = todo.pop()
         home = reach.module(name)
@@ -208,10 +271,13 @@ def _targets(reach: Reach, home: Module, dotted: str, own: bool) -> Iterator[tup
     for module, _ in home.imports.get('*', ()):
         yield from _follow(reach, module, head, rest, frozenset())
 
-
-def _follow(reach: Reach, module: str, symbol: str | None, rest: list[str], seen: frozenset) -> Iterator[tuple[str, str]]:
+# %% ../../notebooks/planning/code.ipynb #810516fd
+def _follow(
+    reach: Reach, module: str, symbol: str | None, rest: list[str], seen: frozenset
+) -> Iterator[tuple[str, str]]:
     "Where a symbol is bound, through re-exports and modules inside modules."
-    home, passed = reach.module(module), seen | {(module, symbol)}
+    home = reach.module(module)
+    passed = seen | {(module, symbol)}
     if (module, symbol) in seen:
         return
     if symbol is None:
@@ -226,21 +292,24 @@ def _follow(reach: Reach, module: str, symbol: str | None, rest: list[str], seen
 
 # %% ../../notebooks/planning/code.ipynb #e5a86e8b
 def cell_at(
-    source: str,                    # of an exported module
-    line: int,                      # from 1
-) -> tuple[str, str, int] | None:   # notebook as the module names it, the cell's id, the line in the cell from 1
+    source: str,  # of an exported module
+    line: int,    # from 1
+) -> tuple[str, str, int] | None:
+    # notebook as the module names it, the cell's id, the line in the cell from 1
     "The notebook cell that a line of an exported module comes from."
     lines = source.split('\n')[:line]
     for k in range(len(lines), 0, -1):
         if mark := re.match(r'# %% (\S+) #(\S+)$', lines[k - 1]):
-            return mark[1], mark[2], line - k + 1    # the cell's first line is its directive, which the exporter replaces by the mark
+            # the cell's first line is its directive, which the exporter replaces by the mark
+            return mark[1], mark[2], line - k + 1
     return None
 
-
+# %% ../../notebooks/planning/code.ipynb #4ce6b29d
 def place_of(
     module_path: Path,              # of an exported module
     line: int,
-) -> str:                           # such as 'notebooks/scenario/metrics.ipynb:cell 12, line 4'; empty where it was not exported
+) -> str:
+    # such as 'notebooks/scenario/metrics.ipynb:cell 12, line 4'; empty where it was not exported
     "Where to edit a line of an exported module."
     found = cell_at(module_path.read_text(encoding='utf-8'), line)
     if not found:
@@ -261,11 +330,18 @@ def as_python(source: str) -> str:
     python = TransformerManager().transform_cell(source)
     body = source.split('\n', 1)[1:] if source.lstrip().startswith('%%') else []
     try:
-        return '\n'.join([python, *(f'def _under_magic():\n{_indented(as_python(b))}' for b in body if b.strip() and ast.parse(as_python(b)))])
+        return '\n'.join([
+            python,
+            *(
+                f'def _under_magic():\n{_indented(as_python(b))}'
+                for b in body
+                if b.strip() and ast.parse(as_python(b))
+            ),
+        ])
     except SyntaxError:                                             # the cell of another language
         return python
 
-
+# %% ../../notebooks/planning/code.ipynb #860c14f6
 def _indented(text: str) -> str:
     return '\n'.join(f'    {line}' for line in [*text.split('\n'), 'pass'])
 
@@ -278,15 +354,27 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.ipynb')])
         raise UserError('notebook not found', near, where=shown(path), code='C10') from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'cannot be read: {error}', 'name a readable notebook', where=shown(path), code='N03') from None
+        raise UserError(
+            f'cannot be read: {error}', 'name a readable notebook', where=shown(path), code='N03'
+        ) from None
     try:
         cells = _loaded(text)
         ids = [c['id'] for c in cells if 'id' in c]
     except (ValueError, KeyError, TypeError):
-        todo = 'resolve merge conflicts with nbdev-fix' if '<<<<<<<' in text else 'save it again in JupyterLab'
-        raise UserError('not a notebook: not valid JSON', todo, where=shown(path), code='N03') from None
+        if '<<<<<<<' in text:
+            todo = 'resolve merge conflicts with nbdev-fix'
+        else:
+            todo = 'save it again in JupyterLab'
+        raise UserError(
+            'not a notebook: not valid JSON', todo, where=shown(path), code='N03'
+        ) from None
     if len(set(ids)) < len(ids):
-        raise UserError('two cells have the same id', 'copy one into a new cell, and delete it', where=shown(path), code='N09')
+        raise UserError(
+            'two cells have the same id',
+            'copy one into a new cell, and delete it',
+            where=shown(path),
+            code='N09',
+        )
     return cells
 
 
@@ -303,9 +391,16 @@ class Page:
         self.cells = [c for c in self.all_cells if c['cell_type'] == 'code']
         self.sources = [''.join(c['source']) for c in self.cells]
         try:
-            self.python, self._hashes = remembered('cells', json.dumps(self.sources), lambda: _cells_of(self.sources))
+            self.python, self._hashes = remembered(
+                'cells', json.dumps(self.sources), lambda: _cells_of(self.sources)
+            )
         except SyntaxError as error:
-            raise UserError(f'not Python: {error.msg}', f'mend the cell with: {(error.text or "").strip()}', where=shown(path), code='N09') from None
+            raise UserError(
+                f'not Python: {error.msg}',
+                f'mend the cell with: {(error.text or "").strip()}',
+                where=shown(path),
+                code='N09',
+            ) from None
 
     @property
     def code(self) -> str:
@@ -324,7 +419,7 @@ class Page:
         "The number of each cell that `hashes` has."
         return [self.number(k) for k, one in enumerate(self._hashes) if one]
 
-
+# %% ../../notebooks/planning/code.ipynb #c1093d35
 def _cells_of(sources: list[str]) -> list[list[str]]:
     "Cells as Python, and the hash of each; empty for one without code."
     python = [as_python(source) for source in sources]

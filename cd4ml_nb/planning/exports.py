@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .code import read_cells
 from ..core.errors import UserError
+from .code import read_cells
 
 # %% ../../notebooks/planning/exports.ipynb #eb71afe4
 def module_cells(text: str) -> list[tuple[str, str]]:    # (cell id, code)
@@ -19,17 +19,23 @@ def module_cells(text: str) -> list[tuple[str, str]]:    # (cell id, code)
     parts = re.split(r'^# %% \S+ #(\S+)\n', text, flags=re.MULTILINE)
     return [(name, _relative(code)) for name, code in zip(parts[1::2], parts[2::2], strict=True)]
 
-
-def page_cells(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:     # (cell id, code as it is exported)
+# %% ../../notebooks/planning/exports.ipynb #addb7e2c
+def page_cells(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    # (cell id, code as it is exported)
     "The cells that a page exports."
     found = []
     for cell in cells:
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'code' and re.search(r'^#\|\s*exporti?\s*$', source, re.MULTILINE):
-            found.append((cell['id'], _relative('\n'.join(line for line in source.split('\n') if not line.startswith('#|')))))
+            found.append((
+                cell['id'],
+                _relative(
+                    '\n'.join(line for line in source.split('\n') if not line.startswith('#|'))
+                ),
+            ))
     return found
 
-
+# %% ../../notebooks/planning/exports.ipynb #7d7da051
 def _relative(code: str) -> str:
     "Code with imports as the exporter writes most of them."
     return re.sub(r'^(\s*)from cd4ml_nb\.', r'\1from .', code.strip(), flags=re.MULTILINE)
@@ -37,19 +43,32 @@ def _relative(code: str) -> str:
 # %% ../../notebooks/planning/exports.ipynb #392fdf69
 def stale_modules(root: Path) -> list[str]:
     "Modules of the package that are not what the pages export."
-    package, wanted, stale = root / 'cd4ml_nb', {'__init__', '_modidx'}, []
+    package = root / 'cd4ml_nb'
+    wanted = {'__init__', '_modidx'}
+    stale = []
     for path in sorted((root / 'notebooks').glob('*.ipynb')):
         cells = read_cells(path)
-        if name := re.search(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(''.join(c['source']) for c in cells), re.MULTILINE):
+        if name := re.search(
+            r'^#\|\s*default_exp\s+(\S+)',
+            '\n'.join(''.join(c['source']) for c in cells),
+            re.MULTILINE,
+        ):
             module = package / f'{name[1]}.py'
             wanted.add(name[1])
-            if not module.is_file() or [cell for cell in module_cells(module.read_text(encoding='utf-8')) if cell[0] != '0'] != page_cells(cells):
+            if not module.is_file() or [
+                cell for cell in module_cells(module.read_text(encoding='utf-8')) if cell[0] != '0'
+            ] != page_cells(cells):
                 stale.append(module.name)
-    return stale + sorted(f'{p.name} (no page)' for p in package.glob('*.py') if p.stem not in wanted)
+    return stale + sorted(
+        f'{p.name} (no page)' for p in package.glob('*.py') if p.stem not in wanted
+    )
 
-
+# %% ../../notebooks/planning/exports.ipynb #bbd48775
 def refuse_stale_export(root: Path) -> None:
     "Stop before anything runs code that is not what the pages say."
     if stale := stale_modules(root):
-        what = f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"} from the notebooks: {", ".join(stale[:5])}'
+        what = (
+            f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"} from the notebooks:'
+            f' {", ".join(stale[:5])}'
+        )
         raise UserError(f'run export: {what}', 'make export', where='cd4ml_nb', code='N01')

@@ -16,10 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .code import Page, Reach, place_of, reached
+from ..core.cache import remembered
 from ..core.errors import UserError, did_you_mean
 from ..core.files import file_hash, in_project, json_hash, shown
-from ..core.cache import remembered
+from .code import Page, Reach, place_of, reached
 from ..scenario.definition import Scenario
 
 # %% ../../notebooks/planning/keys.ipynb #f31cc211
@@ -32,9 +32,16 @@ def data_path(
         return None
     path = in_project(data_root) / Path(source).expanduser()
     if not path.is_file():
-        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ''
-        raise UserError('data file not found', near or 'set data_root in settings.ini, or CD4ML_DATA_ROOT, to the folder that has it',
-                        where=shown(path), code='C10')
+        if path.parent.is_dir():
+            near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()])
+        else:
+            near = ''
+        raise UserError(
+            'data file not found',
+            near or 'set data_root in settings.ini, or CD4ML_DATA_ROOT, to the folder that has it',
+            where=shown(path),
+            code='C10',
+        )
     return path
 
 # %% ../../notebooks/planning/keys.ipynb #0d78fe5f
@@ -42,7 +49,8 @@ def data_identity(
     source: str,           # a scenario's data.source
     data_root: str,
 ) -> str:
-    "What identifies the content behind a source: a file's hash, a store's version mark, or a built-in set's name."
+    """What identifies the content behind a source: a file's hash, a store's version mark, or a
+    built-in set's name."""
     if path := data_path(source, data_root):
         return file_hash(path)
     if source.startswith('builtin:'):
@@ -55,19 +63,28 @@ def data_identity(
         filesystem, place = fsspec.core.url_to_fs(source)
         return f'{source}@{filesystem.ukey(place)}'
     except (OSError, ImportError, ValueError) as error:
-        raise UserError(f'cannot be reached: {error}', 'check address, network and rights', where=source, code='C10') from None
+        raise UserError(
+            f'cannot be reached: {error}',
+            'check address, network and rights',
+            where=source,
+            code='C10',
+        ) from None
 
 # %% ../../notebooks/planning/keys.ipynb #0838fdd2
-LIBRARIES = ['numpy', 'scipy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow', 'matplotlib', 'jinja2', 'nbconvert',
-             'pydantic', 'pyyaml', 'papermill', 'ipython']
+LIBRARIES = [
+    'numpy', 'scipy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow',
+    'matplotlib', 'jinja2', 'nbconvert', 'pydantic', 'pyyaml', 'papermill', 'ipython',
+]
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     "The version of Python and of each library that can change a product."
-    return {'python': '.'.join(map(str, sys.version_info[:2]))} | {name: _installed(name) for name in LIBRARIES}
+    return {'python': '.'.join(map(str, sys.version_info[:2]))} | {
+        name: _installed(name) for name in LIBRARIES
+    }
 
-
+# %% ../../notebooks/planning/keys.ipynb #7423b151
 def _installed(name: str) -> str:
     for package in (name, f'{name}-cpu'):       # xgboost-cpu is the small build of the same module
         try:
@@ -76,21 +93,29 @@ def _installed(name: str) -> str:
             continue
     raise UserError(f'{name} is not installed', 'make setup', where='requirements.lock', code='C13')
 
-
+# %% ../../notebooks/planning/keys.ipynb #ef34dc43
 def installed_at() -> list[str]:
     "The folder of each library's metadata, whose name has its version."
-    found = [getattr(dist, '_path', None) for name in LIBRARIES for dist in metadata.distributions(name=name)]
+    found = [
+        getattr(dist, '_path', None)
+        for name in LIBRARIES
+        for dist in metadata.distributions(name=name)
+    ]
     return [str(path) for path in found if path]
 
-
+# %% ../../notebooks/planning/keys.ipynb #a0eccaae
 def refuse_other_versions(lock: Path) -> None:
     "Stop where an installed library is not the one that the lock names."
     text = lock.read_text(encoding='utf-8') if lock.is_file() else ''
     for name, version in versions().items():
         locked = re.findall(rf'^{re.escape(name)}==([^\s;\\]+)', text, re.MULTILINE | re.IGNORECASE)
         if locked and version not in locked:
-            raise UserError(f'{name} {version} is installed, {" or ".join(locked)} is locked', 'make setup; or make lock, if the lock is to change',
-                            where=shown(lock), code='C13')
+            raise UserError(
+                f'{name} {version} is installed, {" or ".join(locked)} is locked',
+                'make setup; or make lock, if the lock is to change',
+                where=shown(lock),
+                code='C13',
+            )
 
 # %% ../../notebooks/planning/keys.ipynb #a67b2241
 Parts = dict[str, dict[str, Any]]
@@ -100,12 +125,19 @@ def sections_read(page: Page) -> list[str]:
     "The sections of the scenario that a page says it reads; all of them if it does not say."
     found: set[str] = set()
     for node in ast.walk(ast.parse(page.code)):
-        if isinstance(node, ast.Call) and 'load_scenario' in (getattr(node.func, 'id', ''), getattr(node.func, 'attr', '')):
+        if isinstance(node, ast.Call) and 'load_scenario' in (
+            getattr(node.func, 'id', ''),
+            getattr(node.func, 'attr', ''),
+        ):
             literal = next((k.value for k in node.keywords if k.arg == 'sections'), None)
-            found.update(ast.literal_eval(literal) if isinstance(literal, ast.List) else Scenario.model_fields)
+            found.update(
+                ast.literal_eval(literal)
+                if isinstance(literal, ast.List)
+                else Scenario.model_fields
+            )
     return sorted(found)
 
-
+# %% ../../notebooks/planning/keys.ipynb #34c7606b
 def ingredients(
     page: Page,
     reach: Reach,
@@ -118,26 +150,40 @@ def ingredients(
     "Everything that a stage's products depend on."
     sections = remembered('sections', page.code, lambda: sections_read(page))
     read = scenario.model_dump(mode='json', include={'name', 'task', *sections})
-    return {'page': {page.path.name: page.hashes()}, 'code': _reached_once(page, reach),
-            'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
-            'params': {name: value for name, value in params.items() if name != 'scenario'},
-            'upstream': upstream, 'data': {scenario.data.source: data} if data else {}, 'products': files or {}, 'versions': versions()}
+    return {
+        'page': {page.path.name: page.hashes()},
+        'code': _reached_once(page, reach),
+        'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
+        'params': {name: value for name, value in params.items() if name != 'scenario'},
+        'upstream': upstream,
+        'data': {scenario.data.source: data} if data else {},
+        'products': files or {},
+        'versions': versions(),
+    }
 
-
+# %% ../../notebooks/planning/keys.ipynb #6d68a3e6
 def _reached_once(page: Page, reach: Reach) -> dict[str, str]:
     "What a page reaches; once for all stages that share it."
     if page.code not in reach.known:
         reach.known[page.code] = reached(reach, page.code)
     return reach.known[page.code]
 
-
+# %% ../../notebooks/planning/keys.ipynb #4d7dfe27
 @functools.cache
 def analysis_version() -> str:
-    "What the analysis of code itself depends on: what was found out by another version of it is worth nothing."
-    own = [Path(sys.modules[name].__file__ or '') for name in ('cd4ml_nb.planning.code', 'cd4ml_nb.core.cache', 'cd4ml_nb.scenario.definition')]
+    """What the analysis of code itself depends on: what was found out by another version of it is
+    worth nothing."""
+    own = [
+        Path(sys.modules[name].__file__ or '')
+        for name in (
+            'cd4ml_nb.planning.code',
+            'cd4ml_nb.core.cache',
+            'cd4ml_nb.scenario.definition',
+        )
+    ]
     return json_hash([sys.version, *(file_hash(path) for path in own)])
 
-
+# %% ../../notebooks/planning/keys.ipynb #1f03504b
 def stage_key(parts: Parts) -> str:   # 16 hexadecimal digits
     "The hash of a stage's ingredients."
     return json_hash(parts)[:16]
@@ -151,36 +197,56 @@ def differences(
 ) -> list[str]:
     "What changed between the ingredients of two keys, in words."
     words = []
-    for kind in sorted(set(old) | set(new), key=lambda k: (k == 'upstream', k)):     # what lies upstream has causes of its own
-        before, after = old.get(kind, {}), new.get(kind, {})
+    for kind in sorted(set(old) | set(new), key=lambda k: (k == 'upstream', k)):
+        # what lies upstream has causes of its own
+        before = old.get(kind, {})
+        after = new.get(kind, {})
         for name in sorted(set(before) | set(after)):
             if before.get(name) == after.get(name):
                 continue
             if kind == 'page' and name in before and name in after:
                 words += _changed_cells(name, before[name], after[name], page)
                 continue
-            end = f': {before.get(name)} → {after.get(name)}' if kind in ('params', 'versions') else (
-                ' is new' if name not in before else ' is gone' if name not in after else ' changed')
+            if kind in ('params', 'versions'):
+                end = f': {before.get(name)} → {after.get(name)}'
+            else:
+                if name not in before:
+                    end = ' is new'
+                else:
+                    end = ' is gone' if name not in after else ' changed'
             place = _standing(folder, name) if kind == 'code' and folder and name in after else ''
             words.append(f'{kind} {name}{end}' + (f' ({place})' if place else ''))
     return words
 
-
+# %% ../../notebooks/planning/keys.ipynb #ea67444e
 def _changed_cells(name: str, before: list[str], after: list[str], page: Page | None) -> list[str]:
     "Which cells of a page are others than before."
-    numbers = page.numbers() if page and len(page.numbers()) == len(after) else list(range(1, len(after) + 1))
+    if page and len(page.numbers()) == len(after):
+        numbers = page.numbers()
+    else:
+        numbers = list(range(1, len(after) + 1))
     words = []
-    for what, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for what, i, j, k, m in difflib.SequenceMatcher(
+        None, before, after, autojunk=False
+    ).get_opcodes():
         if what == 'delete':
-            words.append(f'page {name}: {j - i} cell{"s" * (j - i > 1)} gone ' + (f'above cell {numbers[k]}' if k < len(numbers) else 'at its end'))
+            words.append(
+                f'page {name}: {j - i} cell{"s" * (j - i > 1)} gone '
+                + (f'above cell {numbers[k]}' if k < len(numbers) else 'at its end')
+            )
         elif what != 'equal':
-            words.append(f'page {name}: cell {", ".join(map(str, numbers[k:m]))} ' + ('changed' if what == 'replace' else 'is new'))
+            words.append(
+                f'page {name}: cell {", ".join(map(str, numbers[k:m]))} '
+                + ('changed' if what == 'replace' else 'is new')
+            )
     return words
 
-
+# %% ../../notebooks/planning/keys.ipynb #f97233e6
 def _standing(folder: Path, symbol: str) -> str:
     "The notebook and the cell in which a symbol of the package stands."
     module, _, name = symbol.rpartition('.')
     home = Reach(folder).module(module)
     piece = home and (home.effects if name == '*' else home.symbols.get(name))
-    return place_of(folder.joinpath(*module.split('.')).with_suffix('.py'), piece.line) if piece else ''
+    if piece:
+        return place_of(folder.joinpath(*module.split('.')).with_suffix('.py'), piece.line)
+    return ''

@@ -13,21 +13,22 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .code import Page
 from ..core.errors import UserError, did_you_mean
 from ..core.files import shown
+from ..core.settings import Settings, device_of
+from .code import Page
 from ..runs.paths import decisions
 from ..scenario.definition import Scenario
-from ..core.settings import Settings, device_of
 
 # %% ../../notebooks/planning/parameters.ipynb #27238498
 @dataclass(frozen=True)
 class Declared:
     "One line of a parameters cell."
     default: Any
-    type: ast.expr | None = None      # the annotation; None: as the default is, and anything where that is None
+    # the annotation; None: as the default is, and anything where that is None
+    type: ast.expr | None = None
 
-
+# %% ../../notebooks/planning/parameters.ipynb #00722bbe
 OWN = ('upstream', 'product')         # what every page is told by whoever runs it
 
 
@@ -36,35 +37,84 @@ def declared_parameters(page: Page) -> dict[str, Declared]:
     where = shown(page.path)
     tagged = [k for k, c in enumerate(page.cells) if 'parameters' in c['metadata'].get('tags', [])]
     if len(tagged) != 1:
-        raise UserError(f"{len(tagged)} cells are tagged 'parameters', there must be one", 'tag the cell with the defaults', where=where, code='N05')
+        raise UserError(
+            f"{len(tagged)} cells are tagged 'parameters', there must be one",
+            'tag the cell with the defaults',
+            where=where,
+            code='N05',
+        )
     if tagged[0] == len(page.cells) - 1:
-        raise UserError('the parameters are the last cell, so that nothing reads them', 'move it to the top', where=where, code='N05')
+        raise UserError(
+            'the parameters are the last cell, so that nothing reads them',
+            'move it to the top',
+            where=where,
+            code='N05',
+        )
     lines = [_declared(statement, where) for statement in ast.parse(page.sources[tagged[0]]).body]
     found = dict(lines)
     if twice := [name for k, (name, _) in enumerate(lines) if name in dict(lines[:k])]:
-        raise UserError(f"the parameters cell declares '{twice[0]}' twice", 'remove one', where=where, code='N05')
+        raise UserError(
+            f"the parameters cell declares '{twice[0]}' twice",
+            'remove one',
+            where=where,
+            code='N05',
+        )
     if missing := [name for name in OWN if name not in found]:
-        raise UserError(f"the parameters cell does not declare '{missing[0]}'", f'add the line: {missing[0]} = None', where=where, code='N05')
+        raise UserError(
+            f"the parameters cell does not declare '{missing[0]}'",
+            f'add the line: {missing[0]} = None',
+            where=where,
+            code='N05',
+        )
     return found
 
-
+# %% ../../notebooks/planning/parameters.ipynb #ca1c8d2f
 def _declared(statement: ast.stmt, where: str) -> tuple[str, Declared]:
     "A line of a parameters cell."
-    target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else getattr(statement, 'target', None)
-    if not isinstance(target, ast.Name) or not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
-        raise UserError('the parameters cell holds more than `name = literal` lines', 'move it below', where=where, code='N05')
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+    else:
+        target = getattr(statement, 'target', None)
+    if (
+        not isinstance(target, ast.Name)
+        or not isinstance(statement, ast.Assign | ast.AnnAssign)
+        or statement.value is None
+    ):
+        raise UserError(
+            'the parameters cell holds more than `name = literal` lines',
+            'move it below',
+            where=where,
+            code='N05',
+        )
     try:
         default = ast.literal_eval(statement.value)
         json_value(default, where)
     except (ValueError, UserError):
-        raise UserError(f"parameter '{target.id}' is not a literal that JSON has", 'write a number, text or None', where=where, code='N05') from None
+        raise UserError(
+            f"parameter '{target.id}' is not a literal that JSON has",
+            'write a number, text or None',
+            where=where,
+            code='N05',
+        ) from None
     annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
     if annotation is not None and not allows(annotation, default):
-        raise UserError(f"the default of '{target.id}' is {default!r}, no {ast.unparse(annotation)}", 'correct one of them', where=where, code='N05')
+        raise UserError(
+            f"the default of '{target.id}' is {default!r}, no {ast.unparse(annotation)}",
+            'correct one of them',
+            where=where,
+            code='N05',
+        )
     return target.id, Declared(default, annotation)
 
 # %% ../../notebooks/planning/parameters.ipynb #72ac529c
-TYPES: dict[str, type] = {'int': int, 'float': float, 'str': str, 'bool': bool, 'list': list, 'dict': dict}
+TYPES: dict[str, type] = {
+    'int': int,
+    'float': float,
+    'str': str,
+    'bool': bool,
+    'list': list,
+    'dict': dict,
+}
 
 
 def allows(annotation: ast.expr, value: Any) -> bool:
@@ -73,9 +123,11 @@ def allows(annotation: ast.expr, value: Any) -> bool:
         return allows(annotation.left, value) or allows(annotation.right, value)
     if isinstance(annotation, ast.Constant):
         return value is None and annotation.value is None
-    name, inside = annotation, None
+    name = annotation
+    inside = None
     if isinstance(annotation, ast.Subscript):
-        name, inside = annotation.value, annotation.slice
+        name = annotation.value
+        inside = annotation.slice
     word = getattr(name, 'id', getattr(name, 'attr', ''))
     parts = inside.elts if isinstance(inside, ast.Tuple) else [inside] if inside else []
     if word in ('Optional', 'Union'):
@@ -89,32 +141,45 @@ def allows(annotation: ast.expr, value: Any) -> bool:
     items = value if word == 'list' else value.values() if word == 'dict' else []
     return all(allows(parts[-1], item) for item in items) if parts else True
 
-
+# %% ../../notebooks/planning/parameters.ipynb #3cc9ab80
 def fits(value: Any, kind: type) -> bool:
     "Whether a JSON value is of a type; a whole number is a float too."
     return type(value) is kind or kind is float and type(value) is int
 
-
+# %% ../../notebooks/planning/parameters.ipynb #3f6d4536
 def same_json(one: Any, other: Any) -> bool:
-    "Whether two JSON values are the same, their types included: 1, 1.0 and true are three values, and so are 0.0 and -0.0."
+    """Whether two JSON values are the same, their types included: 1, 1.0 and true are three values,
+    and so are 0.0 and -0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
         return list(one) == list(other) and all(same_json(one[k], other[k]) for k in one)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same_json, one, other))
-    return one == other and (not isinstance(one, float) or math.copysign(1, one) == math.copysign(1, other))
+    return one == other and (
+        not isinstance(one, float) or math.copysign(1, one) == math.copysign(1, other)
+    )
 
 # %% ../../notebooks/planning/parameters.ipynb #a4893958
 def json_value(value: Any, where: str, depth: int = 0) -> Any:
     "A value in JSON's types, or an error that says what is wrong with it."
     if depth > DEEPEST:
-        raise UserError(f'lists and dicts are nested more than {DEEPEST} deep', 'give a flatter value', where=where, code='N06')
+        raise UserError(
+            f'lists and dicts are nested more than {DEEPEST} deep',
+            'give a flatter value',
+            where=where,
+            code='N06',
+        )
     if type(value).__module__ == 'numpy' and getattr(value, 'shape', None) == ():
         value = value.item()
     if isinstance(value, dict):
         if wrong := [k for k in value if type(k) is not str]:
-            raise UserError(f'the key {wrong[0]!r} is no text', 'JSON has keys of text only', where=where, code='N06')
+            raise UserError(
+                f'the key {wrong[0]!r} is no text',
+                'JSON has keys of text only',
+                where=where,
+                code='N06',
+            )
         return {json_value(k, where): json_value(v, where, depth + 1) for k, v in value.items()}
     if isinstance(value, list):
         return [json_value(item, where, depth + 1) for item in value]
@@ -122,20 +187,38 @@ def json_value(value: Any, where: str, depth: int = 0) -> Any:
         return value
     if type(value) is int:
         if abs(value) >= 10 ** 4000:
-            raise UserError('a whole number of more than 4,000 digits', 'give a smaller one', where=where, code='C03')
+            raise UserError(
+                'a whole number of more than 4,000 digits',
+                'give a smaller one',
+                where=where,
+                code='C03',
+            )
         return value
     if type(value) is float:
         if not math.isfinite(value):
-            raise UserError(f'{value} is no number in JSON', 'give a finite number', where=where, code='C03')
+            raise UserError(
+                f'{value} is no number in JSON', 'give a finite number', where=where, code='C03'
+            )
         return value
     if type(value) is str:
         if '{{' in value:
-            raise UserError('templates ({{…}}) are not evaluated here', 'write the value itself', where=where, code='C08')
+            raise UserError(
+                'templates ({{…}}) are not evaluated here',
+                'write the value itself',
+                where=where,
+                code='C08',
+            )
         if not value.isascii() and any('\ud800' <= c <= '\udfff' for c in value):
-            raise UserError('the text is not valid Unicode', 'give it in UTF-8', where=where, code='N06')
+            raise UserError(
+                'the text is not valid Unicode', 'give it in UTF-8', where=where, code='N06'
+            )
         return value
-    raise UserError(f'a {type(value).__name__} cannot be handed to a page', 'give a number, text, true, false, null, or lists and dicts of them',
-                    where=where, code='N06')
+    raise UserError(
+        f'a {type(value).__name__} cannot be handed to a page',
+        'give a number, text, true, false, null, or lists and dicts of them',
+        where=where,
+        code='N06',
+    )
 
 # %% ../../notebooks/planning/parameters.ipynb #b8780db6
 def checked_value(
@@ -146,15 +229,31 @@ def checked_value(
 ) -> Any:
     "A value as a page may be given it: JSON, of the declared type, in range."
     value = json_value(value, where)
-    known, default = declared.type, declared.default
-    good = allows(known, value) if known is not None else default is None or value is None or fits(value, type(default))
+    known = declared.type
+    default = declared.default
+    if known is not None:
+        good = allows(known, value)
+    else:
+        good = default is None or value is None or fits(value, type(default))
     if not good:
         wanted = ast.unparse(known) if known is not None else type(default).__name__
-        quoted = f"; a text is written -p {name}='\"{value}\"'" if (isinstance(default, str) if known is None else allows(known, 'a')) else ''
-        raise UserError(f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}", f'give a value of that type{quoted}',
-                        where=where, code='N06')
+        if isinstance(default, str) if known is None else allows(known, 'a'):
+            quoted = f"; a text is written -p {name}='\"{value}\"'"
+        else:
+            quoted = ''
+        raise UserError(
+            f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}",
+            f'give a value of that type{quoted}',
+            where=where,
+            code='N06',
+        )
     if type(value) is int and value < AT_LEAST.get(name, value):
-        raise UserError(f"parameter '{name}' is {value}, too small", f'give at least {AT_LEAST[name]}', where=where, code='C03')
+        raise UserError(
+            f"parameter '{name}' is {value}, too small",
+            f'give at least {AT_LEAST[name]}',
+            where=where,
+            code='C03',
+        )
     return value
 
 
@@ -163,30 +262,43 @@ AT_LEAST = {'trials': 1, 'rounds': 1, 'rows': 0, 'threads': 0, 'seed': 0}
 
 # %% ../../notebooks/planning/parameters.ipynb #17910911
 def parse_parameters(
-    texts: list[str],                     # 'stage.name=value' or 'name=value', the value as JSON or plain text
-    declared: dict[str, set[str]],        # stage -> the names that its page declares
-) -> dict[str, dict[str, Any]]:           # stage -> name -> value
+    texts: list[str],          # 'stage.name=value' or 'name=value', the value as JSON or plain text
+    declared: dict[str, set[str]],  # stage -> the names that its page declares
+) -> dict[str, dict[str, Any]]:  # stage -> name -> value
     "The parameters of the command line; a name without a stage goes to every stage that has it."
     given: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, equals, value = text.partition('=')
         if name.rpartition('.')[2] == 'scenario':
-            raise UserError('the scenario is no parameter', 'name it with --scenario', where='-p', code='N06')
+            raise UserError(
+                'the scenario is no parameter', 'name it with --scenario', where='-p', code='N06'
+            )
         stage, dot, rest = name.partition('.')
         if not equals:
-            raise UserError(f"'{text}' is no assignment", 'write -p name=value or -p stage.name=value', where='-p', code='N06')
+            raise UserError(
+                f"'{text}' is no assignment",
+                'write -p name=value or -p stage.name=value',
+                where='-p',
+                code='N06',
+            )
         if dot and stage not in declared:
-            raise UserError(f"unknown stage '{stage}'", did_you_mean(stage, declared), where='-p', code='N06')
+            raise UserError(
+                f"unknown stage '{stage}'", did_you_mean(stage, declared), where='-p', code='N06'
+            )
         stages = [stage] if dot else [s for s, names in declared.items() if name in names]
         if not stages or dot and rest not in declared[stage]:
             known = declared[stage] if dot else set().union(*declared.values())
-            raise UserError(f"unknown parameter '{rest if dot else name}'", did_you_mean(rest if dot else name, known - {*OWN, 'scenario'}),
-                            where='-p', code='N06')
+            raise UserError(
+                f"unknown parameter '{rest if dot else name}'",
+                did_you_mean(rest if dot else name, known - {*OWN, 'scenario'}),
+                where='-p',
+                code='N06',
+            )
         for one in stages:
             given.setdefault(one, {})[rest if dot else name] = _json_or_text(value, f'-p {name}')
     return given
 
-
+# %% ../../notebooks/planning/parameters.ipynb #40cd81c8
 def _json_or_text(value: str, where: str) -> Any:
     "A JSON value if it is one, else the text itself."
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -210,16 +322,31 @@ def stage_parameters(
 ) -> dict[str, Any]:                     # what is injected, but upstream and product
     "The parameters of a stage, complete and checked."
     names = set(declared) - set(OWN)
-    in_file, asked = f'pipeline.yaml:{stage}', f'-p {stage}'
+    in_file = f'pipeline.yaml:{stage}'
+    asked = f'-p {stage}'
     for passed, where in ((task['params'], in_file), (given, asked)):
         for name in passed:
             if name not in names:
-                raise UserError(f"unknown parameter '{name}'", did_you_mean(name, names), where=where, code='N06')
+                raise UserError(
+                    f"unknown parameter '{name}'",
+                    did_you_mean(name, names),
+                    where=where,
+                    code='N06',
+                )
     if missing := names - set(task['params']):
-        raise UserError(f"the page has a parameter '{sorted(missing)[0]}' that pipeline.yaml does not pass", 'add it under params', where=in_file, code='N06')
+        raise UserError(
+            f"the page has a parameter '{sorted(missing)[0]}' that pipeline.yaml does not pass",
+            'add it under params',
+            where=in_file,
+            code='N06',
+        )
     resolved = decisions(settings, scenario.seed)
     params: dict[str, Any] = {}
-    for name, value in (task['params'] | given | ({'scenario': path} if 'scenario' in names else {})).items():
+    for name, value in (
+        task['params'] | given | ({'scenario': path} if 'scenario' in names else {})
+    ).items():
         value = resolved.get(name) if value is None else value
-        params[name] = checked_value(name, value, declared[name], f'{asked}.{name}' if name in given else f'{in_file}.{name}')
+        params[name] = checked_value(
+            name, value, declared[name], f'{asked}.{name}' if name in given else f'{in_file}.{name}'
+        )
     return params | ({'device': device_of(params['device'])} if 'device' in params else {})

@@ -12,30 +12,46 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from .code import Page, Reach
+from ..core.cache import keep, recall
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, project_root, shown
-from .keys import Parts, analysis_version, data_identity, differences, ingredients, refuse_other_versions, stage_key
-from ..core.cache import keep, recall
-from ..runs.paths import products_root, read_pipeline, stage_files
+from ..core.settings import Settings, load_settings
+from .code import Page, Reach
+from .keys import Parts, analysis_version, data_identity, differences, ingredients
+from .keys import refuse_other_versions, stage_key
 from .parameters import declared_parameters, parse_parameters, stage_parameters
+from ..runs.paths import products_root, read_pipeline, stage_files
 from ..runs.products import Content, content_of, flaw, read_manifest
 from ..scenario.definition import Scenario, age_in_days, load_scenario
-from ..core.settings import Settings, load_settings
 
 # %% ../../notebooks/planning/plan.ipynb #f2ff8018
 def stage_order(
     stages: dict[str, dict[str, Any]],   # of read_pipeline
 ) -> list[str]:
-    "The stages so that each comes after those it reads; unknown and circular upstreams are refused."
+    """The stages so that each comes after those it reads; unknown and circular upstreams are
+    refused."""
     for stage, task in stages.items():
         for above in task['upstream']:
             if above not in stages:
-                raise UserError(f"upstream '{above}' is no stage", did_you_mean(above, stages), where=f'pipeline.yaml:{stage}', code='C12')
+                raise UserError(
+                    f"upstream '{above}' is no stage",
+                    did_you_mean(above, stages),
+                    where=f'pipeline.yaml:{stage}',
+                    code='C12',
+                )
     try:
-        return list(TopologicalSorter({stage: task['upstream'] for stage, task in stages.items()}).static_order())
+        return list(
+            TopologicalSorter(
+                {stage: task['upstream'] for stage, task in stages.items()}
+            ).static_order()
+        )
     except CycleError as error:
-        raise UserError(f"stages wait for each other: {' → '.join(error.args[1])}", 'remove one upstream', where='pipeline.yaml', code='C12') from None
+        raise UserError(
+            f"stages wait for each other: {' → '.join(error.args[1])}",
+            'remove one upstream',
+            where='pipeline.yaml',
+            code='C12',
+        ) from None
 
 # %% ../../notebooks/planning/plan.ipynb #6a1ce0b5
 @dataclass(frozen=True)
@@ -58,11 +74,15 @@ class Step:
     @property
     def made_from(self) -> dict[str, Content]:
         "What lies upstream now."
-        return {above: content_of(self.home.parent / above / key) for above, key in self.parts['upstream'].items()}
+        return {
+            above: content_of(self.home.parent / above / key)
+            for above, key in self.parts['upstream'].items()
+        }
 
     @property
     def flaw(self) -> str:
-        "Why the stage is not done; empty when its products are whole, and made from what lies upstream now."
+        """Why the stage is not done; empty when its products are whole, and made from what lies
+        upstream now."""
         return flaw(self.folder, self.made_from)
 
     @property
@@ -95,33 +115,59 @@ def make_plan(
     texts: list[str] | None = None,                   # parameters, as on the command line
 ) -> Plan:
     "Read, check and key everything; nothing runs. Every mistake in a name, type or file ends here."
-    settings, root = settings or load_settings(), project_root()
-    scenario, stages = load_scenario(path), read_pipeline()
+    settings = settings or load_settings()
+    root = project_root()
+    scenario = load_scenario(path)
+    stages = read_pipeline()
     refuse_other_versions(root / 'requirements.lock')
     memory = in_project(settings.products) / '.memory.json'
     recall(memory, analysis_version())
-    age_in_days(scenario.data, datetime.date.today())  # data that is too old is refused even when all is done
+    # data that is too old is refused even when all is done
+    age_in_days(scenario.data, datetime.date.today())
     pages = {stage: Page(root / task['source']) for stage, task in stages.items()}
     declared = {stage: declared_parameters(page) for stage, page in pages.items()}
     given = parse_parameters(texts or [], {stage: set(names) for stage, names in declared.items()})
-    reach, place = Reach(root / 'cd4ml_nb'), shown(in_project(path))
+    reach = Reach(root / 'cd4ml_nb')
+    place = shown(in_project(path))
     steps: dict[str, Step] = {}
     for stage in stage_order(stages):
         task = stages[stage]
-        params = stage_parameters(stage, task, declared[stage], scenario, settings, given.get(stage, {}), place)
+        params = stage_parameters(
+            stage, task, declared[stage], scenario, settings, given.get(stage, {}), place
+        )
         files = stage_files(stage, stages)
-        parts = ingredients(pages[stage], reach, scenario, params, {above: steps[above].key for above in task['upstream']},
-                            _data(scenario, settings, task['upstream']), files)
-        steps[stage] = Step(stage, stage_key(parts), task['source'], params, task['upstream'], files, parts,
-                            in_project(settings.products) / scenario.name / stage)
+        parts = ingredients(
+            pages[stage],
+            reach,
+            scenario,
+            params,
+            {above: steps[above].key for above in task['upstream']},
+            _data(scenario, settings, task['upstream']),
+            files,
+        )
+        steps[stage] = Step(
+            stage,
+            stage_key(parts),
+            task['source'],
+            params,
+            task['upstream'],
+            files,
+            parts,
+            in_project(settings.products) / scenario.name / stage,
+        )
     keep(memory, analysis_version())
     return Plan(scenario, place, settings, steps)
 
-
+# %% ../../notebooks/planning/plan.ipynb #76761d32
 def _data(scenario: Scenario, settings: Settings, upstream: list[str]) -> str:
     "The identity of the data, for a stage that reads it: one that nothing lies upstream of."
     source = scenario.data.source
-    return '' if upstream else data_identity(source if source.startswith('builtin:') else settings.data_file or source, settings.data_root)
+    if upstream:
+        return ''
+    return data_identity(
+        source if source.startswith('builtin:') else settings.data_file or source,
+        settings.data_root,
+    )
 
 # %% ../../notebooks/planning/plan.ipynb #d499598e
 def why(
@@ -129,14 +175,19 @@ def why(
     stage: str,
 ) -> list[str]:     # in words; empty when the stage is done
     "What changed since the products that the last run accepted."
-    step, root = plan.steps[stage], project_root()
+    step = plan.steps[stage]
+    root = project_root()
     if not (wrong := step.flaw):
         return []
     if step.folder.is_dir():
         return [wrong]
     manifest = read_manifest(step.current) if step.current else None
     if manifest is None:
-        return [f'the last products are no help: {flaw(step.current)}' if step.current else 'it never ran']
+        return [
+            f'the last products are no help: {flaw(step.current)}'
+            if step.current
+            else 'it never ran'
+        ]
     return differences(manifest['parts'], step.parts, Page(root / step.source), root / 'cd4ml_nb')
 
 # %% ../../notebooks/planning/plan.ipynb #697260b7
@@ -145,7 +196,17 @@ def changes_since(
     stage: str,
 ) -> list[str]:     # in words; empty when all is as it was
     "What a stage depends on and has changed since the plan was made."
-    step, root = plan.steps[stage], project_root()
-    scenario, page = load_scenario(plan.path), Page(root / step.source)
-    now = ingredients(page, Reach(root / 'cd4ml_nb'), scenario, step.params, step.parts['upstream'], _data(scenario, plan.settings, step.upstream), step.files)
+    step = plan.steps[stage]
+    root = project_root()
+    scenario = load_scenario(plan.path)
+    page = Page(root / step.source)
+    now = ingredients(
+        page,
+        Reach(root / 'cd4ml_nb'),
+        scenario,
+        step.params,
+        step.parts['upstream'],
+        _data(scenario, plan.settings, step.upstream),
+        step.files,
+    )
     return differences(step.parts, now, page, root / 'cd4ml_nb')

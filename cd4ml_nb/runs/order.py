@@ -21,11 +21,13 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import in_project, read_json, shown
-from .paths import EVIDENCE, Paths, current_folder, identity, read_pipeline, stage_files
+from .paths import EVIDENCE, Paths, current_folder, identity, read_pipeline
+from .paths import stage_files
 
 # %% ../../notebooks/runs/order.ipynb #94958d86
 STATEFUL_MAGICS = {'run', 'store', 'reset', 'cd', 'env', 'set_env', 'load', 'macro', 'debug'}
-CELL_MAGICS_OF_PYTHON = {'time', 'timeit', 'capture', 'prun'}     # what stands below them is code of the page
+# what stands below them is code of the page
+CELL_MAGICS_OF_PYTHON = {'time', 'timeit', 'capture', 'prun'}
 _SHELL = 'get_ipython()'
 
 
@@ -36,14 +38,19 @@ def without_magics(source: str) -> str:
         return f'{_SHELL}.run_cell_magic({cell_magic[1]!r}, {cell_magic[2]!r}, {body!r})'
     return '\n'.join(_line_as_call(line) for line in source.split('\n'))
 
-
+# %% ../../notebooks/runs/order.ipynb #372020b2
 def _line_as_call(line: str) -> str:
     "One line, as a call if it is a magic."
-    indent, target, sign, rest = re.fullmatch(r'(\s*)([\w\s,.]+=\s*)?(%|!{1,2})?(.*)', line).groups()   # type: ignore[union-attr]
+    # type: ignore[union-attr]
+    indent, target, sign, rest = re.fullmatch(
+        r'(\s*)([\w\s,.]+=\s*)?(%|!{1,2})?(.*)', line
+    ).groups()
     if sign == '%' and (magic := re.match(r'(\w+)\s*(.*)', rest)):
         return f'{indent}{target or ""}{_SHELL}.run_line_magic({magic[1]!r}, {magic[2]!r})'
     if sign in ('!', '!!'):
-        return f'{indent}{target or ""}{_SHELL}.{"getoutput" if target or sign == "!!" else "system"}({rest!r})'
+        return (
+            f'{indent}{target or ""}{_SHELL}.{"getoutput" if target or sign == "!!" else "system"}({rest!r})'
+        )
     if question := re.fullmatch(r'\s*(?:\?{1,2}([\w.*]+)|([\w.*]+)\?{1,2})\s*', line):
         return f"{indent}{_SHELL}.run_line_magic('pinfo', {(question[1] or question[2])!r})"
     return line
@@ -60,19 +67,29 @@ def code_of(
     tree.body = list(_statements(tree.body))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            node.body = [
+                s
+                for s in node.body
+                if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+            ]
     return tree
 
-
+# %% ../../notebooks/runs/order.ipynb #5aed57c9
 def _parsed(source: str) -> ast.Module | None:
     "The syntax tree of a cell, which may `await`; None where there is none."
     try:
         with warnings.catch_warnings(action='ignore'):     # the cell has shown them
-            return compile(source, 'cell', 'exec', ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            return compile(
+                source,
+                'cell',
+                'exec',
+                ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                dont_inherit=True,
+            )
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
-
+# %% ../../notebooks/runs/order.ipynb #16cbe3db
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     "The statements of a cell: what stands below %%time among them, magics that only look not."
     for statement in body:
@@ -82,15 +99,21 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         elif kind != 'run_line_magic' or words[0] in STATEFUL_MAGICS:
             yield statement
 
-
+# %% ../../notebooks/runs/order.ipynb #fe1649c8
 def _magic(statement: ast.stmt) -> tuple[str, list[str]]:
     "What a statement asks of IPython, and with which words."
     call = statement.value if isinstance(statement, ast.Expr) else None
-    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == _SHELL:
-        return call.func.attr, [str(word.value) for word in call.args if isinstance(word, ast.Constant)]
+    if (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and ast.unparse(call.func.value) == _SHELL
+    ):
+        return call.func.attr, [
+            str(word.value) for word in call.args if isinstance(word, ast.Constant)
+        ]
     return '', []
 
-
+# %% ../../notebooks/runs/order.ipynb #783141f2
 @functools.lru_cache(maxsize=4096)
 def fingerprint(source: str) -> str:
     "Equal for cells that do the same, and empty for one that does nothing."
@@ -111,26 +134,44 @@ class Names:
 def names_of(source: str) -> Names:
     "The variables that a cell sets, changes and needs."
     sets: set[str] = set()
-    changes, needs, later = set(sets), set(sets), set(sets)
+    changes = set(sets)
+    needs = set(sets)
+    later = set(sets)
     for statement in getattr(code_of(source), 'body', []):
         read, bound = _read_and_bound(statement)
-        first = isinstance(statement, ast.Assign | ast.AnnAssign)      # the value is read before the name is set
-        added = {n.target.id for n in ast.walk(statement) if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+        # the value is read before the name is set
+        first = isinstance(statement, ast.Assign | ast.AnnAssign)
+        added = {
+            n.target.id
+            for n in ast.walk(statement)
+            if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
+        }
         free = (read if first else read - bound) | added
-        (later if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else needs).update(free - sets)
-        changes |= {n.value.id for n in ast.walk(statement) if isinstance(n, ast.Subscript | ast.Attribute)
-                    and isinstance(n.ctx, ast.Store | ast.Del) and isinstance(n.value, ast.Name)}
+        (
+            later
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            else needs
+        ).update(free - sets)
+        changes |= {
+            n.value.id
+            for n in ast.walk(statement)
+            if isinstance(n, ast.Subscript | ast.Attribute)
+            and isinstance(n.ctx, ast.Store | ast.Del)
+            and isinstance(n.value, ast.Name)
+        }
         sets |= bound
     return Names(sorted(sets), sorted(changes - sets), sorted(needs), sorted(later - sets))
 
-
+# %% ../../notebooks/runs/order.ipynb #15e9702e
 def _read_and_bound(statement: ast.stmt) -> tuple[set[str], set[str]]:
     "The page's variables that a statement reads, and those that it binds."
     try:
         table = symtable.symtable(ast.unparse(statement), 'cell', 'exec')
     except (SyntaxError, ValueError, RecursionError):                  # `await` outside a function
         names = [n for n in ast.walk(statement) if isinstance(n, ast.Name)]
-        return {n.id for n in names if isinstance(n.ctx, ast.Load)}, {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        return {n.id for n in names if isinstance(n.ctx, ast.Load)}, {
+            n.id for n in names if isinstance(n.ctx, ast.Store)
+        }
     read = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
     bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
     inner = list(table.get_children())
@@ -138,7 +179,9 @@ def _read_and_bound(statement: ast.stmt) -> tuple[set[str], set[str]]:
         scope = inner.pop()
         inner += scope.get_children()
         read |= {s.get_name() for s in scope.get_symbols() if s.is_global() and s.is_referenced()}
-        bound |= {s.get_name() for s in scope.get_symbols() if s.is_declared_global() and s.is_assigned()}
+        bound |= {
+            s.get_name() for s in scope.get_symbols() if s.is_declared_global() and s.is_assigned()
+        }
     return read, bound
 
 # %% ../../notebooks/runs/order.ipynb #1dee1237
@@ -152,7 +195,7 @@ class Cell:
     status: str = ''                                    # as papermill left it
     outputs: tuple[dict[str, Any], ...] = ()
 
-
+# %% ../../notebooks/runs/order.ipynb #fe06ff7a
 @dataclass(frozen=True)
 class Disorder:
     "Something that running the page from top to bottom would not give."
@@ -166,76 +209,125 @@ class Disorder:
         "As a command prints it."
         return f'{self.page}: {self.what}'
 
-
+# %% ../../notebooks/runs/order.ipynb #f43ac703
 def cells_of(notebook: dict[str, Any]) -> list[Cell]:
     "The code cells of a notebook that are not empty."
-    return [Cell(number, ''.join(c['source']), tuple(c['metadata'].get('tags', ())), c.get('execution_count'),
-                 c['metadata'].get('papermill', {}).get('status') or '', tuple(c.get('outputs', ())))
-            for number, c in enumerate(notebook['cells'], start=1) if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
+    return [
+        Cell(
+            number,
+            ''.join(c['source']),
+            tuple(c['metadata'].get('tags', ())),
+            c.get('execution_count'),
+            c['metadata'].get('papermill', {}).get('status') or '',
+            tuple(c.get('outputs', ())),
+        )
+        for number, c in enumerate(notebook['cells'], start=1)
+        if c['cell_type'] == 'code' and ''.join(c['source']).strip()
+    ]
 
-
+# %% ../../notebooks/runs/order.ipynb #09de7863
 def code_cells(path: Path | str) -> list[Cell]:
     "The code cells of a notebook file."
     try:
         return cells_of(read_json(path))
     except FileNotFoundError:
-        raise UserError('notebook not found', 'check the path', where=shown(path), code='C10') from None
+        raise UserError(
+            'notebook not found', 'check the path', where=shown(path), code='C10'
+        ) from None
     except OSError as error:
-        raise UserError(f'cannot be read: {error.strerror}', 'name a notebook', where=shown(path), code='C10') from None
+        raise UserError(
+            f'cannot be read: {error.strerror}', 'name a notebook', where=shown(path), code='C10'
+        ) from None
     except (KeyError, TypeError, AttributeError):
-        raise UserError('not a notebook', 'name an .ipynb file of format 4', where=shown(path), code='N03') from None
+        raise UserError(
+            'not a notebook', 'name an .ipynb file of format 4', where=shown(path), code='N03'
+        ) from None
 
 # %% ../../notebooks/runs/order.ipynb #82fe51dd
 @dataclass
 class Session:
     "What a kernel has executed, laid on the cells of a page."
-    cells: list[Cell]           # with code, in the page's order
-    ran: list[str]              # executed texts with code, in their order
-    at: list[int | None]        # for each of them: the index of its cell, None where the page has none
+    cells: list[Cell]     # with code, in the page's order
+    ran: list[str]        # executed texts with code, in their order
+    at: list[int | None]  # for each of them: the index of its cell, None where the page has none
 
     @property
     def reached(self) -> int:
         "The index of the last cell of the page that ran; -1 where none did."
         return max((k for k in self.at if k is not None), default=-1)
 
-
+# %% ../../notebooks/runs/order.ipynb #7193b748
 def laid_on(executed: Sequence[str], cells: list[Cell]) -> Session:
     "Lay executed texts on the cells of a page."
     cells = [cell for cell in cells if fingerprint(cell.source)]
     on_page = {fingerprint(cell.source) for cell in cells}
-    ran = [source for source in executed if fingerprint(source) and (code_of(source) is not None or fingerprint(source) in on_page)]
-    ran = [source for k, source in enumerate(ran) if not _is_injected(source, ran[k - 1] if k else None, cells)]
-    return Session(cells, ran, _placed([fingerprint(source) for source in ran], [fingerprint(cell.source) for cell in cells]))
+    ran = [
+        source
+        for source in executed
+        if fingerprint(source) and (code_of(source) is not None or fingerprint(source) in on_page)
+    ]
+    ran = [
+        source
+        for k, source in enumerate(ran)
+        if not _is_injected(source, ran[k - 1] if k else None, cells)
+    ]
+    return Session(
+        cells,
+        ran,
+        _placed(
+            [fingerprint(source) for source in ran], [fingerprint(cell.source) for cell in cells]
+        ),
+    )
 
 # %% ../../notebooks/runs/order.ipynb #ce823f65
 def _placed(ran: list[str], page: list[str]) -> list[int | None]:
-    "For each text the place that has it, such that the fewest steps lead back, and then the fewest places are left out."
+    """For each text the place that has it, such that the fewest steps lead back, and then the
+    fewest places are left out."""
     places: dict[str, list[int]] = {}
     for k, text in enumerate(page):
         places.setdefault(text, []).append(k)
-    ways: dict[int, tuple[tuple[int, int], list[int | None]]] = {-1: ((0, 0), [])}    # last place -> cost, way there
+    # last place -> cost, way there
+    ways: dict[int, tuple[tuple[int, int], list[int | None]]] = {-1: ((0, 0), [])}
     for k, text in enumerate(ran):
         repeated = k > 0 and ran[k - 1] == text
-        steps = {place: [((back + (place <= last and not (place == last and repeated)), left_out + max(place - last - 1, 0)), way)
-                         for last, ((back, left_out), way) in ways.items()] for place in places.get(text, [])}
-        best = {place: min(options, key=lambda option: option[0]) for place, options in steps.items()}
+        steps = {
+            place: [
+                (
+                    (
+                        back + (place <= last and not (place == last and repeated)),
+                        left_out + max(place - last - 1, 0),
+                    ),
+                    way,
+                )
+                for last, ((back, left_out), way) in ways.items()
+            ]
+            for place in places.get(text, [])
+        }
+        best = {
+            place: min(options, key=lambda option: option[0]) for place, options in steps.items()
+        }
         ways = ({place: (cost, [*way, place]) for place, (cost, way) in best.items()}
                 or {last: (cost, [*way, None]) for last, (cost, way) in ways.items()})
     return min(ways.values(), key=lambda option: option[0])[1]
 
-
+# %% ../../notebooks/runs/order.ipynb #ac930fd9
 def _is_injected(
     source: str,
     before: str | None,    # the text that ran before it
     cells: list[Cell],
 ) -> bool:
-    "Whether a text is papermill's: literals for names that the parameters cell declares, right below it."
+    """Whether a text is papermill's: literals for names that the parameters cell declares, right
+    below it."""
     tagged = next((cell for cell in cells if 'parameters' in cell.tags), None)
     tree = code_of(source)
-    if not source.lstrip().startswith('# Parameters') or tree is None or (fingerprint(before or '') != fingerprint(tagged.source) if tagged else before):
+    if (
+        not source.lstrip().startswith('# Parameters')
+        or tree is None
+        or (fingerprint(before or '') != fingerprint(tagged.source) if tagged else before)
+    ):
         return False
     try:
-        [ast.literal_eval(statement.value) for statement in tree.body]    # type: ignore[attr-defined]
+        [ast.literal_eval(statement.value) for statement in tree.body]  # type: ignore[attr-defined]
     except (ValueError, AttributeError):
         return False
     return tagged is None or set(names_of(source).sets) <= set(names_of(tagged.source).sets)
@@ -245,7 +337,8 @@ Found = Iterator[tuple[int | None, str, str]]    # the cell's number, the variab
 
 
 def _carried(setter: str, readers: Sequence[Cell]) -> tuple[str, str]:
-    "The first variable that a text sets and a cell among `readers` needs, and its part of a sentence."
+    """The first variable that a text sets and a cell among `readers` needs, and its part of a
+    sentence."""
     names = names_of(setter)
     for cell in readers:
         needed = names_of(cell.source)
@@ -253,63 +346,97 @@ def _carried(setter: str, readers: Sequence[Cell]) -> tuple[str, str]:
             return shared[0], f', and sets `{shared[0]}`, which cell {cell.number} reads'
     return '', ''
 
-
+# %% ../../notebooks/runs/order.ipynb #f8ead4b4
 def _excerpt(source: str, most: int = 60) -> str:
     "The first line of code of a text."
-    line = next((line.strip() for line in source.split('\n') if line.strip() and not line.lstrip().startswith('#')), '')
+    line = next(
+        (
+            line.strip()
+            for line in source.split('\n')
+            if line.strip() and not line.lstrip().startswith('#')
+        ),
+        '',
+    )
     return f'`{line[:most]}{"…" if len(line) > most else ""}`'
 
-
+# %% ../../notebooks/runs/order.ipynb #05b5d80d
 def _out_of_order(session: Session) -> Found:
     "Cells that ran after a cell below them, or once more after another cell."
-    last, seen = -1, set()
+    last = -1
+    seen = set()
     for place in session.at:
         if place is None:
             continue
         if place < last:
-            cell, below = session.cells[place], session.cells[last]
+            cell = session.cells[place]
+            below = session.cells[last]
             passed = [session.cells[k] for k in range(place + 1, last + 1) if k in seen]
             variable, words = _carried(cell.source, passed)
             if not variable:
-                variable, setter = next(((name, c.number) for c in passed if (name := _carried(c.source, [cell])[0])), ('', 0))
+                variable, setter = next(
+                    ((name, c.number) for c in passed if (name := _carried(c.source, [cell])[0])),
+                    ('', 0),
+                )
                 words = f', and reads `{variable}`, which cell {setter} sets' if variable else ''
-            yield cell.number, variable, f'cell {cell.number} ran {"again " if place in seen else ""}after cell {below.number}{words}'
+            yield (
+                cell.number,
+                variable,
+                (
+                    f'cell {cell.number} ran {"again " if place in seen else ""}after cell'
+                    f' {below.number}{words}'
+                ),
+            )
         last = place
         seen.add(place)
 
-
+# %% ../../notebooks/runs/order.ipynb #80693b92
 def _left_out(session: Session, edited: set[int]) -> Found:
     "Cells that did not run although a cell below them did."
     for place in sorted(set(range(session.reached)) - set(session.at) - edited):
         cell = session.cells[place]
         variable, words = _carried(cell.source, session.cells[place + 1:session.reached + 1])
-        yield cell.number, variable, f'cell {cell.number} did not run, although cell {session.cells[session.reached].number} did{words}'
+        yield (
+            cell.number,
+            variable,
+            (
+                f'cell {cell.number} did not run, although cell'
+                f' {session.cells[session.reached].number} did{words}'
+            ),
+        )
 
 # %% ../../notebooks/runs/order.ipynb #1e7b533a
-def _edited(session: Session) -> dict[int, int]:    # position in `ran` -> index of the cell that it was
+def _edited(session: Session) -> dict[int, int]:
+    # position in `ran` -> index of the cell that it was
     "Which texts that the page does not have are earlier ones of a cell."
     found: dict[int, int] = {}
     for k in (k for k, place in enumerate(session.at) if place is None):
         above, below = _neighbours(session, k)
         missing = [place for place in range(above + 1, below) if place not in session.at]
         alone = session.at[k + 1:k + 2] == [below] and (k == 0 or session.at[k - 1] is not None)
-        place = missing[0] if len(missing) == 1 and alone else _likest(session.ran[k], session.cells)
+        if len(missing) == 1 and alone:
+            place = missing[0]
+        else:
+            place = _likest(session.ran[k], session.cells)
         if place is not None:
             found[k] = place
     return found
 
-
+# %% ../../notebooks/runs/order.ipynb #aa34aec2
 def _neighbours(session: Session, k: int) -> tuple[int, int]:
     "The cells of the page that ran last before a text and first after it; -1 where none did."
     return (next((place for place in reversed(session.at[:k]) if place is not None), -1),
             next((place for place in session.at[k + 1:] if place is not None), -1))
 
-
+# %% ../../notebooks/runs/order.ipynb #19497bcb
 def _likest(source: str, cells: list[Cell], least: float = 0.6) -> int | None:
-    "The cell that sets the same variables as a text, else the one that reads most like it; None where none does."
+    """The cell that sets the same variables as a text, else the one that reads most like it; None
+    where none does."""
     sets = names_of(source).sets
     same_sets = [k for k, cell in enumerate(cells) if sets and names_of(cell.source).sets == sets]
-    alike = {k: difflib.SequenceMatcher(None, source, cells[k].source, autojunk=False).ratio() for k in same_sets or range(len(cells))}
+    alike = {
+        k: difflib.SequenceMatcher(None, source, cells[k].source, autojunk=False).ratio()
+        for k in same_sets or range(len(cells))
+    }
     best = max(alike, key=lambda k: alike[k], default=None)
     return best if best is not None and (same_sets or alike[best] >= least) else None
 
@@ -324,65 +451,124 @@ def _not_on_the_page(session: Session, edited: dict[int, int]) -> Found:
             cell = session.cells[edited[k]]
             changed = _changed(session.ran[k], cell.source)
             variable, words = _carried(changed, session.cells[edited[k] + 1:])
-            what = f'another text of cell {cell.number} ran, too' if edited[k] in session.at else f'cell {cell.number} was edited after it had run'
+            if edited[k] in session.at:
+                what = f'another text of cell {cell.number} ran, too'
+            else:
+                what = f'cell {cell.number} was edited after it had run'
             yield cell.number, variable, f'{what}, at {_excerpt(changed)}{words}'
         else:
             variable, words = _carried(session.ran[k], session.cells[above + 1:])
             where = f'after cell {session.cells[above].number}' if above >= 0 else 'first'
-            yield None, variable, f'a cell that is not on the page ran {where}: {_excerpt(session.ran[k])}{words}'
+            yield (
+                None,
+                variable,
+                f'a cell that is not on the page ran {where}: {_excerpt(session.ran[k])}{words}',
+            )
 
-
+# %% ../../notebooks/runs/order.ipynb #a2e5ac75
 def _changed(ran: str, now: str) -> str:
-    "The statements that ran and are not in the cell now; where there are none, those that have come since."
-    before, after = ({ast.unparse(statement): None for statement in getattr(code_of(text), 'body', [])} for text in (ran, now))
-    return '\n'.join([line for line in before if line not in after] or [line for line in after if line not in before]) or ran
+    """The statements that ran and are not in the cell now; where there are none, those that have
+    come since."""
+    before, after = (
+        {ast.unparse(statement): None for statement in getattr(code_of(text), 'body', [])}
+        for text in (ran, now)
+    )
+    return (
+        '\n'.join(
+            [line for line in before if line not in after]
+            or [line for line in after if line not in before]
+        )
+        or ran
+    )
 
 # %% ../../notebooks/runs/order.ipynb #39c617bb
 def _set_by_gone_alone(session: Session) -> Found:
     "Variables that a cell reads and no cell above it sets, but a text did that is not on the page."
-    gone = {name for k, place in enumerate(session.at) if place is None for name in names_of(session.ran[k]).sets}
+    gone = {
+        name
+        for k, place in enumerate(session.at)
+        if place is None
+        for name in names_of(session.ran[k]).sets
+    }
     everywhere = {name for cell in session.cells for name in names_of(cell.source).sets}
     above: set[str] = set()
     for cell in session.cells:
         names = names_of(cell.source)
-        for name in sorted((gone & set(names.needs)) - above | (gone & set(names.later)) - everywhere):
-            yield cell.number, name, f'cell {cell.number} reads `{name}`, which only a cell that is no longer on the page has set'
+        for name in sorted(
+            (gone & set(names.needs)) - above | (gone & set(names.later)) - everywhere
+        ):
+            yield (
+                cell.number,
+                name,
+                (
+                    f'cell {cell.number} reads `{name}`, which only a cell that is no longer on the'
+                    ' page has set'
+                ),
+            )
         above |= set(names.sets)
 
 # %% ../../notebooks/runs/order.ipynb #4f6e6a79
 def disorder(
-    executed: Sequence[str],    # the texts that a shell has executed, in their order: IPython's `In`, raw
-    cells: list[Cell],          # of the page as it is saved
-    page: str,                  # its name, for what is found
+    # the texts that a shell has executed, in their order: IPython's `In`, raw
+    executed: Sequence[str],
+    cells: list[Cell],  # of the page as it is saved
+    page: str,          # its name, for what is found
 ) -> list[Disorder]:
     "Where the state that was reached may differ from what the page gives from top to bottom."
     session = laid_on(executed, cells)
     edited = _edited(session)
-    found = [*_set_by_gone_alone(session), *_out_of_order(session), *_not_on_the_page(session, edited), *_left_out(session, set(edited.values()))]
+    found = [
+        *_set_by_gone_alone(session),
+        *_out_of_order(session),
+        *_not_on_the_page(session, edited),
+        *_left_out(session, set(edited.values())),
+    ]
     return list(dict.fromkeys(Disorder(page, *one) for one in found))
 
 # %% ../../notebooks/runs/order.ipynb #dd049d7a
 def order_of_saved(path: Path | str) -> list[Disorder]:
     "What the saved execution counts of a notebook tell of the order in which its cells ran."
-    cells, page = code_cells(path), shown(in_project(path))
+    cells = code_cells(path)
+    page = shown(in_project(path))
     counted = [cell for cell in cells if cell.count is not None]
     by_papermill = bool(counted) and all(cell.status == 'completed' for cell in cells)
     found: list[Disorder] = []
-    last, above = 0, None
+    last = 0
+    above = None
     for cell in cells if counted else []:
         variable = next(iter(names_of(cell.source).sets), '')
         if cell.count is None:
-            if cell.number < counted[-1].number and fingerprint(cell.source) and 'skip-execution' not in cell.tags:
-                found.append(Disorder(page, cell.number, variable, f'cell {cell.number} did not run, although cell {counted[-1].number} did'))
+            if (
+                cell.number < counted[-1].number
+                and fingerprint(cell.source)
+                and 'skip-execution' not in cell.tags
+            ):
+                found.append(
+                    Disorder(
+                        page,
+                        cell.number,
+                        variable,
+                        f'cell {cell.number} did not run, although cell {counted[-1].number} did',
+                    )
+                )
             continue
         if above and cell.count <= last:
-            words = f'ran {"before" if cell.count < last else "in another session than"} cell {above.number}, which stands above it'
+            words = (
+                f'ran {"before" if cell.count < last else "in another session than"} cell'
+                f' {above.number}, which stands above it'
+            )
             found.append(Disorder(page, cell.number, variable, f'cell {cell.number} {words}'))
         elif cell.count > last + 1 and not by_papermill:
             n = cell.count - last - 1
-            words = f'{f"between cell {above.number} and" if above else "before"} cell {cell.number}, {n} run{"s are" if n > 1 else " is"} not on the page'
-            found.append(Disorder(page, cell.number, '', f'{words}: a cell ran again, or was deleted'))
-        last, above = cell.count, cell
+            words = (
+                f'{f"between cell {above.number} and" if above else "before"} cell {cell.number},'
+                f' {n} run{"s are" if n > 1 else " is"} not on the page'
+            )
+            found.append(
+                Disorder(page, cell.number, '', f'{words}: a cell ran again, or was deleted')
+            )
+        last = cell.count
+        above = cell
     return found
 
 # %% ../../notebooks/runs/order.ipynb #bc799254
@@ -390,20 +576,29 @@ def executed_page(path: Path) -> list[Disorder]:
     "What is wrong with a page that papermill has executed."
     if not path.is_file():
         return [Disorder(shown(path), None, '', 'the executed page is missing')]
-    page, last = shown(path), 0
+    page = shown(path)
+    last = 0
     found: list[Disorder] = []
     for cell in code_cells(path):
         variable = next(iter(names_of(cell.source).sets), '')
         if cell.status != 'completed':
-            found.append(Disorder(page, cell.number, variable, f'cell {cell.number} was not completed'))
+            found.append(
+                Disorder(page, cell.number, variable, f'cell {cell.number} was not completed')
+            )
         elif any(output.get('output_type') == 'error' for output in cell.outputs):
-            found.append(Disorder(page, cell.number, variable, f'cell {cell.number} ended with an error'))
+            found.append(
+                Disorder(page, cell.number, variable, f'cell {cell.number} ended with an error')
+            )
         elif cell.count is not None and cell.count <= last:
-            found.append(Disorder(page, cell.number, variable, f'cell {cell.number} did not run in its order'))
+            found.append(
+                Disorder(
+                    page, cell.number, variable, f'cell {cell.number} did not run in its order'
+                )
+            )
         last = cell.count or last
     return found
 
-
+# %% ../../notebooks/runs/order.ipynb #3533a553
 def drafted(
     source: str,                    # the stage's notebook, from the project's root
     draft: Path,
@@ -413,8 +608,11 @@ def drafted(
     note = read_json(draft / EVIDENCE) if (draft / EVIDENCE).is_file() else {}
     if not note.get('executed'):
         return [Disorder(source, None, '', 'nothing tells how its draft was made')]
-    stale = [Disorder(source, None, '', f'its draft was made from earlier products of {stage}')
-             for stage, made in note['made_from'].items() if stage in above and identity(above[stage]) != made]
+    stale = [
+        Disorder(source, None, '', f'its draft was made from earlier products of {stage}')
+        for stage, made in note['made_from'].items()
+        if stage in above and identity(above[stage]) != made
+    ]
     return disorder(note['executed'], code_cells(in_project(source)), source) + stale
 
 # %% ../../notebooks/runs/order.ipynb #d24d1cfc
@@ -428,23 +626,31 @@ def hidden_state(
     declared = read_pipeline()
     files = stage_files(stage, declared)
     own = _folder(product['nb'], files['nb']) if product else current_folder(stage, scenario)
-    if own.name != 'draft' and upstream is not None:    # papermill was given the paths, and has yet to save this page
+    if own.name != 'draft' and upstream is not None:
+        # papermill was given the paths, and has yet to save this page
         return [one for paths in upstream.values() for one in executed_page(paths['nb'])]
     wanted = _made_from(stage, declared)
-    given = {name: _folder(paths['nb'], stage_files(name, declared)['nb']) for name, paths in (upstream or {}).items()} | {stage: own}
-    folders = {name: given.get(name) or current_folder(name, scenario) for name in declared if name in wanted}
+    given = {
+        name: _folder(paths['nb'], stage_files(name, declared)['nb'])
+        for name, paths in (upstream or {}).items()
+    } | {stage: own}
+    folders = {
+        name: given.get(name) or current_folder(name, scenario)
+        for name in declared
+        if name in wanted
+    }
     found: list[Disorder] = []
     for name, folder in folders.items():
         found += (drafted(declared[name]['source'], folder, folders) if folder.name == 'draft'
                   else executed_page(folder / stage_files(name, declared)['nb']))
     return found
 
-
+# %% ../../notebooks/runs/order.ipynb #ddfaede1
 def _folder(path: Path, file: str) -> Path:
     "The folder in which `file` has the path `path`."
     return path.parents[len(Path(file).parts) - 1]
 
-
+# %% ../../notebooks/runs/order.ipynb #a34d924f
 def _made_from(stage: str, declared: dict[str, dict[str, Any]]) -> set[str]:
     "A stage and all that it is made from."
     return {stage}.union(*(_made_from(above, declared) for above in declared[stage]['upstream']))

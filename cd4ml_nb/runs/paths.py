@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, project_root, read_json, read_yaml, write_json
-from ..core.settings import Settings, device_of, load_settings, threads_of, tracking_uri, without_password
+from ..core.settings import Settings, device_of, load_settings, threads_of, tracking_uri
+from ..core.settings import without_password
 
 # %% ../../notebooks/runs/paths.ipynb #cbaf3b2a
 TASK_KEYS = {'name', 'source', 'upstream', 'product', 'params', 'static_analysis'}
@@ -25,7 +26,8 @@ TASK_KEYS = {'name', 'source', 'upstream', 'product', 'params', 'static_analysis
 
 def read_pipeline(
     root: Path | None = None,
-) -> dict[str, dict[str, Any]]:  # stage -> {source, upstream: [stage], product: {name: path}, params}
+) -> dict[str, dict[str, Any]]:
+    # stage -> {source, upstream: [stage], product: {name: path}, params}
     "The stages of `pipeline.yaml`, in its order."
     path = (root or project_root()) / 'pipeline.yaml'
     spec, lines = read_yaml(path)
@@ -34,30 +36,55 @@ def read_pipeline(
     for k, task in enumerate(spec.get('tasks') or []):
         _refuse_unknown(task, TASK_KEYS, path, lines, ('tasks', k))
         if missing := {'name', 'source', 'product'} - set(task):
-            raise UserError(f"key '{sorted(missing)[0]}' is missing", 'add it', where=f'{path.name}:{lines[("tasks", k)]}', code='C11')
+            raise UserError(
+                f"key '{sorted(missing)[0]}' is missing",
+                'add it',
+                where=f'{path.name}:{lines[("tasks", k)]}',
+                code='C11',
+            )
         if 'nb' not in task['product']:
-            raise UserError("product 'nb', the executed page, is missing", f"add nb: products/ploomber/{task['name']}/page.ipynb",
-                            where=f'{path.name}:{lines[("tasks", k)]}', code='C11')
+            raise UserError(
+                "product 'nb', the executed page, is missing",
+                f"add nb: products/ploomber/{task['name']}/page.ipynb",
+                where=f'{path.name}:{lines[("tasks", k)]}',
+                code='C11',
+            )
         if task['name'] in stages:
-            raise UserError(f"stage '{task['name']}' stands twice", 'rename one', where=f'{path.name}:{lines[("tasks", k)]}', code='C10')
+            raise UserError(
+                f"stage '{task['name']}' stands twice",
+                'rename one',
+                where=f'{path.name}:{lines[("tasks", k)]}',
+                code='C10',
+            )
         above = task.get('upstream') or []
-        stages[task['name']] = {'source': task['source'], 'upstream': [above] if isinstance(above, str) else list(above),
-                                'product': dict(task['product']), 'params': dict(task.get('params') or {})}
+        stages[task['name']] = {
+            'source': task['source'],
+            'upstream': [above] if isinstance(above, str) else list(above),
+            'product': dict(task['product']),
+            'params': dict(task.get('params') or {}),
+        }
     return stages
 
-
-def _refuse_unknown(given: dict, known: set[str], path: Path, lines: dict[tuple, int], above: tuple) -> None:
+# %% ../../notebooks/runs/paths.ipynb #563d47d3
+def _refuse_unknown(
+    given: dict, known: set[str], path: Path, lines: dict[tuple, int], above: tuple
+) -> None:
     "Refuse keys that are not in `known`, naming line and the nearest."
     for key in given:
         if key not in known:
-            raise UserError(f"unknown key '{key}'", did_you_mean(key, known), where=f'{path.name}:{lines.get((*above, key), "")}', code='C11')
+            raise UserError(
+                f"unknown key '{key}'",
+                did_you_mean(key, known),
+                where=f'{path.name}:{lines.get((*above, key), "")}',
+                code='C11',
+            )
 
 # %% ../../notebooks/runs/paths.ipynb #d2dd2a9f
 def products_root() -> Path:
     "The folder of all products."
     return in_project(load_settings().products)
 
-
+# %% ../../notebooks/runs/paths.ipynb #119d639a
 def product_file(
     stage: str,
     path: str,            # as pipeline.yaml has it: anything/<stage>/file
@@ -65,11 +92,15 @@ def product_file(
     "A product's path inside its stage's folder."
     parts = Path(path).parts
     if stage not in parts[:-1] or '..' in parts:
-        raise UserError(f"product '{path}' of stage '{stage}' does not lie in a folder called {stage}", f'write …/{stage}/{parts[-1]}',
-                        where='pipeline.yaml', code='C10')
+        raise UserError(
+            f"product '{path}' of stage '{stage}' does not lie in a folder called {stage}",
+            f'write …/{stage}/{parts[-1]}',
+            where='pipeline.yaml',
+            code='C10',
+        )
     return Path(*parts[parts.index(stage) + 1:]).as_posix()
 
-
+# %% ../../notebooks/runs/paths.ipynb #5f3c5d46
 def stage_files(stage: str, declared: dict[str, dict[str, Any]]) -> dict[str, str]:
     "A stage's products: name -> path inside the stage's folder."
     return {name: product_file(stage, path) for name, path in declared[stage]['product'].items()}
@@ -80,18 +111,27 @@ def current_folder(
     scenario: str,        # its name
 ) -> Path:
     "Where the current products of a stage lie: a complete draft, else what the last run accepted."
-    home, files = products_root() / scenario / stage, stage_files(stage, read_pipeline())
+    home = products_root() / scenario / stage
+    files = stage_files(stage, read_pipeline())
     if all((home / 'draft' / file).exists() for name, file in files.items() if name != 'nb'):
         return home / 'draft'
     pointer = home / 'current'
-    if pointer.is_file() and (folder := home / pointer.read_text(encoding='utf-8').strip()).is_dir():
+    if (
+        pointer.is_file()
+        and (folder := home / pointer.read_text(encoding='utf-8').strip()).is_dir()
+    ):
         return folder
-    raise UserError(f"scenario '{scenario}' has no products of stage '{stage}' yet", f'cd4ml run --scenario scenarios/{scenario}.yaml',
-                    where=str(home), code='V2')
+    raise UserError(
+        f"scenario '{scenario}' has no products of stage '{stage}' yet",
+        f'cd4ml run --scenario scenarios/{scenario}.yaml',
+        where=str(home),
+        code='V2',
+    )
 
 # %% ../../notebooks/runs/paths.ipynb #063f1b65
-EVIDENCE = 'executed.json'    # beside a draft's products
-_watched: WeakKeyDictionary[Any, dict[str, tuple[Path, dict[str, Any]]]] = WeakKeyDictionary()   # shell -> page -> its latest draft, and what is known of it
+EVIDENCE = 'executed.json'  # beside a draft's products
+# shell -> page -> its latest draft, and what is known of it
+_watched: WeakKeyDictionary[Any, dict[str, tuple[Path, dict[str, Any]]]] = WeakKeyDictionary()
 
 
 def note_executed(
@@ -99,7 +139,8 @@ def note_executed(
     draft: Path,
     made_from: dict[str, str],   # upstream stage -> what `identity` said of its products
 ) -> None:
-    "Note in a draft what the shell that runs this cell has executed, now and after each further cell."
+    """Note in a draft what the shell that runs this cell has executed, now and after each further
+    cell."""
     shell = getattr(builtins, 'get_ipython', lambda: None)()   # there while a cell runs
     if shell is None:
         return
@@ -109,19 +150,22 @@ def note_executed(
     _watched[shell][page] = draft, {'page': page, 'made_from': made_from, 'id': uuid.uuid4().hex}
     _write_evidence(shell)
 
-
+# %% ../../notebooks/runs/paths.ipynb #875ce79f
 def _write_evidence(shell: Any, result: Any = None) -> None:
-    "Write what a shell has executed into the drafts that it makes; a failure must not reach the cell."
+    """Write what a shell has executed into the drafts that it makes; a failure must not reach the
+    cell."""
     for draft, known in _watched[shell].values():
         try:
             if draft.is_dir():
-                executed = [source for source in shell.history_manager.input_hist_raw if source.strip()]
+                executed = [
+                    source for source in shell.history_manager.input_hist_raw if source.strip()
+                ]
                 write_json(draft / EVIDENCE, known | {'executed': executed})
         except Exception:
             with suppress(OSError):
                 (draft / EVIDENCE).unlink(missing_ok=True)
 
-
+# %% ../../notebooks/runs/paths.ipynb #c37133b1
 def identity(
     folder: Path,     # a draft, or what a run accepted
 ) -> str:
@@ -135,16 +179,20 @@ Paths = dict[str, Path]
 
 def stage_paths(
     stage: str,
-    scenario: str,                                # its name
-    upstream: dict[str, dict[str, str]] | None,   # as injected; None: the current products
-    product: dict[str, str] | None,               # as injected; None: a draft, the earlier one removed
-) -> tuple[dict[str, Paths], Paths]:              # upstream[stage][name] and product[name], absolute
+    scenario: str,                             # its name
+    upstream: dict[str, dict[str, str]] | None,  # as injected; None: the current products
+    product: dict[str, str] | None,            # as injected; None: a draft, the earlier one removed
+) -> tuple[dict[str, Paths], Paths]:           # upstream[stage][name] and product[name], absolute
     "What a page reads and writes, whoever runs it."
-    declared, made_from = read_pipeline(), {}
+    declared = read_pipeline()
+    made_from = {}
     if upstream is None:
         folders = {above: current_folder(above, scenario) for above in declared[stage]['upstream']}
         made_from = {above: identity(folder) for above, folder in folders.items()}
-        upstream = {above: {name: str(folder / file) for name, file in stage_files(above, declared).items()} for above, folder in folders.items()}
+        upstream = {
+            above: {name: str(folder / file) for name, file in stage_files(above, declared).items()}
+            for above, folder in folders.items()
+        }
     draft = products_root() / scenario / stage / 'draft' if product is None else None
     if draft:
         product = {name: str(draft / file) for name, file in stage_files(stage, declared).items()}
@@ -155,15 +203,25 @@ def stage_paths(
         place.parent.mkdir(parents=True, exist_ok=True)
     if draft:
         note_executed(declared[stage]['source'], draft, made_from)
-    return {above: {name: in_project(p) for name, p in paths.items()} for above, paths in dict(upstream).items()}, written
+    return {
+        above: {name: in_project(p) for name, p in paths.items()}
+        for above, paths in dict(upstream).items()
+    }, written
 
 # %% ../../notebooks/runs/paths.ipynb #175bde4e
 def decisions(settings: Settings, seed: int) -> dict[str, Any]:
     "The value of each parameter that settings or scenario decide."
-    return {'device': device_of(settings.device), 'threads': threads_of(settings.threads), 'tracking': without_password(tracking_uri(settings)),
-            'seed': seed, 'trials': settings.trials, 'rows': settings.rows, 'mode': settings.sweep_mode}
+    return {
+        'device': device_of(settings.device),
+        'threads': threads_of(settings.threads),
+        'tracking': without_password(tracking_uri(settings)),
+        'seed': seed,
+        'trials': settings.trials,
+        'rows': settings.rows,
+        'mode': settings.sweep_mode,
+    }
 
-
+# %% ../../notebooks/runs/paths.ipynb #7e1f7fa6
 def decided(
     scenario_seed: int,
     **given: Any,        # parameters of the page; None: not given
@@ -181,7 +239,7 @@ def tell_progress(
     if product.parent.name.startswith('.running-'):
         (product.parent / 'progress.txt').write_text(text, encoding='utf-8')
 
-
+# %% ../../notebooks/runs/paths.ipynb #d0404ccf
 def looks_ledger(scenario: str) -> Path:
     "The file that counts every look at a scenario's sealed holdout."
     return products_root() / scenario / 'looks.jsonl'

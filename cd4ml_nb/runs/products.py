@@ -21,21 +21,27 @@ MANIFEST = 'manifest.json'
 Content = dict[str, str]          # product -> sha256
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:   # {stage, key, parts, made_from, files, seconds}
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    # {stage, key, parts, made_from, files, seconds}
     "What a product directory says of itself; None where there is no manifest, or a damaged one."
     try:
         manifest = read_json(folder / MANIFEST)
         wanted = {'stage': str, 'key': str, 'parts': dict, 'made_from': dict, 'files': dict}
-        whole = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in wanted.items())
-        return manifest if whole and all({'path', 'bytes', 'sha256'} <= set(f) for f in manifest['files'].values()) else None
+        whole = isinstance(manifest, dict) and all(
+            isinstance(manifest.get(name), kind) for name, kind in wanted.items()
+        )
+        if whole and all({'path', 'bytes', 'sha256'} <= set(f) for f in manifest['files'].values()):
+            return manifest
+        return None
     except (OSError, Cd4mlError, TypeError):
         return None
 
-
+# %% ../../notebooks/runs/products.ipynb #d3a6a658
 def flaw(
     folder: Path,
-    made_from: dict[str, Content] | None = None,   # what lies upstream now; None: whatever it was made from
-) -> str:                                          # empty when the directory is whole
+    # what lies upstream now; None: whatever it was made from
+    made_from: dict[str, Content] | None = None,
+) -> str:  # empty when the directory is whole
     "What is wrong with a product directory."
     if not folder.is_dir():
         return 'it is not there'
@@ -45,11 +51,22 @@ def flaw(
     if not manifest['files']:
         return 'its manifest names no products'
     if made_from is not None and manifest['made_from'] != made_from:
-        others = sorted(above for above in {*made_from, *manifest['made_from']} if made_from.get(above) != manifest['made_from'].get(above))
+        others = sorted(
+            above
+            for above in {*made_from, *manifest['made_from']}
+            if made_from.get(above) != manifest['made_from'].get(above)
+        )
         return f'it was made from other products of {", ".join(others)} than lie there now'
-    return next((f'its product {name} {words}' for name, f in manifest['files'].items() if (words := _damage(folder / f['path'], f))), '')
+    return next(
+        (
+            f'its product {name} {words}'
+            for name, f in manifest['files'].items()
+            if (words := _damage(folder / f['path'], f))
+        ),
+        '',
+    )
 
-
+# %% ../../notebooks/runs/products.ipynb #eb0322f9
 def _damage(path: Path, expected: dict[str, Any]) -> str:
     "What is wrong with a file."
     try:
@@ -59,15 +76,19 @@ def _damage(path: Path, expected: dict[str, Any]) -> str:
     except OSError as error:
         return f'cannot be read ({error.strerror})'
 
-
+# %% ../../notebooks/runs/products.ipynb #24427fb6
 def content_of(folder: Path) -> Content:   # empty where there is no manifest
     "What a product directory holds, by its manifest, but for the executed page, which shows times."
     manifest = read_manifest(folder)
-    return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'} if manifest else {}
+    if manifest:
+        return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'}
+    return {}
 
 # %% ../../notebooks/runs/products.ipynb #cae2531a
-VOLATILE = {   # '': of every product
-    '': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'}, 'registration': {'version', 'spooled'}}
+VOLATILE = {  # '': of every product
+    '': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'},
+    'registration': {'version', 'spooled'},
+}
 
 
 def stable_hash(
@@ -78,20 +99,25 @@ def stable_hash(
     "The hash of a product without what no run can repeat."
     if path.suffix in ('.ipynb', '.html', '.patch'):
         return None
-    return json_hash(_without(read_json(path), VOLATILE[''] | VOLATILE.get(name, set()))) if path.suffix == '.json' else sha256
+    if path.suffix == '.json':
+        return json_hash(_without(read_json(path), VOLATILE[''] | VOLATILE.get(name, set())))
+    return sha256
 
-
+# %% ../../notebooks/runs/products.ipynb #26eff4a1
 def _without(value: Any, keys: set[str]) -> Any:
     "A JSON value without some keys, at any depth."
     if isinstance(value, dict):
         return {k: _without(v, keys) for k, v in value.items() if k not in keys}
     return [_without(item, keys) for item in value] if isinstance(value, list) else value
 
-
+# %% ../../notebooks/runs/products.ipynb #d013e606
 def stable_content(folder: Path) -> Content:    # pages and reports are left out
     "What a product directory holds, by its manifest, without what no run can repeat."
     files = (read_manifest(folder) or {'files': {}})['files']
-    hashes = {name: f['stable'] if 'stable' in f else stable_hash(name, folder / f['path'], f['sha256']) for name, f in files.items()}
+    hashes = {
+        name: f['stable'] if 'stable' in f else stable_hash(name, folder / f['path'], f['sha256'])
+        for name, f in files.items()
+    }
     return {name: digest for name, digest in hashes.items() if digest}
 
 # %% ../../notebooks/runs/products.ipynb #3d327166
@@ -106,7 +132,12 @@ def publish(
     for name, file in files.items():
         faultpoint('publish.hash')
         sha256 = file_hash(work / file)
-        listed[name] = {'path': file, 'bytes': (work / file).stat().st_size, 'sha256': sha256, 'stable': stable_hash(name, work / file, sha256)}
+        listed[name] = {
+            'path': file,
+            'bytes': (work / file).stat().st_size,
+            'sha256': sha256,
+            'stable': stable_hash(name, work / file, sha256),
+        }
     faultpoint('publish.before_manifest')
     write_json(work / MANIFEST, told | {'files': listed})
     faultpoint('publish.after_manifest')
@@ -117,7 +148,7 @@ def publish(
     faultpoint('publish.after_rename')
     return file_hash(folder / MANIFEST)
 
-
+# %% ../../notebooks/runs/products.ipynb #ea8a3bd2
 def _set_aside(folder: Path) -> None:
     "Make room for a product: a whole one keeps its files under another name, a damaged one goes."
     if flaw(folder):
@@ -127,14 +158,18 @@ def _set_aside(folder: Path) -> None:
     else:
         os.rename(folder, folder.with_name(f'{folder.name}~{file_hash(folder / MANIFEST)[:12]}'))
 
-
+# %% ../../notebooks/runs/products.ipynb #2ea0b1ca
 def versions_of(folder: Path) -> list[Path]:
     "The product of a key, and those that were set aside for it."
     return [p for p in (folder, *sorted(folder.parent.glob(f'{folder.name}~*'))) if p.is_dir()]
 
-
+# %% ../../notebooks/runs/products.ipynb #f8d626b1
 def sweep_out(root: Path) -> None:
     "Remove what a kill has left in the folder of all products; only under the project's lock."
     for kind in ('running', 'deleting', 'writing'):
         for left in (p for depth in ('', '*/', '*/*/') for p in root.glob(f'{depth}.{kind}-*')):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            (
+                shutil.rmtree(left, ignore_errors=True)
+                if left.is_dir()
+                else left.unlink(missing_ok=True)
+            )

@@ -18,12 +18,12 @@ from typing import Any
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from ..core.faults import faultpoint
 from ..core.files import atomic, file_hash, in_project, project_root, read_json, write_json
-from ..planning.keys import versions
-from .paths import products_root
-from ..planning.plan import Plan
-from .products import MANIFEST, stable_content
 from ..core.provenance import code_state, sealed, source_hashes
 from ..core.settings import without_password
+from ..planning.keys import versions
+from ..planning.plan import Plan
+from .paths import products_root
+from .products import MANIFEST, stable_content
 from ..tracking.queue import registered_version, resolved
 
 # %% ../../notebooks/runs/record.ipynb #3c53accf
@@ -32,33 +32,36 @@ class Outcome:
     "How a run ended."
     run: str
     scenario: str
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)   # stage -> {key, status, seconds, manifest}
-    accepted: bool | None = None        # by the gates; None: they were not reached
+    # stage -> {key, status, seconds, manifest}
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    accepted: bool | None = None  # by the gates; None: they were not reached
     verdict: str = ''
     report: Path | None = None
     seconds: float = 0.0
     error: Cd4mlError | None = None
-    others: list[Cd4mlError] = field(default_factory=list)   # of stages that failed at the same time
-    stopped: int = 0                    # the exit code of a run that was interrupted, or met a bug of ours
-    again: str = ''                     # after a failure: the command that re-runs just that stage
-    page: Path | None = None            # after a failure: the page as far as it came
+    others: list[Cd4mlError] = field(default_factory=list)  # of stages that failed at the same time
+    stopped: int = 0             # the exit code of a run that was interrupted, or met a bug of ours
+    again: str = ''              # after a failure: the command that re-runs just that stage
+    page: Path | None = None     # after a failure: the page as far as it came
 
     @property
     def exit_code(self) -> int:
         "0 done, 3 refused by a gate, else the error's or the interruption's."
-        return self.stopped or (self.error.exit_code if self.error else 3 if self.accepted is False else 0)
+        return self.stopped or (
+            self.error.exit_code if self.error else 3 if self.accepted is False else 0
+        )
 
 # %% ../../notebooks/runs/record.ipynb #88a891e6
 def inputs_folder() -> Path:
     "Where copies of data are kept."
     return products_root() / '.inputs'
 
-
+# %% ../../notebooks/runs/record.ipynb #3f1c3cc0
 def kept_input(digest: str) -> Path | None:
     "The copy of the data with this hash."
     return next(iter(inputs_folder().glob(f'{digest}*')), None) if len(digest) == 64 else None
 
-
+# %% ../../notebooks/runs/record.ipynb #47d9fe7f
 def keep_input(
     path: Path,
     digest: str,         # its hash, as it is in the key
@@ -71,7 +74,12 @@ def keep_input(
     with atomic(target) as temporary:
         shutil.copyfile(path, temporary)
         if file_hash(temporary) != digest:
-            raise InfrastructureError('changed during run', 'run again when nobody writes to it', where=str(path), code='D47')
+            raise InfrastructureError(
+                'changed during run',
+                'run again when nobody writes to it',
+                where=str(path),
+                code='D47',
+            )
     return target
 
 # %% ../../notebooks/runs/record.ipynb #73f94a55
@@ -97,61 +105,123 @@ def write_record(
     for stage, told in outcome.stages.items():
         if told['status'] in ('done', 'kept'):
             folder = plan.steps[stage].folder
-            told |= {'manifest': told.get('manifest') or file_hash(folder / MANIFEST), 'stable': stable_content(folder)}
+            told |= {
+                'manifest': told.get('manifest') or file_hash(folder / MANIFEST),
+                'stable': stable_content(folder),
+            }
     source = plan.scenario.data.source
     data = next((d for step in plan.steps.values() for d in step.parts['data'].values()), '')
-    record = {'run': outcome.run, 'scenario': outcome.scenario, 'title': plan.scenario.title, 'path': plan.path,
-              'scenario_text': in_project(plan.path).read_text(encoding='utf-8'),
-              'started': started, 'seconds': outcome.seconds, 'exit_code': outcome.exit_code,
-              'order': list(plan.steps), 'stages': outcome.stages, 'accepted': outcome.accepted, 'verdict': outcome.verdict,
-              'error': outcome.error.line if outcome.error else None, **measured(plan, outcome),
-              'report': outcome.report.relative_to(plan.home).as_posix() if outcome.report else None,
-              'parameters': {stage: step.params for stage, step in plan.steps.items()},
-              'settings': {name: without_password(v) if isinstance(v, str) else v for name, v in plan.settings.model_dump().items()},
-              'env': os.environ.get('CD4ML_ENV') or 'DEFAULT', 'data': {'source': source, 'identity': data},
-              'code': code, 'versions': versions(), 'machine': {'python': sys.version.split()[0], 'system': platform.platform(), 'cpus': os.cpu_count()}}
+    record = {
+        'run': outcome.run,
+        'scenario': outcome.scenario,
+        'title': plan.scenario.title,
+        'path': plan.path,
+        'scenario_text': in_project(plan.path).read_text(encoding='utf-8'),
+        'started': started,
+        'seconds': outcome.seconds,
+        'exit_code': outcome.exit_code,
+        'order': list(plan.steps),
+        'stages': outcome.stages,
+        'accepted': outcome.accepted,
+        'verdict': outcome.verdict,
+        'error': outcome.error.line if outcome.error else None,
+        **measured(plan, outcome),
+        'report': outcome.report.relative_to(plan.home).as_posix() if outcome.report else None,
+        'parameters': {stage: step.params for stage, step in plan.steps.items()},
+        'settings': {
+            name: without_password(v) if isinstance(v, str) else v
+            for name, v in plan.settings.model_dump().items()
+        },
+        'env': os.environ.get('CD4ML_ENV') or 'DEFAULT',
+        'data': {'source': source, 'identity': data},
+        'code': code,
+        'versions': versions(),
+        'machine': {
+            'python': sys.version.split()[0],
+            'system': platform.platform(),
+            'cpus': os.cpu_count(),
+        },
+    }
     path = plan.home / 'runs' / f'{outcome.run}.json'
     faultpoint('record.before')
     write_json(path, sealed(record))
     return path
 
-
-def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:   # metric: the primary one with its interval; metrics: name -> value
+# %% ../../notebooks/runs/record.ipynb #ca628eca
+def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    # metric: the primary one with its interval; metrics: name -> value
     "What the run measured on the holdout."
-    if outcome.stages.get('evaluate', {}).get('status') not in ('done', 'kept') or 'metrics' not in plan.steps['evaluate'].files:
+    if (
+        outcome.stages.get('evaluate', {}).get('status') not in ('done', 'kept')
+        or 'metrics' not in plan.steps['evaluate'].files
+    ):
         return {'metric': None, 'metrics': {}}
     metrics = read_json(plan.steps['evaluate'].folder / plan.steps['evaluate'].files['metrics'])
-    primary = {'name': metrics['metric'], 'unit': metrics['unit'], **metrics['holdout'][metrics['metric']]}
+    primary = {
+        'name': metrics['metric'],
+        'unit': metrics['unit'],
+        **metrics['holdout'][metrics['metric']],
+    }
     ends = {name: {'low': m['low'], 'high': m['high']} for name, m in metrics['holdout'].items()}
     split = read_json(plan.steps['split'].folder / plan.steps['split'].files['split'])
-    return {'metric': primary, 'metrics': {name: m['value'] for name, m in metrics['holdout'].items()}, 'intervals': ends, 'n_rows': metrics['n_rows'],
-            'holdout': split['hash']['holdout']}
+    return {
+        'metric': primary,
+        'metrics': {name: m['value'] for name, m in metrics['holdout'].items()},
+        'intervals': ends,
+        'n_rows': metrics['n_rows'],
+        'holdout': split['hash']['holdout'],
+    }
 
 # %% ../../notebooks/runs/record.ipynb #1e7665e7
 def records(scenario: str = '*') -> list[Path]:
     "The records of all runs, the latest first."
-    return sorted(products_root().glob(f'{scenario}/runs/*.json'), key=lambda p: (p.stem, str(p)), reverse=True)
+    return sorted(
+        products_root().glob(f'{scenario}/runs/*.json'),
+        key=lambda p: (p.stem, str(p)),
+        reverse=True,
+    )
 
-
+# %% ../../notebooks/runs/record.ipynb #242a0b34
 def find_record(name: str) -> Path:
     "The record of a run."
     paths = records()
     if name == 'latest' and paths:
         return paths[0]
-    own = [p for p in paths if p.stem == name] or [p for p in paths if len(name) >= 8 and p.stem.startswith(name)]
+    own = [p for p in paths if p.stem == name] or [
+        p for p in paths if len(name) >= 8 and p.stem.startswith(name)
+    ]
     found = own or [p for p in paths if _made(p, name)]
     if len(own) > 1 and len({p.stem for p in own}) > 1:
-        raise UserError(f'{len(own)} runs begin with that', f'name one: {", ".join(p.stem for p in own[:5])}', where=name, code='RUN')
+        raise UserError(
+            f'{len(own)} runs begin with that',
+            f'name one: {", ".join(p.stem for p in own[:5])}',
+            where=name,
+            code='RUN',
+        )
     if not found:
-        raise UserError('no such run', did_you_mean(name, ['latest', *(p.stem for p in paths)]), where=name, code='RUN')
+        raise UserError(
+            'no such run',
+            did_you_mean(name, ['latest', *(p.stem for p in paths)]),
+            where=name,
+            code='RUN',
+        )
     return found[0]
 
-
+# %% ../../notebooks/runs/record.ipynb #b860fa98
 def _made(path: Path, name: str) -> bool:
     "Whether a run made the MLflow run or the registered version of this name."
     try:
         record = read_json(path)
-        registration = read_json(path.parent.parent / 'register' / record['stages']['register']['key'] / 'registration.json')
+        registration = read_json(
+            path.parent.parent
+            / 'register'
+            / record['stages']['register']['key']
+            / 'registration.json'
+        )
     except (OSError, Cd4mlError, KeyError, TypeError):
         return False
-    return name in (registration['run_id'], resolved(registration['run_id']), f'{registration["model_name"]}@{registered_version(registration)}')
+    return name in (
+        registration['run_id'],
+        resolved(registration['run_id']),
+        f'{registration["model_name"]}@{registered_version(registration)}',
+    )

@@ -17,7 +17,8 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from .metrics import METRICS, bootstrap_weights, central, evaluator, from_moments, metrics_of, moments
+from .metrics import METRICS, bootstrap_weights, central, evaluator, from_moments
+from .metrics import metrics_of, moments
 
 # %% ../../notebooks/scenario/comparison.ipynb #61fef32f
 RANKED = ('auc', 'medae')
@@ -31,8 +32,9 @@ def paired_draws(
     weight: np.ndarray | None = None,     # of the rows
     replicates: int = 1000,               # 0: the values only
     seed: int = 0,
-    clusters: np.ndarray | None = None,   # of each row, as of `bootstrap`
-) -> dict[str, np.ndarray]:               # metric -> (models, 1 + replicates); first the value on the rows as they are
+    clusters: np.ndarray | None = None,  # of each row, as of `bootstrap`
+) -> dict[str, np.ndarray]:
+    # metric -> (models, 1 + replicates); first the value on the rows as they are
     "Metrics of several models under the same draws of rows."
     wanted = list(metrics_of(task) if names is None else names)
     rows = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
@@ -43,25 +45,40 @@ def paired_draws(
             found[name].append(values)
     return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
 
-
-def _weights(n_rows: int, replicates: int, seed: int, clusters: np.ndarray | None) -> Iterable[np.ndarray]:
+# %% ../../notebooks/scenario/comparison.ipynb #6e3f0f4b
+def _weights(
+    n_rows: int, replicates: int, seed: int, clusters: np.ndarray | None
+) -> Iterable[np.ndarray]:
     return bootstrap_weights(n_rows, replicates, seed, clusters=clusters)
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #af00f156
 def _stacked(values: list[dict[str, np.ndarray]], names: list[str]) -> dict[str, np.ndarray]:
     return {name: np.stack([v[name] for v in values]) for name in names}
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #5506fbc1
 def _evaluator_of(task: str, y: np.ndarray, predicted: np.ndarray, names: list[str]) -> Any:
     "As `evaluator`, without sorting the rows where no metric needs it."
     if set(names) & set(RANKED):
         return evaluator(task, y, predicted)
-    columns = moments(task, np.asarray(y, dtype=float if task == 'regression' else int), np.asarray(predicted, dtype=float))
+    columns = moments(
+        task,
+        np.asarray(y, dtype=float if task == 'regression' else int),
+        np.asarray(predicted, dtype=float),
+    )
     matrix = np.column_stack(list(columns.values()))
 
     def evaluate(weights: np.ndarray) -> dict[str, np.ndarray]:
         with np.errstate(invalid='ignore'):
-            return from_moments(task, dict(zip(columns, (weights @ matrix / weights.sum(axis=1, keepdims=True)).T, strict=True)))
+            return from_moments(
+                task,
+                dict(
+                    zip(
+                        columns,
+                        (weights @ matrix / weights.sum(axis=1, keepdims=True)).T,
+                        strict=True,
+                    )
+                ),
+            )
     return evaluate
 
 # %% ../../notebooks/scenario/comparison.ipynb #5f6f1b40
@@ -77,19 +94,28 @@ def paired_gain(
     clusters: np.ndarray | None = None,    # of each row, as of `bootstrap`
 ) -> dict[str, dict[str, float | None]]:   # metric -> {value, low, high} of ours minus theirs
     "The difference in each metric, with a paired bootstrap interval."
-    found = {name: d[0] - d[1] for name, d in paired_draws(task, y, [ours, theirs], None, weight, replicates, seed, clusters).items()}
-    return {name: {'value': float(d[0]) if np.isfinite(d[0]) else None, **central(d[1:], confidence)} for name, d in found.items()}
+    found = {
+        name: d[0] - d[1]
+        for name, d in paired_draws(
+            task, y, [ours, theirs], None, weight, replicates, seed, clusters
+        ).items()
+    }
+    return {
+        name: {'value': float(d[0]) if np.isfinite(d[0]) else None, **central(d[1:], confidence)}
+        for name, d in found.items()
+    }
 
 # %% ../../notebooks/scenario/comparison.ipynb #248d9cf0
 @dataclass(frozen=True)
 class Difference:
     "One metric of two models on the same rows."
     metric: str
-    reference: float     # value of the model that is there; NaN: undefined
-    challenger: float    # value of the model that might replace it
-    error: float         # standard error of the gain; NaN: undefined
-    freedom: float       # degrees of freedom behind it
-    luck: float = 0.0    # standard deviation of the difference between two trainings, where that was measured
+    reference: float   # value of the model that is there; NaN: undefined
+    challenger: float  # value of the model that might replace it
+    error: float       # standard error of the gain; NaN: undefined
+    freedom: float     # degrees of freedom behind it
+    # standard deviation of the difference between two trainings, where that was measured
+    luck: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -101,7 +127,7 @@ class Difference:
         half = critical(confidence, self.freedom) * self.error
         return self.gain - half, self.gain + half
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #b4f9ffc9
 def gain_of(metric: str, reference: Any, challenger: Any) -> Any:
     "The challenger's advantage: positive is better."
     better = METRICS[metric].better
@@ -109,7 +135,7 @@ def gain_of(metric: str, reference: Any, challenger: Any) -> Any:
         return np.abs(reference) - np.abs(challenger)
     return reference - challenger if better == 'low' else challenger - reference
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #13bb4bf0
 def critical(confidence: float, freedom: float) -> float:
     "Student's quantile of a two-sided interval."
     return float(stats.t.ppf((1 + confidence) / 2, freedom))
@@ -127,7 +153,7 @@ def difference(
     error = float(finite.std(ddof=1)) * math.sqrt(units / (units - 1)) if known else math.nan
     return Difference(metric, float(draws[0, 0]), float(draws[1, 0]), error, max(units - 1, 1))
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #c71affcc
 def n_units(n_rows: int, clusters: np.ndarray | None) -> int:
     "How many things are drawn: rows, or clusters of them."
     return n_rows if clusters is None else len(np.unique(clusters))
@@ -141,21 +167,33 @@ def margin_of(
     "The smallest difference that counts."
     return absolute if absolute is not None else share * abs(reference)
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #bc039c95
 def judged(
     found: Difference,
     margin: float,             # in the metric's unit
     confidence: float = 0.95,
-) -> dict[str, Any]:           # {reference, challenger, value, low, high, margin, p, verdict, not_worse, equal}; None where undefined
+) -> dict[str, Any]:
+    # {reference, challenger, value, low, high, margin, p, verdict, not_worse, equal}; None where
+    # undefined
     "What the interval of a difference says."
     low, high = found.interval(confidence)
-    numbers = {'reference': found.reference, 'challenger': found.challenger, 'value': found.gain, 'low': low, 'high': high, 'margin': margin,
-               'p': chance_alone(found, margin)}
+    numbers = {
+        'reference': found.reference,
+        'challenger': found.challenger,
+        'value': found.gain,
+        'low': low,
+        'high': high,
+        'margin': margin,
+        'p': chance_alone(found, margin),
+    }
     word = 'better' if low > margin else 'worse' if high < -margin else 'undecided'
     return {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()} | {
-        'verdict': word, 'not_worse': bool(low > -margin), 'equal': bool(-margin < low and high < margin)}
+        'verdict': word,
+        'not_worse': bool(low > -margin),
+        'equal': bool(-margin < low and high < margin),
+    }
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #b3a43dd2
 def chance_alone(found: Difference, margin: float) -> float:
     "How likely so large a gain or loss is when the true one just reaches the margin; two-sided."
     beyond = abs(found.gain) - margin
@@ -165,29 +203,47 @@ def chance_alone(found: Difference, margin: float) -> float:
 
 # %% ../../notebooks/scenario/comparison.ipynb #b15c5608
 def trained_again(
-    found: Difference,             # of the two models
-    reference: Sequence[float],    # the metric for each further training of the reference's recipe, on the same judged rows
+    found: Difference,  # of the two models
+    # the metric for each further training of the reference's recipe, on the same judged rows
+    reference: Sequence[float],
     challenger: Sequence[float],
     same_rows: bool,               # whether both learned from the same rows
 ) -> Difference:                   # of the two recipes
     "The difference when the luck of training counts as well."
-    first, second = np.asarray(reference, dtype=float), np.asarray(challenger, dtype=float)
+    first = np.asarray(reference, dtype=float)
+    second = np.asarray(challenger, dtype=float)
     if same_rows:                  # the models at hand are trainings like the others
-        first, second = np.append(first, found.reference), np.append(second, found.challenger)
-    parts = [found.error**2, *(float(v.var(ddof=1)) / (len(v) if same_rows else 1) for v in (first, second))]
+        first = np.append(first, found.reference)
+        second = np.append(second, found.challenger)
+    parts = [
+        found.error**2,
+        *(float(v.var(ddof=1)) / (len(v) if same_rows else 1) for v in (first, second)),
+    ]
     freedom = [found.freedom, len(first) - 1, len(second) - 1]
-    total, weighed = sum(parts), sum(p**2 / f for p, f in zip(parts, freedom, strict=True))
-    values = (float(first.mean()), float(second.mean())) if same_rows else (found.reference, found.challenger)
+    total = sum(parts)
+    weighed = sum(p**2 / f for p, f in zip(parts, freedom, strict=True))
+    if same_rows:
+        values = (float(first.mean()), float(second.mean()))
+    else:
+        values = (found.reference, found.challenger)
     luck = math.sqrt(first.var(ddof=1) + second.var(ddof=1))
-    return Difference(found.metric, *values, math.sqrt(total), total**2 / weighed if weighed > 0 else found.freedom, luck)
+    return Difference(
+        found.metric,
+        *values,
+        math.sqrt(total),
+        total**2 / weighed if weighed > 0 else found.freedom,
+        luck,
+    )
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #8408716b
 def verdict_of(
     models: dict[str, Any],            # of `judged`: the two models
     recipes: dict[str, Any] | None,    # of `judged`, with the luck of training; None: not looked at
 ) -> str:
     "Better or worse only where models and recipes agree."
-    return models['verdict'] if recipes is None or recipes['verdict'] == models['verdict'] else 'undecided'
+    if recipes is None or recipes['verdict'] == models['verdict']:
+        return models['verdict']
+    return 'undecided'
 
 # %% ../../notebooks/scenario/comparison.ipynb #2c285e11
 def power(
@@ -204,11 +260,19 @@ def power(
     if recipes is None or recipes.luck == 0:
         return float(stats.nct.sf(bar, models.freedom, (gain - margin) / models.error))
     spread = math.hypot(models.error, recipes.luck)          # of the gain that two trainings show
-    above = [(gain - margin - bar * models.error) / spread, (gain - margin) / recipes.error - critical(confidence, recipes.freedom)]
-    together = min(recipes.error / spread, 1.0)              # correlation: the rows, and their own share of the luck, are in both
-    return float(stats.multivariate_normal.cdf(above, cov=[[1, together], [together, 1]], allow_singular=True))
+    above = [
+        (gain - margin - bar * models.error) / spread,
+        (gain - margin) / recipes.error - critical(confidence, recipes.freedom),
+    ]
+    # correlation: the rows, and their own share of the luck, are in both
+    together = min(recipes.error / spread, 1.0)
+    return float(
+        stats.multivariate_normal.cdf(
+            above, cov=[[1, together], [together, 1]], allow_singular=True
+        )
+    )
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #e7dc6318
 def detectable(
     chance: float,                      # such as 0.8
     margin: float,
@@ -222,7 +286,9 @@ def detectable(
     if models.error == 0:
         return margin
     most = margin + 40 * max(models.error, recipes.error if recipes else 0.0)
-    return float(brentq(lambda gain: power(gain, margin, models, recipes, confidence) - chance, margin, most))
+    return float(
+        brentq(lambda gain: power(gain, margin, models, recipes, confidence) - chance, margin, most)
+    )
 
 # %% ../../notebooks/scenario/comparison.ipynb #9ebbf688
 def holm(
@@ -237,16 +303,20 @@ def holm(
         adjusted[k] = worst
     return adjusted
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #83108d03
 def judged_together(
     found: Sequence[Difference],
     margins: Sequence[float],
     confidence: float = 0.95,
-) -> list[dict[str, Any]]:             # as of `judged`; `p` and `verdict` allow for how many there are, intervals do not
+) -> list[dict[str, Any]]:
+    # as of `judged`; `p` and `verdict` allow for how many there are, intervals do not
     "What many intervals say at once."
     alone = [judged(one, margin, confidence) for one, margin in zip(found, margins, strict=True)]
     for one, p in zip(alone, holm([one['p'] for one in alone]), strict=True):
-        one |= {'p': p, 'verdict': one['verdict'] if p is not None and p < 1 - confidence else 'undecided'}
+        one |= {
+            'p': p,
+            'verdict': one['verdict'] if p is not None and p < 1 - confidence else 'undecided',
+        }
     return alone
 
 # %% ../../notebooks/scenario/comparison.ipynb #9605ea83

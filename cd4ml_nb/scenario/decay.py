@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..show.pages import measured, minute, number, percent, plural
 from .metrics import METRICS
+from ..show.pages import measured, minute, number, percent, plural
 
 # %% ../../notebooks/scenario/decay.ipynb #3d935bcd
 @dataclass(frozen=True)
@@ -31,25 +31,28 @@ class Point:
     when: str = ''                # ISO 8601
     accepted: bool = True
 
-
+# %% ../../notebooks/scenario/decay.ipynb #2c13f624
 def losses(metric: str, values: np.ndarray) -> np.ndarray:
     "Values turned so that more is worse."
     return {'low': values, 'high': -values, 'zero': np.abs(values)}[METRICS[metric].better]
 
-
-def holdout_numbers(holdouts: Sequence[str]) -> np.ndarray:     # shape (n,), from 0, in the order of their first use
+# %% ../../notebooks/scenario/decay.ipynb #c8ea1030
+def holdout_numbers(holdouts: Sequence[str]) -> np.ndarray:
+    # shape (n,), from 0, in the order of their first use
     "Which releases were measured on the same holdout."
     known: dict[str, int] = {}
-    last, numbers = next(filter(None, holdouts), ''), []
+    last = next(filter(None, holdouts), '')
+    numbers = []
     for holdout in holdouts:
         last = holdout or last
         numbers.append(known.setdefault(last, len(known)))
     return np.array(numbers, dtype=int)
 
 # %% ../../notebooks/scenario/decay.ipynb #8d7e78bc
-NEEDED = 8         # releases for limits
-BASE = 20          # the first releases of a phase, that its limits are computed from; Montgomery asks for 20 to 25
-ROW = 8            # releases in a row on one side of the centre: Western Electric's fourth rule
+NEEDED = 8  # releases for limits
+# the first releases of a phase, that its limits are computed from; Montgomery asks for 20 to 25
+BASE = 20
+ROW = 8     # releases in a row on one side of the centre: Western Electric's fourth rule
 
 
 @dataclass(frozen=True)
@@ -66,24 +69,27 @@ class Limits:
         "The spread between neighbours, as a standard deviation."
         return (self.high - self.centre) / 3
 
-
+# %% ../../notebooks/scenario/decay.ipynb #12c282e7
 def limits_of(
     values: np.ndarray,          # of one phase
     first: int = 0,              # the number of its first release
     sound: int | None = None,    # how many of its releases came before something went wrong
 ) -> Limits:
-    "Limits from the first `BASE` of these values, and none that is known to be worse if enough others are left."
+    """Limits from the first `BASE` of these values, and none that is known to be worse if enough
+    others are left."""
     base = values[:min(BASE, sound)] if sound is not None and sound >= NEEDED else values[:BASE]
-    reach, centre = 2.66 * float(np.abs(np.diff(base)).mean()), float(base.mean())
+    reach = 2.66 * float(np.abs(np.diff(base)).mean())
+    centre = float(base.mean())
     return Limits(first, first + len(values) - 1, centre, centre - reach, centre + reach)
 
 # %% ../../notebooks/scenario/decay.ipynb #0e3991a4
 def phases(
     metric: str,
-    values: np.ndarray,         # of accepted releases, shape (n,)
-    holdouts: np.ndarray,       # of `holdout_numbers`, shape (n,)
-    sound: int | None = None,   # the first release of a decay: it and later ones say nothing of what is usual
-) -> list[Limits]:              # in order; a phase that is too short has none
+    values: np.ndarray,    # of accepted releases, shape (n,)
+    holdouts: np.ndarray,  # of `holdout_numbers`, shape (n,)
+    # the first release of a decay: it and later ones say nothing of what is usual
+    sound: int | None = None,
+) -> list[Limits]:         # in order; a phase that is too short has none
     "The limits of each stretch of releases that worked in one way."
     sound = len(values) if sound is None else sound
     changes = np.flatnonzero(np.diff(holdouts)) + 1
@@ -100,9 +106,10 @@ def phases(
             start += better
     return found
 
-
+# %% ../../notebooks/scenario/decay.ipynb #53732d1b
 def _lastingly_better(metric: str, values: np.ndarray, limits: Limits) -> int | None:
-    "Where a row of releases begins that are better than the centre, by more than the spread on average."
+    """Where a row of releases begins that are better than the centre, by more than the spread on
+    average."""
     if METRICS[metric].better == 'zero':
         return None
     gain = losses(metric, np.array([limits.centre]))[0] - losses(metric, values)
@@ -112,12 +119,17 @@ def _lastingly_better(metric: str, values: np.ndarray, limits: Limits) -> int | 
             return k
     return None
 
-
+# %% ../../notebooks/scenario/decay.ipynb #cae7d2cf
 def unusual(metric: str, values: np.ndarray, limits: Sequence[Limits]) -> list[str]:
-    "What is remarkable about each release: beyond a limit, or the eighth in a row on the worse side; empty for most."
-    loss, found = losses(metric, values), [''] * len(values)
+    """What is remarkable about each release: beyond a limit, or the eighth in a row on the worse
+    side; empty for most."""
+    loss = losses(metric, values)
+    found = [''] * len(values)
     for one in limits:
-        worse = np.abs(values) > abs(one.centre) if METRICS[metric].better == 'zero' else loss > losses(metric, np.array([one.centre]))[0]
+        if METRICS[metric].better == 'zero':
+            worse = np.abs(values) > abs(one.centre)
+        else:
+            worse = loss > losses(metric, np.array([one.centre]))[0]
         row = 0
         for k in range(one.first, one.last + 1):
             row = row + 1 if worse[k] else 0
@@ -133,26 +145,29 @@ def _orderings(n: int) -> np.ndarray:     # probabilities, shape (n (n - 1) / 2 
     "How many of all pairs are in rising order, if `n` values stand in any order."
     return functools.reduce(np.convolve, [np.full(k, 1 / k) for k in range(1, n + 1)])
 
-
+# %% ../../notebooks/scenario/decay.ipynb #05d5c132
 @functools.lru_cache(10_000)
 def _chance(sizes: tuple[int, ...]) -> np.ndarray:
     "The probability of at least so many rising pairs, within blocks of these sizes."
     together = functools.reduce(np.convolve, [_orderings(n) for n in sizes])
     return np.minimum(np.cumsum(together[::-1])[::-1], 1.0)
 
-
+# %% ../../notebooks/scenario/decay.ipynb #4fcd9c7d
 def rising(
-    values: np.ndarray,       # in order, shape (n,)
-    blocks: np.ndarray,       # pairs are formed within a block, shape (n,)
-    exact: int = 40,          # values up to which all orders are counted; beyond, the normal distribution is exact enough
-) -> tuple[float, float]:     # standardised surplus of rising pairs, and the probability of such a one by chance
+    values: np.ndarray,  # in order, shape (n,)
+    blocks: np.ndarray,  # pairs are formed within a block, shape (n,)
+    # values up to which all orders are counted; beyond, the normal distribution is exact enough
+    exact: int = 40,
+) -> tuple[float, float]:
+    # standardised surplus of rising pairs, and the probability of such a one by chance
     "The one-sided test of Mann and Kendall within blocks; a tie counts half."
     sizes = tuple(sorted(int(n) for n in np.bincount(blocks) if n > 1))
     if not sizes:
         return 0.0, 1.0
     i, j = np.triu_indices(len(values), 1)
     signs = np.sign(values[j] - values[i])[blocks[i] == blocks[j]]
-    surplus, spread = float(signs.sum()), math.sqrt(sum(n * (n - 1) * (2 * n + 5) / 18 for n in sizes))
+    surplus = float(signs.sum())
+    spread = math.sqrt(sum(n * (n - 1) * (2 * n + 5) / 18 for n in sizes))
     if len(values) <= exact:
         return surplus / spread, float(_chance(sizes)[math.floor((surplus + len(signs)) / 2)])
     return surplus / spread, 0.5 * math.erfc((surplus - 1) / spread / math.sqrt(2))
@@ -169,43 +184,58 @@ class Evidence:
     surplus: float     # standardised
     p: float           # for all tests together
 
-
+# %% ../../notebooks/scenario/decay.ipynb #1ebea793
 def by_last_use(holdouts: np.ndarray) -> list[int]:
     "The numbers of holdouts, the one that was used last at the end."
     return list(dict.fromkeys(holdouts[::-1].tolist()))[::-1]
 
-
+# %% ../../notebooks/scenario/decay.ipynb #0dfc1bb3
 def evidence(loss: np.ndarray, holdouts: np.ndarray, level: float) -> list[Evidence]:
     "The stretches that end with the last release and got worse."
     means = np.array([loss[holdouts == k].mean() for k in by_last_use(holdouts)])
     tests = []
-    for alike, values, blocks in ((True, loss, holdouts), (False, means, np.zeros(len(means), dtype=int))):
-        for n in sorted({length for length in (*LENGTHS, len(values)) if LENGTHS[0] <= length <= len(values)}):
+    for alike, values, blocks in (
+        (True, loss, holdouts),
+        (False, means, np.zeros(len(means), dtype=int)),
+    ):
+        for n in sorted(
+            {length for length in (*LENGTHS, len(values)) if LENGTHS[0] <= length <= len(values)}
+        ):
             block = blocks[-n:]
             sizes = tuple(sorted(int(c) for c in np.bincount(block) if c > 1))
             if sizes and math.prod(1 / math.factorial(min(c, 20)) for c in sizes) <= level:
                 tests.append(Evidence(alike, n, *rising(values[-n:], block)))
-    return [Evidence(t.alike, t.n, t.surplus, t.p * len(tests)) for t in tests if t.p * len(tests) <= level]
+    return [
+        Evidence(t.alike, t.n, t.surplus, t.p * len(tests))
+        for t in tests
+        if t.p * len(tests) <= level
+    ]
 
 # %% ../../notebooks/scenario/decay.ipynb #5d8e22f2
-def bend(values: np.ndarray) -> tuple[int, float, float, float]:     # last release at the first level, that level, slope, sum of squares
+def bend(values: np.ndarray) -> tuple[int, float, float, float]:
+    # last release at the first level, that level, slope, sum of squares
     "A line that is flat, then slopes."
-    n, best = len(values), (0, 0.0, 0.0, math.inf)
+    n = len(values)
+    best = (0, 0.0, 0.0, math.inf)
     for b in range(n - 1):
         x = np.maximum(np.arange(n) - b, 0.0)
-        slope = float(((x - x.mean()) * (values - values.mean())).sum() / ((x - x.mean()) ** 2).sum())
+        slope = float(
+            ((x - x.mean()) * (values - values.mean())).sum() / ((x - x.mean()) ** 2).sum()
+        )
         level = float(values.mean() - slope * x.mean())
         rest = float(((values - level - slope * x) ** 2).sum())
         if rest < best[3] - 1e-12 * abs(level) ** 2:
             best = b, level, slope, rest
     return best
 
-
-def step(values: np.ndarray) -> tuple[int, float, float, float]:     # first release at the second level, both levels, sum of squares
+# %% ../../notebooks/scenario/decay.ipynb #381eb693
+def step(values: np.ndarray) -> tuple[int, float, float, float]:
+    # first release at the second level, both levels, sum of squares
     "Two levels, one after the other."
     best = (1, 0.0, 0.0, math.inf)
     for c in range(1, len(values)):
-        before, after = float(values[:c].mean()), float(values[c:].mean())
+        before = float(values[:c].mean())
+        after = float(values[c:].mean())
         rest = float(((values[:c] - before) ** 2).sum() + ((values[c:] - after) ** 2).sum())
         if rest < best[3]:
             best = c, before, after, rest
@@ -225,103 +255,189 @@ class Slide:
     levels: list[tuple[int, float]]     # release and fitted level, from the last good one on
     found: Evidence
 
-
-def level_shifts(loss: np.ndarray, holdouts: np.ndarray) -> np.ndarray:     # shape (n,), to be subtracted
-    "What each holdout adds to the level, as if nothing had happened between the last release before it and its first."
+# %% ../../notebooks/scenario/decay.ipynb #461d52a5
+def level_shifts(loss: np.ndarray, holdouts: np.ndarray) -> np.ndarray:
+    # shape (n,), to be subtracted
+    """What each holdout adds to the level, as if nothing had happened between the last release
+    before it and its first."""
     added: dict[int, float] = {}
     before = float(loss[0])
     for value, holdout in zip(loss.tolist(), holdouts.tolist(), strict=True):
         before = value - added.setdefault(holdout, value - before)
     return np.array([added[holdout] for holdout in holdouts.tolist()])
 
-
+# %% ../../notebooks/scenario/decay.ipynb #6396ce2c
 def slide(loss: np.ndarray, holdouts: np.ndarray, found: Evidence) -> Slide:
     "What a stretch that got worse looks like."
-    n, jumps = len(loss), level_shifts(loss, holdouts)
+    n = len(loss)
+    jumps = level_shifts(loss, holdouts)
     if found.alike:
-        releases, values, shift = np.arange(n - found.n, n), (loss - jumps)[-found.n:], float(jumps[-1])
+        releases = np.arange(n - found.n, n)
+        values = (loss - jumps)[-found.n:]
+        shift = float(jumps[-1])
     else:
         kept = by_last_use(holdouts)[-found.n:]
         releases = np.array([int(np.flatnonzero(holdouts == k)[-1]) for k in kept])
-        values, shift = np.array([loss[holdouts == k].mean() for k in kept]), 0.0
+        values = np.array([loss[holdouts == k].mean() for k in kept])
+        shift = 0.0
     (b, level, slope, rest), (c, before, after, left) = bend(values), step(values)
     if sudden := 1.3 * left < rest:
-        b, level, fitted = c - 1, before, np.where(np.arange(len(values)) < c, before, after)
+        b = c - 1
+        level = before
+        fitted = np.where(np.arange(len(values)) < c, before, after)
     else:
         fitted = level + slope * np.maximum(np.arange(len(values)) - b, 0)
     shown = fitted + (jumps[releases] if found.alike else 0.0)
-    return Slide(found.alike, sudden, int(releases[b + 1]), level + shift, float(fitted[-1]) + shift, float(loss[-1]), float(np.diff(values[b:]).max()),
-                 [(int(r), float(v)) for r, v in zip(releases[b:], shown[b:], strict=True)], found)
+    return Slide(
+        found.alike,
+        sudden,
+        int(releases[b + 1]),
+        level + shift,
+        float(fitted[-1]) + shift,
+        float(loss[-1]),
+        float(np.diff(values[b:]).max()),
+        [(int(r), float(v)) for r, v in zip(releases[b:], shown[b:], strict=True)],
+        found,
+    )
 
 # %% ../../notebooks/scenario/decay.ipynb #5179edbb
 def decay_finding(
-    points: Sequence[Point],       # of accepted releases, the oldest first, and last the one that is judged
+    # of accepted releases, the oldest first, and last the one that is judged
+    points: Sequence[Point],
     metric: str,
-    margin: float = 0.025,         # share of the level that may be lost
-    level: float = 0.005,          # chance of a false alarm at a release
-    scale: float | None = None,    # what the margin is a share of; None: the level where the loss began
+    margin: float = 0.025,  # share of the level that may be lost
+    level: float = 0.005,   # chance of a false alarm at a release
+    # what the margin is a share of; None: the level where the loss began
+    scale: float | None = None,
     unit: str = '',
-) -> dict[str, Any] | None:        # {metric, red, kind: slow, sudden, holdout or drift, reason, run, when, lost, start, now, …}; None: nothing to say
+) -> dict[str, Any] | None:
+    # {metric, red, kind: slow, sudden, holdout or drift, reason, run, when, lost, start, now, …};
+    # None: nothing to say
     "Whether a metric got worse over releases, by how much, since when, and in words."
     return _moved(points, metric, margin, level, scale, unit, 1)
 
-
-def improvement(points: Sequence[Point], metric: str, margin: float = 0.025, level: float = 0.005, scale: float | None = None,
-                unit: str = '') -> dict[str, Any] | None:    # as of decay_finding, never red
+# %% ../../notebooks/scenario/decay.ipynb #3870bd48
+def improvement(
+    points: Sequence[Point],
+    metric: str,
+    margin: float = 0.025,
+    level: float = 0.005,
+    scale: float | None = None,
+    unit: str = '',
+) -> dict[str, Any] | None:  # as of decay_finding, never red
     "Whether a metric got better over releases."
     return _moved(points, metric, margin, level, scale, unit, -1)
 
-
-def _moved(points: Sequence[Point], metric: str, margin: float, level: float, scale: float | None, unit: str, sign: int) -> dict[str, Any] | None:
+# %% ../../notebooks/scenario/decay.ipynb #fab5b110
+def _moved(
+    points: Sequence[Point],
+    metric: str,
+    margin: float,
+    level: float,
+    scale: float | None,
+    unit: str,
+    sign: int,
+) -> dict[str, Any] | None:
     "The movement with most evidence, among those that are large enough."
     if not points:
         return None
-    loss, holdouts = sign * losses(metric, np.array([p.value for p in points], dtype=float)), holdout_numbers([p.holdout for p in points])
+    loss = sign * losses(metric, np.array([p.value for p in points], dtype=float))
+    holdouts = holdout_numbers([p.holdout for p in points])
     large: list[tuple[float, Slide, float]] = []
     small: list[tuple[float, Slide, float]] = []
     for found in evidence(loss, holdouts, level):
         one = slide(loss, holdouts, found)
         whole = abs(one.start if scale is None else scale)
         lost = min(one.now - one.start, one.last - one.start) / whole if whole else 0.0
-        (large if lost > margin else small if lost > margin / 2 else []).append((found.surplus, one, whole))
+        (large if lost > margin else small if lost > margin / 2 else []).append(
+            (found.surplus, one, whole)
+        )
     if not (large or small):
         return None
     _, one, whole = max(large or small, key=lambda found: found[0])
-    kind = 'drift' if not large else 'slow' if not one.sudden else 'sudden' if one.alike else 'holdout'
-    return _told(points, metric, kind, one, whole, unit, sign, {'margin': margin, 'level': level, 'scaled': scale is not None})
+    if not large:
+        kind = 'drift'
+    else:
+        kind = 'slow' if not one.sudden else 'sudden' if one.alike else 'holdout'
+    return _told(
+        points,
+        metric,
+        kind,
+        one,
+        whole,
+        unit,
+        sign,
+        {'margin': margin, 'level': level, 'scaled': scale is not None},
+    )
 
 # %% ../../notebooks/scenario/decay.ipynb #eab9609f
-def _told(points: Sequence[Point], metric: str, kind: str, one: Slide, whole: float, unit: str, sign: int, asked: dict[str, Any]) -> dict[str, Any]:
+def _told(
+    points: Sequence[Point],
+    metric: str,
+    kind: str,
+    one: Slide,
+    whole: float,
+    unit: str,
+    sign: int,
+    asked: dict[str, Any],
+) -> dict[str, Any]:
     "A finding, as JSON."
     better = METRICS[metric].better
     side = -1.0 if better == 'high' or better == 'zero' and points[-1].value < 0 else 1.0
 
     def value(loss: float) -> float:
         return side * sign * loss
-    first, holdouts = points[one.first], holdout_numbers([p.holdout for p in points])
-    told = {'metric': metric, 'kind': kind, 'red': sign > 0 and kind in ('slow', 'sudden'), 'run': first.run, 'when': first.when,
-            'n_releases': len(points) - one.first, 'lost': (one.now - one.start) / whole, 'start': value(one.start), 'now': value(one.now), 'p': one.found.p,
-            'within_steps': one.largest <= asked['margin'] * whole, 'alike': one.alike,
-            'new_holdouts': int((np.diff(holdouts[max(0, one.first - 1):]) != 0).sum()), 'line': [[k, value(v)] for k, v in one.levels], **asked}
+    first = points[one.first]
+    holdouts = holdout_numbers([p.holdout for p in points])
+    told = {
+        'metric': metric,
+        'kind': kind,
+        'red': sign > 0 and kind in ('slow', 'sudden'),
+        'run': first.run,
+        'when': first.when,
+        'n_releases': len(points) - one.first,
+        'lost': (one.now - one.start) / whole,
+        'start': value(one.start),
+        'now': value(one.now),
+        'p': one.found.p,
+        'within_steps': one.largest <= asked['margin'] * whole,
+        'alike': one.alike,
+        'new_holdouts': int((np.diff(holdouts[max(0, one.first - 1) :]) != 0).sum()),
+        'line': [[k, value(v)] for k, v in one.levels],
+        **asked,
+    }
     return told | {'reason': in_words(told, unit, sign > 0)}
 
-
+# %% ../../notebooks/scenario/decay.ipynb #f4544a38
 def in_words(
     told: dict[str, Any],      # a finding
     unit: str = '',
     worse: bool = True,        # than before, or better
 ) -> str:
     "A finding as a manager would say it."
-    metric, n, margin = told['metric'], told['n_releases'], share(told['margin'])
+    metric = told['metric']
+    n = told['n_releases']
+    margin = share(told['margin'])
     name = METRICS[metric].words.split(',')[0]
     size = share(told['lost']) + (' of the average error' if told['scaled'] else '')
-    ends = f'from {level_text(metric, told["start"], unit, bare=True)} to {level_text(metric, told["now"], unit)}'
-    verb, since = ('lost' if worse else 'gained'), minute(told['when']) if told['when'] else told['run']
+    ends = (
+        f'from {level_text(metric, told["start"], unit, bare=True)} to'
+        f' {level_text(metric, told["now"], unit)}'
+    )
+    verb = 'lost' if worse else 'gained'
+    since = minute(told['when']) if told['when'] else told['run']
     if told['kind'] in ('sudden', 'holdout'):
         said = f'{name}: with the release of {since} it {verb} {size} in one step ({ends})'
-        said += ', and later ones stayed there.' if told['kind'] == 'sudden' else '. A new holdout came with it, so it says nothing of the model.'
+        said += (
+            ', and later ones stayed there.'
+            if told['kind'] == 'sudden'
+            else '. A new holdout came with it, so it says nothing of the model.'
+        )
     elif told['within_steps'] and worse:
-        said = f'{name}: each of the last {n} releases was within {margin} of the one before, together they {verb} {size} ({ends}).'
+        said = (
+            f'{name}: each of the last {n} releases was within {margin} of the one before, together'
+            f' they {verb} {size} ({ends}).'
+        )
     else:
         said = f'{name}: over the last {plural(n, "release")} it {verb} {size} together ({ends}).'
     if told['kind'] == 'drift' and worse:
@@ -332,13 +448,18 @@ def in_words(
                  ' Most were measured on holdouts of their own, so part of this may be other data.')
     return said[0].upper() + said[1:]
 
-
+# %% ../../notebooks/scenario/decay.ipynb #fd37efab
 def share(value: float) -> str:
     "A share in percent, without an idle digit: 2.5 %, 3 %."
     return percent(value, 0 if abs(value * 100 - round(value * 100)) < 1e-9 else 1)
 
-
+# %% ../../notebooks/scenario/decay.ipynb #9c749822
 def level_text(metric: str, value: float, unit: str = '', bare: bool = False) -> str:
     "A level as it stands in a sentence; the first of two is bare of its unit."
-    text = number(round(value) if METRICS[metric].in_unit and abs(value) >= 100 else value, unit) if METRICS[metric].in_unit else measured(metric, value)
+    if METRICS[metric].in_unit:
+        text = number(
+            round(value) if METRICS[metric].in_unit and abs(value) >= 100 else value, unit
+        )
+    else:
+        text = measured(metric, value)
     return text.rsplit('\N{NO-BREAK SPACE}', 1)[0] if bare else text

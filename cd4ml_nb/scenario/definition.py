@@ -30,7 +30,7 @@ class Section(BaseModel):
     "A part of a scenario: unknown keys and loose types are refused."
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True, allow_inf_nan=False)
 
-
+# %% ../../notebooks/scenario/definition.ipynb #71760b28
 class Data(Section):
     "Where the data is and how the file is written."
     source: str                               # path, fsspec URI, or builtin:NAME
@@ -51,29 +51,31 @@ def _check_range(low: float | None, high: float | None) -> None:
     if low is not None and high is not None and low > high:
         raise ValueError(f'min {low:g} is above max {high:g}')
 
-
+# %% ../../notebooks/scenario/definition.ipynb #6a210c16
 class Column(Section):
     "What one column means."
-    type: Literal['number', 'category', 'boolean', 'date', 'text'] | None = None  # None: read it off the data
+    # None: read it off the data
+    type: Literal['number', 'category', 'boolean', 'date', 'text'] | None = None
     role: Literal['feature', 'id', 'time', 'group', 'weight', 'ignore'] = 'feature'
     unit: str = ''
     words: str = ''                           # how a reader calls it
     min: float | None = None
     max: float | None = None
-    outside: Literal['warn', 'refuse', 'drop', 'missing'] = 'warn'  # what happens to rows beyond min and max
-    values: list[str] | None = None           # the categories that are allowed
-    sentinels: list[str | int | float] = []   # values that stand for "no value"
-    missing: bool = True                      # may be missing
-    format: str = ''                          # of dates, strptime's; needed where day and month could be swapped
-    time_zone: str = ''                       # of dates without one
-    leak_ok: str = ''                         # why a column that all but gives the target away is there anyway
+    # what happens to rows beyond min and max
+    outside: Literal['warn', 'refuse', 'drop', 'missing'] = 'warn'
+    values: list[str] | None = None  # the categories that are allowed
+    sentinels: list[str | int | float] = []  # values that stand for "no value"
+    missing: bool = True         # may be missing
+    format: str = ''             # of dates, strptime's; needed where day and month could be swapped
+    time_zone: str = ''          # of dates without one
+    leak_ok: str = ''            # why a column that all but gives the target away is there anyway
 
     @model_validator(mode='after')
     def _range_is_a_range(self) -> 'Column':
         _check_range(self.min, self.max)
         return self
 
-
+# %% ../../notebooks/scenario/definition.ipynb #e6d7652c
 class Target(Section):
     "What is predicted."
     column: str
@@ -97,7 +99,8 @@ class Target(Section):
 class Split(Section):
     "Which rows are learned from, tuned on, and judged on."
     by: Literal['random', 'stratified', 'time', 'group'] = 'random'
-    column: str | None = None         # of the time or group; None: the column with that role, or the rows' order for time
+    # of the time or group; None: the column with that role, or the rows' order for time
+    column: str | None = None
     validation: Share = 0.16
     holdout: Share = 0.2
 
@@ -107,7 +110,7 @@ class Split(Section):
             raise ValueError('validation and holdout leave less than 5 % to train on')
         return self
 
-
+# %% ../../notebooks/scenario/definition.ipynb #d03a7ce3
 class Range(Section):
     "One dimension of a search space: a range of numbers, or a choice."
     low: float | None = None
@@ -137,17 +140,43 @@ class Range(Section):
         return self.low, self.high
 
 # %% ../../notebooks/scenario/definition.ipynb #588ebe50
-PARAMETERS: dict[str, tuple[float, float]] = {  # name -> smallest and largest value that makes sense
-    'learning_rate': (1e-5, 1), 'max_depth': (0, 64), 'max_leaves': (0, 65536), 'min_child_weight': (0, 1e9), 'gamma': (0, 1e9),
-    'subsample': (0.01, 1), 'colsample_bytree': (0.01, 1), 'colsample_bylevel': (0.01, 1), 'colsample_bynode': (0.01, 1),
-    'reg_lambda': (0, 1e9), 'reg_alpha': (0, 1e9), 'max_delta_step': (0, 1e9), 'max_bin': (2, 65535), 'scale_pos_weight': (1e-9, 1e9),
-    'max_cat_to_onehot': (1, 1e6), 'max_cat_threshold': (1, 1e6), 'num_parallel_tree': (1, 1000), 'huber_slope': (1e-9, 1e9)}
-WHOLE = {'max_depth', 'max_leaves', 'max_bin', 'max_cat_to_onehot', 'max_cat_threshold', 'num_parallel_tree'}
+# name -> smallest and largest value that makes sense
+PARAMETERS: dict[str, tuple[float, float]] = {
+    'learning_rate': (1e-5, 1),
+    'max_depth': (0, 64),
+    'max_leaves': (0, 65536),
+    'min_child_weight': (0, 1e9),
+    'gamma': (0, 1e9),
+    'subsample': (0.01, 1),
+    'colsample_bytree': (0.01, 1),
+    'colsample_bylevel': (0.01, 1),
+    'colsample_bynode': (0.01, 1),
+    'reg_lambda': (0, 1e9),
+    'reg_alpha': (0, 1e9),
+    'max_delta_step': (0, 1e9),
+    'max_bin': (2, 65535),
+    'scale_pos_weight': (1e-9, 1e9),
+    'max_cat_to_onehot': (1, 1e6),
+    'max_cat_threshold': (1, 1e6),
+    'num_parallel_tree': (1, 1000),
+    'huber_slope': (1e-9, 1e9),
+}
+WHOLE = {
+    'max_depth', 'max_leaves', 'max_bin', 'max_cat_to_onehot', 'max_cat_threshold',
+    'num_parallel_tree',
+}
 OBJECTIVES = {  # of each task, the default one first
-    'regression': ['reg:squarederror', 'reg:absoluteerror', 'reg:pseudohubererror', 'reg:gamma', 'reg:tweedie', 'count:poisson'],
+    'regression': [
+        'reg:squarederror', 'reg:absoluteerror', 'reg:pseudohubererror', 'reg:gamma', 'reg:tweedie',
+        'count:poisson',
+    ],
     'binary': ['binary:logistic'],
-    'multiclass': ['multi:softprob']}
-CHOICES = {'objective': [o for those in OBJECTIVES.values() for o in those], 'grow_policy': ['depthwise', 'lossguide']}
+    'multiclass': ['multi:softprob'],
+}
+CHOICES = {
+    'objective': [o for those in OBJECTIVES.values() for o in those],
+    'grow_policy': ['depthwise', 'lossguide'],
+}
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -156,40 +185,69 @@ def _check_value(name: str, value: Any) -> None:
         if value not in CHOICES[name]:
             raise ValueError(f'{name} is {value!r}: {did_you_mean(value, CHOICES[name])}')
     elif name not in PARAMETERS:
-        raise ValueError(f"XGBoost has no parameter '{name}': {did_you_mean(name, [*PARAMETERS, *CHOICES])}")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not PARAMETERS[name][0] <= value <= PARAMETERS[name][1]:
+        raise ValueError(
+            f"XGBoost has no parameter '{name}': {did_you_mean(name, [*PARAMETERS, *CHOICES])}"
+        )
+    elif (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not PARAMETERS[name][0] <= value <= PARAMETERS[name][1]
+    ):
         raise ValueError(f'{name} is {value!r}, not a number in {list(PARAMETERS[name])}')
     elif name in WHOLE and value != int(value):
         raise ValueError(f'{name} is {value!r}, not a whole number')
 
 # %% ../../notebooks/scenario/definition.ipynb #40620808
 SHARED = {
-    'learning_rate': Range(low=0.02, high=0.3, log=True), 'max_depth': Range(low=3, high=11, integer=True),
-    'min_child_weight': Range(low=1.0, high=30.0, log=True), 'subsample': Range(low=0.5, high=1.0), 'colsample_bytree': Range(low=0.4, high=1.0),
-    'reg_lambda': Range(low=0.1, high=30.0, log=True), 'reg_alpha': Range(low=0.001, high=10.0, log=True)}
+    'learning_rate': Range(low=0.02, high=0.3, log=True),
+    'max_depth': Range(low=3, high=11, integer=True),
+    'min_child_weight': Range(low=1.0, high=30.0, log=True),
+    'subsample': Range(low=0.5, high=1.0),
+    'colsample_bytree': Range(low=0.4, high=1.0),
+    'reg_lambda': Range(low=0.1, high=30.0, log=True),
+    'reg_alpha': Range(low=0.001, high=10.0, log=True),
+}
 SPACES = {  # of each task, searched when a scenario names none
     'regression': SHARED,
-    'binary': SHARED | {'min_child_weight': Range(low=0.1, high=30.0, log=True)},   # it counts p (1 − p) of a row, a quarter at most
-    'multiclass': SHARED | {'max_depth': Range(low=2, high=9, integer=True), 'min_child_weight': Range(low=0.05, high=15.0, log=True),
-                            'learning_rate': Range(low=0.03, high=0.3, log=True)}}  # each round grows one tree for every class
+    # it counts p (1 − p) of a row, a quarter at most
+    'binary': SHARED | {'min_child_weight': Range(low=0.1, high=30.0, log=True)},
+    'multiclass': (
+        SHARED | {
+            'max_depth': Range(low=2, high=9, integer=True),
+            'min_child_weight': Range(low=0.05, high=15.0, log=True),
+            # each round grows one tree for every class
+            'learning_rate': Range(low=0.03, high=0.3, log=True),
+        }
+    ),
+}
 
 
 class Search(Section):
     "What the sweep tries."
-    metric: str | None = None              # that it improves, on the validation rows; None: the task's primary one
+    # that it improves, on the validation rows; None: the task's primary one
+    metric: str | None = None
     space: dict[str, Range] = SHARED
-    fixed: dict[str, str | int | float] = {}   # parameters of XGBoost that are the same in every trial
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000          # boosting rounds at most
-    early_stopping: Annotated[int, Field(ge=1)] = 50               # rounds without improvement
-    sampler: Literal['gp', 'tpe'] = 'gp'                           # Gaussian process, or tree-structured estimator; with `against` always the latter
-    startup: Annotated[int, Field(ge=1)] = 8                       # trials spread over the space before the sampler learns
-    prune: Literal['halving', 'none'] = 'halving'                  # stop trials that are not among the better ones on the way
-    keep: Annotated[float, Field(gt=0, lt=1)] = 0.2               # share of the trials that goes on from one rung to the next
-    sample: Literal['auto'] | Annotated[float, Field(gt=0, le=1)] = 'auto'   # share of the rows that trials learn from first; auto: .15 of a large table
-    window: Annotated[int, Field(ge=1, le=1024)] = 4               # trials under way at once; the sampler knows all that were before them
-    frugal: bool = True                                            # search with quick learning rates, and try the best again with slower ones
-    against: Literal['none', 'size', 'latency'] = 'none'           # what quality is weighed against: nodes of all trees, or time of one prediction
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01          # with `against`: of the metric's best value, given up for a smaller or faster model
+    # parameters of XGBoost that are the same in every trial
+    fixed: dict[str, str | int | float] = {}
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000  # boosting rounds at most
+    early_stopping: Annotated[int, Field(ge=1)] = 50  # rounds without improvement
+    # Gaussian process, or tree-structured estimator; with `against` always the latter
+    sampler: Literal['gp', 'tpe'] = 'gp'
+    # trials spread over the space before the sampler learns
+    startup: Annotated[int, Field(ge=1)] = 8
+    # stop trials that are not among the better ones on the way
+    prune: Literal['halving', 'none'] = 'halving'
+    # share of the trials that goes on from one rung to the next
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    # share of the rows that trials learn from first; auto: .15 of a large table
+    sample: Literal['auto'] | Annotated[float, Field(gt=0, le=1)] = 'auto'
+    # trials under way at once; the sampler knows all that were before them
+    window: Annotated[int, Field(ge=1, le=1024)] = 4
+    frugal: bool = True  # search with quick learning rates, and try the best again with slower ones
+    # what quality is weighed against: nodes of all trees, or time of one prediction
+    against: Literal['none', 'size', 'latency'] = 'none'
+    # with `against`: of the metric's best value, given up for a smaller or faster model
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
 
     @model_validator(mode='after')
     def _knows_its_parameters(self) -> 'Search':
@@ -209,86 +267,115 @@ class Search(Section):
 # %% ../../notebooks/scenario/definition.ipynb #725f569b
 class Evaluate(Section):
     "How the model is judged."
-    baseline_by: list[str] = []            # the naive baseline is the average within these columns; none: overall
-    groups: list[str] = []                 # columns along which fairness is looked at
-    partition: str | None = None           # column whose values are markets of their own
-    min_partition_rows: Annotated[int, Field(ge=1)] = 50   # of a market in all of the data; to one with fewer no model is offered
-    min_rows: Annotated[int, Field(ge=2)] = 30   # of a group or partition to be judged
+    # the naive baseline is the average within these columns; none: overall
+    baseline_by: list[str] = []
+    groups: list[str] = []                      # columns along which fairness is looked at
+    partition: str | None = None                # column whose values are markets of their own
+    # of a market in all of the data; to one with fewer no model is offered
+    min_partition_rows: Annotated[int, Field(ge=1)] = 50
+    min_rows: Annotated[int, Field(ge=2)] = 30  # of a group or partition to be judged
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
 
-
+# %% ../../notebooks/scenario/definition.ipynb #9b48e74d
 class Gate(Section):
-    "A bound that the model must keep. It holds for the unfavourable end of the interval, unless `at: value`."
+    """A bound that the model must keep. It holds for the unfavourable end of the interval, unless
+    `at: value`."""
     metric: str
     min: float | None = None
     max: float | None = None
     at: Literal['bound', 'value'] = 'bound'
-    each: str | None = None     # a column of evaluate.groups or the partition: the bound holds for each of its values
+    # a column of evaluate.groups or the partition: the bound holds for each of its values
+    each: str | None = None
 
     @model_validator(mode='after')
     def _has_a_threshold(self) -> 'Gate':
         if self.metric not in METRICS:
-            raise ValueError(f"unknown metric '{self.metric}': {did_you_mean(self.metric, METRICS)}")
+            raise ValueError(
+                f"unknown metric '{self.metric}': {did_you_mean(self.metric, METRICS)}"
+            )
         better = METRICS[self.metric].better
         if self.min is None and self.max is None:
             raise ValueError(f"gate '{self.metric}' has no threshold: give min or max")
         if better == 'low' and self.min is not None or better == 'high' and self.max is not None:
-            raise ValueError(f"gate '{self.metric}' points the wrong way: {better} is better, so give {'max' if better == 'low' else 'min'}")
+            raise ValueError(
+                f"gate '{self.metric}' points the wrong way: {better} is better, so give"
+                f" {'max' if better == 'low' else 'min'}"
+            )
         return self
 
-
+# %% ../../notebooks/scenario/definition.ipynb #6b9e67db
 class Contract(Section):
     "What consumers of the model rely on."
-    version: Annotated[str, Field(pattern=r'^\d+\.\d+\.\d+$')] = '1.0.0'   # semantic: a breaking change needs a new first number
+    # semantic: a breaking change needs a new first number
+    version: Annotated[str, Field(pattern=r'^\d+\.\d+\.\d+$')] = '1.0.0'
 
 # %% ../../notebooks/scenario/definition.ipynb #a8522ef2
 class Compare(Section):
     "When one model counts as better than another."
-    metric: str | None = None              # that decides; None: the one that the sweep improves
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.01    # the smallest difference that counts, as a share of the reference's value
-    absolute: Annotated[float, Field(ge=0)] | None = None  # the same in the metric's own unit, instead of a share
+    metric: str | None = None  # that decides; None: the one that the sweep improves
+    # the smallest difference that counts, as a share of the reference's value
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    # the same in the metric's own unit, instead of a share
+    absolute: Annotated[float, Field(ge=0)] | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 1000
-    trainings: Annotated[int, Field(ge=0, le=100)] = 3    # of each recipe, to know the luck of one training; 0: it is not looked at
+    # of each recipe, to know the luck of one training; 0: it is not looked at
+    trainings: Annotated[int, Field(ge=0, le=100)] = 3
 
     @model_validator(mode='after')
     def _knows_a_spread(self) -> 'Compare':
         if self.trainings == 1:
-            raise ValueError('one further training shows no spread: give trainings: 0, or 2 at least')
+            raise ValueError(
+                'one further training shows no spread: give trainings: 0, or 2 at least'
+            )
         return self
 
 # %% ../../notebooks/scenario/definition.ipynb #e0d8036f
 class Trend(Section):
     "How much may be lost little by little."
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.025   # share of the level
-    since: str | None = None                              # the run that the trend is judged from; what came before is forgiven
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.025  # share of the level
+    since: str | None = None   # the run that the trend is judged from; what came before is forgiven
 
 # %% ../../notebooks/scenario/definition.ipynb #ac508a26
 def _check_gates(gates: list[Gate], evaluate: Evaluate, task: str) -> None:
     "Refuse a gate on a metric that the task lacks, or on a group that is not judged."
     for gate in gates:
         if task not in METRICS[gate.metric].tasks:
-            raise ValueError(f"gate '{gate.metric}' does not apply to {task}; there are: {', '.join(metrics_of(task))}")
+            raise ValueError(
+                f"gate '{gate.metric}' does not apply to {task}; there are:"
+                f" {', '.join(metrics_of(task))}"
+            )
     judged = [*evaluate.groups, *filter(None, [evaluate.partition])]
     if odd := next((gate for gate in gates if gate.each and gate.each not in judged), None):
-        raise ValueError(f"gate '{odd.metric}' is for each '{odd.each}', which evaluate does not judge; {did_you_mean(str(odd.each), judged) or 'add it'}")
+        raise ValueError(
+            f"gate '{odd.metric}' is for each '{odd.each}', which evaluate does not judge;"
+            f" {did_you_mean(str(odd.each), judged) or 'add it'}"
+        )
 
-
+# %% ../../notebooks/scenario/definition.ipynb #45ac76b0
 def _check_objectives(search: Search, task: str) -> None:
     "Refuse an objective of another task."
-    objectives = [search.fixed.get('objective'), *(getattr(search.space.get('objective'), 'choice', None) or [])]
+    objectives = [
+        search.fixed.get('objective'),
+        *(getattr(search.space.get('objective'), 'choice', None) or []),
+    ]
     for objective in filter(None, objectives):
         if objective not in OBJECTIVES[task]:
-            raise ValueError(f"objective '{objective}' does not fit {task}; there are: {', '.join(OBJECTIVES[task])}")
+            raise ValueError(
+                f"objective '{objective}' does not fit {task}; there are:"
+                f" {', '.join(OBJECTIVES[task])}"
+            )
 
-
+# %% ../../notebooks/scenario/definition.ipynb #84bea732
 def _check_metric(section: str, metric: str, task: str) -> None:
     "Refuse a metric that a task lacks, and one that does not rank models."
     if metric not in metrics_of(task):
         raise ValueError(f"{section}.metric '{metric}': {did_you_mean(metric, metrics_of(task))}")
     if METRICS[metric].better == 'zero':
-        raise ValueError(f"{section}.metric '{metric}' is best at zero, which cannot be ranked; choose another")
+        raise ValueError(
+            f"{section}.metric '{metric}' is best at zero, which cannot be ranked; choose another"
+        )
 
 # %% ../../notebooks/scenario/definition.ipynb #515072a4
 def _with_a_space(given: Any) -> Any:
@@ -297,9 +384,15 @@ def _with_a_space(given: Any) -> Any:
     if not isinstance(search, dict) or 'space' in search or given.get('task') not in SPACES:
         return given
     fixed = search['fixed'] if isinstance(search.get('fixed'), dict) else {}
-    return given | {'search': search | {'space': {name: r for name, r in SPACES[given['task']].items() if name not in fixed}}}
+    return given | {
+        'search': (
+            search | {
+                'space': {name: r for name, r in SPACES[given['task']].items() if name not in fixed}
+            }
+        )
+    }
 
-
+# %% ../../notebooks/scenario/definition.ipynb #75eb8863
 class Scenario(Section):
     "One problem, from data to gates."
     name: Name
@@ -311,8 +404,9 @@ class Scenario(Section):
     data: Data
     target: Target
     columns: dict[str, Column] = {}
-    undeclared: Literal['infer', 'ignore', 'refuse'] = 'infer'   # columns that are in the data and not above
-    duplicates: Literal['keep', 'drop', 'refuse'] = 'keep'       # rows equal in every column but ids
+    # columns that are in the data and not above
+    undeclared: Literal['infer', 'ignore', 'refuse'] = 'infer'
+    duplicates: Literal['keep', 'drop', 'refuse'] = 'keep'  # rows equal in every column but ids
     split: Split = Split()
     search: Search = Search()
     evaluate: Evaluate = Evaluate()
@@ -326,12 +420,19 @@ class Scenario(Section):
     @model_validator(mode='after')
     def _fits_its_task(self) -> 'Scenario':
         _check_gates(self.gates, self.evaluate, self.task)
-        for section, metric in (('search', self.metric), ('compare', self.compare.metric or self.metric)):
+        for section, metric in (
+            ('search', self.metric),
+            ('compare', self.compare.metric or self.metric),
+        ):
             _check_metric(section, metric, self.task)
         _check_objectives(self.search, self.task)
         if self.target.column in self.columns:
-            raise ValueError(f"target '{self.target.column}' stands under columns too; describe it under target only")
-        if self.target.scale == 'log' and self.task != 'regression': raise ValueError('target.scale: log is for regression')
+            raise ValueError(
+                f"target '{self.target.column}' stands under columns too; describe it under target"
+                " only"
+            )
+        if self.target.scale == 'log' and self.task != 'regression':
+            raise ValueError('target.scale: log is for regression')
         return self
 
     @property
@@ -349,79 +450,120 @@ class View:
 
     def __init__(self, scenario: Scenario, sections: list[str]):
         if unknown := set(sections) - set(Scenario.model_fields):
-            raise ValueError(f"a scenario has no section '{sorted(unknown)[0]}': {did_you_mean(sorted(unknown)[0], Scenario.model_fields)}")
+            raise ValueError(
+                f"a scenario has no section '{sorted(unknown)[0]}':"
+                f" {did_you_mean(sorted(unknown)[0], Scenario.model_fields)}"
+            )
         derived = {'search': ['metric'], 'columns': ['with_role']}
         self._scenario = scenario
-        self._sections = ['name', 'task', *sections, *(name for section in sections for name in derived.get(section, []))]
+        self._sections = [
+            'name',
+            'task',
+            *sections,
+            *(name for section in sections for name in derived.get(section, [])),
+        ]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('_') or name in self._sections:
             return getattr(object.__getattribute__(self, '_scenario'), name)
-        raise AttributeError(f"this page did not ask for section '{name}'; add it to load_scenario(…, sections=[…])")
+        raise AttributeError(
+            f"this page did not ask for section '{name}'; add it to load_scenario(…, sections=[…])"
+        )
 
-
+# %% ../../notebooks/scenario/definition.ipynb #738c6811
 def load_scenario(
-    path: str | Path,                     # of the YAML file, from the project's root
-    sections: list[str] | None = None,    # that the caller uses; None: all. A literal list, since the runner reads it off the page
-) -> Any:                                 # a Scenario, or a View of one
+    path: str | Path,  # of the YAML file, from the project's root
+    # that the caller uses; None: all. A literal list, since the runner reads it off the page
+    sections: list[str] | None = None,
+) -> Any:              # a Scenario, or a View of one
     "Read and check a scenario."
     place = in_project(path)
     value, lines = read_yaml(place)
     if nested := next(((k, v) for k, v in _texts(value) if '{{' in v or '${' in v), None):
-        raise UserError('templates are not evaluated here', 'write the value itself', where=f'{shown(place)}:{lines.get(nested[0], "")}', code='C08')
+        raise UserError(
+            'templates are not evaluated here',
+            'write the value itself',
+            where=f'{shown(place)}:{lines.get(nested[0], "")}',
+            code='C08',
+        )
     try:
         scenario = Scenario(**_dated(value))
     except ValidationError as error:
         raise _explained(error, shown(place), lines) from None
     return scenario if sections is None else View(scenario, sections)
 
-
+# %% ../../notebooks/scenario/definition.ipynb #1da21f39
 def _texts(value: Any, above: tuple = ()) -> typing.Iterator[tuple[tuple, str]]:
     "Every text in a nested value, with its key path."
     if isinstance(value, str):
         yield above, value
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, item in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from _texts(item, (*above, key))
 
-
+# %% ../../notebooks/scenario/definition.ipynb #e3178990
 def _dated(value: dict[str, Any]) -> dict[str, Any]:
     "`value` with keys as text, as YAML may have read a column called 2021 as a number."
     columns = value.get('columns')
-    return value | {'columns': {str(k): v for k, v in columns.items()}} if isinstance(columns, dict) else value
+    if isinstance(columns, dict):
+        return value | {'columns': {str(k): v for k, v in columns.items()}}
+    return value
 
 # %% ../../notebooks/scenario/definition.ipynb #802cc5a3
 def _explained(error: ValidationError, path: str, lines: dict[tuple, int]) -> UserError:
     "The first finding of pydantic, as one line with the place in the file."
-    told = ['extra_forbidden', 'finite_number']   # a mistyped key explains a missing one; NaN is of no type of a union
-    first = min(error.errors(), key=lambda e: told.index(e['type']) if e['type'] in told else len(told))
+    # a mistyped key explains a missing one; NaN is of no type of a union
+    told = ['extra_forbidden', 'finite_number']
+    first = min(
+        error.errors(), key=lambda e: told.index(e['type']) if e['type'] in told else len(told)
+    )
     loc = tuple(p for p in first['loc'] if (p in ('columns',) or not _is_branch(p)))
-    key, what = '.'.join(str(p) for p in loc), re.sub('^Value error, ', '', first['msg'])
+    key = '.'.join(str(p) for p in loc)
+    what = re.sub('^Value error, ', '', first['msg'])
     spot = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in lines), ())
     where = f'{path}:{lines[spot]}' if spot else path
     if first['type'] == 'extra_forbidden':
-        return UserError(f"unknown key '{key}'", did_you_mean(str(loc[-1]), _known_keys(loc[:-1])), where=where, code='C01')
+        return UserError(
+            f"unknown key '{key}'",
+            did_you_mean(str(loc[-1]), _known_keys(loc[:-1])),
+            where=where,
+            code='C01',
+        )
     if first['type'] == 'missing':
         return UserError(f"key '{key}' is missing", 'add it', where=where, code='C01')
-    code = 'C05' if key.startswith('gates') or 'gate' in what else 'C04' if 'XGBoost' in what else 'C15' if 'search' in key else 'C02'
+    if key.startswith('gates') or 'gate' in what:
+        code = 'C05'
+    else:
+        code = 'C04' if 'XGBoost' in what else 'C15' if 'search' in key else 'C02'
     got = f", got {first['input']!r}" if not isinstance(first['input'], dict | BaseModel) else ''
-    return UserError(f"{key + ': ' if key else ''}{what}{got}", 'correct the value', where=where, code=code)
+    return UserError(
+        f"{key + ': ' if key else ''}{what}{got}", 'correct the value', where=where, code=code
+    )
 
-
+# %% ../../notebooks/scenario/definition.ipynb #ff4a226e
 def _is_branch(part: Any) -> bool:
     "Whether a part of pydantic's location names a type of a union rather than a key."
-    return part in ('str', 'int', 'float', 'bool') or str(part).startswith(('constrained', 'list[', 'literal['))
+    return part in ('str', 'int', 'float', 'bool') or str(part).startswith(
+        ('constrained', 'list[', 'literal[')
+    )
 
-
+# %% ../../notebooks/scenario/definition.ipynb #81041991
 def _known_keys(loc: tuple) -> list[str]:
     "The keys that are known at a place in a scenario."
     kind: Any = Scenario
     for part in loc:
-        kind = kind.model_fields[part].annotation if _is_section(kind) else typing.get_args(kind)[-1]
+        if _is_section(kind):
+            kind = kind.model_fields[part].annotation
+        else:
+            kind = typing.get_args(kind)[-1]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = typing.get_args(kind)[0]
     return list(kind.model_fields) if _is_section(kind) else []
 
-
+# %% ../../notebooks/scenario/definition.ipynb #e5bea032
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
@@ -433,13 +575,26 @@ def age_in_days(
     "How old the data is; refused when it is older than it may be."
     if data.published is None:
         if data.max_age_days is not None:
-            raise UserError('max_age_days without published', 'say when this state of the data was published', where='data.published', code='C02')
+            raise UserError(
+                'max_age_days without published',
+                'say when this state of the data was published',
+                where='data.published',
+                code='C02',
+            )
         return None
     age = (today - data.published).days
     if age < 0:
-        raise UserError(f'published on {data.published}, which lies in the future', 'correct the date, or this machine\'s clock',
-                        where='data.published', code='stale')
+        raise UserError(
+            f'published on {data.published}, which lies in the future',
+            'correct the date, or this machine\'s clock',
+            where='data.published',
+            code='stale',
+        )
     if data.max_age_days is not None and age > data.max_age_days:
-        raise UserError(f'the data is {age} days old; {data.max_age_days} are allowed', 'publish it anew, or raise max_age_days',
-                        where=data.source, code='stale')
+        raise UserError(
+            f'the data is {age} days old; {data.max_age_days} are allowed',
+            'publish it anew, or raise max_age_days',
+            where=data.source,
+            code='stale',
+        )
     return age

@@ -24,29 +24,51 @@ class Metric:
     in_unit: bool = False      # measured in the target's unit
 
 
-METRICS = {m.name: m for m in (
-    Metric('mae', ('regression',), 'low', 'average error', True),
-    Metric('rmse', ('regression',), 'low', 'typical error, large ones weighing more', True),
-    Metric('medae', ('regression',), 'low', 'error that half of the cases stay below', True),
-    Metric('mape', ('regression',), 'low', 'average error in proportion to the actual value'),
-    Metric('r2', ('regression',), 'high', 'share of the variation explained'),
-    Metric('bias', ('regression',), 'zero', 'average of predicted minus actual', True),
-    Metric('within_10', ('regression',), 'high', 'share of predictions within 10 % of the actual value'),
-    Metric('auc', ('binary',), 'high', 'chance that a positive case ranks above a negative one'),
-    Metric('log_loss', ('binary', 'multiclass'), 'low', 'surprise at the actual outcome'),
-    Metric('brier', ('binary', 'multiclass'), 'low', 'squared error of the probabilities'),
-    Metric('accuracy', ('binary', 'multiclass'), 'high', 'share of cases classified right'),
-    Metric('precision', ('binary',), 'high', 'share of predicted positives that are positive'),
-    Metric('recall', ('binary',), 'high', 'share of positives that are found'),
-    Metric('f1', ('binary',), 'high', 'balance of precision and recall'),
-    Metric('macro_f1', ('multiclass',), 'high', 'balance of precision and recall, each class counting the same'),
-    Metric('balanced_accuracy', ('multiclass',), 'high', 'share classified right, each class counting the same'),
-    Metric('calibration_error', ('binary',), 'low', 'gap between predicted and actual frequency'),
-)}
+METRICS = {
+    m.name: m
+    for m in (
+        Metric('mae', ('regression',), 'low', 'average error', True),
+        Metric('rmse', ('regression',), 'low', 'typical error, large ones weighing more', True),
+        Metric('medae', ('regression',), 'low', 'error that half of the cases stay below', True),
+        Metric('mape', ('regression',), 'low', 'average error in proportion to the actual value'),
+        Metric('r2', ('regression',), 'high', 'share of the variation explained'),
+        Metric('bias', ('regression',), 'zero', 'average of predicted minus actual', True),
+        Metric(
+            'within_10',
+            ('regression',),
+            'high',
+            'share of predictions within 10 % of the actual value',
+        ),
+        Metric(
+            'auc', ('binary',), 'high', 'chance that a positive case ranks above a negative one'
+        ),
+        Metric('log_loss', ('binary', 'multiclass'), 'low', 'surprise at the actual outcome'),
+        Metric('brier', ('binary', 'multiclass'), 'low', 'squared error of the probabilities'),
+        Metric('accuracy', ('binary', 'multiclass'), 'high', 'share of cases classified right'),
+        Metric('precision', ('binary',), 'high', 'share of predicted positives that are positive'),
+        Metric('recall', ('binary',), 'high', 'share of positives that are found'),
+        Metric('f1', ('binary',), 'high', 'balance of precision and recall'),
+        Metric(
+            'macro_f1',
+            ('multiclass',),
+            'high',
+            'balance of precision and recall, each class counting the same',
+        ),
+        Metric(
+            'balanced_accuracy',
+            ('multiclass',),
+            'high',
+            'share classified right, each class counting the same',
+        ),
+        Metric(
+            'calibration_error', ('binary',), 'low', 'gap between predicted and actual frequency'
+        ),
+    )
+}
 
 PRIMARY = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #3133a300
 def metrics_of(task: str) -> list[str]:
     "The names of a task's metrics."
     return [name for name, metric in METRICS.items() if task in metric.tasks]
@@ -54,63 +76,105 @@ def metrics_of(task: str) -> list[str]:
 # %% ../../notebooks/scenario/metrics.ipynb #35c6b9e8
 def moments(
     task: str,
-    y: np.ndarray,         # regression: observed, shape (n,); classes: index of the class, shape (n,)
-    predicted: np.ndarray, # regression: shape (n,); binary: probability of class 1, (n,); multiclass: (n, classes)
+    y: np.ndarray,       # regression: observed, shape (n,); classes: index of the class, shape (n,)
+    # regression: shape (n,); binary: probability of class 1, (n,); multiclass: (n, classes)
+    predicted: np.ndarray,
 ) -> dict[str, np.ndarray]:  # name -> column, shape (n,)
     "The columns whose averages determine all metrics but `auc` and `medae`."
     if task == 'regression':
-        error, centred = predicted - y, y - y.mean()   # centred, so that the variance does not cancel
+        error = predicted - y
+        centred = y - y.mean()   # centred, so that the variance does not cancel
         with np.errstate(divide='ignore', invalid='ignore'):
             ratio = np.abs(error) / np.abs(y)
-        return {'e': error, 'abs': np.abs(error), 'e2': error**2, 'y': centred, 'y2': centred**2, 'ratio': ratio, 'near': (ratio <= 0.1).astype(float)}
+        return {
+            'e': error,
+            'abs': np.abs(error),
+            'e2': error**2,
+            'y': centred,
+            'y2': centred**2,
+            'ratio': ratio,
+            'near': (ratio <= 0.1).astype(float),
+        }
     if task == 'binary':
         return _binary_moments(y, predicted)
     return _class_moments(y, predicted)
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #4ecc333d
 def _binary_moments(y: np.ndarray, p: np.ndarray, bins: int = 10) -> dict[str, np.ndarray]:
     "Columns for two classes; `bin k` holds predicted minus actual inside the k-th tenth of [0, 1]."
-    q, chosen = np.clip(p, 1e-7, 1 - 1e-7), p >= 0.5  # float32's resolution near one
+    q = np.clip(p, 1e-7, 1 - 1e-7)
+    chosen = p >= 0.5  # float32's resolution near one
     which = np.minimum((p * bins).astype(int), bins - 1)
-    columns = {'loss': -np.where(y == 1, np.log(q), np.log(1 - q)), 'brier': (p - y) ** 2, 'right': (chosen == (y == 1)).astype(float),
-               'tp': (chosen & (y == 1)).astype(float), 'chosen': chosen.astype(float), 'y': (y == 1).astype(float)}
+    columns = {
+        'loss': -np.where(y == 1, np.log(q), np.log(1 - q)),
+        'brier': (p - y) ** 2,
+        'right': (chosen == (y == 1)).astype(float),
+        'tp': (chosen & (y == 1)).astype(float),
+        'chosen': chosen.astype(float),
+        'y': (y == 1).astype(float),
+    }
     return columns | {f'bin {k}': np.where(which == k, p - y, 0.0) for k in range(bins)}
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #ba6c017e
 def _class_moments(y: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
     "Columns for several classes, among them hits, choices and members of each class."
     n, k = p.shape
     best = p.argmax(axis=1)
-    columns = {'loss': -np.log(np.clip(p[np.arange(n), y], 1e-7, 1)), 'brier': ((p - np.eye(k)[y]) ** 2).sum(axis=1), 'right': (best == y).astype(float)}
+    columns = {
+        'loss': -np.log(np.clip(p[np.arange(n), y], 1e-7, 1)),
+        'brier': ((p - np.eye(k)[y]) ** 2).sum(axis=1),
+        'right': (best == y).astype(float),
+    }
     for c in range(k):
-        columns |= {f'tp {c}': ((best == c) & (y == c)).astype(float), f'chosen {c}': (best == c).astype(float), f'y {c}': (y == c).astype(float)}
+        columns |= {
+            f'tp {c}': ((best == c) & (y == c)).astype(float),
+            f'chosen {c}': (best == c).astype(float),
+            f'y {c}': (y == c).astype(float),
+        }
     return columns
 
 # %% ../../notebooks/scenario/metrics.ipynb #3ab05dd8
 def from_moments(
     task: str,
-    m: dict[str, np.ndarray],          # averages of the columns, scalars or one per replicate, shape (b,)
-) -> dict[str, np.ndarray]:            # metric -> value(s), NaN where undefined
+    m: dict[str, np.ndarray],  # averages of the columns, scalars or one per replicate, shape (b,)
+) -> dict[str, np.ndarray]:    # metric -> value(s), NaN where undefined
     "The metrics that follow from averages."
     with np.errstate(divide='ignore', invalid='ignore'):
         if task == 'regression':
-            return {'mae': m['abs'], 'rmse': np.sqrt(m['e2']), 'mape': m['ratio'], 'bias': m['e'], 'within_10': m['near'],
-                    'r2': 1 - m['e2'] / _positive(m['y2'] - m['y'] ** 2)}
+            return {
+                'mae': m['abs'],
+                'rmse': np.sqrt(m['e2']),
+                'mape': m['ratio'],
+                'bias': m['e'],
+                'within_10': m['near'],
+                'r2': 1 - m['e2'] / _positive(m['y2'] - m['y'] ** 2),
+            }
         shared = {'log_loss': m['loss'], 'brier': m['brier'], 'accuracy': m['right']}
         if task == 'binary':
-            return shared | {'precision': m['tp'] / m['chosen'], 'recall': m['tp'] / m['y'], 'f1': 2 * m['tp'] / (m['chosen'] + m['y']),
-                             'calibration_error': sum(np.abs(v) for k, v in m.items() if k.startswith('bin '))}
+            return shared | {
+                'precision': m['tp'] / m['chosen'],
+                'recall': m['tp'] / m['y'],
+                'f1': 2 * m['tp'] / (m['chosen'] + m['y']),
+                'calibration_error': sum(np.abs(v) for k, v in m.items() if k.startswith('bin ')),
+            }
         classes = [k[2:] for k in m if k.startswith('y ')]
-        f1 = [np.where(m[f'chosen {c}'] + m[f'y {c}'] > 0, 2 * m[f'tp {c}'] / (m[f'chosen {c}'] + m[f'y {c}']), np.nan) for c in classes]
+        f1 = [
+            np.where(
+                m[f'chosen {c}'] + m[f'y {c}'] > 0,
+                2 * m[f'tp {c}'] / (m[f'chosen {c}'] + m[f'y {c}']),
+                np.nan,
+            )
+            for c in classes
+        ]
         recall = [np.where(m[f'y {c}'] > 0, m[f'tp {c}'] / m[f'y {c}'], np.nan) for c in classes]
         return shared | {'macro_f1': _nan_mean(f1), 'balanced_accuracy': _nan_mean(recall)}
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #c645df75
 def _positive(variance: np.ndarray) -> np.ndarray:
     "The variance, undefined where all values are the same."
     return np.where(variance > 0, variance, np.nan)
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #0ca5fda9
 def _nan_mean(values: list) -> np.ndarray:
     "Average over the first axis, over the defined values only."
     stack = np.array(values, dtype=float)
@@ -121,7 +185,8 @@ def _nan_mean(values: list) -> np.ndarray:
 def _ranked_auc(y: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     "A function from weights, shape (b, n), to AUCs, shape (b,)."
     order = np.argsort(p, kind='stable')
-    starts = np.flatnonzero(np.r_[True, np.diff(p[order]) > 0])  # first row of each group of equal predictions
+    # first row of each group of equal predictions
+    starts = np.flatnonzero(np.r_[True, np.diff(p[order]) > 0])
     positive = y[order] == 1
 
     def auc(weights: np.ndarray) -> np.ndarray:
@@ -133,7 +198,7 @@ def _ranked_auc(y: np.ndarray, p: np.ndarray) -> Callable[[np.ndarray], np.ndarr
             return (up * (below + down / 2)).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1))
     return auc
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #ccaa27c7
 def _ranked_median(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     "A function from weights, shape (b, n), to weighted medians, shape (b,)."
     order = np.argsort(values, kind='stable')
@@ -151,23 +216,33 @@ def evaluator(
     predicted: np.ndarray,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:  # weights (b, n) -> metric -> values (b,)
     "Prepare once, then evaluate every metric under many weightings of the rows."
-    y, predicted = np.asarray(y), np.asarray(predicted, dtype=float)
+    y = np.asarray(y)
+    predicted = np.asarray(predicted, dtype=float)
     if len(y) != len(predicted) or not len(y):
-        raise ValueError(f'needs as many predictions as observations, and one at least: {len(predicted)} and {len(y)}')
+        raise ValueError(
+            f'needs as many predictions as observations, and one at least: {len(predicted)} and'
+            f' {len(y)}'
+        )
     if task == 'regression':
         y = y.astype(float)
     columns = moments(task, y, predicted)
     matrix = np.column_stack(list(columns.values()))
-    rank = {'auc': _ranked_auc(y, predicted)} if task == 'binary' else {'medae': _ranked_median(columns['abs'])} if task == 'regression' else {}
+    if task == 'binary':
+        rank = {'auc': _ranked_auc(y, predicted)}
+    else:
+        rank = {'medae': _ranked_median(columns['abs'])} if task == 'regression' else {}
 
     def evaluate(weights: np.ndarray) -> dict[str, np.ndarray]:
-        with np.errstate(invalid='ignore'):   # a ratio to an actual value of zero is infinite or undefined
+        with np.errstate(invalid='ignore'):
+            # a ratio to an actual value of zero is infinite or undefined
             means = weights @ matrix / weights.sum(axis=1, keepdims=True)
-        values = from_moments(task, dict(zip(columns, means.T, strict=True))) | {name: f(weights) for name, f in rank.items()}
+        values = from_moments(task, dict(zip(columns, means.T, strict=True))) | {
+            name: f(weights) for name, f in rank.items()
+        }
         return {name: values[name] for name in metrics_of(task)}
     return evaluate
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #7f6976e0
 def score(
     task: str,
     y: np.ndarray,
@@ -183,19 +258,24 @@ def bootstrap_weights(
     n_rows: int,
     replicates: int,
     seed: int,
-    block: int = 16_000_000,   # numbers held at a time, 128 MB as float64
-    clusters: np.ndarray | None = None,   # of each row: rows of one cluster are drawn together; None: each row by itself
+    block: int = 16_000_000,  # numbers held at a time, 128 MB as float64
+    # of each row: rows of one cluster are drawn together; None: each row by itself
+    clusters: np.ndarray | None = None,
 ):  # type: ignore[no-untyped-def]  # yields arrays of shape (b, n_rows), together `replicates` rows
     "How often each row is drawn in each replicate, block by block."
-    rng, left = np.random.default_rng(seed), replicates
+    rng = np.random.default_rng(seed)
+    left = replicates
     member = np.arange(n_rows) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     n = int(member.max()) + 1
     while left:
         size = min(left, max(1, block // n_rows))
-        yield np.array([np.bincount(rng.integers(0, n, n), minlength=n)[member] for _ in range(size)], dtype=float)
+        yield np.array(
+            [np.bincount(rng.integers(0, n, n), minlength=n)[member] for _ in range(size)],
+            dtype=float,
+        )
         left -= size
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #b98051a7
 def bootstrap(
     task: str,
     y: np.ndarray,
@@ -204,18 +284,23 @@ def bootstrap(
     replicates: int = 500,
     confidence: float = 0.95,  # of each two-sided interval
     seed: int = 0,
-    clusters: np.ndarray | None = None,   # of each row, where rows of one customer, say, resemble each other
+    # of each row, where rows of one customer, say, resemble each other
+    clusters: np.ndarray | None = None,
 ) -> dict[str, dict[str, float | None]]:  # metric -> {value, low, high}, None where undefined
     "Every metric with a percentile bootstrap interval."
-    evaluate, values = evaluator(task, y, predicted), score(task, y, predicted, weight)
+    evaluate = evaluator(task, y, predicted)
+    values = score(task, y, predicted, weight)
     rows = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
     draws: dict[str, list] = {name: [] for name in values}
     for weights in bootstrap_weights(len(y), replicates, seed, clusters=clusters):
         for name, drawn in evaluate(weights * rows).items():
             draws[name].append(drawn)
-    return {name: {'value': _number(value), **central(np.concatenate(draws[name]), confidence)} for name, value in values.items()}
+    return {
+        name: {'value': _number(value), **central(np.concatenate(draws[name]), confidence)}
+        for name, value in values.items()
+    }
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #a79f4283
 def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   # {low, high}
     "The central interval of the finite draws; undefined when more than a twentieth are not finite."
     finite = draws[np.isfinite(draws)]
@@ -224,7 +309,7 @@ def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   
     low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
     return {'low': float(low), 'high': float(high)}
 
-
+# %% ../../notebooks/scenario/metrics.ipynb #618d50d0
 def _number(value: Any) -> float | None:
     "A float for JSON: None for what is not finite."
     return float(value) if np.isfinite(value) else None

@@ -8,29 +8,44 @@ __all__ = ['judge', 'judge_each', 'judge_all']
 # %% ../../notebooks/scenario/thresholds.ipynb #4a46099b
 from typing import Any
 
-from .metrics import METRICS
 from .definition import Gate
+from .metrics import METRICS
 
 # %% ../../notebooks/scenario/thresholds.ipynb #b1a47e1e
 def judge(
     gate: Gate,
-    measured: dict[str, float | None] | None,   # {value, low, high} of the gate's metric
-) -> dict[str, Any]:                            # {metric, bound, at, value, low, high, passed, reason}
+    measured: dict[str, float | None] | None,  # {value, low, high} of the gate's metric
+) -> dict[str, Any]:                         # {metric, bound, at, value, low, high, passed, reason}
     "One gate's outcome, with its reason in words."
     value, low, high = ((measured or {}).get(k) for k in ('value', 'low', 'high'))
-    bounds = ([f'min {gate.min:g}'] if gate.min is not None else []) + ([f'max {gate.max:g}'] if gate.max is not None else [])
+    bounds = ([f'min {gate.min:g}'] if gate.min is not None else []) + (
+        [f'max {gate.max:g}'] if gate.max is not None else []
+    )
     least, most = (low, high) if gate.at == 'bound' else (value, value)
     if value is None or least is None or most is None:
-        passed, reason = False, f'{gate.metric} is undefined, so the gate cannot be passed'
+        passed = False
+        reason = f'{gate.metric} is undefined, so the gate cannot be passed'
     elif gate.min is not None and least < gate.min:
-        passed, reason = False, f'{gate.metric} is {value:.6g}, {_at(gate, least)}below the minimum {gate.min:g}'
+        passed = False
+        reason = f'{gate.metric} is {value:.6g}, {_at(gate, least)}below the minimum {gate.min:g}'
     elif gate.max is not None and most > gate.max:
-        passed, reason = False, f'{gate.metric} is {value:.6g}, {_at(gate, most)}above the maximum {gate.max:g}'
+        passed = False
+        reason = f'{gate.metric} is {value:.6g}, {_at(gate, most)}above the maximum {gate.max:g}'
     else:
-        passed, reason = True, f'{gate.metric} is {value:.6g}, within {" and ".join(bounds)}'
-    return {'metric': gate.metric, 'bound': ', '.join(bounds), 'at': gate.at, 'value': value, 'low': low, 'high': high, 'passed': passed, 'reason': reason}
+        passed = True
+        reason = f'{gate.metric} is {value:.6g}, within {" and ".join(bounds)}'
+    return {
+        'metric': gate.metric,
+        'bound': ', '.join(bounds),
+        'at': gate.at,
+        'value': value,
+        'low': low,
+        'high': high,
+        'passed': passed,
+        'reason': reason,
+    }
 
-
+# %% ../../notebooks/scenario/thresholds.ipynb #321e2651
 def _at(gate: Gate, end: float) -> str:
     "Which number was compared, when it is not the value itself."
     return f'and the end of its interval {end:.6g} is ' if gate.at == 'bound' else ''
@@ -44,19 +59,49 @@ def judge_each(
     outcomes = {row['value']: judge(gate, row['metrics'].get(gate.metric)) for row in rows}
     failed = {value: outcome for value, outcome in outcomes.items() if not outcome['passed']}
     badness = {'low': lambda v: v, 'high': lambda v: -v, 'zero': abs}[METRICS[gate.metric].better]
-    ranked = sorted(failed or outcomes, key=lambda value: -badness(outcomes[value]['value']) if outcomes[value]['value'] is not None else float('-inf'))
+    ranked = sorted(
+        failed or outcomes,
+        key=lambda value: (
+            -badness(outcomes[value]['value'])
+            if outcomes[value]['value'] is not None
+            else float('-inf')
+        ),
+    )
     worst = outcomes[ranked[0]] if ranked else judge(gate, None)
-    reason = (f'no value of {gate.each} has enough rows to be judged' if not ranked else
-              f'{worst["reason"]}, for {gate.each} {ranked[0]}' + (f' and {len(failed) - 1} more' if len(failed) > 1 else '') if failed else
-              f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}')
-    return worst | {'each': gate.each, 'worst': ranked[0] if ranked else None, 'passed': bool(outcomes) and not failed, 'reason': reason}
+    if not ranked:
+        reason = f'no value of {gate.each} has enough rows to be judged'
+    else:
+        if failed:
+            reason = f'{worst["reason"]}, for {gate.each} {ranked[0]}' + (
+                f' and {len(failed) - 1} more' if len(failed) > 1 else ''
+            )
+        else:
+            reason = (
+                f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
+            )
+    return worst | {
+        'each': gate.each,
+        'worst': ranked[0] if ranked else None,
+        'passed': bool(outcomes) and not failed,
+        'reason': reason,
+    }
 
-
+# %% ../../notebooks/scenario/thresholds.ipynb #5ca0621d
 def judge_all(
     gates: list[Gate],
     metrics: dict[str, Any],        # of evaluate: holdout, groups, partitions
 ) -> list[dict[str, Any]]:
     "Every gate's outcome."
     partition = metrics.get('partitions') or {}
-    columns = {**metrics.get('groups', {}), **({partition['column']: partition['rows']} if partition else {})}
-    return [judge_each(gate, columns.get(gate.each, [])) if gate.each else judge(gate, metrics['holdout'].get(gate.metric)) for gate in gates]
+    columns = {
+        **metrics.get('groups', {}),
+        **({partition['column']: partition['rows']} if partition else {}),
+    }
+    return [
+        (
+            judge_each(gate, columns.get(gate.each, []))
+            if gate.each
+            else judge(gate, metrics['holdout'].get(gate.metric))
+        )
+        for gate in gates
+    ]

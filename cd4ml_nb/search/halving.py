@@ -17,8 +17,10 @@ GROWTH = 2.0       # from one rung to the next
 
 def rungs(
     learning_rate: float,
-    rounds: int,          # at most
-) -> list[int]:           # rounds after which a trial is judged, ascending; rung k of one trial compares with rung k of another
+    rounds: int,  # at most
+) -> list[int]:
+    # rounds after which a trial is judged, ascending; rung k of one trial compares with rung k of
+    # another
     "Where a trial is judged."
     distances = (FIRST * GROWTH**k for k in range(64))
     found = (max(1, math.ceil(distance / learning_rate)) for distance in distances)
@@ -44,14 +46,15 @@ def best_until(
     values = [value for at, value in curve if at <= round_] or [curve[0][1]]
     return min(values) if better == 'low' else max(values)
 
-
+# %% ../../notebooks/search/halving.ipynb #402fe786
 def expected(
     curve: Curve,         # up to the rung
     rung: int,            # its round
     better: str,
 ) -> float:
     "Where the curve of a trial points, seen from a rung."
-    now, half = best_until(curve, rung, better), best_until(curve, rung // 2, better)
+    now = best_until(curve, rung, better)
+    half = best_until(curve, rung // 2, better)
     return now - CREDIT * (half - now)
 
 # %% ../../notebooks/search/halving.ipynb #775a5e5e
@@ -74,4 +77,6 @@ def on_sample(
     record: Mapping[str, Any],     # of a trial, as in trials.json
 ) -> Mapping[str, Any]:
     "A trial as it ended on a sample of the rows, if it began with one."
-    return {**record, 'state': 'complete', 'value': record['sample']} if 'sample' in record and record['state'] != 'failed' else record
+    if 'sample' in record and record['state'] != 'failed':
+        return {**record, 'state': 'complete', 'value': record['sample']}
+    return record

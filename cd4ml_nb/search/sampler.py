@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.optimize import minimize
 from scipy.stats import norm, qmc
@@ -27,8 +28,18 @@ from ..scenario.definition import Range
 
 # %% ../../notebooks/search/sampler.ipynb #f6118f77
 DEFAULTS: dict[str, float] = {  # XGBoost's, but for a slower learning rate
-    'learning_rate': 0.1, 'max_depth': 6, 'min_child_weight': 1.0, 'subsample': 1.0, 'colsample_bytree': 1.0, 'reg_lambda': 1.0, 'reg_alpha': 0.0,
-    'gamma': 0.0, 'max_bin': 256, 'max_cat_to_onehot': 4, 'max_cat_threshold': 64}
+    'learning_rate': 0.1,
+    'max_depth': 6,
+    'min_child_weight': 1.0,
+    'subsample': 1.0,
+    'colsample_bytree': 1.0,
+    'reg_lambda': 1.0,
+    'reg_alpha': 0.0,
+    'gamma': 0.0,
+    'max_bin': 256,
+    'max_cat_to_onehot': 4,
+    'max_cat_threshold': 64,
+}
 Space = dict[str, BaseDistribution]
 
 
@@ -45,7 +56,7 @@ def distributions(space: dict[str, Range]) -> Space:
             found[name] = FloatDistribution(*dimension.ends, log=dimension.log)
     return found
 
-
+# %% ../../notebooks/search/sampler.ipynb #4b7a5fae
 def first_trial(
     space: dict[str, Range],
     share: float = 1.0,          # of the rows and columns that each tree sees
@@ -55,7 +66,10 @@ def first_trial(
     defaults = DEFAULTS | {'subsample': share, 'colsample_bytree': share}
     for name, dimension in space.items():
         if dimension.choice is not None:
-            values[name] = defaults[name] if defaults.get(name) in dimension.choice else dimension.choice[0]
+            if defaults.get(name) in dimension.choice:
+                values[name] = defaults[name]
+            else:
+                values[name] = dimension.choice[0]
         else:
             low, high = dimension.ends
             value = min(max(defaults.get(name, low), low), high)
@@ -63,34 +77,50 @@ def first_trial(
     return values
 
 # %% ../../notebooks/search/sampler.ipynb #1938c21d
-def levels(distribution: BaseDistribution, u: np.ndarray) -> np.ndarray:     # u: 0 to 1; of a choice: the number of its value
+def levels(distribution: BaseDistribution, u: np.ndarray) -> np.ndarray:
+    # u: 0 to 1; of a choice: the number of its value
     "The values of a parameter at places of its scale."
     if isinstance(distribution, CategoricalDistribution):
-        return np.minimum((u * len(distribution.choices)).astype(int), len(distribution.choices) - 1)
+        return np.minimum(
+            (u * len(distribution.choices)).astype(int), len(distribution.choices) - 1
+        )
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    half = 0.5 if isinstance(distribution, IntDistribution) else 0.0          # a whole number has as much room as its neighbours
-    low, high = distribution.low - half, distribution.high + half
-    value = np.exp(math.log(low) + u * math.log(high / low)) if distribution.log else low + u * (high - low)
+    # a whole number has as much room as its neighbours
+    half = 0.5 if isinstance(distribution, IntDistribution) else 0.0
+    low = distribution.low - half
+    high = distribution.high + half
+    if distribution.log:
+        value = np.exp(math.log(low) + u * math.log(high / low))
+    else:
+        value = low + u * (high - low)
     return np.clip(np.round(value) if half else value, distribution.low, distribution.high)
 
-
+# %% ../../notebooks/search/sampler.ipynb #e53e018a
 def level(distribution: BaseDistribution, value: Any) -> float:
     "A value as a number; of a choice, which one."
-    return float(distribution.choices.index(value) if isinstance(distribution, CategoricalDistribution) else value)
+    return float(
+        distribution.choices.index(value)
+        if isinstance(distribution, CategoricalDistribution)
+        else value
+    )
 
-
+# %% ../../notebooks/search/sampler.ipynb #26470b46
 def scaled(distribution: BaseDistribution, value: np.ndarray) -> np.ndarray:     # of levels
     "Where values stand on the scale of a parameter."
     if isinstance(distribution, CategoricalDistribution):
         return (value + 0.5) / len(distribution.choices)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high = distribution.low, distribution.high
+    low = distribution.low
+    high = distribution.high
     if low == high:
         return np.full(len(value), 0.5)
-    return np.log(value / low) / math.log(high / low) if distribution.log else (value - low) / (high - low)
+    if distribution.log:
+        return np.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
 
-
-def coordinates(space: Space, values: np.ndarray) -> np.ndarray:     # levels, shape (n, parameters) -> (n, coordinates)
+# %% ../../notebooks/search/sampler.ipynb #80d3559d
+def coordinates(space: Space, values: np.ndarray) -> np.ndarray:
+    # levels, shape (n, parameters) -> (n, coordinates)
     "Where combinations lie in the cube."
     columns = []
     for distribution, value in zip(space.values(), values.T, strict=True):
@@ -100,27 +130,43 @@ def coordinates(space: Space, values: np.ndarray) -> np.ndarray:     # levels, s
             columns.append(scaled(distribution, value)[:, None])
     return np.hstack(columns)
 
-
-def as_levels(space: Space, params: Sequence[dict[str, Any]]) -> np.ndarray:     # shape (n, parameters)
+# %% ../../notebooks/search/sampler.ipynb #df542f3a
+def as_levels(space: Space, params: Sequence[dict[str, Any]]) -> np.ndarray:
+    # shape (n, parameters)
     "Combinations as numbers."
-    return np.array([[level(distribution, one[name]) for name, distribution in space.items()] for one in params])
+    return np.array(
+        [[level(distribution, one[name]) for name, distribution in space.items()] for one in params]
+    )
 
-
+# %% ../../notebooks/search/sampler.ipynb #5f47b6d7
 def as_params(space: Space, values: np.ndarray) -> dict[str, Any]:     # shape (parameters,)
     "A combination from its numbers."
     kinds = {FloatDistribution: float, IntDistribution: int}
-    return {name: d.choices[int(value)] if isinstance(d, CategoricalDistribution) else kinds[type(d)](value)
-            for (name, d), value in zip(space.items(), values, strict=True)}
+    return {
+        name: (
+            d.choices[int(value)]
+            if isinstance(d, CategoricalDistribution)
+            else kinds[type(d)](value)
+        )
+        for (name, d), value in zip(space.items(), values, strict=True)
+    }
 
 # %% ../../notebooks/search/sampler.ipynb #bd2a2469
-def outcomes(trials: Sequence[FrozenTrial], sign: float) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:    # parameters, values, their variance
+def outcomes(
+    trials: Sequence[FrozenTrial], sign: float
+) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+    # parameters, values, their variance
     "What finished trials are worth, less is better, and how sure that is."
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     known = [(t.params, sign * t.value, 0.0) for t in complete if t.value is not None]
     for trial in trials:
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
             rung = max(trial.intermediate_values)
-            gains = [t.value - t.intermediate_values[rung] for t in complete if rung in t.intermediate_values and t.value is not None]
+            gains = [
+                t.value - t.intermediate_values[rung]
+                for t in complete
+                if rung in t.intermediate_values and t.value is not None
+            ]
             gain, doubt = (float(np.median(gains)), float(np.var(gains))) if gains else (0.0, 0.0)
             known.append((trial.params, sign * (trial.intermediate_values[rung] + gain), doubt))
     known = [one for one in known if math.isfinite(one[1])]
@@ -130,38 +176,50 @@ def outcomes(trials: Sequence[FrozenTrial], sign: float) -> tuple[list[dict[str,
     return [params for params, _, _ in known], values, np.array([doubt for _, _, doubt in known])
 
 # %% ../../notebooks/search/sampler.ipynb #03da5547
-def _prior(theta: np.ndarray) -> tuple[float, np.ndarray]:     # theta: logarithms of variance, length scales and noise
+def _prior(theta: np.ndarray) -> tuple[float, np.ndarray]:
+    # theta: logarithms of variance, length scales and noise
     "What we believe of a process before any trial: minus a log probability, and its gradient."
     centre = np.array([0.0, *[math.log(0.8)] * (len(theta) - 2), math.log(0.02)])
     width = np.array([1.0, *[1.0] * (len(theta) - 2), 1.5])
     off = (theta - centre) / width
     return float((off**2).sum() / 2), off / width
 
-
-def _most_probable(objective: Any, start: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
+# %% ../../notebooks/search/sampler.ipynb #5288d6cc
+def _most_probable(
+    objective: Any, start: np.ndarray, bounds: np.ndarray
+) -> tuple[np.ndarray, float]:
     "The optimizer that scikit-learn calls."
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(theta)
         prior, slope = _prior(theta)
         return value + prior, gradient + slope
-    found = minimize(loss, start, jac=True, method='L-BFGS-B', bounds=bounds, options={'maxiter': 40})
+    found = minimize(
+        loss, start, jac=True, method='L-BFGS-B', bounds=bounds, options={'maxiter': 40}
+    )
     return found.x, found.fun
 
-
-def process(x: np.ndarray, y: np.ndarray, doubt: np.ndarray) -> GaussianProcessRegressor:     # shape (n, coordinates); standardised, (n,); variance, (n,)
+# %% ../../notebooks/search/sampler.ipynb #e1e26d12
+def process(x: np.ndarray, y: np.ndarray, doubt: np.ndarray) -> GaussianProcessRegressor:
+    # shape (n, coordinates); standardised, (n,); variance, (n,)
     "A process that has seen these."
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(x.shape[1], 0.8), (0.05, 20.0), nu=2.5) + WhiteKernel(0.02, (1e-4, 1.0))
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
+        np.full(x.shape[1], 0.8), (0.05, 20.0), nu=2.5
+    ) + WhiteKernel(0.02, (1e-4, 1.0))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', ConvergenceWarning)      # a parameter that does nothing has a length scale at the upper bound
-        return GaussianProcessRegressor(kernel, alpha=doubt + 1e-8, optimizer=_most_probable).fit(x, y)
+        # a parameter that does nothing has a length scale at the upper bound
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        return GaussianProcessRegressor(kernel, alpha=doubt + 1e-8, optimizer=_most_probable).fit(
+            x, y
+        )
 
-
-def expectation(model: GaussianProcessRegressor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:     # mean and standard deviation, without noise
+# %% ../../notebooks/search/sampler.ipynb #9ff3813c
+def expectation(model: GaussianProcessRegressor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # mean and standard deviation, without noise
     "What a process expects."
     mean, spread = model.predict(x, return_std=True)
     return mean, np.sqrt(np.maximum(spread**2 - model.kernel_.k2.noise_level, 1e-12))
 
-
+# %% ../../notebooks/search/sampler.ipynb #43bf851f
 def improvement(model: GaussianProcessRegressor, x: np.ndarray, best: float) -> np.ndarray:
     "By how much a place is expected to be below the best (Jones, Schonlau & Welch, 1998)."
     mean, spread = expectation(model, x)
@@ -169,14 +227,20 @@ def improvement(model: GaussianProcessRegressor, x: np.ndarray, best: float) -> 
     return spread * (z * norm.cdf(z) + norm.pdf(z))
 
 # %% ../../notebooks/search/sampler.ipynb #e7c1f377
-def candidates(space: Space, rng: np.random.Generator, best: np.ndarray) -> np.ndarray:     # levels, shape (n, parameters)
+def candidates(space: Space, rng: np.random.Generator, best: np.ndarray) -> np.ndarray:
+    # levels, shape (n, parameters)
     "What might be tried."
-    distributions, drawn = list(space.values()), [rng.random((1000, len(space)))]
+    distributions = list(space.values())
+    drawn = [rng.random((1000, len(space)))]
     for values in best:
         own = np.array([scaled(d, values[k:k + 1])[0] for k, d in enumerate(distributions)])
         for width in (0.03, 0.1, 0.3):
-            moved, other = np.clip(own + rng.normal(0, width, (80, len(space))), 0, 1), rng.random((80, len(space)))
-            moved = np.where([isinstance(d, CategoricalDistribution) for d in distributions], other, moved)      # any value of a choice
+            moved = np.clip(own + rng.normal(0, width, (80, len(space))), 0, 1)
+            other = rng.random((80, len(space)))
+            # any value of a choice
+            moved = np.where(
+                [isinstance(d, CategoricalDistribution) for d in distributions], other, moved
+            )
             drawn.append(np.where(rng.random(moved.shape) < 0.5, moved, own))
     u = np.vstack(drawn)
     return np.column_stack([levels(d, u[:, k]) for k, d in enumerate(distributions)])
@@ -189,37 +253,71 @@ class GaussianSampler(optuna.samplers.BaseSampler):
     "Expected improvement under a Gaussian process."
 
     def __init__(self, space: Space, seed: int, startup: int):
-        self.space, self.seed, self.startup = space, seed, startup
+        self.space = space
+        self.seed = seed
+        self.startup = startup
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
         return self.space
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
         raise NotImplementedError('every parameter of the space is sampled with the others')
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: Space
+    ) -> dict[str, Any]:
         "What to try next."
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         known, y, doubt = outcomes(others, sign)
         if trial.number < self.startup or len(y) < 3 or y.std() == 0:
-            u = qmc.Halton(len(self.space), rng=np.random.default_rng(self.seed)).random(trial.number + 1)[-1]
-            return as_params(self.space, np.array([levels(d, u[k:k + 1])[0] for k, d in enumerate(self.space.values())]))
+            u = qmc.Halton(len(self.space), rng=np.random.default_rng(self.seed)).random(
+                trial.number + 1
+            )[-1]
+            return as_params(
+                self.space,
+                np.array([levels(d, u[k : k + 1])[0] for k, d in enumerate(self.space.values())]),
+            )
         order = np.argsort(y, kind='stable')[:MOST]
         running = [t.params for t in others if t.state == TrialState.RUNNING]
         with threadpool_limits(1):
-            best = self._best(np.random.default_rng([self.seed, trial.number]), as_levels(self.space, [known[k] for k in order]), y[order], doubt[order],
-                              as_levels(self.space, running))
+            best = self._best(
+                np.random.default_rng([self.seed, trial.number]),
+                as_levels(self.space, [known[k] for k in order]),
+                y[order],
+                doubt[order],
+                as_levels(self.space, running),
+            )
         return as_params(self.space, best)
 
-    def _best(self, rng: np.random.Generator, known: np.ndarray, y: np.ndarray, doubt: np.ndarray, running: np.ndarray) -> np.ndarray:
-        "The most promising candidate, given trials in the order of their values, and those under way."
+    def _best(
+        self,
+        rng: np.random.Generator,
+        known: np.ndarray,
+        y: np.ndarray,
+        doubt: np.ndarray,
+        running: np.ndarray,
+    ) -> np.ndarray:
+        """The most promising candidate, given trials in the order of their values, and those under
+        way."""
         x, y, doubt = coordinates(self.space, known), (y - y.mean()) / y.std(), doubt / y.var()
         model = process(x, y, doubt)
         if len(running):
             there = coordinates(self.space, running)
-            x, y, doubt = np.vstack([x, there]), np.concatenate([y, expectation(model, there)[0]]), np.concatenate([doubt, np.zeros(len(there))])
-            model = GaussianProcessRegressor(model.kernel_, alpha=doubt + 1e-8, optimizer=None).fit(x, y)
+            x = np.vstack([x, there])
+            y = np.concatenate([y, expectation(model, there)[0]])
+            doubt = np.concatenate([doubt, np.zeros(len(there))])
+            model = GaussianProcessRegressor(model.kernel_, alpha=doubt + 1e-8, optimizer=None).fit(
+                x, y
+            )
         tried = candidates(self.space, rng, known[:4])
-        found = improvement(model, coordinates(self.space, tried), float(expectation(model, x)[0].min()))
+        found = improvement(
+            model, coordinates(self.space, tried), float(expectation(model, x)[0].min())
+        )
         return tried[int(np.argmax(found))]

@@ -19,23 +19,35 @@ import numpy as np
 import optuna
 
 from ..core.errors import UserError
-from .halving import goes_on
 from ..core.journal import Journal
-from ..scenario.metrics import METRICS
-from .sampler import GaussianSampler, Space, distributions, first_trial
 from ..scenario.definition import Range, Search
+from ..scenario.metrics import METRICS
+from .halving import goes_on
+from .sampler import GaussianSampler, Space, distributions, first_trial
 from .workers import Workers
 
 # %% ../../notebooks/search/search.ipynb #42cb9f0e
-SAMPLERS = {'gp': 'Gaussian process, expected improvement, seeded by trial', 'tpe': 'TPE, multivariate, constant liar, seeded by trial'}
+SAMPLERS = {
+    'gp': 'Gaussian process, expected improvement, seeded by trial',
+    'tpe': 'TPE, multivariate, constant liar, seeded by trial',
+}
 EVALUATOR = 'PED-ANOVA'
-STATES = {'complete': optuna.trial.TrialState.COMPLETE, 'pruned': optuna.trial.TrialState.PRUNED, 'failed': optuna.trial.TrialState.FAIL}
-Record = dict[str, Any]      # {number, params, state, value, rounds, reason, at, seconds, expected, curve, device, sample}; at: end, s since 1970
+STATES = {
+    'complete': optuna.trial.TrialState.COMPLETE,
+    'pruned': optuna.trial.TrialState.PRUNED,
+    'failed': optuna.trial.TrialState.FAIL,
+}
+# {number, params, state, value, rounds, reason, at, seconds, expected, curve, device, sample}; at:
+# end, s since 1970
+Record = dict[str, Any]
 
 
 def directions(search: Search, metric: str) -> list[optuna.study.StudyDirection]:
     "What is minimised and what maximised."
-    one = optuna.study.StudyDirection.MINIMIZE if METRICS[metric].better == 'low' else optuna.study.StudyDirection.MAXIMIZE
+    if METRICS[metric].better == 'low':
+        one = optuna.study.StudyDirection.MINIMIZE
+    else:
+        one = optuna.study.StudyDirection.MAXIMIZE
     return [one] if search.against == 'none' else [one, optuna.study.StudyDirection.MINIMIZE]
 
 # %% ../../notebooks/search/search.ipynb #839a675e
@@ -47,14 +59,19 @@ def quick(space: dict[str, Range]) -> dict[str, Range]:
     rate = space.get('learning_rate')
     if rate is None or rate.choice is not None or rate.ends[1] < 4 * rate.ends[0]:
         return space
-    return space | {'learning_rate': rate.model_copy(update={'low': math.sqrt(rate.ends[0] * rate.ends[1])})}
+    return space | {
+        'learning_rate': rate.model_copy(update={'low': math.sqrt(rate.ends[0] * rate.ends[1])})
+    }
 
 # %% ../../notebooks/search/search.ipynb #a98b73ff
 def holds(space: Space, params: dict[str, Any]) -> bool:
     "Whether parameters lie in a space."
-    return all(distribution._contains(distribution.to_internal_repr(params[name])) for name, distribution in space.items())
+    return all(
+        distribution._contains(distribution.to_internal_repr(params[name]))
+        for name, distribution in space.items()
+    )
 
-
+# %% ../../notebooks/search/search.ipynb #da0c1f08
 def slower(
     quickly: Sequence[Mapping[str, Any]],           # complete trials of the sampler
     told: Sequence[Mapping[str, Any]],              # all complete trials
@@ -62,18 +79,23 @@ def slower(
     low: float,                      # the slowest learning rate
     sign: int,                       # 1: less is better, −1: more
 ) -> dict[str, Any] | None:
-    "The best of the sampler's trials with half its learning rate; where that was better, with a quarter; none, if all that is tried."
+    """The best of the sampler's trials with half its learning rate; where that was better, with a
+    quarter; none, if all that is tried."""
     last = min(quickly, key=lambda r: (sign * r['value'], r['number']), default=None)
     while last and last['params']['learning_rate'] > low:
         params = last['params'] | {'learning_rate': max(low, last['params']['learning_rate'] / 2)}
         if params not in asked:
             return params
-        last = next((r for r in told if r['params'] == params and sign * r['value'] < sign * last['value']), None)
+        last = next(
+            (r for r in told if r['params'] == params and sign * r['value'] < sign * last['value']),
+            None,
+        )
     return None
 
 # %% ../../notebooks/search/search.ipynb #83cb247e
 SHARE = 0.8             # of rows and columns that a tree of the first trial sees
-SOON, EVERY = 6, 4      # the first of them, and from one to the next
+SOON = 6
+EVERY = 4      # the first of them, and from one to the next
 BEST = 4                # of which one is tried again
 
 
@@ -84,46 +106,75 @@ def slowed(
     sign: int,                       # 1: less is better, −1: more
     rounds: int,                     # at most
 ) -> dict[str, Any] | None:
-    "One of the best with half its learning rate, which is likely to end within the rounds; none, if all that is tried."
+    """One of the best with half its learning rate, which is likely to end within the rounds; none,
+    if all that is tried."""
     for record in sorted(told, key=lambda r: (sign * r['value'], r['number']))[:BEST]:
         rate = record['params']['learning_rate']
         params = record['params'] | {'learning_rate': max(low, rate / 2)}
-        if rate > low and record['rounds'] * rate / params['learning_rate'] <= 1.2 * rounds and params not in asked:
+        if (
+            rate > low
+            and record['rounds'] * rate / params['learning_rate'] <= 1.2 * rounds
+            and params not in asked
+        ):
             return params
     return None
 
 # %% ../../notebooks/search/search.ipynb #5d04b31b
-def _tell(study: optuna.Study, trial: optuna.Trial, record: Mapping[str, Any], against: str) -> None:
+def _tell(
+    study: optuna.Study, trial: optuna.Trial, record: Mapping[str, Any], against: str
+) -> None:
     "Tell Optuna of a trial."
     if against == 'none':
         for rung, value in enumerate(record['expected']):
             trial.report(value, rung)
-    values = [record['value'], *([record[against]] if against != 'none' else [])] if record['state'] == 'complete' else None
+    if record['state'] == 'complete':
+        values = [record['value'], *([record[against]] if against != 'none' else [])]
+    else:
+        values = None
     study.tell(trial, values, state=STATES[record['state']])
 
 # %% ../../notebooks/search/search.ipynb #389191a9
 class Sampler:
     "Optuna, asked and told by one process."
 
-    def __init__(self, search: Search, metric: str, seed: int, sample: int = 0):     # sample: rounds at most, where trials begin with one
+    def __init__(self, search: Search, metric: str, seed: int, sample: int = 0):
+        # sample: rounds at most, where trials begin with one
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.search, self.seed, self.sample, self.sign = search, seed, sample, 1 if METRICS[metric].better == 'low' else -1
-        self.frugal = search.frugal and search.against == 'none' and quick(search.space) != search.space
-        self.space = distributions(quick(search.space) if self.frugal and not sample else search.space)
-        self.study = optuna.create_study(directions=directions(search, metric), pruner=optuna.pruners.NopPruner(), sampler=optuna.samplers.RandomSampler(0))
+        self.search = search
+        self.seed = seed
+        self.sample = sample
+        self.sign = 1 if METRICS[metric].better == 'low' else -1
+        self.frugal = (
+            search.frugal and search.against == 'none' and quick(search.space) != search.space
+        )
+        self.space = distributions(
+            quick(search.space) if self.frugal and not sample else search.space
+        )
+        self.study = optuna.create_study(
+            directions=directions(search, metric),
+            pruner=optuna.pruners.NopPruner(),
+            sampler=optuna.samplers.RandomSampler(0),
+        )
         self.asked: list[dict[str, Any]] = []
         self.open: dict[int, optuna.Trial] = {}      # those that are asked for and not told
         self.told: list[Mapping[str, Any]] = []      # complete ones
 
     def again(self, number: int) -> bool:
         "Whether it is time to try the best again with a slower learning rate."
-        return self.frugal and (number >= SOON and number % EVERY == SOON % EVERY if self.sample else number % AGAIN == 10)
+        return self.frugal and (
+            number >= SOON and number % EVERY == SOON % EVERY
+            if self.sample
+            else number % AGAIN == 10
+        )
 
     def ask(self, known: dict[str, Any] | None = None) -> dict[str, Any]:
         "Parameters of the next trial; known: they were decided earlier."
         number = len(self.asked)
         if known is None:
-            known = first_trial(self.search.space, SHARE if self.sample else 1.0) if number == 0 else self.slower() if self.again(number) else None
+            if number == 0:
+                known = first_trial(self.search.space, SHARE if self.sample else 1.0)
+            else:
+                known = self.slower() if self.again(number) else None
         if known is None or holds(self.space, known):
             if known is not None:
                 self.study.enqueue_trial(known)
@@ -138,13 +189,27 @@ class Sampler:
         if self.search.sampler == 'gp' and self.search.against == 'none':
             return GaussianSampler(self.space, self.seed, self.search.startup)
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.search.startup, multivariate=True, constant_liar=True)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=self.search.startup, multivariate=True, constant_liar=True
+        )
 
     def slower(self) -> dict[str, Any] | None:
         "The best with a slower learning rate, if there is one left to try."
         if self.sample:
-            return slowed(self.told, self.asked, self.search.space['learning_rate'].ends[0], self.sign, self.sample)
-        return slower([r for r in self.told if holds(self.space, r['params'])], self.told, self.asked, self.search.space['learning_rate'].ends[0], self.sign)
+            return slowed(
+                self.told,
+                self.asked,
+                self.search.space['learning_rate'].ends[0],
+                self.sign,
+                self.sample,
+            )
+        return slower(
+            [r for r in self.told if holds(self.space, r['params'])],
+            self.told,
+            self.asked,
+            self.search.space['learning_rate'].ends[0],
+            self.sign,
+        )
 
     def tell(self, record: Mapping[str, Any]) -> None:
         "What became of a trial."
@@ -159,9 +224,9 @@ class _Trial:
     "A trial on its way."
     number: int
     params: dict[str, Any]
-    quick: bool                                                 # whether the sampler has suggested it
-    expected: dict[int, float] = field(default_factory=dict)    # at each rung that it has reached
-    sample: Record | None = None                                # how it ended on a sample of the rows
+    quick: bool                                               # whether the sampler has suggested it
+    expected: dict[int, float] = field(default_factory=dict)  # at each rung that it has reached
+    sample: Record | None = None                              # how it ended on a sample of the rows
     record: Record | None = None
     begun: float = 0.0
     lost: int = 0                                               # how many workers died over it
@@ -172,7 +237,8 @@ class _Trial:
         return self.sample or self.record
 
     def at(self, rung: int) -> float | None:
-        "How it stood at a rung, or how it ended when it was complete before; None: it was never there."
+        """How it stood at a rung, or how it ended when it was complete before; None: it was never
+        there."""
         if rung in self.expected:
             return self.expected[rung]
         return self.record['value'] if self.record and self.record['state'] == 'complete' else None
@@ -181,28 +247,51 @@ class _Trial:
 class Course:
     "A sweep under way."
 
-    def __init__(self, search: Search, metric: str, wanted: int, seed: int, journal: Journal, mode: str = 'repeatable', sample: int = 0):
-        self.search, self.metric, self.wanted, self.journal, self.sampled = search, metric, wanted, journal, sample > 0  # mode: repeatable or asynchronous
-        self.better, self.repeatable = METRICS[metric].better, mode == 'repeatable'
-        self.sampler, self.trials = Sampler(search, metric, seed, sample), list[_Trial]()
-        self.chosen = False                         # whether it is settled which trials learn from all rows
-        self.queue: deque[_Trial] = deque()         # to be started
-        self.untold: list[_Trial] = []              # of which the sampler does not know the end
-        ended, first = ({entry[what]['number']: entry[what] for entry in journal.entries if what in entry} for what in ('end', 'sample'))
-        for entry in journal.entries:               # what an earlier process has left; a trial that was under way begins again
+    def __init__(
+        self,
+        search: Search,
+        metric: str,
+        wanted: int,
+        seed: int,
+        journal: Journal,
+        mode: str = 'repeatable',
+        sample: int = 0,
+    ):
+        self.search = search
+        self.metric = metric
+        self.wanted = wanted
+        self.journal = journal
+        self.sampled = sample > 0  # mode: repeatable or asynchronous
+        self.better = METRICS[metric].better
+        self.repeatable = mode == 'repeatable'
+        self.sampler = Sampler(search, metric, seed, sample)
+        self.trials = list[_Trial]()
+        self.chosen = False                 # whether it is settled which trials learn from all rows
+        self.queue: deque[_Trial] = deque()  # to be started
+        self.untold: list[_Trial] = []      # of which the sampler does not know the end
+        ended, first = (
+            {entry[what]['number']: entry[what] for entry in journal.entries if what in entry}
+            for what in ('end', 'sample')
+        )
+        for entry in journal.entries:
+            # what an earlier process has left; a trial that was under way begins again
             if 'ask' in entry and len(self.trials) < wanted:
                 trial = self.next(entry['ask']['params'])
                 if there := first.get(trial.number):
-                    trial.sample, trial.expected = there, {0: there['value']}
+                    trial.sample = there
+                    trial.expected = {0: there['value']}
                 if record := ended.get(trial.number):
-                    trial.record, trial.expected = record, dict(enumerate(record['expected']))
+                    trial.record = record
+                    trial.expected = dict(enumerate(record['expected']))
                 elif not trial.sample:
                     self.queue.append(trial)
 
     def next(self, known: dict[str, Any] | None = None) -> _Trial:
         "Tell the sampler what it shall know, and ask for a trial."
         number = len(self.trials)
-        for other in [t for t in self.untold if t.known and (not self.repeatable or self.counts(t, number))]:
+        for other in [
+            t for t in self.untold if t.known and (not self.repeatable or self.counts(t, number))
+        ]:
             self.untold.remove(other)
             self.sampler.tell(other.known)  # type: ignore[arg-type]
         params = self.sampler.ask(known)
@@ -212,13 +301,18 @@ class Course:
         return trial
 
     def counts(self, trial: _Trial, number: int) -> bool:
-        "Whether the sampler must know how a trial ended when it is asked for that number; of slow ones it need not until it asks for the next of them."
-        return trial.number <= number - self.search.window and (trial.number in self.sampler.open or self.sampler.again(number))
+        """Whether the sampler must know how a trial ended when it is asked for that number; of slow
+        ones it need not until it asks for the next of them."""
+        return trial.number <= number - self.search.window and (
+            trial.number in self.sampler.open or self.sampler.again(number)
+        )
 
     def may_ask(self) -> bool:
         "Whether there is a next trial, and all that the sampler shall know of has ended."
         number = len(self.trials)
-        return len(self.trials) < self.wanted and (not self.repeatable or all(t.known or not self.counts(t, number) for t in self.untold))
+        return len(self.trials) < self.wanted and (
+            not self.repeatable or all(t.known or not self.counts(t, number) for t in self.untold)
+        )
 
     @property
     def over(self) -> bool:
@@ -228,32 +322,61 @@ class Course:
 # %% ../../notebooks/search/search.ipynb #9fe70a88
 def choose(course: Course) -> list[Record]:
     "Queue the trials that learn from all rows, once, when it is time; the records of the others."
-    if not course.sampled or course.chosen or len(course.trials) < course.wanted or not all(t.known for t in course.trials):
+    if (
+        not course.sampled
+        or course.chosen
+        or len(course.trials) < course.wanted
+        or not all(t.known for t in course.trials)
+    ):
         return []
     course.chosen = True
-    sign, places = 1 if course.better == 'low' else -1, max(1, int(round(course.wanted * course.search.keep, 9)))
-    ranked = sorted((t for t in course.trials if t.sample and (not t.record or t.record['state'] == 'complete')),
-                    key=lambda t: (sign * t.sample['value'], t.number))  # type: ignore[index]
+    sign = 1 if course.better == 'low' else -1
+    places = max(1, int(round(course.wanted * course.search.keep, 9)))
+    ranked = sorted(
+        (
+            t
+            for t in course.trials
+            if t.sample and (not t.record or t.record['state'] == 'complete')
+        ),
+        key=lambda t: (sign * t.sample['value'], t.number),
+    )  # type: ignore[index]
     course.queue.extend(t for t in ranked[:places] if not t.record)
     return [t.sample | {'state': 'pruned'} for t in ranked[places:] if t.sample and not t.record]
 
 # %% ../../notebooks/search/search.ipynb #90533298
-def judge(course: Course, workers: Workers, waiting: dict[int, int]) -> None:   # waiting: trial -> the rung where it waits
+def judge(course: Course, workers: Workers, waiting: dict[int, int]) -> None:
+    # waiting: trial -> the rung where it waits
     "Answer the trials whose rivals are known."
     for number, rung in list(waiting.items()):
         one = course.trials[number]
-        rivals = [t for t in (course.trials[:number] if course.repeatable else course.trials) if t is not one and (t.quick or not one.quick)]
+        rivals = [
+            t
+            for t in (course.trials[:number] if course.repeatable else course.trials)
+            if t is not one and (t.quick or not one.quick)
+        ]
         if course.repeatable and any(t.record is None and rung not in t.expected for t in rivals):
             continue
         standing = [value for t in rivals if (value := t.at(rung)) is not None]
         del waiting[number]
-        workers.answer(number, goes_on(one.expected[rung], standing, rung, len(rivals) + 1, course.better, course.search.keep))
+        workers.answer(
+            number,
+            goes_on(
+                one.expected[rung],
+                standing,
+                rung,
+                len(rivals) + 1,
+                course.better,
+                course.search.keep,
+            ),
+        )
 
 # %% ../../notebooks/search/search.ipynb #8ad223ad
 LOST = 3
 
 
-def hear(course: Course, number: int, kind: str, value: Any, waiting: dict[int, int]) -> Record | None:
+def hear(
+    course: Course, number: int, kind: str, value: Any, waiting: dict[int, int]
+) -> Record | None:
     "Take in what is heard of a trial; its record, when it has ended."
     trial = course.trials[number]
     if kind == 'rung':
@@ -268,16 +391,30 @@ def hear(course: Course, number: int, kind: str, value: Any, waiting: dict[int, 
                 trial.expected.clear()
             course.queue.appendleft(trial)
             return None
-    ended = value if kind == 'done' else {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
+    if kind == 'done':
+        ended = value
+    else:
+        ended = {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
     first = course.sampled and trial.sample is None
     if first and kind == 'done':
         trial.expected[0] = value['value']
     if course.sampled and trial.expected:
         ended = ended | {'sample': trial.expected[0]}
-    reason = '' if kind == 'done' else value if kind == 'failed' else f'{value}, {LOST} times: too little memory?'
-    expected, spent = [trial.expected[k] for k in sorted(trial.expected)], time.monotonic() - trial.begun + (trial.sample['seconds'] if trial.sample else 0)
-    record: Record = {'number': number, 'params': trial.params, 'reason': reason, 'at': round(time.time(), 3), 'seconds': round(spent, 3),
-                      'expected': expected, **ended}
+    if kind == 'done':
+        reason = ''
+    else:
+        reason = value if kind == 'failed' else f'{value}, {LOST} times: too little memory?'
+    expected = [trial.expected[k] for k in sorted(trial.expected)]
+    spent = time.monotonic() - trial.begun + (trial.sample['seconds'] if trial.sample else 0)
+    record: Record = {
+        'number': number,
+        'params': trial.params,
+        'reason': reason,
+        'at': round(time.time(), 3),
+        'seconds': round(spent, 3),
+        'expected': expected,
+        **ended,
+    }
     if first and kind == 'done':
         trial.sample = record
         course.journal.append(sample=record)
@@ -288,9 +425,10 @@ def hear(course: Course, number: int, kind: str, value: Any, waiting: dict[int, 
 def search(
     course: Course,
     workers: Workers,
-    tell: Callable[[str], None] = lambda text: None,         # called after each trial with one line
-    ended: Callable[[Record], None] = lambda record: None,   # called with each record, those of an earlier process among them
-) -> list[Record]:                                           # by number
+    tell: Callable[[str], None] = lambda text: None,  # called after each trial with one line
+    # called with each record, those of an earlier process among them
+    ended: Callable[[Record], None] = lambda record: None,
+) -> list[Record]:                                    # by number
     "Run a sweep to its end."
     waiting: dict[int, int] = {}
     for trial in course.trials:
@@ -310,7 +448,9 @@ def search(
         while workers.free() and (course.queue or course.may_ask()):
             if not course.queue:
                 course.queue.append(course.next())
-                course.journal.append(ask={'number': course.queue[0].number, 'params': course.queue[0].params})
+                course.journal.append(
+                    ask={'number': course.queue[0].number, 'params': course.queue[0].params}
+                )
             trial = course.queue.popleft()
             trial.begun = time.monotonic()
             workers.start(trial.number, trial.params, course.sampled and trial.sample is None)
@@ -327,28 +467,47 @@ def progress(course: Course) -> str:
     "How far a sweep is, in one line."
     records = [t.record for t in course.trials if t.record]
     if course.sampled and not course.chosen:
-        return f'trial {sum(t.known is not None for t in course.trials)} of {course.wanted} on a sample of the rows'
+        return (
+            f'trial {sum(t.known is not None for t in course.trials)} of {course.wanted} on a'
+            ' sample of the rows'
+        )
     complete = [r for r in records if r['state'] == 'complete']
-    best = f', best {course.metric} {best_of(complete, course.better)["value"]:,.6g}' if complete else ''
+    if complete:
+        best = f', best {course.metric} {best_of(complete, course.better)["value"]:,.6g}'
+    else:
+        best = ''
     return f'trial {len(records)} of {course.wanted}{best}'
 
-
-def best_of(records: list[Record], better: str, against: str = 'none', tolerance: float = 0.0) -> Record:
-    "The best complete trial; weighed against something, the cheapest among those that are hardly worse."
+# %% ../../notebooks/search/search.ipynb #c246cea6
+def best_of(
+    records: list[Record], better: str, against: str = 'none', tolerance: float = 0.0
+) -> Record:
+    """The best complete trial; weighed against something, the cheapest among those that are hardly
+    worse."""
     complete = [r for r in records if r['state'] == 'complete']
     if not complete:
         failed = next(r for r in records if r['reason'])
-        raise UserError(f'none of {len(records)} trials succeeded; the first says: {failed["reason"]}', 'correct the search section',
-                        where='search', code='C15')
+        raise UserError(
+            f'none of {len(records)} trials succeeded; the first says: {failed["reason"]}',
+            'correct the search section',
+            where='search',
+            code='C15',
+        )
     sign = 1 if better == 'low' else -1
     best = min(complete, key=lambda r: (sign * r['value'], r['number']))
     if against == 'none':
         return best
-    near = [r for r in complete if sign * r['value'] <= sign * best['value'] + tolerance * abs(best['value'])]
+    near = [
+        r
+        for r in complete
+        if sign * r['value'] <= sign * best['value'] + tolerance * abs(best['value'])
+    ]
     return min(near, key=lambda r: (r[against], r['number']))
 
 # %% ../../notebooks/search/search.ipynb #8cf6eea4
-def study_of(records: Sequence[Mapping[str, Any]], course_search: Search, metric: str) -> optuna.Study:
+def study_of(
+    records: Sequence[Mapping[str, Any]], course_search: Search, metric: str
+) -> optuna.Study:
     "A study that holds finished trials, for whatever Optuna can do with them."
     sampler = Sampler(course_search.model_copy(update={'frugal': False}), metric, 0)
     for record in sorted(records, key=lambda r: r['number']):
@@ -356,12 +515,14 @@ def study_of(records: Sequence[Mapping[str, Any]], course_search: Search, metric
         sampler.tell(record)
     return sampler.study
 
-
+# %% ../../notebooks/search/search.ipynb #d1e397c4
 def importance(study: optuna.Study) -> dict[str, float]:
     "What each parameter explains of the differences in the metric."
     complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
     if len(complete) < 5:
         return {}
     target = (lambda t: t.values[0]) if len(study.directions) > 1 else None
-    shares = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), target=target)
+    shares = optuna.importance.get_param_importances(
+        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), target=target
+    )
     return {name: round(float(share), 6) for name, share in shares.items()}

@@ -18,15 +18,16 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from ..model.contract import encode, feature_names, feature_types
 from ..core.errors import UserError
-from .halving import Judge, expected, rungs
-from ..scenario.metrics import METRICS, score
 from ..model.booster import in_target_unit, matrix, observed, strict
+from ..model.contract import encode, feature_names, feature_types
 from ..scenario.definition import Search
+from ..scenario.metrics import METRICS, score
+from .halving import Judge, expected, rungs
 
 # %% ../../notebooks/search/trial.ipynb #74fe7da7
-Matrices = Callable[[int], tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]]   # max_bin -> train and validation
+# max_bin -> train and validation
+Matrices = Callable[[int], tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]]
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class Problem:
     base: dict[str, Any]                 # parameters that every trial has
     search: Search
     matrices: Matrices
-    y: np.ndarray                        # observed on the validation rows
-    weight: np.ndarray | None            # of the validation rows
-    rows: np.ndarray                     # a few validation rows, encoded, to measure how long one prediction takes
-    sample: 'Problem | None' = None      # the same on a part of the rows, which trials begin with
+    y: np.ndarray         # observed on the validation rows
+    weight: np.ndarray | None  # of the validation rows
+    rows: np.ndarray      # a few validation rows, encoded, to measure how long one prediction takes
+    sample: 'Problem | None' = None  # the same on a part of the rows, which trials begin with
 
     @property
     def sample_rounds(self) -> int:
         "Boosting rounds at most on the sample; 0: there is none."
         return self.sample.search.rounds if self.sample else 0
 
-
+# %% ../../notebooks/search/trial.ipynb #01ce6595
 def binned_once(
     contract: dict[str, Any],
     train: pd.DataFrame,
@@ -60,7 +61,9 @@ def binned_once(
     @functools.cache
     def matrices(max_bin: int) -> tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]:
         first = matrix(contract, train, weight, max_bin=max_bin, threads=threads)
-        return first, matrix(contract, validation, weight, ref=first, max_bin=max_bin, threads=threads)
+        return first, matrix(
+            contract, validation, weight, ref=first, max_bin=max_bin, threads=threads
+        )
     return matrices
 
 # %% ../../notebooks/search/trial.ipynb #04cc9ec7
@@ -74,11 +77,14 @@ def share_first(search: Search, rows: int) -> float:    # of training
         return 1.0
     return (PART if rows >= LARGE else 1.0) if search.sample == 'auto' else search.sample
 
-
+# %% ../../notebooks/search/trial.ipynb #a866986f
 def drawn(table: pd.DataFrame, share: float, each: str | None) -> pd.DataFrame:
-    "A share of the rows by chance; of each value of a column, if one is named, and then one row at least."
+    """A share of the rows by chance; of each value of a column, if one is named, and then one row
+    at least."""
     parts = [table] if each is None else [part for _, part in table.groupby(each, observed=True)]
-    return pd.concat([part.sample(math.ceil(share * len(part)), random_state=0) for part in parts]).sort_index()
+    return pd.concat(
+        [part.sample(math.ceil(share * len(part)), random_state=0) for part in parts]
+    ).sort_index()
 
 # %% ../../notebooks/search/trial.ipynb #06c1d2a4
 def make_problem(
@@ -94,40 +100,72 @@ def make_problem(
     "A sweep's problem from its tables."
     rows, _ = encode(contract, validation.head(32))
 
-    def on(train: pd.DataFrame, validation: pd.DataFrame, search: Search, sample: Problem | None = None) -> Problem:
-        return Problem(task, metric, contract, base, search, binned_once(contract, train, validation, weight, base['nthread']),
-                       observed(contract['output'], validation[contract['output']['name']]),
-                       validation[weight].to_numpy(dtype=float) if weight else None, rows, sample)
+    def on(
+        train: pd.DataFrame, validation: pd.DataFrame, search: Search, sample: Problem | None = None
+    ) -> Problem:
+        return Problem(
+            task,
+            metric,
+            contract,
+            base,
+            search,
+            binned_once(contract, train, validation, weight, base['nthread']),
+            observed(contract['output'], validation[contract['output']['name']]),
+            validation[weight].to_numpy(dtype=float) if weight else None,
+            rows,
+            sample,
+        )
 
     share = share_first(search, len(train))
     if share == 1:
         return on(train, validation, search)
     each = contract['output']['name'] if task != 'regression' else None
-    whole, part = (search.model_copy(update={'prune': 'none', 'rounds': rounds}) for rounds in (search.rounds, math.ceil(search.rounds * share ** (1 / 3))))
-    return on(train, validation, whole, on(drawn(train, share, each), drawn(validation, share, each), part))
+    whole, part = (
+        search.model_copy(update={'prune': 'none', 'rounds': rounds})
+        for rounds in (search.rounds, math.ceil(search.rounds * share ** (1 / 3)))
+    )
+    return on(
+        train,
+        validation,
+        whole,
+        on(drawn(train, share, each), drawn(validation, share, each), part),
+    )
 
 # %% ../../notebooks/search/trial.ipynb #76d5c385
-QUICK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {  # metrics without weights, without all the others
-    'mae': lambda y, p: float(np.abs(p - y).mean()), 'rmse': lambda y, p: float(np.sqrt(((p - y) ** 2).mean())),
-    'medae': lambda y, p: float(np.median(np.abs(p - y)))}
-BUILT_IN = {('regression', 'mae'): 'mae', ('regression', 'rmse'): 'rmse', ('binary', 'auc'): 'auc', ('binary', 'log_loss'): 'logloss',
-            ('multiclass', 'log_loss'): 'mlogloss'}   # ours -> XGBoost's
+# metrics without weights, without all the others
+QUICK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    'mae': lambda y, p: float(np.abs(p - y).mean()),
+    'rmse': lambda y, p: float(np.sqrt(((p - y) ** 2).mean())),
+    'medae': lambda y, p: float(np.median(np.abs(p - y))),
+}
+BUILT_IN = {
+    ('regression', 'mae'): 'mae',
+    ('regression', 'rmse'): 'rmse',
+    ('binary', 'auc'): 'auc',
+    ('binary', 'log_loss'): 'logloss',
+    ('multiclass', 'log_loss'): 'mlogloss',
+}  # ours -> XGBoost's
 
 
 def built_in_metric(problem: Problem) -> str | None:
     "XGBoost's own name of the metric, where it means the same."
-    return BUILT_IN.get((problem.task, problem.metric)) if problem.contract['output'].get('scale') != 'log' else None
+    if problem.contract['output'].get('scale') != 'log':
+        return BUILT_IN.get((problem.task, problem.metric))
+    return None
 
-
+# %% ../../notebooks/search/trial.ipynb #61b8978a
 def validation_metric(problem: Problem, validation: xgb.DMatrix) -> Callable[[xgb.Booster], float]:
     "The scenario's metric on the validation rows."
     if built_in_metric(problem):
         return lambda booster: float(booster.eval(validation).rsplit(':', 1)[1])
-    metric, quick = problem.metric, QUICK.get(problem.metric) if problem.weight is None else None
+    metric = problem.metric
+    quick = QUICK.get(problem.metric) if problem.weight is None else None
 
     def measure(booster: xgb.Booster) -> float:
         p = in_target_unit(problem.contract['output'], booster.predict(validation))
-        return quick(problem.y, p) if quick else score(problem.task, problem.y, p, problem.weight)[metric]
+        if quick:
+            return quick(problem.y, p)
+        return score(problem.task, problem.y, p, problem.weight)[metric]
     return measure
 
 # %% ../../notebooks/search/trial.ipynb #9c6d04fd
@@ -139,14 +177,17 @@ class _Learning:
     "A learning curve as it grows: its best point, and whether it still rises."
 
     def __init__(self, better: str, patience: int):
-        self.better, self.patience = better, patience
+        self.better = better
+        self.patience = patience
         self.curve: list[tuple[int, float]] = []
-        self.round, self.value = 0, math.nan          # the best so far
+        self.round = 0
+        self.value = math.nan          # the best so far
 
     def add(self, round_: int, value: float) -> None:
         self.curve.append((round_, value))
         if not self.round or (value < self.value if self.better == 'low' else value > self.value):
-            self.round, self.value = round_, value
+            self.round = round_
+            self.value = value
 
     @property
     def over(self) -> bool:
@@ -158,16 +199,28 @@ def run_trial(
     chosen: dict[str, Any],              # the parameters that are searched
     problem: Problem,
     judge: Judge = lambda rung, value: True,
-    threads: Callable[[], int] | None = None,     # how many it may use now; None: always as many as the parameters say
-) -> dict[str, Any]:                     # {state: complete or pruned, value, rounds, curve, device, and size or latency where asked for}
+    # how many it may use now; None: always as many as the parameters say
+    threads: Callable[[], int] | None = None,
+) -> dict[str, Any]:
+    # {state: complete or pruned, value, rounds, curve, device, and size or latency where asked for}
     "Train with one combination, until it stops improving or is not worth going on."
-    search, params = problem.search, problem.base | problem.search.fixed | chosen
-    train, validation = problem.matrices(int(params.get('max_bin', 256)))      # the booster must know it, too
-    own, measure, better = built_in_metric(problem), validation_metric(problem, validation), METRICS[problem.metric].better
+    search = problem.search
+    params = problem.base | problem.search.fixed | chosen
+    # the booster must know it, too
+    train, validation = problem.matrices(int(params.get('max_bin', 256)))
+    own = built_in_metric(problem)
+    measure = validation_metric(problem, validation)
+    better = METRICS[problem.metric].better
     rate = float(params.get('learning_rate', 0.3))
-    every, judged = max(1, round(STEP / rate)), rungs(rate, search.rounds) if search.prune == 'halving' and search.against == 'none' else []
+    every = max(1, round(STEP / rate))
+    if search.prune == 'halving' and search.against == 'none':
+        judged = rungs(rate, search.rounds)
+    else:
+        judged = []
     params |= {'eval_metric': own} if own else {'disable_default_eval_metric': True}
-    learning, state, using = _Learning(better, search.early_stopping), 'complete', params['nthread']
+    learning = _Learning(better, search.early_stopping)
+    state = 'complete'
+    using = params['nthread']
     with strict(params['device']) as told:
         told['booster'] = booster = xgb.Booster(params, [train, validation])
         booster.update(train, 0)
@@ -181,15 +234,27 @@ def run_trial(
         if round_ % every == 0 or round_ == search.rounds or round_ in judged:
             learning.add(round_, measure(booster))
             if not math.isfinite(learning.curve[-1][1]):
-                raise UserError(f'{problem.metric} is {learning.curve[-1][1]} on the validation rows', 'each part needs every class',
-                                where='search', code='D06')
+                raise UserError(
+                    f'{problem.metric} is {learning.curve[-1][1]} on the validation rows',
+                    'each part needs every class',
+                    where='search',
+                    code='D06',
+                )
             if learning.over:
                 break
-            if round_ in judged and not judge(judged.index(round_), expected(learning.curve, round_, better)):
+            if round_ in judged and not judge(
+                judged.index(round_), expected(learning.curve, round_, better)
+            ):
                 state = 'pruned'
                 break
-    return {'state': state, 'value': learning.value, 'rounds': learning.round, 'curve': thinned(learning.curve), 'device': params['device'],
-            **weighed(problem, booster, learning.round)}
+    return {
+        'state': state,
+        'value': learning.value,
+        'rounds': learning.round,
+        'curve': thinned(learning.curve),
+        'device': params['device'],
+        **weighed(problem, booster, learning.round),
+    }
 
 # %% ../../notebooks/search/trial.ipynb #579cee04
 def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]:
@@ -197,9 +262,10 @@ def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]
     keep = sorted(set(np.linspace(0, len(curve) - 1, min(most, len(curve))).round().astype(int)))
     return [[curve[k][0], float(f'{curve[k][1]:.7g}')] for k in keep]
 
-
+# %% ../../notebooks/search/trial.ipynb #a2ffaa80
 def weighed(problem: Problem, booster: xgb.Booster, rounds: int) -> dict[str, float]:
-    "What a scenario weighs quality against: bytes of the saved model, or microseconds of one prediction."
+    """What a scenario weighs quality against: bytes of the saved model, or microseconds of one
+    prediction."""
     if problem.search.against == 'none':
         return {}
     kept = booster[:rounds]
@@ -208,7 +274,12 @@ def weighed(problem: Problem, booster: xgb.Booster, rounds: int) -> dict[str, fl
     kept.set_param({'nthread': 1})
     spans = []
     for row in np.repeat(problem.rows, 4, axis=0):
-        data = xgb.DMatrix(row[None], feature_names=feature_names(problem.contract), feature_types=feature_types(problem.contract), enable_categorical=True)
+        data = xgb.DMatrix(
+            row[None],
+            feature_names=feature_names(problem.contract),
+            feature_types=feature_types(problem.contract),
+            enable_categorical=True,
+        )
         begun = time.perf_counter()
         kept.predict(data)
         spans.append(time.perf_counter() - begun)

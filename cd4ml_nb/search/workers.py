@@ -23,13 +23,14 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..core.errors import Cd4mlError
-from .halving import Judge
 from ..core.processes import die_with
 from ..core.settings import gpu_count
+from .halving import Judge
 
 # %% ../../notebooks/search/workers.ipynb #12d98f39
-Evaluate = Callable[[dict[str, Any], Judge, bool], dict[str, Any]]   # (params, judge, whether on a sample of the rows) -> result
-Heard = tuple[int, str, Any]     # the trial's number, kind, value
+# (params, judge, whether on a sample of the rows) -> result
+Evaluate = Callable[[dict[str, Any], Judge, bool], dict[str, Any]]
+Heard = tuple[int, str, Any]  # the trial's number, kind, value
 
 
 class Workers:
@@ -61,8 +62,11 @@ class Workers:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-
-def evaluated(evaluate: Evaluate, params: dict[str, Any], judge: Judge, sampled: bool) -> tuple[str, Any]:   # (done, result) or (failed, why)
+# %% ../../notebooks/search/workers.ipynb #300707ec
+def evaluated(
+    evaluate: Evaluate, params: dict[str, Any], judge: Judge, sampled: bool
+) -> tuple[str, Any]:
+    # (done, result) or (failed, why)
     "Evaluate a trial; whatever it raises is its reason to fail."
     try:
         return 'done', evaluate(params, judge, sampled)
@@ -70,8 +74,14 @@ def evaluated(evaluate: Evaluate, params: dict[str, Any], judge: Judge, sampled:
         return 'failed', 'out of memory'
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()
-        text = error.what if isinstance(error, Cd4mlError) else next((line for line in said if 'out of memory' in line or 'bad_alloc' in line), said[0])
-        text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', text)            # XGBoost's clock, and where in its source
+        if isinstance(error, Cd4mlError):
+            text = error.what
+        else:
+            text = next(
+                (line for line in said if 'out of memory' in line or 'bad_alloc' in line), said[0]
+            )
+        # XGBoost's clock, and where in its source
+        text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', text)
         return 'failed', ('out of memory: ' if 'bad_alloc' in text else '') + text.strip()[:300]
 
 # %% ../../notebooks/search/workers.ipynb #40ca9026
@@ -79,7 +89,8 @@ class OneThread(Workers):
     "A single worker inside this process."
 
     def __init__(self, evaluate: Evaluate):
-        self.evaluate, self.busy = evaluate, False
+        self.evaluate = evaluate
+        self.busy = False
         self.said: queue.Queue[Heard] = queue.Queue()
         self.answers: queue.Queue[bool] = queue.Queue()
 
@@ -92,7 +103,12 @@ class OneThread(Workers):
             return self.answers.get()
 
         self.busy = True
-        threading.Thread(target=lambda: self.said.put((number, *evaluated(self.evaluate, params, judge, sampled))), daemon=True).start()
+        threading.Thread(
+            target=lambda: self.said.put(
+                (number, *evaluated(self.evaluate, params, judge, sampled))
+            ),
+            daemon=True,
+        ).start()
 
     def answer(self, number: int, go_on: bool) -> None:
         self.answers.put(go_on)
@@ -141,7 +157,8 @@ class _Process:
         self.pipe, theirs = Pipe()
         pause_openmp()
         sys.stdout.flush()
-        own, self.pid = os.getpid(), os.fork()
+        own = os.getpid()
+        self.pid = os.fork()
         if self.pid == 0:
             try:
                 die_with(own)
@@ -168,7 +185,10 @@ class _Process:
         self.errors.seek(0)
         said = self.errors.read()[-4000:].decode(errors='replace').strip().splitlines()
         self.errors.close()
-        how = f'its worker was ended by signal {-code} ({signal.Signals(-code).name})' if code < 0 else 'its worker ended'
+        if code < 0:
+            how = f'its worker was ended by signal {-code} ({signal.Signals(-code).name})'
+        else:
+            how = 'its worker ended'
         return how + (f': {said[-1][:200]}' if said else '')
 
 # %% ../../notebooks/search/workers.ipynb #dc4d7bfe
@@ -177,18 +197,23 @@ class _Crew(Workers):
 
     def __init__(
         self,
-        evaluates: list[Evaluate],     # of each worker: they differ in the device
-        once: bool = False,            # a worker that fails a trial is replaced
-        active: bytearray | mmap.mmap | None = None,     # its first byte says how many of them train now
+        evaluates: list[Evaluate],  # of each worker: they differ in the device
+        once: bool = False,         # a worker that fails a trial is replaced
+        # its first byte says how many of them train now
+        active: bytearray | mmap.mmap | None = None,
     ):
-        self.evaluates, self.once, self.n = evaluates, once, len(evaluates)
+        self.evaluates = evaluates
+        self.once = once
+        self.n = len(evaluates)
         self.active = bytearray(1) if active is None else active
         self.processes: list[_Process | None] = [None] * self.n
         for place in range(self.n):               # now, while this process has hardly a thread
             self._fork(place)
 
     def _fork(self, place: int) -> _Process:
-        process = self.processes[place] = _Process(self.evaluates[place], self.once, [p.pipe for p in self.processes if p])
+        process = self.processes[place] = _Process(
+            self.evaluates[place], self.once, [p.pipe for p in self.processes if p]
+        )
         return process
 
     def _from(self, place: int) -> Heard:
@@ -201,11 +226,14 @@ class _Crew(Workers):
         except (EOFError, OSError, ValueError):
             self.processes[place] = None
             return number, 'lost', process.ended()
-        process.number, process.waits = number if kind == 'rung' else None, kind == 'rung'
+        process.number = number if kind == 'rung' else None
+        process.waits = kind == 'rung'
         return number, kind, value
 
     def _count(self) -> None:
-        self.active[0] = min(255, sum(p is not None and p.number is not None and not p.waits for p in self.processes))
+        self.active[0] = min(
+            255, sum(p is not None and p.number is not None and not p.waits for p in self.processes)
+        )
 
     def close(self) -> None:
         for process in filter(None, self.processes):
@@ -234,7 +262,7 @@ class ForkedWorkers(_Crew):
             process.pipe.send_bytes(json.dumps([params, sampled]).encode())
 
     def answer(self, number: int, go_on: bool) -> None:
-        with contextlib.suppress(OSError, StopIteration):     # it died meanwhile; that will be heard
+        with contextlib.suppress(OSError, StopIteration):  # it died meanwhile; that will be heard
             process = next(p for p in self.processes if p and p.number == number)
             process.waits = False
             self._count()

@@ -19,41 +19,51 @@ import numpy as np
 from markupsafe import Markup
 
 from ..scenario.comparison import shared_confidence
-from .figures import Sheet, difference_dots, learning_curves, model_against_model, sweeps_together
-from .pages import NONE, SHARES, SORT, SPACE, figure_html, frame, measured, minute, number, percent, plural, render, source_name, without_secrets
 from ..scenario.metrics import METRICS
+from .figures import Sheet, difference_dots, learning_curves, model_against_model
+from .figures import sweeps_together
+from .pages import NONE, SHARES, SORT, SPACE, figure_html, frame, measured, minute
+from .pages import number, percent, plural, render, source_name, without_secrets
 
 # %% ../../notebooks/show/comparison_page.ipynb #a38a959f
 def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
     "A gain, or an end of its interval, as a share of the reference's value."
-    value, whole = told.get(end), told.get('reference')
+    value = told.get(end)
+    whole = told.get('reference')
     return None if value is None or not whole else value / abs(whole)
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #2e4b9f4e
 def digits_for(*shares: float | None) -> int:
     "Decimals of percentages that stand together: one, or two when all are small."
     return 1 if max((abs(s) for s in shares if s is not None), default=1.0) > 0.00999 else 2
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #66c4ead4
 def better_by(gain: float | None, digits: int | None = None) -> str:
     "A share in words: 1.3 % better."
     if gain is None:
         return 'not comparable in percent'
-    return f'{percent(abs(gain), digits_for(gain) if digits is None else digits)} {"better" if gain >= 0 else "worse"}'
+    return (
+        f'{percent(abs(gain), digits_for(gain) if digits is None else digits)}'
+        f' {"better" if gain >= 0 else "worse"}'
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #ef23a05a
 def gain_words(told: Mapping[str, Any], other: str = '') -> str:
     "A gain and its interval in words: 1.3 % better (0.5 % worse to 2.2 % better)."
     digits = digits_for(*(share(told, end) for end in ('value', 'low', 'high')))
     return f'{better_by(share(told), digits)}{other} ({between(told)})'
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #3fdccc8a
 def between(told: Mapping[str, Any]) -> str:
     "An interval in words: 0.5 % to 2.2 % better, or 0.5 % worse to 1.2 % better."
-    low, high = share(told, 'low'), share(told, 'high')
+    low = share(told, 'low')
+    high = share(told, 'high')
     if low is None or high is None:
         return 'no interval'
-    ends = [better_by(end, digits_for(low, high)) for end in sorted((low, high), key=lambda end: abs(end) if low * high > 0 else end)]
+    ends = [
+        better_by(end, digits_for(low, high))
+        for end in sorted((low, high), key=lambda end: abs(end) if low * high > 0 else end)
+    ]
     first, word = ends[0].rsplit(' ', 1)
     return f'{first if ends[1].endswith(word) else ends[0]} to {ends[1]}'
 
@@ -62,34 +72,45 @@ def signed(text: str) -> str:
     "A number with its sign."
     return text if text.startswith('−') or text == NONE else f'+{text}'
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #1ff42609
 def with_interval(
     gain: str,                  # as text
     low: str,                   # as text; NONE: there is no interval
     high: str,
 ) -> Markup:
     "A gain, and its interval below it."
-    return Markup('{}<small>{}</small>').format(signed(gain), f'{signed(low)} to {signed(high)}' if NONE not in (low, high) else 'no interval')
+    return Markup('{}<small>{}</small>').format(
+        signed(gain),
+        f'{signed(low)} to {signed(high)}' if NONE not in (low, high) else 'no interval',
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #db88a8c6
 def in_units(metric: str, told: Mapping[str, Any], unit: str) -> Markup:
     "A gain and its interval in the metric's unit."
-    value, low, high = (percent(told[end], 2) if metric in SHARES else measured(metric, told[end], unit) for end in ('value', 'low', 'high'))
-    return with_interval(value, *(re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', end) for end in (low, high)))
+    value, low, high = (
+        percent(told[end], 2) if metric in SHARES else measured(metric, told[end], unit)
+        for end in ('value', 'low', 'high')
+    )
+    return with_interval(
+        value, *(re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', end) for end in (low, high))
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #72c42c2c
 def in_percent(told: Mapping[str, Any]) -> Markup:
     "A gain and its interval as shares of the reference's value."
     low, high = (percent(share(told, end)).removesuffix(f'{SPACE}%') for end in ('low', 'high'))
     return with_interval(percent(share(told)), low, high)
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #3029017d
 def chance_text(p: float | None) -> str:
     "A chance: .012, or below .001."
     return NONE if p is None else '<.001' if p < 0.001 else '1' if p > 0.9995 else f'{p:.3f}'[1:]
 
 
-TAGS = {word: Markup('<span class="tag {}">{}</span>').format(kind, word) for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))}
+TAGS = {
+    word: Markup('<span class="tag {}">{}</span>').format(kind, word)
+    for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))
+}
 
 # %% ../../notebooks/show/comparison_page.ipynb #e4e1dda0
 def verdict_words(
@@ -99,38 +120,76 @@ def verdict_words(
     n_cases: int,
 ) -> tuple[str, list[str]]:      # a headline, and sentences
     "The verdict on one challenger."
-    one, two, models, recipes = told['reference'], told['challenger'], told['models'], told['recipes']
+    one = told['reference']
+    two = told['challenger']
+    models = told['models']
+    recipes = told['recipes']
     if models['low'] is None:
-        return 'Undecided.', [f'The {METRICS[metric].words} is undefined on these cases, so it decides nothing.']
+        return 'Undecided.', [
+            f'The {METRICS[metric].words} is undefined on these cases, so it decides nothing.'
+        ]
     equal = models['equal'] and (recipes is None or recipes['equal'])
-    headline = {'better': f'{two} is better than {one}.', 'worse': f'{two} is worse than {one}.',
-                'undecided': f'No difference that matters between {one} and {two}.' if equal else f'Undecided between {one} and {two}.'}[told['verdict']]
+    headline = {
+        'better': f'{two} is better than {one}.',
+        'worse': f'{two} is worse than {one}.',
+        'undecided': (
+            f'No difference that matters between {one} and {two}.'
+            if equal
+            else f'Undecided between {one} and {two}.'
+        ),
+    }[told['verdict']]
     values = [measured(metric, models[name], unit) for name in ('reference', 'challenger')]
-    sentences = [f'On {plural(n_cases, "case")} that neither has seen, the {METRICS[metric].words} is {values[0]} for {one} and {values[1]} for {two}: '
-                 f'{gain_words(models)}.']
+    sentences = [
+        f'On {plural(n_cases, "case")} that neither has seen, the {METRICS[metric].words} is'
+        f' {values[0]} for {one} and {values[1]} for {two}: {gain_words(models)}.'
+    ]
     if recipes:
         sentences.append(recipe_words(told))
     if told['verdict'] == 'undecided' and not equal:
         margin = share(models, 'margin')
-        size = measured(metric, models['margin'], unit) if margin is None else percent(margin, digits_for(margin))
+        if margin is None:
+            size = measured(metric, models['margin'], unit)
+        else:
+            size = percent(margin, digits_for(margin))
         both = [told for told in (models, recipes) if told]
         beyond = all(t['low'] > 0 for t in both) or all(t['high'] < 0 for t in both)
-        sentences.append(f'That is more than chance, but whether it is more than the {size} that count is open.' if beyond else
-                         f'A difference counts from {size} on, and only when all of its interval lies beyond that.')
+        sentences.append(
+            f'That is more than chance, but whether it is more than the {size} that count is open.'
+            if beyond
+            else (
+                f'A difference counts from {size} on, and only when all of its interval lies beyond'
+                ' that.'
+            )
+        )
     if told['verdict'] != 'undecided' and told['after_looks'] == 'undecided':
-        sentences.append('It would not stand if every look at these cases were counted against it; see “Looks” below.')
+        sentences.append(
+            'It would not stand if every look at these cases were counted against it; see “Looks”'
+            ' below.'
+        )
     return headline, sentences
 
 # %% ../../notebooks/show/comparison_page.ipynb #f44d26a3
 def recipe_words(told: Mapping[str, Any]) -> str:
     "What training again has shown."
-    one, two, recipes, models = told['reference'], told['challenger'], told['recipes'], told['models']
+    one = told['reference']
+    two = told['challenger']
+    recipes = told['recipes']
+    models = told['models']
     times = f"Trained {plural(recipes['trainings'], 'more time', 'more times')} each"
-    luck = {True: ': that is more than the luck of one training', False: ', so it may be the luck of one training'}[models['verdict'] == recipes['verdict']]
+    luck = {
+        True: ': that is more than the luck of one training',
+        False: ', so it may be the luck of one training',
+    }[models['verdict'] == recipes['verdict']]
     end = luck if models['verdict'] != 'undecided' else ''
     if recipes['same_rows']:
-        return f'{times}, with other seeds, {two}’s recipe is on average {gain_words(recipes, f" than {one}’s")}{end}.'
-    return f'They learned from different rows. {times}, on resampled rows and with other seeds, such luck shows that the gain may be {between(recipes)}{end}.'
+        return (
+            f'{times}, with other seeds, {two}’s recipe is on average'
+            f' {gain_words(recipes, f" than {one}’s")}{end}.'
+        )
+    return (
+        f'They learned from different rows. {times}, on resampled rows and with other seeds, such'
+        f' luck shows that the gain may be {between(recipes)}{end}.'
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #33e02a93
 HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'undecided': ' undecided'}.get(told.verdict, '') }}">
@@ -146,56 +205,112 @@ HEAD = '''{% for told in boxes %}<div class="verdict{{ {'worse': ' refused', 'un
 
 def head_html(summary: Mapping[str, Any]) -> Markup:
     "The verdicts, the numbers under them, and which models these are."
-    boxes = [{'verdict': c['verdict'], 'headline': headline, 'sentences': sentences}
-             for c, (headline, sentences) in zip(summary['comparisons'], summary['said'], strict=True)]
-    models = [[m['letter'] + (', the reference' if m['letter'] == 'A' else ''), Markup('<span class="tag code">{}</span>').format(m['run']),
-               minute(m['started']), f"{m['rows']:,}", {True: 'accepted', False: 'refused', None: 'not judged'}[m['accepted']]] for m in summary['models']]
+    boxes = [
+        {'verdict': c['verdict'], 'headline': headline, 'sentences': sentences}
+        for c, (headline, sentences) in zip(summary['comparisons'], summary['said'], strict=True)
+    ]
+    models = [
+        [
+            m['letter'] + (', the reference' if m['letter'] == 'A' else ''),
+            Markup('<span class="tag code">{}</span>').format(m['run']),
+            minute(m['started']),
+            f"{m['rows']:,}",
+            {True: 'accepted', False: 'refused', None: 'not judged'}[m['accepted']],
+        ]
+        for m in summary['models']
+    ]
     return render(HEAD, boxes=boxes, facts=key_facts(summary), models=models)
 
-
-def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # value, words, more words
+# %% ../../notebooks/show/comparison_page.ipynb #c0ec7825
+def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # value, words, more words
     "The numbers under the verdict."
-    facts, first = [], summary['comparisons'][0]
+    facts = []
+    first = summary['comparisons'][0]
     for c in summary['comparisons'][:3]:
-        low, high = share(c['models'], 'low'), share(c['models'], 'high')
-        ends = '' if low is None or high is None else f'{signed(percent(low))} to {signed(percent(high))}'
-        facts.append((signed(percent(share(c['models']))), f'gain of {c["challenger"]} over {c["reference"]}', ends))
+        low = share(c['models'], 'low')
+        high = share(c['models'], 'high')
+        if low is None or high is None:
+            ends = ''
+        else:
+            ends = f'{signed(percent(low))} to {signed(percent(high))}'
+        facts.append((
+            signed(percent(share(c['models']))),
+            f'gain of {c["challenger"]} over {c["reference"]}',
+            ends,
+        ))
     if len(facts) > 1:
         return [*facts, (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
-    facts.append(('yes' if first['not_worse'] else 'no' if first['models']['verdict'] == 'worse' else 'open', f'{first["challenger"]} is not worse',
-                  'by more than the margin'))
+    facts.append((
+        'yes' if first['not_worse'] else 'no' if first['models']['verdict'] == 'worse' else 'open',
+        f'{first["challenger"]} is not worse',
+        'by more than the margin',
+    ))
     if first['detectable'] is not None and first['models']['reference']:
         least = percent(first['detectable'] / abs(first['models']['reference']))
-        facts.append((least, 'true gain that would be found', f'with a chance of {percent(0.8, 0)}'))
+        facts.append(
+            (least, 'true gain that would be found', f'with a chance of {percent(0.8, 0)}')
+        )
     return [*facts, (f"{summary['looks']['n']:,}", 'looks at these cases', 'this one included')]
 
 # %% ../../notebooks/show/comparison_page.ipynb #c09922f0
 def as_dot(told: Mapping[str, Any], name: str, n: int | None = None) -> dict[str, Any]:
     "A gain as a figure takes it, in percent."
-    low, middle, high = (None if (v := share(told, end)) is None else 100 * v for end in ('low', 'value', 'high'))
-    return {'value': name, 'n': n, 'low': low, 'middle': middle, 'high': high, 'verdict': told['verdict']}
+    low, middle, high = (
+        None if (v := share(told, end)) is None else 100 * v for end in ('low', 'value', 'high')
+    )
+    return {
+        'value': name,
+        'n': n,
+        'low': low,
+        'middle': middle,
+        'high': high,
+        'verdict': told['verdict'],
+    }
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #bd98ab64
 def verdict_figure(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Sheet:
     "The gain of each challenger, in percent of the reference's value."
     margins = [abs(m) for c in comparisons if (m := share(c['models'], 'margin')) is not None]
     rows = []
     for c in comparisons:
         prefix = f"{c['challenger']}, " if len(comparisons) > 1 else ''
-        rows += [as_dot(told, prefix + words) for told, words in ((c['models'], 'as the models are'), (c['recipes'], 'when trained again')) if told]
-    return difference_dots(rows, f'gain, % of the {METRICS[metric].words} of {comparisons[0]["reference"]}', 'How much better, and how sure',
-                           100 * max(margins, default=0.0))
+        rows += [
+            as_dot(told, prefix + words)
+            for told, words in (
+                (c['models'], 'as the models are'),
+                (c['recipes'], 'when trained again'),
+            )
+            if told
+        ]
+    return difference_dots(
+        rows,
+        f'gain, % of the {METRICS[metric].words} of {comparisons[0]["reference"]}',
+        'How much better, and how sure',
+        100 * max(margins, default=0.0),
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #18d41355
 def metric_rows(summary: Mapping[str, Any], told: Mapping[str, Any]) -> list[list[Any]]:
     "Every metric of reference and challenger, the one that decides first."
-    one, two, unit = told['reference'], told['challenger'], summary['unit']
+    one = told['reference']
+    two = told['challenger']
+    unit = summary['unit']
     rows = []
-    for name in sorted(told['metrics'], key=lambda m: (m != summary['metric'], list(METRICS).index(m))):
+    for name in sorted(
+        told['metrics'], key=lambda m: (m != summary['metric'], list(METRICS).index(m))
+    ):
         at = told['metrics'][name]
-        ahead = NONE if at['low'] is None else two if at['low'] > 0 else one if at['high'] < 0 else 'open'
-        rows.append([Markup('{}<small class="code">{}</small>').format(METRICS[name].words, name), measured(name, at['reference'], unit),
-                     measured(name, at['challenger'], unit), in_units(name, at, unit), ahead])
+        if at['low'] is None:
+            ahead = NONE
+        else:
+            ahead = two if at['low'] > 0 else one if at['high'] < 0 else 'open'
+        rows.append([
+            Markup('{}<small class="code">{}</small>').format(METRICS[name].words, name),
+            measured(name, at['reference'], unit),
+            measured(name, at['challenger'], unit),
+            in_units(name, at, unit),
+            ahead,
+        ])
     return rows
 
 # %% ../../notebooks/show/comparison_page.ipynb #0667216a
@@ -210,37 +325,70 @@ beyond chance. The verdict rests on the first metric alone; the others are a che
 
 def sure_html(summary: Mapping[str, Any]) -> Markup:
     "The interval, the rule, what would have been found, and every metric."
-    metric, comparisons = summary['metric'], summary['comparisons']
-    figure = figure_html(verdict_figure(comparisons, metric), ' '.join(' '.join([headline, *sentences]) for headline, sentences in summary['said']),
-                         'Mark: the gain; line: its interval; grey: the margin, inside which a difference does not count.')
-    parts = [{'title': against(summary, c), 'one': c['reference'], 'two': c['challenger'], 'rows': metric_rows(summary, c), 'power': power_words(c),
-              'caption': f'Every metric of {c["reference"]} and {c["challenger"]}'} for c in comparisons]
+    metric = summary['metric']
+    comparisons = summary['comparisons']
+    figure = figure_html(
+        verdict_figure(comparisons, metric),
+        ' '.join(' '.join([headline, *sentences]) for headline, sentences in summary['said']),
+        'Mark: the gain; line: its interval; grey: the margin, inside which a difference does not'
+        ' count.',
+    )
+    parts = [
+        {
+            'title': against(summary, c),
+            'one': c['reference'],
+            'two': c['challenger'],
+            'rows': metric_rows(summary, c),
+            'power': power_words(c),
+            'caption': f'Every metric of {c["reference"]} and {c["challenger"]}',
+        }
+        for c in comparisons
+    ]
     return render(SURE, figure=figure, rule=rule_words(summary), parts=parts)
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #cd8156b9
 def against(summary: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     "The heading of one challenger's part, where there are several."
-    return f'{told["challenger"]} against {told["reference"]}' if len(summary['comparisons']) > 1 else ''
+    if len(summary['comparisons']) > 1:
+        return f'{told["challenger"]} against {told["reference"]}'
+    return ''
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #5dc6d0a5
 def rule_words(summary: Mapping[str, Any]) -> str:
     "When better or worse is said."
-    plan, again = summary['compare'], any(c['recipes'] for c in summary['comparisons'])
+    plan = summary['compare']
+    again = any(c['recipes'] for c in summary['comparisons'])
     size = f'{percent(plan["margin"])} of the reference’s value'
     if plan['absolute'] is not None:
         size = measured(summary['metric'], plan['absolute'], summary['unit'])
-    whole = f'the whole {level(summary["comparisons"][0]["confidence"])} interval lies beyond the margin of {size}'
+    whole = (
+        f'the whole {level(summary["comparisons"][0]["confidence"])} interval lies beyond the'
+        f' margin of {size}'
+    )
     if again:
-        return f'Better or worse is said when {whole}, for the models as they are and when trained again.'
-    return f'Better or worse is said when {whole}. The recipes were not trained again, so this is about these two models: another seed might turn it round.'
+        return (
+            f'Better or worse is said when {whole}, for the models as they are and when trained'
+            ' again.'
+        )
+    return (
+        f'Better or worse is said when {whole}. The recipes were not trained again, so this is'
+        ' about these two models: another seed might turn it round.'
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #14161672
 def power_words(told: Mapping[str, Any]) -> str:
     "Which true gains would have been found."
     if not told['power']:
         return 'What would have been found cannot be said: the gain has no interval.'
-    chances = [f'{percent(p["gain"], 0)} with a chance of {percent(p["chance"], 0) if p["chance"] < 0.995 else f"over 99{SPACE}%"}' for p in told['power']]
-    return f'What these cases can show: a true gain of {", of ".join(chances)} would have been called better.'
+    chances = [
+        f'{percent(p["gain"], 0)} with a chance of'
+        f' {percent(p["chance"], 0) if p["chance"] < 0.995 else f"over 99{SPACE}%"}'
+        for p in told['power']
+    ]
+    return (
+        f'What these cases can show: a true gain of {", of ".join(chances)} would have been called'
+        ' better.'
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #4f6a71fe
 GROUPS = '''<p>{{ intro }}</p>
@@ -258,52 +406,106 @@ GROUPS = '''<p>{{ intro }}</p>
 
 def groups_html(summary: Mapping[str, Any]) -> Markup:
     "A part for each column and challenger."
-    parts = [group_part(summary, c, column) for c in summary['comparisons'] for column in c['groups']]
-    n = max((sum(len(rows) for rows in c['groups'].values()) for c in summary['comparisons']), default=0)
-    intro = (f'The same question for each group, about the models as they are. So many questions at once raise false alarms, so the verdicts allow for all '
-             f'{plural(n, "group")} (Holm 1979): “chance” is how likely so large a gain or loss would be somewhere among them if none went beyond the margin. '
-             f'An interval is that of one group alone.') if n else ''
+    parts = [
+        group_part(summary, c, column) for c in summary['comparisons'] for column in c['groups']
+    ]
+    n = max(
+        (sum(len(rows) for rows in c['groups'].values()) for c in summary['comparisons']), default=0
+    )
+    if n:
+        intro = (
+            'The same question for each group, about the models as they are. So many questions at'
+            f' once raise false alarms, so the verdicts allow for all {plural(n, "group")} (Holm'
+            ' 1979): “chance” is how likely so large a gain or loss would be somewhere among them'
+            ' if none went beyond the margin. An interval is that of one group alone.'
+        )
+    else:
+        intro = ''
     return render(GROUPS, intro=intro, parts=parts)
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #2042c324
 def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str) -> dict[str, Any]:
     "What the template shows of one column."
-    one, two, metric, unit, rows = told['reference'], told['challenger'], summary['metric'], summary['unit'], told['groups'][column]
-    words, said = summary['words'].get(column, column), group_words(rows, told['challenger'])
+    one = told['reference']
+    two = told['challenger']
+    metric = summary['metric']
+    unit = summary['unit']
+    rows = told['groups'][column]
+    words = summary['words'].get(column, column)
+    said = group_words(rows, told['challenger'])
     title = f'By {words}' + (f': {two} against {one}' if len(summary['comparisons']) > 1 else '')
-    dots = [as_dot(r, r['group'], r['n']) for r in rows if r['value'] is not None and r['reference']]
+    dots = [
+        as_dot(r, r['group'], r['n']) for r in rows if r['value'] is not None and r['reference']
+    ]
     margin = 100 * summary['compare']['margin'] if summary['compare']['absolute'] is None else None
-    figure = figure_html(difference_dots(dots, f'gain of {two} over {one}, %', title, margin), f'{title}. {said}',
-                         'Right of zero the challenger is better; in brackets: cases.') if dots else ''
+    if dots:
+        figure = figure_html(
+            difference_dots(dots, f'gain of {two} over {one}, %', title, margin),
+            f'{title}. {said}',
+            'Right of zero the challenger is better; in brackets: cases.',
+        )
+    else:
+        figure = ''
     unit = unit if METRICS[metric].in_unit else ''
-    values = [[measured(metric, r[name], unit).removesuffix(f'{SPACE}{unit}') for name in ('reference', 'challenger')] for r in rows]
-    shown = [[r['group'], f"{r['n']:,}", *both, in_percent(r), chance_text(r['p']), TAGS[r['verdict']]] for r, both in zip(rows, values, strict=True)]
-    head = [words, 'Cases #', *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)), 'Gain #', 'Chance #', 'Verdict']
-    return {'title': title, 'told': said, 'figure': figure, 'head': head, 'rows': shown, 'thin': sized(summary['too_small'].get(column, []))}
+    values = [
+        [
+            measured(metric, r[name], unit).removesuffix(f'{SPACE}{unit}')
+            for name in ('reference', 'challenger')
+        ]
+        for r in rows
+    ]
+    shown = [
+        [r['group'], f"{r['n']:,}", *both, in_percent(r), chance_text(r['p']), TAGS[r['verdict']]]
+        for r, both in zip(rows, values, strict=True)
+    ]
+    head = [
+        words,
+        'Cases #',
+        *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)),
+        'Gain #',
+        'Chance #',
+        'Verdict',
+    ]
+    return {
+        'title': title,
+        'told': said,
+        'figure': figure,
+        'head': head,
+        'rows': shown,
+        'thin': sized(summary['too_small'].get(column, [])),
+    }
 
 # %% ../../notebooks/show/comparison_page.ipynb #f787f73f
 def group_words(rows: Sequence[Mapping[str, Any]], two: str) -> str:
     "For whom the challenger is better or worse, in a sentence."
     if not rows:
         return 'No group has enough cases to be judged.'
-    found = {word: [f"{r['group']} ({better_by(share(r))})" for r in rows if r['verdict'] == word] for word in ('better', 'worse')}
+    found = {
+        word: [f"{r['group']} ({better_by(share(r))})" for r in rows if r['verdict'] == word]
+        for word in ('better', 'worse')
+    }
     parts = [f'{two} is {word} for {few(names)}' for word, names in found.items() if names]
     n_open = sum(r['verdict'] == 'undecided' for r in rows)
     if n_open:
-        parts.append(f'it is undecided for {"all" if n_open == len(rows) else "the other"} {plural(n_open, "group")}')
+        parts.append(
+            f'it is undecided for {"all" if n_open == len(rows) else "the other"}'
+            f' {plural(n_open, "group")}'
+        )
     text = '; '.join(parts)
     return f'{text[0].upper()}{text[1:]}.'
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #e0d51b7e
 def few(names: Sequence[str], most: int = 6) -> str:
     "Names in a sentence, not too many of them."
     shown = [*names[:most], *([f'{len(names) - most:,} more'] if len(names) > most else [])]
     return ' and '.join(filter(None, [', '.join(shown[:-1]), *shown[-1:]]))
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #339eca96
 def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
     "Groups with their sizes, in one line."
-    return ', '.join(f"{g['group']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
+    return ', '.join(f"{g['group']} ({g['n']:,})" for g in groups[:most]) + (
+        f' and {len(groups) - most:,} more' if len(groups) > most else ''
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #ae13158e
 DIFFERS = '''{% for part, rows in parts %}
@@ -317,23 +519,41 @@ DIFFERS = '''{% for part, rows in parts %}
 
 def differs_html(summary: Mapping[str, Any]) -> Markup:
     "Parameters, scenario, data and code that are not the same."
-    letters, parts, files = [m['letter'] for m in summary['models']], [], ''
+    letters = [m['letter'] for m in summary['models']]
+    parts = []
+    files = ''
     for part, rows in summary['differs'].items():
         changed = [row[0].removeprefix('module ') for row in rows if row[0].startswith('module ')]
-        files = f'Changed between the runs: {plural(len(changed), "module")} of the package: {few(changed, 30)}.' if changed else files
-        shown = [[row[0], *map(value_text, row[1:])] for row in rows if not row[0].startswith('module ')]
+        if changed:
+            files = (
+                f'Changed between the runs: {plural(len(changed), "module")} of the package:'
+                f' {few(changed, 30)}.'
+            )
+        else:
+            files = files
+        shown = [
+            [row[0], *map(value_text, row[1:])] for row in rows if not row[0].startswith('module ')
+        ]
         parts += [(part, shown)] if shown else []
     same = [part.lower() for part, rows in summary['differs'].items() if not rows]
-    return render(DIFFERS, parts=parts, letters=letters, files=files, equal=f'The same for all: {few(same)}.' if same else '')
+    return render(
+        DIFFERS,
+        parts=parts,
+        letters=letters,
+        files=files,
+        equal=f'The same for all: {few(same)}.' if same else '',
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #0e1e0770
 def value_text(value: Any) -> str:
     "A value of any kind as a reader sees it; a hash by its beginning."
     if value is None:
         return NONE
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = str(value)
-        return f'{text[:12]}…' if len(text) == 64 and set(text) <= set('0123456789abcdef') else source_name(without_secrets(text))
+        if len(text) == 64 and set(text) <= set('0123456789abcdef'):
+            return f'{text[:12]}…'
+        return source_name(without_secrets(text))
     return number(value, digits=4)
 
 # %% ../../notebooks/show/comparison_page.ipynb #2a97787b
@@ -344,26 +564,56 @@ FOUND = '''<p>{{ told }}</p>
 
 def found_html(
     summary: Mapping[str, Any],
-    sweeps: Mapping[str, Mapping[str, Any]],    # letter -> trials.json, and `won`: the number of its best trial
+    # letter -> trials.json, and `won`: the number of its best trial
+    sweeps: Mapping[str, Mapping[str, Any]],
 ) -> Markup:
     "Learning curves of the winners, where they were kept, and all trials of all sweeps."
     metrics = sorted({s['metric'] for s in sweeps.values()})
     if len(metrics) > 1:
-        return render(FOUND, told=f'The searches improved different metrics, {few(metrics)}, so their trials are not shown together.', figures=[])
-    better, unit = next(iter(sweeps.values()))['better'], summary['unit'] if METRICS[metrics[0]].in_unit else ''
+        return render(
+            FOUND,
+            told=(
+                f'The searches improved different metrics, {few(metrics)}, so their trials are not'
+                ' shown together.'
+            ),
+            figures=[],
+        )
+    better = next(iter(sweeps.values()))['better']
+    unit = summary['unit'] if METRICS[metrics[0]].in_unit else ''
     won = {letter: s['won'] for letter, s in sweeps.items()}
-    best: dict[str, Any] = {letter: next((t for t in s['trials'] if t['number'] == s['won']), {}) for letter, s in sweeps.items()}
-    told = '; '.join(f"{letter}: {plural(len(s['trials']), 'trial')}, the best one with {measured(metrics[0], best[letter].get('value'), unit)}"
-                     for letter, s in sweeps.items())
-    told = f'{METRICS[metrics[0]].words.capitalize()} on the rows that were set aside for choosing. {told}.'
-    curves, figures = {letter: t['curve'] for letter, t in best.items() if t.get('curve')}, []
+    best: dict[str, Any] = {
+        letter: next((t for t in s['trials'] if t['number'] == s['won']), {})
+        for letter, s in sweeps.items()
+    }
+    told = '; '.join(
+        f"{letter}: {plural(len(s['trials']), 'trial')}, the best one with"
+        f" {measured(metrics[0], best[letter].get('value'), unit)}"
+        for letter, s in sweeps.items()
+    )
+    told = (
+        f'{METRICS[metrics[0]].words.capitalize()} on the rows that were set aside for choosing.'
+        f' {told}.'
+    )
+    curves = {letter: t['curve'] for letter, t in best.items() if t.get('curve')}
+    figures = []
     if curves:
-        figures.append(figure_html(learning_curves(curves, METRICS[metrics[0]].words, better, unit), f'Learning curves of the best trials. {told}',
-                                   'A curve that still moves at its end would learn more in more rounds.'))
+        figures.append(
+            figure_html(
+                learning_curves(curves, METRICS[metrics[0]].words, better, unit),
+                f'Learning curves of the best trials. {told}',
+                'A curve that still moves at its end would learn more in more rounds.',
+            )
+        )
     trials = {letter: s['trials'] for letter, s in sweeps.items()}
     if any(t['state'] == 'complete' for those in trials.values() for t in those):
-        figures.append(figure_html(sweeps_together(trials, won, metrics[0]), f'Parameters of every trial, the best of each search thick. {told}',
-                                   'One line for each trial, one axis for each parameter that varies, the metric last.'))
+        figures.append(
+            figure_html(
+                sweeps_together(trials, won, metrics[0]),
+                f'Parameters of every trial, the best of each search thick. {told}',
+                'One line for each trial, one axis for each parameter that varies, the metric'
+                ' last.',
+            )
+        )
     return render(FOUND, told=told, figures=figures)
 
 # %% ../../notebooks/show/comparison_page.ipynb #8a9c0b91
@@ -384,75 +634,144 @@ def apart_html(
     predicted: Sequence[np.ndarray],     # of each model
 ) -> Markup:
     "Prediction against prediction, and the largest disagreements with the reasons of both."
-    parts, task = [], summary['task']
+    parts = []
+    task = summary['task']
     for k, c in enumerate(summary['comparisons'], start=1):
-        one, two, told = c['reference'], c['challenger'], agreement(task, predicted[0], predicted[k], summary['unit'])
+        one = c['reference']
+        two = c['challenger']
+        told = agreement(task, predicted[0], predicted[k], summary['unit'])
         first, second, words = drawn_values(summary, predicted[0], predicted[k])
-        figure = figure_html(model_against_model(first, second, (one, two), words, summary['unit'] if task == 'regression' else ''),
-                             f'{words} by {one} and {two}. {told}', 'On the line the models agree.')
-        intro = ('The cases that they see most differently, and the inputs that moved each most: '
-                 + ('by how much, starting from its average prediction.' if task == 'regression' else 'by which factor they change the odds.'))
-        cases = [{'title': case_words(case, one, two), 'inputs': [[i['words'], i['value'], *(e or NONE for e in i['effects'])] for i in case['inputs']]}
-                 for case in c['cases']]
+        figure = figure_html(
+            model_against_model(
+                first, second, (one, two), words, summary['unit'] if task == 'regression' else ''
+            ),
+            f'{words} by {one} and {two}. {told}',
+            'On the line the models agree.',
+        )
+        intro = (
+            'The cases that they see most differently, and the inputs that moved each most: '
+            + (
+                'by how much, starting from its average prediction.'
+                if task == 'regression'
+                else 'by which factor they change the odds.'
+            )
+        )
+        cases = [
+            {
+                'title': case_words(case, one, two),
+                'inputs': [
+                    [i['words'], i['value'], *(e or NONE for e in i['effects'])]
+                    for i in case['inputs']
+                ],
+            }
+            for case in c['cases']
+        ]
         parts.append({'title': against(summary, c), 'told': told, 'figure': figure, 'intro': intro,
                       'cases': cases, 'one': one, 'two': two})
     return render(APART, parts=parts)
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #45a7e374
 def case_words(case: Mapping[str, Any], one: str, two: str) -> str:
     "One case in a line."
     nearer = '' if case['nearer'] is None else f'; {(one, two)[case["nearer"]]} is nearer'
-    return f'In fact {case["actual"]} · {one} said {case["predicted"][0]} · {two} said {case["predicted"][1]}{nearer}'
+    return (
+        f'In fact {case["actual"]} · {one} said {case["predicted"][0]} · {two} said'
+        f' {case["predicted"][1]}{nearer}'
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #7190af1c
-def drawn_values(summary: Mapping[str, Any], first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    "What is drawn of two models, and its name: of several classes the probability of the one that the reference names."
+def drawn_values(
+    summary: Mapping[str, Any], first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """What is drawn of two models, and its name: of several classes the probability of the one that
+    the reference names."""
     if summary['task'] == 'multiclass':
-        rows, chosen = np.arange(len(first)), first.argmax(axis=1)
+        rows = np.arange(len(first))
+        chosen = first.argmax(axis=1)
         return first[rows, chosen], second[rows, chosen], 'probability of A’s class'
-    return first, second, f"predicted {summary['target']}" if summary['task'] == 'regression' else 'probability'
+    return (
+        first,
+        second,
+        f"predicted {summary['target']}" if summary['task'] == 'regression' else 'probability',
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #4da78831
 def agreement(task: str, first: np.ndarray, second: np.ndarray, unit: str) -> str:
     "How far two models agree, in a sentence."
     if task == 'multiclass':
-        return f'They name the same class in {percent(float((first.argmax(axis=1) == second.argmax(axis=1)).mean()))} of the cases.'
+        return (
+            'They name the same class in'
+            f' {percent(float((first.argmax(axis=1) == second.argmax(axis=1)).mean()))} of the'
+            ' cases.'
+        )
     if task == 'binary':
-        return (f'They fall on the same side of one half in {percent(float(((first >= 0.5) == (second >= 0.5)).mean()))} of the cases; '
-                f'half of their probabilities lie within {percent(float(np.median(np.abs(first - second))))} of each other.')
+        return (
+            'They fall on the same side of one half in'
+            f' {percent(float(((first >= 0.5) == (second >= 0.5)).mean()))} of the cases; half of'
+            f' their probabilities lie within {percent(float(np.median(np.abs(first - second))))}'
+            ' of each other.'
+        )
     half, most = np.quantile(np.abs(first - second), [0.5, 0.95])
-    return f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}% within {number(most, unit)}.'
+    return (
+        f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}%'
+        f' within {number(most, unit)}.'
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #ac2e3566
 def cases_words(summary: Mapping[str, Any]) -> str:
     "Whose rows these are, and that no model has learned from them."
     holdout = summary['holdout']
-    whose = ('All runs have sealed the same cases' if holdout['same'] else
-             f'The runs have sealed different cases; those of run {holdout["run"]}, which started last, decide')
+    if holdout['same']:
+        whose = 'All runs have sealed the same cases'
+    else:
+        whose = (
+            f'The runs have sealed different cases; those of run {holdout["run"]}, which started'
+            ' last, decide'
+        )
     if seen := {run: n for run, n in holdout['seen'].items() if n}:
         told = few([f'run {run} had learned from {n:,}' for run, n in seen.items()])
-        return (f'{whose}. Of {plural(holdout["rows"], "case")}, {told}. The verdict rests on the {holdout["judged"]:,} that no model has seen, compared by '
-                'content, without the columns that are only identifiers.')
-    return (f'{whose}. Not one of the {plural(holdout["rows"], "case")} is among the rows that a model has learned from or was chosen with; they were '
-            'compared by content, without the columns that are only identifiers.')
+        return (
+            f'{whose}. Of {plural(holdout["rows"], "case")}, {told}. The verdict rests on the'
+            f' {holdout["judged"]:,} that no model has seen, compared by content, without the'
+            ' columns that are only identifiers.'
+        )
+    return (
+        f'{whose}. Not one of the {plural(holdout["rows"], "case")} is among the rows that a model'
+        ' has learned from or was chosen with; they were compared by content, without the columns'
+        ' that are only identifiers.'
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #69468ed4
 def looks_words(looks: Mapping[str, Any]) -> str:
     "How often the rows were looked at, and by whom."
     by = few([f'{plural(n, "time")} by {stage}' for stage, n in looks['by'].items()])
-    return f"These cases have been looked at {plural(looks['n'], 'time')} since {minute(looks['first'])}, this one included: {by}."
+    return (
+        f"These cases have been looked at {plural(looks['n'], 'time')} since"
+        f" {minute(looks['first'])}, this one included: {by}."
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #97ed2ec9
 def after_words(summary: Mapping[str, Any]) -> str:
     "What so many looks mean for the verdict."
-    n, confidence = summary['looks']['n'], summary['comparisons'][0]['confidence']
-    told = few([f'{c["challenger"]} is {c["after_looks"]}' if c['after_looks'] != 'undecided' else f'{c["challenger"]} is left undecided'
-                for c in summary['comparisons']])
-    return (f'Whoever judges many models on the same cases and keeps the best has had as many chances to be lucky. For all {n:,} looks to hold together, '
-            f'each needs an interval of {level(shared_confidence(confidence, n))} instead of {level(confidence)} (Bonferroni); judged so strictly, {told}. '
-            'That allows for looks that did not steer what was tried next. Where they did, only new cases help (Dwork et al. 2015, The reusable holdout).')
+    n = summary['looks']['n']
+    confidence = summary['comparisons'][0]['confidence']
+    told = few([
+        (
+            f'{c["challenger"]} is {c["after_looks"]}'
+            if c['after_looks'] != 'undecided'
+            else f'{c["challenger"]} is left undecided'
+        )
+        for c in summary['comparisons']
+    ])
+    return (
+        'Whoever judges many models on the same cases and keeps the best has had as many chances'
+        f' to be lucky. For all {n:,} looks to hold together, each needs an interval of'
+        f' {level(shared_confidence(confidence, n))} instead of {level(confidence)} (Bonferroni);'
+        f' judged so strictly, {told}. That allows for looks that did not steer what was tried'
+        ' next. Where they did, only new cases help (Dwork et al. 2015, The reusable holdout).'
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #ad140997
 def level(confidence: float) -> str:
     "A confidence in percent, with no more digits than it needs: 95 %, 98.75 %."
     return f'{100 * confidence:.2f}'.rstrip('0').rstrip('.') + f'{SPACE}%'
@@ -473,27 +792,59 @@ JUDGED = '''<h3>The cases</h3>
 
 def judged_html(summary: Mapping[str, Any]) -> Markup:
     "Cases, looks and method."
-    holdout, plan = summary['holdout'], summary['compare']
-    facts = {'Metric that decides': summary['metric'], 'Draws': f"{plan['replicates']:,}", 'Holdout of run': holdout['run'],
-             'Its content': Markup('<span class="code">{}</span>').format(holdout['hash'])}
-    facts |= {f'Model {m["letter"]}': Markup('<span class="code">{}</span>').format(m['model']) for m in summary['models']}
-    return render(JUDGED, cases=cases_words(summary), looks=looks_words(summary['looks']), after=after_words(summary), method=method_words(summary),
-                  facts=facts, latest=[[minute(when), *more] for when, *more in summary['looks']['latest']])
+    holdout = summary['holdout']
+    plan = summary['compare']
+    facts = {
+        'Metric that decides': summary['metric'],
+        'Draws': f"{plan['replicates']:,}",
+        'Holdout of run': holdout['run'],
+        'Its content': Markup('<span class="code">{}</span>').format(holdout['hash']),
+    }
+    facts |= {
+        f'Model {m["letter"]}': Markup('<span class="code">{}</span>').format(m['model'])
+        for m in summary['models']
+    }
+    return render(
+        JUDGED,
+        cases=cases_words(summary),
+        looks=looks_words(summary['looks']),
+        after=after_words(summary),
+        method=method_words(summary),
+        facts=facts,
+        latest=[[minute(when), *more] for when, *more in summary['looks']['latest']],
+    )
 
-
+# %% ../../notebooks/show/comparison_page.ipynb #04a352bd
 def method_words(summary: Mapping[str, Any]) -> list[str]:
     "The rule, in sentences."
     several = len(summary['comparisons'])
-    texts = ['All models are evaluated under the same draws of the cases, so what is hard for all of them cancels out. The interval is Student’s around the '
-             'gain, with the spread of the draws as its standard error: with few cases a percentile interval would be too short (Hesterberg 2015).',
-             'Better: the whole interval lies above the margin. Worse: below its negative. Undecided: anything else, also a difference that is there and too '
-             'small to count. Not worse: the interval lies above the negative margin (Schuirmann 1987; Piaggio et al. 2012).']
+    texts = [
+        (
+            'All models are evaluated under the same draws of the cases, so what is hard for all of'
+            ' them cancels out. The interval is Student’s around the gain, with the spread of the'
+            ' draws as its standard error: with few cases a percentile interval would be too short'
+            ' (Hesterberg 2015).'
+        ),
+        (
+            'Better: the whole interval lies above the margin. Worse: below its negative.'
+            ' Undecided: anything else, also a difference that is there and too small to count. Not'
+            ' worse: the interval lies above the negative margin (Schuirmann 1987; Piaggio et al.'
+            ' 2012).'
+        ),
+    ]
     if any(c['recipes'] for c in summary['comparisons']):
-        texts.append('Two trainings of one recipe give two models. So each recipe was trained again, and the verdict needs that interval to lie beyond the '
-                     'margin too (Dietterich 1998; Bouthillier et al. 2021). “Not worse” and the groups are about the models as they are.')
+        texts.append(
+            'Two trainings of one recipe give two models. So each recipe was trained again, and the'
+            ' verdict needs that interval to lie beyond the margin too (Dietterich 1998;'
+            ' Bouthillier et al. 2021). “Not worse” and the groups are about the models as they'
+            ' are.'
+        )
     if several > 1:
         confidence = level(summary['comparisons'][0]['confidence'])
-        texts.append(f'{several} challengers share the error of one: each has an interval of {confidence} (Bonferroni).')
+        texts.append(
+            f'{several} challengers share the error of one: each has an interval of {confidence}'
+            ' (Bonferroni).'
+        )
     return texts
 
 # %% ../../notebooks/show/comparison_page.ipynb #da4a4754
@@ -507,14 +858,27 @@ SECTIONS = '''<nav aria-label="On this page"><p class="note">
 
 
 def comparison_html(
-    summary: Mapping[str, Any],                  # as in comparison.json
-    predicted: Sequence[np.ndarray],             # of each model on the cases, the reference first
-    sweeps: Mapping[str, Mapping[str, Any]],     # letter -> trials.json, and `won`: the number of its best trial
+    summary: Mapping[str, Any],       # as in comparison.json
+    predicted: Sequence[np.ndarray],  # of each model on the cases, the reference first
+    # letter -> trials.json, and `won`: the number of its best trial
+    sweeps: Mapping[str, Mapping[str, Any]],
 ) -> str:
     "The comparison as one HTML file."
-    sections = [('How sure that is', 'sure', sure_html(summary)), ('For whom it is better or worse', 'groups', groups_html(summary)),
-                ('What differs', 'differs', differs_html(summary)), ('How they were found', 'found', found_html(summary, sweeps)),
-                ('Where they disagree', 'apart', apart_html(summary, predicted)), ('How it was judged', 'judged', judged_html(summary))]
+    sections = [
+        ('How sure that is', 'sure', sure_html(summary)),
+        ('For whom it is better or worse', 'groups', groups_html(summary)),
+        ('What differs', 'differs', differs_html(summary)),
+        ('How they were found', 'found', found_html(summary, sweeps)),
+        ('Where they disagree', 'apart', apart_html(summary, predicted)),
+        ('How it was judged', 'judged', judged_html(summary)),
+    ]
     byline = ' · '.join(filter(None, [summary['owner'], minute(summary['made'])]))
-    return frame(summary['title'], render(SECTIONS, sections=sections), f"Comparison of models · {summary['scenario']}", byline, head_html(summary),
-                 'Made by cd4ml. This file asks for nothing from any network.', SORT)
+    return frame(
+        summary['title'],
+        render(SECTIONS, sections=sections),
+        f"Comparison of models · {summary['scenario']}",
+        byline,
+        head_html(summary),
+        'Made by cd4ml. This file asks for nothing from any network.',
+        SORT,
+    )

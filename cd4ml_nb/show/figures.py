@@ -31,17 +31,55 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from ..core.errors import one_line
 
 # %% ../../notebooks/show/figures.ipynb #4b1ca20b
-PALETTE = {'ink': '#1c2126', 'muted': '#5b6672', 'line': '#d5dae0', 'accent': '#0f5fa6', 'accent-2': '#a04c0f', 'good': '#1b7a47', 'bad': '#b3261e'}
+PALETTE = {
+    'ink': '#1c2126',
+    'muted': '#5b6672',
+    'line': '#d5dae0',
+    'accent': '#0f5fa6',
+    'accent-2': '#a04c0f',
+    'good': '#1b7a47',
+    'bad': '#b3261e',
+}
 INK, MUTED, LINE, ACCENT, ACCENT_2, GOOD, BAD = PALETTE.values()
 
 STYLE: Any = {
-    'font.family': 'sans-serif', 'font.sans-serif': ['DejaVu Sans'], 'font.size': 8.5, 'text.color': INK, 'text.parse_math': False,
-    'axes.titlesize': 9.5, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left', 'axes.titlepad': 10, 'axes.titlecolor': INK,
-    'axes.labelcolor': MUTED, 'axes.labelsize': 8.5, 'axes.edgecolor': LINE, 'axes.linewidth': 0.8, 'axes.axisbelow': True, 'axes.facecolor': 'none',
-    'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.color': LINE, 'grid.linewidth': 0.6, 'lines.linewidth': 1.6,
-    'xtick.color': MUTED, 'ytick.color': MUTED, 'xtick.major.size': 0, 'ytick.major.size': 0, 'xtick.minor.size': 0, 'ytick.minor.size': 0,
-    'legend.frameon': False, 'figure.facecolor': 'white', 'figure.dpi': 110, 'savefig.facecolor': 'white',
-    'svg.fonttype': 'none', 'svg.hashsalt': 'cd4ml', 'path.simplify': True, 'date.converter': 'concise'}
+    'font.family': 'sans-serif',
+    'font.sans-serif': ['DejaVu Sans'],
+    'font.size': 8.5,
+    'text.color': INK,
+    'text.parse_math': False,
+    'axes.titlesize': 9.5,
+    'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left',
+    'axes.titlepad': 10,
+    'axes.titlecolor': INK,
+    'axes.labelcolor': MUTED,
+    'axes.labelsize': 8.5,
+    'axes.edgecolor': LINE,
+    'axes.linewidth': 0.8,
+    'axes.axisbelow': True,
+    'axes.facecolor': 'none',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.color': LINE,
+    'grid.linewidth': 0.6,
+    'lines.linewidth': 1.6,
+    'xtick.color': MUTED,
+    'ytick.color': MUTED,
+    'xtick.major.size': 0,
+    'ytick.major.size': 0,
+    'xtick.minor.size': 0,
+    'ytick.minor.size': 0,
+    'legend.frameon': False,
+    'figure.facecolor': 'white',
+    'figure.dpi': 110,
+    'savefig.facecolor': 'white',
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'cd4ml',
+    'path.simplify': True,
+    'date.converter': 'concise',
+}
 
 # %% ../../notebooks/show/figures.ipynb #412378c7
 class Sheet(Figure):
@@ -53,7 +91,7 @@ class Sheet(Figure):
             self.savefig(buffer, format='png')
         return buffer.getvalue()
 
-
+# %% ../../notebooks/show/figures.ipynb #0c1f25aa
 @contextmanager
 def _style() -> Iterator[None]:
     "Draw in the house style; scripts that the font lacks are the reader's font's business."
@@ -61,7 +99,7 @@ def _style() -> Iterator[None]:
         warnings.filterwarnings('ignore', message='Glyph .* missing from')
         yield
 
-
+# %% ../../notebooks/show/figures.ipynb #272d5a0a
 @contextmanager
 def _sheet(
     title: str,
@@ -80,25 +118,35 @@ def _sheet(
         axes.yaxis.set_major_formatter(FuncFormatter(short))
         yield figure, axes
 
-
+# %% ../../notebooks/show/figures.ipynb #7c1b1114
 def _legend(axes: Any) -> None:
     "What the marks mean, on the title's line, where no data is."
-    axes.legend(loc='lower right', bbox_to_anchor=(1.01, 0.995), ncols=3, borderaxespad=0, handlelength=1.2, columnspacing=1.2, labelcolor=MUTED)
+    axes.legend(
+        loc='lower right',
+        bbox_to_anchor=(1.01, 0.995),
+        ncols=3,
+        borderaxespad=0,
+        handlelength=1.2,
+        columnspacing=1.2,
+        labelcolor=MUTED,
+    )
 
-
+# %% ../../notebooks/show/figures.ipynb #7d76e353
 def plain(text: Any, width: int = 28) -> str:
     "`text` as a label: one line, at most `width` characters."
     text = one_line(str(text))
     return text if len(text) <= width else text[:width - 1].rstrip() + '…'
 
-
+# %% ../../notebooks/show/figures.ipynb #19857439
 def short(value: float, _: Any = None) -> str:
     "A number for an axis: thousands apart, no more digits than it needs."
     if value and not 1e-4 <= abs(value) < 1e7:
         return f'{value:.3g}'.replace('-', '−')
-    return (f'{value:,.6f}'.rstrip('0').rstrip('.') if abs(value) < 1e4 else f'{value:,.0f}').replace('-', '−')
+    return (
+        f'{value:,.6f}'.rstrip('0').rstrip('.') if abs(value) < 1e4 else f'{value:,.0f}'
+    ).replace('-', '−')
 
-
+# %% ../../notebooks/show/figures.ipynb #256772c5
 def with_unit(words: str, unit: str = '') -> str:
     "A label and its unit: price, EUR."
     return f'{words}, {unit}' if unit else words
@@ -111,39 +159,49 @@ def svg(
     "A figure as a self-contained SVG element."
     buffer = io.StringIO()
     with _style():
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None})
+        FigureCanvasSVG(figure).print_svg(
+            buffer, metadata={'Date': None, 'Creator': None, 'Format': None, 'Type': None}
+        )
     drawing = buffer.getvalue()
     drawing = re.sub(r'<metadata>.*?</metadata>', '', drawing[drawing.index('<svg'):], flags=re.S)
-    drawing = re.sub(r'<g id="patch_1">.*?</g>', '', drawing, count=1, flags=re.S)   # the white sheet
+    # the white sheet
+    drawing = re.sub(r'<g id="patch_1">.*?</g>', '', drawing, count=1, flags=re.S)
     drawing = re.sub(r'<style type="text/css">.*?</style>', '', drawing, flags=re.S)
     box = re.search(r'viewBox="([^"]*)"', drawing).group(1)  # type: ignore[union-attr]
     inner = _named_apart(_themed(drawing[drawing.index('>') + 1:drawing.rindex('</svg>')]), label)
     said = escape(one_line(label))
-    return f'<svg class="figure" viewBox="{box}" role="img" aria-label="{said}"><title>{said}</title>{inner}</svg>'
+    return (
+        f'<svg class="figure" viewBox="{box}" role="img"'
+        f' aria-label="{said}"><title>{said}</title>{inner}</svg>'
+    )
 
-
+# %% ../../notebooks/show/figures.ipynb #3a45ff8e
 def _themed(drawing: str) -> str:
     "Colours as variables of the page, fonts as the page's own."
     for name, colour in PALETTE.items():
         drawing = drawing.replace(colour, f'var(--{name})')
     drawing = re.sub(r" font-family: [^;\"]*;", '', drawing)
     drawing = re.sub(r'<!--.*?-->| transform="rotate\(-?0 [^"]*"', '', drawing, flags=re.S)
-    drawing = re.sub(r'(\d\.\d)\d+(?=[ "\n])', r'\1', drawing)                      # tenths of a point are enough
+    drawing = re.sub(r'(\d\.\d)\d+(?=[ "\n])', r'\1', drawing)  # tenths of a point are enough
     drawing = re.sub(r'(?:\s*<use [^>]*/>)+', _dots_together, drawing)
     return re.sub(r'\s*\n\s*', ' ', drawing)
 
-
+# %% ../../notebooks/show/figures.ipynb #3e322922
 def _dots_together(run: re.Match[str]) -> str:
     "Marks that follow each other share one style."
     styles = set(re.findall(r' style="([^"]*)"', run[0]))
-    return f'<g style="{styles.pop()}">' + re.sub(r' style="[^"]*"', '', run[0]) + '</g>' if len(styles) == 1 else run[0]
+    if len(styles) == 1:
+        return f'<g style="{styles.pop()}">' + re.sub(r' style="[^"]*"', '', run[0]) + '</g>'
+    return run[0]
 
-
+# %% ../../notebooks/show/figures.ipynb #a3949f07
 def _named_apart(drawing: str, label: str) -> str:
     "Identifiers that nothing refers to are dropped, the others get a prefix of this figure."
     prefix = 'fig-' + hashlib.sha256((label + drawing).encode()).hexdigest()[:8]
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
-    drawing = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else '', drawing)
+    drawing = re.sub(
+        r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else '', drawing
+    )
     drawing = re.sub(r'(href="#|url\(#)', rf'\g<1>{prefix}-', drawing)
     return drawing.replace('xlink:href', 'href')
 
@@ -156,23 +214,52 @@ def sweep_history(
 ) -> Sheet:
     "The value of each trial, and the best so far."
     done = [t for t in trials if t['state'] == 'complete' and t['value'] is not None]
-    best = (np.minimum if better == 'low' else np.maximum).accumulate(np.array([t['value'] for t in done], dtype=float))
-    with _sheet('Each trial, and the best so far', 'trial', with_unit(metric, unit)) as (figure, axes):
-        axes.plot([t['number'] for t in done], [t['value'] for t in done], 'o', ms=4.5, color=MUTED, alpha=0.65, mew=0, label='trial')
-        axes.step([t['number'] for t in done], best, where='post', color=ACCENT, label='best so far')
+    best = (np.minimum if better == 'low' else np.maximum).accumulate(
+        np.array([t['value'] for t in done], dtype=float)
+    )
+    with _sheet('Each trial, and the best so far', 'trial', with_unit(metric, unit)) as (
+        figure,
+        axes,
+    ):
+        axes.plot(
+            [t['number'] for t in done],
+            [t['value'] for t in done],
+            'o',
+            ms=4.5,
+            color=MUTED,
+            alpha=0.65,
+            mew=0,
+            label='trial',
+        )
+        axes.step(
+            [t['number'] for t in done], best, where='post', color=ACCENT, label='best so far'
+        )
         pruned = [t for t in trials if t['state'] == 'pruned' and t.get('value') is not None]
         if pruned:
-            axes.plot([t['number'] for t in pruned], [t['value'] for t in pruned], 'x', ms=4, color=MUTED, alpha=0.6, label='stopped early')
+            axes.plot(
+                [t['number'] for t in pruned],
+                [t['value'] for t in pruned],
+                'x',
+                ms=4,
+                color=MUTED,
+                alpha=0.6,
+                label='stopped early',
+            )
         if done:
             _frame_the_good(axes, np.array([t['value'] for t in done]), better)
             _legend(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
-
+# %% ../../notebooks/show/figures.ipynb #66259300
 def _frame_the_good(axes: Any, values: np.ndarray, better: str) -> None:
-    "Scale the vertical axis to the better nine tenths, so that a few failures do not flatten the rest."
-    low, high = (values.min(), np.quantile(values, 0.9)) if better == 'low' else (np.quantile(values, 0.1), values.max())
+    """Scale the vertical axis to the better nine tenths, so that a few failures do not flatten the
+    rest."""
+    low, high = (
+        (values.min(), np.quantile(values, 0.9))
+        if better == 'low'
+        else (np.quantile(values, 0.1), values.max())
+    )
     margin = (high - low) * 0.25 or abs(high) * 0.01 or 1
     axes.set_ylim(low - margin, high + margin)
 
@@ -186,31 +273,39 @@ def share_bars(
     "Named shares as horizontal bars, the largest on top."
     ranked = sorted(shares.items(), key=lambda s: (-s[1], s[0]))
     if len(ranked) > most:
-        ranked = [*ranked[:most - 1], (f'{len(ranked) - most + 1} others', sum(share for _, share in ranked[most - 1:]))]
-    names, values = [plain(name) for name, _ in ranked], [100 * share for _, share in ranked]
+        ranked = [
+            *ranked[: most - 1],
+            (f'{len(ranked) - most + 1} others', sum(share for _, share in ranked[most - 1 :])),
+        ]
+    names = [plain(name) for name, _ in ranked]
+    values = [100 * share for _, share in ranked]
     with _sheet(title, f'{across}, %', size=(6.4, _height(len(ranked)))) as (figure, axes):
         bars = axes.barh(range(len(ranked)), values, color=ACCENT, height=0.62)
-        axes.bar_label(bars, [f'{v:.1f}' if v < 9.95 else f'{v:.0f}' for v in values], padding=4, color=INK)
+        axes.bar_label(
+            bars, [f'{v:.1f}' if v < 9.95 else f'{v:.0f}' for v in values], padding=4, color=INK
+        )
         _rows(axes, names)
         axes.margins(x=0.12)
     return figure
 
-
+# %% ../../notebooks/show/figures.ipynb #ab895d36
 def _height(n_rows: int) -> float:
     "Inches for a figure with so many lines of text."
     return 1.0 + 0.24 * max(n_rows, 1)
 
-
+# %% ../../notebooks/show/figures.ipynb #726f5572
 def _rows(axes: Any, names: Sequence[str]) -> None:
     "Names down the left side, the first on top."
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(axis='y', visible=False)
 
-
+# %% ../../notebooks/show/figures.ipynb #e6d7084b
 def parameter_importance(importance: Mapping[str, float]) -> Sheet:
     "How much each parameter explains of the differences between trials."
-    return share_bars(importance, 'What the search depended on', 'share of the variation between trials')
+    return share_bars(
+        importance, 'What the search depended on', 'share of the variation between trials'
+    )
 
 # %% ../../notebooks/show/figures.ipynb #a0af280c
 def parallel_coordinates(
@@ -220,19 +315,42 @@ def parallel_coordinates(
     most: int = 500,                       # lines; of more trials the best are drawn
 ) -> Sheet:
     "The parameters of every trial, the best in colour."
-    done = sorted((t for t in trials if t['state'] == 'complete' and t['value'] is not None), key=lambda t: t['value'], reverse=better == 'high')[:most]
-    names = sorted({name for t in done for name, v in t['params'].items() if any(v != other['params'].get(name) for other in done)})
+    done = sorted(
+        (t for t in trials if t['state'] == 'complete' and t['value'] is not None),
+        key=lambda t: t['value'],
+        reverse=better == 'high',
+    )[:most]
+    names = sorted({
+        name
+        for t in done
+        for name, v in t['params'].items()
+        if any(v != other['params'].get(name) for other in done)
+    })
     scales = [_unit_scale([t['params'].get(name) for t in done]) for name in names]
     with _sheet('Every trial, the best in colour', size=(6.4, 3.4)) as (figure, axes):
-        paths = np.array([[scale[0][k] for scale in scales] for k in range(len(done))]).reshape(len(done), len(names))
+        paths = np.array([[scale[0][k] for scale in scales] for k in range(len(done))]).reshape(
+            len(done), len(names)
+        )
         n_best = max(1, round(share * len(done)))
-        for rows, colour, width, alpha in ((paths[n_best:], MUTED, 0.7, 0.3), (paths[:n_best], ACCENT, 1.7, 0.95)):
-            axes.add_collection(LineCollection([list(enumerate(p)) for p in rows if len(p)], colors=colour, linewidths=width, alpha=alpha))
+        for rows, colour, width, alpha in (
+            (paths[n_best:], MUTED, 0.7, 0.3),
+            (paths[:n_best], ACCENT, 1.7, 0.95),
+        ):
+            axes.add_collection(
+                LineCollection(
+                    [list(enumerate(p)) for p in rows if len(p)],
+                    colors=colour,
+                    linewidths=width,
+                    alpha=alpha,
+                )
+            )
         _scales(axes, scales, names)
     return figure
 
-
-def _scales(axes: Any, scales: Sequence[tuple[list[float], str, str]], names: Sequence[str]) -> None:
+# %% ../../notebooks/show/figures.ipynb #2ec0eb75
+def _scales(
+    axes: Any, scales: Sequence[tuple[list[float], str, str]], names: Sequence[str]
+) -> None:
     "An upright axis for each scale, its ends and its name."
     for x, (_, low, high) in enumerate(scales):
         axes.axvline(x, color=LINE, lw=1, zorder=0)
@@ -243,57 +361,94 @@ def _scales(axes: Any, scales: Sequence[tuple[list[float], str, str]], names: Se
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
-
+# %% ../../notebooks/show/figures.ipynb #a630af39
 def _columns(axes: Any, names: Sequence[str], slant: bool) -> None:
     "Names along the bottom, slanted where they would touch."
-    axes.set_xticks(range(len(names)), names, color=INK, rotation=22 if slant else 0, ha='right' if slant else 'center')
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        color=INK,
+        rotation=22 if slant else 0,
+        ha='right' if slant else 'center',
+    )
 
-
+# %% ../../notebooks/show/figures.ipynb #6e37f196
 def _unit_scale(values: Sequence[Any]) -> tuple[list[float], str, str]:
-    "Values on [0, 1] (numbers that span more than a factor of 20 by their logarithm), and what stands at the ends."
+    """Values on [0, 1] (numbers that span more than a factor of 20 by their logarithm), and what
+    stands at the ends."""
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         numbers = np.array(values, dtype=float)
         if numbers.min() > 0 and numbers.max() > 20 * numbers.min():
             numbers = np.log(numbers)
-        low, high = numbers.min(), numbers.max()
-        return list((numbers - low) / ((high - low) or 1)), *(short(float(f'{f(values):.3g}')) for f in (min, max))  # type: ignore[return-value]
+        low = numbers.min()
+        high = numbers.max()
+        # type: ignore[return-value]
+        return list((numbers - low) / ((high - low) or 1)), *(
+            short(float(f'{f(values):.3g}')) for f in (min, max)
+        )
     names = sorted({str(v) for v in values})
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
     return [place[str(v)] for v in values], plain(names[0], 16), plain(names[-1], 16)
 
 # %% ../../notebooks/show/figures.ipynb #c42f8f19
 def calibration_bins(
-    actual: np.ndarray,       # 1 where the outcome came true, shape (n,)
-    predicted: np.ndarray,    # its probability, shape (n,)
-    bins: int = 10,           # at most
-    least: int = 30,          # cases in a bin, unless there are too few for two
-) -> dict[str, list]:         # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
+    actual: np.ndarray,     # 1 where the outcome came true, shape (n,)
+    predicted: np.ndarray,  # its probability, shape (n,)
+    bins: int = 10,         # at most
+    least: int = 30,        # cases in a bin, unless there are too few for two
+) -> dict[str, list]:
+    # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
     "Predicted and actual frequency in bins of equally many cases."
     order = np.argsort(predicted, kind='stable')
-    rows = [chunk for chunk in np.array_split(order, min(bins, max(2, len(order) // least))) if len(chunk)]
-    n, hits = np.array([len(r) for r in rows]), np.array([np.asarray(actual)[r].sum() for r in rows], dtype=float)
+    rows = [
+        chunk
+        for chunk in np.array_split(order, min(bins, max(2, len(order) // least)))
+        if len(chunk)
+    ]
+    n = np.array([len(r) for r in rows])
+    hits = np.array([np.asarray(actual)[r].sum() for r in rows], dtype=float)
     low, high = _wilson(hits, n)
-    return {'predicted': [float(np.asarray(predicted)[r].mean()) for r in rows], 'actual': (hits / n).tolist(),
-            'low': low.tolist(), 'high': high.tolist(), 'n': n.tolist()}
+    return {
+        'predicted': [float(np.asarray(predicted)[r].mean()) for r in rows],
+        'actual': (hits / n).tolist(),
+        'low': low.tolist(),
+        'high': high.tolist(),
+        'n': n.tolist(),
+    }
 
-
+# %% ../../notebooks/show/figures.ipynb #d8d9967c
 def _wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
     "Interval of a frequency (Wilson 1927), sensible at 0 and 1 too."
-    p, scale = hits / n, 1 + z**2 / n
-    middle, half = (p + z**2 / (2 * n)) / scale, z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / scale
+    p = hits / n
+    scale = 1 + z**2 / n
+    middle = (p + z**2 / (2 * n)) / scale
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / scale
     return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 
-
+# %% ../../notebooks/show/figures.ipynb #057e1477
 def calibration_curve(
     bins: Mapping[str, Sequence[float]],  # of `calibration_bins`
     outcome: str = 'the outcome',
 ) -> Sheet:
     "Predicted against actual frequency, and the number of cases behind each point."
-    x, y = 100 * np.array(bins['predicted']), 100 * np.array(bins['actual'])
-    with _sheet('How often it came true', f'predicted probability of {plain(outcome, 40)}, %', 'actual frequency, %', (6.4, 3.6)) as (figure, axes):
+    x = 100 * np.array(bins['predicted'])
+    y = 100 * np.array(bins['actual'])
+    with _sheet(
+        'How often it came true',
+        f'predicted probability of {plain(outcome, 40)}, %',
+        'actual frequency, %',
+        (6.4, 3.6),
+    ) as (figure, axes):
         axes.plot([0, 100], [0, 100], '--', color=MUTED, lw=1, label='perfectly calibrated')
         if 'low' in bins:
-            axes.vlines(x, 100 * np.array(bins['low']), 100 * np.array(bins['high']), color=ACCENT, lw=1.4, alpha=0.6)
+            axes.vlines(
+                x,
+                100 * np.array(bins['low']),
+                100 * np.array(bins['high']),
+                color=ACCENT,
+                lw=1.4,
+                alpha=0.6,
+            )
         n = ' to '.join(f'{k:,}' for k in sorted({min(bins['n']), max(bins['n'])}))
         axes.plot(x, y, 'o-', color=ACCENT, ms=5, lw=1.2, label=f'the model, {n} cases a point')
         axes.set(xlim=(-3, 105), ylim=(-5, 105))
@@ -308,33 +463,54 @@ def residual_plot(
     unit: str = '',
 ) -> Sheet:
     "Predicted minus actual, along the predicted value."
-    predicted, error = np.asarray(predicted, dtype=float), np.asarray(predicted, dtype=float) - np.asarray(actual, dtype=float)
+    predicted, error = np.asarray(predicted, dtype=float), np.asarray(
+        predicted, dtype=float
+    ) - np.asarray(actual, dtype=float)
     labels = with_unit(f'predicted {plain(words, 30)}', unit), with_unit('predicted − actual', unit)
     with _sheet('Errors along the prediction', *labels, (6.4, 3.6)) as (figure, axes):
         _density(axes, predicted, error)
         axes.axhline(0, color=INK, lw=0.9)
         x, quartiles = _running_quartiles(predicted, error)
-        for line, width, label in zip(quartiles, (0.9, 1.8, 0.9), ('half of the errors lie between', 'median error', None), strict=True):
+        for line, width, label in zip(
+            quartiles,
+            (0.9, 1.8, 0.9),
+            ('half of the errors lie between', 'median error', None),
+            strict=True,
+        ):
             axes.plot(x, line, color=ACCENT_2, lw=width, label=label)
         _legend(axes)
     return figure
 
-
-def predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray, words: str = 'value', unit: str = '') -> Sheet:
+# %% ../../notebooks/show/figures.ipynb #bc6804a4
+def predicted_vs_actual(
+    actual: np.ndarray, predicted: np.ndarray, words: str = 'value', unit: str = ''
+) -> Sheet:
     "Prediction against truth; on the line they agree."
-    actual, predicted = np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float)
-    labels = with_unit(f'actual {plain(words, 30)}', unit), with_unit(f'predicted {plain(words, 30)}', unit)
+    actual = np.asarray(actual, dtype=float)
+    predicted = np.asarray(predicted, dtype=float)
+    labels = with_unit(f'actual {plain(words, 30)}', unit), with_unit(
+        f'predicted {plain(words, 30)}', unit
+    )
     with _sheet('Prediction against truth', *labels, (6.4, 4.2)) as (figure, axes):
         _density(axes, actual, predicted)
         ends = np.quantile(np.concatenate([actual, predicted]), [0.001, 0.999])
         axes.plot(ends, ends, color=INK, lw=0.9)
     return figure
 
-
-def _running_quartiles(x: np.ndarray, y: np.ndarray, bins: int = 16) -> tuple[np.ndarray, np.ndarray]:
+# %% ../../notebooks/show/figures.ipynb #1dddefa6
+def _running_quartiles(
+    x: np.ndarray, y: np.ndarray, bins: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
     "Quartiles of `y` in bins of equally many cases along `x`: positions (b,), quartiles (3, b)."
-    rows = [r for r in np.array_split(np.argsort(x, kind='stable'), min(bins, max(1, len(x) // 20))) if len(r)]
-    return np.array([np.median(x[r]) for r in rows]), np.array([np.quantile(y[r], [0.25, 0.5, 0.75]) for r in rows]).T
+    rows = [
+        r
+        for r in np.array_split(np.argsort(x, kind='stable'), min(bins, max(1, len(x) // 20)))
+        if len(r)
+    ]
+    return (
+        np.array([np.median(x[r]) for r in rows]),
+        np.array([np.quantile(y[r], [0.25, 0.5, 0.75]) for r in rows]).T,
+    )
 
 # %% ../../notebooks/show/figures.ipynb #0f15faf3
 def _density(
@@ -344,9 +520,13 @@ def _density(
     few: int = 1000,     # cases that are drawn one by one
     across: int = 36,    # hexagons
 ) -> None:
-    "Cases as dots, or when there are many as hexagons, the fuller the darker; the outermost .2 % may lie outside."
-    (x_low, x_high), (y_low, y_high) = np.quantile(x, [0.001, 0.999]), np.quantile(y, [0.001, 0.999])
-    x_pad, y_pad = (x_high - x_low) * 0.04 or 1, (y_high - y_low) * 0.06 or 1
+    """Cases as dots, or when there are many as hexagons, the fuller the darker; the outermost .2 %
+    may lie outside."""
+    (x_low, x_high), (y_low, y_high) = np.quantile(x, [0.001, 0.999]), np.quantile(
+        y, [0.001, 0.999]
+    )
+    x_pad = (x_high - x_low) * 0.04 or 1
+    y_pad = (y_high - y_low) * 0.06 or 1
     axes.set(xlim=(x_low - x_pad, x_high + x_pad), ylim=(y_low - y_pad, y_high + y_pad))
     if len(x) <= few:
         axes.plot(x, y, 'o', ms=2.8, color=ACCENT, alpha=0.35, mew=0)
@@ -355,18 +535,30 @@ def _density(
     level = np.ceil(5 * np.log1p(counts) / np.log1p(counts.max())).astype(int)   # 1 … 5
     for k, alpha in enumerate((0.1, 0.24, 0.44, 0.68, 0.95), start=1):
         if (level == k).any():    # one path for each shade
-            cells = (centres[level == k][:, None] + np.concatenate([outline, outline[:1]])).reshape(-1, 2)
-            codes = np.tile([Path.MOVETO, *[Path.LINETO] * 5, Path.CLOSEPOLY], int((level == k).sum()))
+            cells = (centres[level == k][:, None] + np.concatenate([outline, outline[:1]])).reshape(
+                -1, 2
+            )
+            codes = np.tile(
+                [Path.MOVETO, *[Path.LINETO] * 5, Path.CLOSEPOLY], int((level == k).sum())
+            )
             axes.add_patch(PathPatch(Path(cells, codes), facecolor=ACCENT, alpha=alpha, lw=0))
 
-
-def _hexagons(x: np.ndarray, y: np.ndarray, extent: tuple, across: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+# %% ../../notebooks/show/figures.ipynb #98c8843c
+def _hexagons(
+    x: np.ndarray, y: np.ndarray, extent: tuple, across: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Centres (h, 2) and counts (h,) of the hexagons that are not empty, and their outline (6, 2)."
     x_low, x_high, y_low, y_high = extent
     scratch = Figure().subplots()
     inside = (x >= x_low) & (x <= x_high) & (y >= y_low) & (y <= y_high)
-    found = scratch.hexbin(x[inside], y[inside], gridsize=(across, across // 2), extent=extent, mincnt=1)
-    return np.asarray(found.get_offsets()), np.asarray(found.get_array()), np.asarray(found.get_paths()[0].vertices)[:6]
+    found = scratch.hexbin(
+        x[inside], y[inside], gridsize=(across, across // 2), extent=extent, mincnt=1
+    )
+    return (
+        np.asarray(found.get_offsets()),
+        np.asarray(found.get_array()),
+        np.asarray(found.get_paths()[0].vertices)[:6],
+    )
 
 # %% ../../notebooks/show/figures.ipynb #c98dfead
 def confusion(
@@ -377,14 +569,32 @@ def confusion(
     "Actual against predicted class, in percent of the actual one."
     counts = np.asarray(counts, dtype=float)
     keep = np.sort(np.argsort(-counts.sum(axis=1), kind='stable')[:most])
-    share = 100 * counts[np.ix_(keep, keep)] / np.maximum(counts[keep].sum(axis=1, keepdims=True), 1)
+    share = (
+        100 * counts[np.ix_(keep, keep)] / np.maximum(counts[keep].sum(axis=1, keepdims=True), 1)
+    )
     names = [plain(classes[k], 16) for k in keep]
-    with _sheet('Which class is taken for which', 'predicted class', 'actual class, and % of it', (6.4, 1.5 + 0.32 * len(keep))) as (figure, axes):
+    with _sheet(
+        'Which class is taken for which',
+        'predicted class',
+        'actual class, and % of it',
+        (6.4, 1.5 + 0.32 * len(keep)),
+    ) as (figure, axes):
         for i, j in np.ndindex(share.shape):
-            colour, strength = (ACCENT if i == j else ACCENT_2), 0.5 * share[i, j] / 100
-            axes.fill_between([j - 0.47, j + 0.47], i - 0.45, i + 0.45, color=colour, alpha=strength, lw=0)
+            colour = ACCENT if i == j else ACCENT_2
+            strength = 0.5 * share[i, j] / 100
+            axes.fill_between(
+                [j - 0.47, j + 0.47], i - 0.45, i + 0.45, color=colour, alpha=strength, lw=0
+            )
             if share[i, j] >= 0.5:
-                axes.text(j, i, f'{share[i, j]:.0f}', ha='center', va='center', color=INK, fontweight='bold' if i == j else 'normal')
+                axes.text(
+                    j,
+                    i,
+                    f'{share[i, j]:.0f}',
+                    ha='center',
+                    va='center',
+                    color=INK,
+                    fontweight='bold' if i == j else 'normal',
+                )
         _columns(axes, names, slant=len(keep) > 6)
         _rows(axes, names)
         axes.set_xlim(-0.55, len(keep) - 0.45)
@@ -401,8 +611,11 @@ def interval_dots(
 ) -> Sheet:
     "One dot with its interval for each group, the largest group on top."
     rows = sorted(rows, key=lambda r: (-r['n'], str(r['value'])))
-    left, rows = len(rows) - most, rows[:most]
-    title = ' — '.join(filter(None, [title, f'the {most} largest of {left + most}' if left > 0 else '']))
+    left = len(rows) - most
+    rows = rows[:most]
+    title = ' — '.join(
+        filter(None, [title, f'the {most} largest of {left + most}' if left > 0 else ''])
+    )
     with _sheet(title, across, size=(6.4, _height(len(rows)))) as (figure, axes):
         if reference is not None:
             axes.axvline(reference, color=MUTED, lw=1, ls='--', zorder=0)
@@ -425,27 +638,42 @@ def contribution_bars(
     order = np.argsort(-np.abs(np.asarray(contributions, dtype=float)), kind='stable')
     values = np.asarray(contributions, dtype=float)[order]
     with _sheet(title, across, size=(6.4, _height(len(values)))) as (figure, axes):
-        bars = axes.barh(range(len(values)), values, color=[ACCENT if v >= 0 else ACCENT_2 for v in values], height=0.62)
-        axes.bar_label(bars, [('+' if v >= 0 else '') + short(float(f'{v:.3g}')) for v in values], padding=4, color=INK)
+        bars = axes.barh(
+            range(len(values)),
+            values,
+            color=[ACCENT if v >= 0 else ACCENT_2 for v in values],
+            height=0.62,
+        )
+        axes.bar_label(
+            bars,
+            [('+' if v >= 0 else '') + short(float(f'{v:.3g}')) for v in values],
+            padding=4,
+            color=INK,
+        )
         axes.axvline(0, color=INK, lw=0.9)
         _rows(axes, [plain(names[k], 34) for k in order])
         axes.margins(x=0.18)
     return figure
 
 # %% ../../notebooks/show/figures.ipynb #a9821bbe
-MARKS = {'better': (GOOD, 'o', GOOD), 'worse': (BAD, 'D', BAD), 'undecided': (MUTED, 'o', 'none')}   # verdict -> colour, mark, filling
+# verdict -> colour, mark, filling
+MARKS = {'better': (GOOD, 'o', GOOD), 'worse': (BAD, 'D', BAD), 'undecided': (MUTED, 'o', 'none')}
 
 
 def difference_dots(
-    rows: Sequence[Mapping[str, Any]],    # {value: name, low, middle, high, verdict}, and n: cases, where it is known
-    across: str,                          # the gain, with its unit
+    # {value: name, low, middle, high, verdict}, and n: cases, where it is known
+    rows: Sequence[Mapping[str, Any]],
+    across: str,  # the gain, with its unit
     title: str = '',
     margin: float | None = None,          # a smaller difference does not count
     most: int = 25,                       # rows; of more, the first are shown
 ) -> Sheet:
     "One mark with its interval for each gain: better to the right of zero, worse to the left."
-    left, rows = len(rows) - most, rows[:most]
-    title = ' — '.join(filter(None, [title, f'the {most} largest of {left + most}' if left > 0 else '']))
+    left = len(rows) - most
+    rows = rows[:most]
+    title = ' — '.join(
+        filter(None, [title, f'the {most} largest of {left + most}' if left > 0 else ''])
+    )
     with _sheet(title, across, size=(6.4, _height(len(rows)))) as (figure, axes):
         edge = _edge(rows, margin or 0.0)
         axes.axvspan(-(margin or 0.0), margin or 0.0, color=LINE, alpha=0.55, lw=0, zorder=0)
@@ -456,29 +684,53 @@ def difference_dots(
             colour, mark, filling = MARKS[word]
             axes.plot([], [], mark, ms=5.5, color=colour, markerfacecolor=filling, label=word)
         axes.set_xlim(-edge, edge)
-        _rows(axes, [f"{plain(row['value'], 22)}  ({row['n']:,})" if row.get('n') else plain(row['value'], 30) for row in rows])
+        _rows(
+            axes,
+            [
+                (
+                    f"{plain(row['value'], 22)}  ({row['n']:,})"
+                    if row.get('n')
+                    else plain(row['value'], 30)
+                )
+                for row in rows
+            ],
+        )
         axes.xaxis.set_major_locator(MaxNLocator(6))
         _legend(axes)
     return figure
 
-
+# %% ../../notebooks/show/figures.ipynb #2b1c3d1d
 def _edge(rows: Sequence[Mapping[str, Any]], margin: float) -> float:
     "How far a picture reaches on both sides: every mark, and all ends; of many, nine tenths."
     ends = [abs(row[end]) for row in rows for end in ('low', 'high') if row[end] is not None]
     middles = [abs(row['middle']) for row in rows if row['middle'] is not None]
-    return 1.06 * max([*middles, 1.6 * margin, float(np.quantile(ends, 0.9 if len(rows) > 8 else 1)) if ends else 0.0]) or 1.0
+    return (
+        1.06
+        * max([
+            *middles,
+            1.6 * margin,
+            float(np.quantile(ends, 0.9 if len(rows) > 8 else 1)) if ends else 0.0,
+        ])
+        or 1.0
+    )
 
-
+# %% ../../notebooks/show/figures.ipynb #70bf6e58
 def _mark(axes: Any, y: int, row: Mapping[str, Any], edge: float) -> None:
     "One gain and its interval, arrows where it reaches beyond the picture."
     colour, mark, filling = MARKS[row['verdict']]
     if row['low'] is not None and row['high'] is not None:
-        axes.hlines(y, max(row['low'], -edge), min(row['high'], edge), color=colour, lw=2, alpha=0.6)
+        axes.hlines(
+            y, max(row['low'], -edge), min(row['high'], edge), color=colour, lw=2, alpha=0.6
+        )
         for end, sign in (('low', -1), ('high', 1)):
             if sign * row[end] > edge:
-                axes.plot([sign * edge * 0.988], [y], '<' if sign < 0 else '>', ms=5, color=colour, mew=0)
+                axes.plot(
+                    [sign * edge * 0.988], [y], '<' if sign < 0 else '>', ms=5, color=colour, mew=0
+                )
     if row['middle'] is not None:
-        axes.plot([row['middle']], [y], mark, ms=5.5, color=colour, markerfacecolor=filling, mew=1.3)
+        axes.plot(
+            [row['middle']], [y], mark, ms=5.5, color=colour, markerfacecolor=filling, mew=1.3
+        )
 
 # %% ../../notebooks/show/figures.ipynb #0bbba45c
 def model_against_model(
@@ -489,7 +741,8 @@ def model_against_model(
     unit: str = '',
 ) -> Sheet:
     "The predictions of one model against those of another."
-    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    first = np.asarray(first, dtype=float)
+    second = np.asarray(second, dtype=float)
     across, up = (with_unit(f'{plain(words, 30)} by {plain(name, 12)}', unit) for name in names)
     with _sheet('Prediction against prediction', across, up, (6.4, 4.2)) as (figure, axes):
         _density(axes, first, second)
@@ -519,30 +772,50 @@ def learning_curves(
             _legend(axes)
     return figure
 
-
+# %% ../../notebooks/show/figures.ipynb #4b103b39
 def _in_turn() -> Iterator[tuple[str, str]]:
     "Colours and dashes for models, again from the start when there are many."
     while True:
         yield from LINES
 
-
+# %% ../../notebooks/show/figures.ipynb #c6e8be2c
 def sweeps_together(
-    sweeps: Mapping[str, Sequence[Mapping[str, Any]]],   # model -> its trials: {number, state, value, params}
-    winners: Mapping[str, int],                          # model -> number of the trial that won
+    # model -> its trials: {number, state, value, params}
+    sweeps: Mapping[str, Sequence[Mapping[str, Any]]],
+    winners: Mapping[str, int],  # model -> number of the trial that won
     metric: str,
-    most: int = 200,                                     # lines of each; of more trials the first are drawn
+    most: int = 200,  # lines of each; of more trials the first are drawn
 ) -> Sheet:
     "The parameters of the trials of several sweeps, their metric last; winners are thick."
-    trials = [(name, t) for name, those in sweeps.items() for t in those if t['state'] == 'complete' and t['value'] is not None][:most * len(sweeps)]
-    names = sorted({n for _, t in trials for n, v in t['params'].items() if any(v != other['params'].get(n) for _, other in trials)})
-    scales = [_unit_scale([t['params'].get(n) for _, t in trials]) for n in names] + ([_unit_scale([t['value'] for _, t in trials])] if trials else [])
+    trials = [
+        (name, t)
+        for name, those in sweeps.items()
+        for t in those
+        if t['state'] == 'complete' and t['value'] is not None
+    ][: most * len(sweeps)]
+    names = sorted({
+        n
+        for _, t in trials
+        for n, v in t['params'].items()
+        if any(v != other['params'].get(n) for _, other in trials)
+    })
+    scales = [_unit_scale([t['params'].get(n) for _, t in trials]) for n in names] + (
+        [_unit_scale([t['value'] for _, t in trials])] if trials else []
+    )
     look = dict(zip(sweeps, _in_turn(), strict=False))
     with _sheet('What the searches tried', size=(6.4, 3.4)) as (figure, axes):
         for k, (name, trial) in enumerate(trials):
             won = trial['number'] == winners.get(name)
             colour, dash = look[name]
-            axes.plot([scale[0][k] for scale in scales], dash, color=colour, lw=2.2 if won else 0.8, alpha=1 if won else 0.35, zorder=3 if won else 2,
-                      label=f'{plain(name, 12)}, its best' if won else None)
+            axes.plot(
+                [scale[0][k] for scale in scales],
+                dash,
+                color=colour,
+                lw=2.2 if won else 0.8,
+                alpha=1 if won else 0.35,
+                zorder=3 if won else 2,
+                label=f'{plain(name, 12)}, its best' if won else None,
+            )
         _scales(axes, scales, [*names, metric][:len(scales)])
         _legend(axes)
     return figure
@@ -556,7 +829,10 @@ def category_bars(
     "How many rows each category has."
     ranked = sorted(counts.items(), key=lambda c: (-c[1], str(c[0])))
     if len(ranked) > most:
-        ranked = [*ranked[:most - 1], (f'{len(ranked) - most + 1} others', sum(n for _, n in ranked[most - 1:]))]
+        ranked = [
+            *ranked[: most - 1],
+            (f'{len(ranked) - most + 1} others', sum(n for _, n in ranked[most - 1 :])),
+        ]
     with _sheet(title, 'rows', size=(6.4, _height(len(ranked)))) as (figure, axes):
         bars = axes.barh(range(len(ranked)), [n for _, n in ranked], color=ACCENT, height=0.62)
         axes.bar_label(bars, [f'{n:,}' for _, n in ranked], padding=4, color=INK)
@@ -565,7 +841,7 @@ def category_bars(
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 
-
+# %% ../../notebooks/show/figures.ipynb #27186c32
 def histogram(
     counts: Sequence[int],       # rows in each bin, shape (b,)
     edges: Sequence[float],      # of the bins, shape (b + 1,)

@@ -25,9 +25,9 @@ import jinja2
 from markupsafe import Markup
 
 from ..core.errors import one_line
-from .figures import PALETTE, svg
 from ..core.files import project_root
 from ..scenario.metrics import METRICS
+from .figures import PALETTE, svg
 
 # %% ../../notebooks/show/pages.ipynb #dc1ec007
 SPACE = '\N{NO-BREAK SPACE}'
@@ -46,22 +46,35 @@ def number(
         text = f'{value:,}'
     else:
         size = math.floor(math.log10(abs(value))) if value else 0
-        text = f'{value:,.{max(0, digits - 1 - size)}f}' if -4 <= size < 15 else f'{value:.{digits - 1}e}'
-        text = text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text and digits > 4 else text
+        if -4 <= size < 15:
+            text = f'{value:,.{max(0, digits - 1 - size)}f}'
+        else:
+            text = f'{value:.{digits - 1}e}'
+        if '.' in text and 'e' not in text and digits > 4:
+            text = text.rstrip('0').rstrip('.')
+        else:
+            text = text
     return text.replace('-', '−') + (f'{SPACE}{unit}' if unit else '')
 
-
+# %% ../../notebooks/show/pages.ipynb #fae5ba0d
 def percent(share: float | None, digits: int = 1) -> str:
     "A share as a percentage: 94.1 %."
-    return NONE if share is None or not math.isfinite(share) else f'{100 * share:.{digits}f}{SPACE}%'.replace('-', '−')
+    if share is None or not math.isfinite(share):
+        return NONE
+    return f'{100 * share:.{digits}f}{SPACE}%'.replace('-', '−')
 
-
+# %% ../../notebooks/show/pages.ipynb #d489f4d3
 def decimals(value: float | None, digits: int = 3) -> str:
     "A number between 0 and 1 without the idle zero: .927."
-    return NONE if value is None or not math.isfinite(value) else re.sub(r'^(−?)0\.', r'\1.', f'{value:.{digits}f}'.replace('-', '−'))
+    if value is None or not math.isfinite(value):
+        return NONE
+    return re.sub(r'^(−?)0\.', r'\1.', f'{value:.{digits}f}'.replace('-', '−'))
 
 # %% ../../notebooks/show/pages.ipynb #af071844
-SHARES = {'mape', 'r2', 'within_10', 'accuracy', 'precision', 'recall', 'balanced_accuracy', 'calibration_error'}
+SHARES = {
+    'mape', 'r2', 'within_10', 'accuracy', 'precision', 'recall', 'balanced_accuracy',
+    'calibration_error',
+}
 
 
 def measured(
@@ -74,7 +87,7 @@ def measured(
         return number(value, unit)
     return percent(value) if metric in SHARES else decimals(value)
 
-
+# %% ../../notebooks/show/pages.ipynb #683bd673
 def interval(
     metric: str,
     at: Mapping[str, float | None],   # {value, low, high}
@@ -84,7 +97,10 @@ def interval(
     if at.get('low') is None or at.get('high') is None:
         return 'no interval'
     low = measured(metric, at['low'], unit)
-    return f"{low.removesuffix(SPACE + unit).removesuffix(SPACE + '%')} to {measured(metric, at['high'], unit)}"
+    return (
+        f"{low.removesuffix(SPACE + unit).removesuffix(SPACE + '%')} to"
+        f" {measured(metric, at['high'], unit)}"
+    )
 
 # %% ../../notebooks/show/pages.ipynb #978696a0
 def day(when: str | datetime.date | None) -> str:
@@ -97,12 +113,12 @@ def day(when: str | datetime.date | None) -> str:
         return one_line(str(when))
     return f'{date.day} {date:%B %Y}'
 
-
+# %% ../../notebooks/show/pages.ipynb #00c2a761
 def minute(when: str | None) -> str:
     "A point in time: 23 November 2026, 14:05."
     return f'{day(when)}, {when[11:16]}' if when and len(when) >= 16 else day(when)
 
-
+# %% ../../notebooks/show/pages.ipynb #f033fde3
 def span(seconds: float | None) -> str:
     "A duration: 42 s, 3 min, 1 h 20 min."
     if seconds is None or not math.isfinite(seconds):
@@ -110,9 +126,11 @@ def span(seconds: float | None) -> str:
     minutes = round(seconds / 60)
     if seconds < 120:
         return f'{seconds:.0f}{SPACE}s' if seconds >= 9.5 else f'{seconds:.1f}{SPACE}s'
-    return f'{minutes}{SPACE}min' if minutes < 60 else f'{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min'
+    if minutes < 60:
+        return f'{minutes}{SPACE}min'
+    return f'{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min'
 
-
+# %% ../../notebooks/show/pages.ipynb #3e5be32e
 def plural(n: int, one: str, many: str = '') -> str:
     "1 row, 2,000 rows."
     return f'{n:,}{SPACE}{one if n == 1 else many or one + "s"}'
@@ -120,9 +138,11 @@ def plural(n: int, one: str, many: str = '') -> str:
 # %% ../../notebooks/show/pages.ipynb #206ba65c
 def without_secrets(text: str) -> str:
     "`text` with user names, passwords and query strings cut from the addresses in it."
-    return re.sub(r'\b([a-zA-Z][\w+.-]*://)(?:[^\s"\'<>/]*@)?([^\s"\'<>?]*)(?:\?[^\s"\'<>]*)?', r'\1\2', text)
+    return re.sub(
+        r'\b([a-zA-Z][\w+.-]*://)(?:[^\s"\'<>/]*@)?([^\s"\'<>?]*)(?:\?[^\s"\'<>]*)?', r'\1\2', text
+    )
 
-
+# %% ../../notebooks/show/pages.ipynb #07a8034e
 def without_paths(text: str) -> str:
     "`text` with this project's folder, the user's home and the temporary folder given short names."
     for folder, name in ((project_root(), '.'), (Path.home(), '~')):
@@ -130,18 +150,53 @@ def without_paths(text: str) -> str:
             text = re.sub(re.escape(str(folder)) + r'(?=[/\\\s"\'<>:,)\]&]|$)', name, text)
     return text
 
-
+# %% ../../notebooks/show/pages.ipynb #ae1b9631
 def source_name(source: str) -> str:
     "Where data came from, without folders of this machine and without secrets."
-    return PurePath(source).name if '://' not in source and PurePath(source).is_absolute() else without_paths(without_secrets(source))
+    if '://' not in source and PurePath(source).is_absolute():
+        return PurePath(source).name
+    return without_paths(without_secrets(source))
 
 # %% ../../notebooks/show/pages.ipynb #38953c27
-KEPT = {'p': (), 'div': ('class',), 'span': ('class',), 'pre': (), 'code': (), 'em': (), 'strong': (), 'b': (), 'i': (), 'sub': (), 'sup': (), 'del': (),
-        'ul': (), 'ol': (), 'li': (), 'dl': (), 'dt': (), 'dd': (), 'blockquote': (), 'table': (), 'caption': (), 'thead': (), 'tbody': (), 'tfoot': (),
-        'tr': (), 'th': ('colspan', 'rowspan', 'scope'), 'td': ('colspan', 'rowspan'), 'br': (), 'hr': (), 'img': ('src', 'alt')}
-CLASSES = re.compile(r'([a-z][a-z0-9]?|highlight|input|output_area)\Z')   # a token of code, or a part of a notebook's cell
+KEPT = {
+    'p': (),
+    'div': ('class',),
+    'span': ('class',),
+    'pre': (),
+    'code': (),
+    'em': (),
+    'strong': (),
+    'b': (),
+    'i': (),
+    'sub': (),
+    'sup': (),
+    'del': (),
+    'ul': (),
+    'ol': (),
+    'li': (),
+    'dl': (),
+    'dt': (),
+    'dd': (),
+    'blockquote': (),
+    'table': (),
+    'caption': (),
+    'thead': (),
+    'tbody': (),
+    'tfoot': (),
+    'tr': (),
+    'th': ('colspan', 'rowspan', 'scope'),
+    'td': ('colspan', 'rowspan'),
+    'br': (),
+    'hr': (),
+    'img': ('src', 'alt'),
+}
+# a token of code, or a part of a notebook's cell
+CLASSES = re.compile(r'([a-z][a-z0-9]?|highlight|input|output_area)\Z')
 VOID = {'br', 'hr', 'img'}
-SILENT = {'script', 'style', 'title', 'template', 'noscript', 'iframe', 'object', 'svg', 'math', 'textarea', 'select', 'video', 'audio'}
+SILENT = {
+    'script', 'style', 'title', 'template', 'noscript', 'iframe', 'object', 'svg', 'math',
+    'textarea', 'select', 'video', 'audio',
+}
 IMAGES = re.compile(r'data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+\Z')
 
 # %% ../../notebooks/show/pages.ipynb #2ff3f15b
@@ -174,8 +229,13 @@ class _Writer(HTMLParser):
 
     def __init__(self, heading: int, figure_text: str, room: int):
         super().__init__(convert_charrefs=True)
-        self.heading, self.figure_text, self.room = heading, figure_text, room
-        self.tags, self.silent, self.level, self.n_images = _Tags(), 0, 0, 0
+        self.heading = heading
+        self.figure_text = figure_text
+        self.room = room
+        self.tags = _Tags()
+        self.silent = 0
+        self.level = 0
+        self.n_images = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in SILENT:
@@ -185,13 +245,19 @@ class _Writer(HTMLParser):
             self.tags.start(tag, f'h{min(self.heading + self.level - 1, 6)}')
         elif tag in KEPT and not self.silent:
             given = {name: value or '' for name, value in attrs if name in KEPT[tag]}
-            if 'class' in given and not (known := [c for c in given['class'].split() if CLASSES.match(c)]):
+            if 'class' in given and not (
+                known := [c for c in given['class'].split() if CLASSES.match(c)]
+            ):
                 del given['class']
             elif 'class' in given:
                 given['class'] = ' '.join(known)
             if tag == 'img' and not (given := self._image(given)):
                 return
-            self.tags.start(tag, tag, ''.join(f' {name}="{escape(one_line(value))}"' for name, value in given.items()))
+            self.tags.start(
+                tag,
+                tag,
+                ''.join(f' {name}="{escape(one_line(value))}"' for name, value in given.items()),
+            )
 
     def _image(self, given: dict[str, str]) -> dict[str, str]:
         "An image's attributes; none when it is not embedded or there is no room for it."
@@ -201,9 +267,17 @@ class _Writer(HTMLParser):
         if len(source) > self.room:
             self.tags.out.append('<p class="left-out">An image is left out here for its size.</p>')
             return {}
-        self.room, self.n_images = self.room - len(source), self.n_images + 1
+        self.room = self.room - len(source)
+        self.n_images = self.n_images + 1
         said = given.get('alt', '')
-        return {'src': source, 'alt': said if said and not said.startswith('No description') else f'{self.figure_text}, figure {self.n_images}'}
+        return {
+            'src': source,
+            'alt': (
+                said
+                if said and not said.startswith('No description')
+                else f'{self.figure_text}, figure {self.n_images}'
+            ),
+        }
 
     def handle_endtag(self, tag: str) -> None:
         if tag in SILENT:
@@ -229,16 +303,41 @@ def clean_html(
     return Markup(without_secrets(without_paths(writer.tags.text())))
 
 # %% ../../notebooks/show/pages.ipynb #798736f3
-LIGHT = {**PALETTE, 'paper': '#fffefb', 'tint': '#f4f1ea', 'accent-tint': '#e6eff8', 'good-tint': '#e4f2e9', 'bad-tint': '#fbe9e7'}
-DARK = {'ink': '#e9e7e2', 'muted': '#a7b0b9', 'line': '#3a424a', 'accent': '#74b4f0', 'accent-2': '#e89d62', 'good': '#69c692', 'bad': '#f58d84',
-        'paper': '#14181c', 'tint': '#1c2227', 'accent-tint': '#17293a', 'good-tint': '#14291e', 'bad-tint': '#331b19'}
+LIGHT = {
+    **PALETTE,
+    'paper': '#fffefb',
+    'tint': '#f4f1ea',
+    'accent-tint': '#e6eff8',
+    'good-tint': '#e4f2e9',
+    'bad-tint': '#fbe9e7',
+}
+DARK = {
+    'ink': '#e9e7e2',
+    'muted': '#a7b0b9',
+    'line': '#3a424a',
+    'accent': '#74b4f0',
+    'accent-2': '#e89d62',
+    'good': '#69c692',
+    'bad': '#f58d84',
+    'paper': '#14181c',
+    'tint': '#1c2227',
+    'accent-tint': '#17293a',
+    'good-tint': '#14291e',
+    'bad-tint': '#331b19',
+}
 
 
 def _variables(scheme: Mapping[str, str]) -> str:
     return ' '.join(f'--{name}: {colour};' for name, colour in scheme.items())
 
 
-SCHEMES = ':root { color-scheme: light dark; ' + _variables(LIGHT) + ' }\n@media (prefers-color-scheme: dark) { :root { ' + _variables(DARK) + ' } }\n'
+SCHEMES = (
+    ':root { color-scheme: light dark; '
+    + _variables(LIGHT)
+    + ' }\n@media (prefers-color-scheme: dark) { :root { '
+    + _variables(DARK)
+    + ' } }\n'
+)
 
 TYPE = '''
 * { box-sizing: border-box; }
@@ -324,22 +423,29 @@ body > footer { margin-top: 4rem; padding-top: 1rem; padding-bottom: 3rem; color
 '''
 
 # %% ../../notebooks/show/pages.ipynb #5e2ab738
-MEDIA = '''
+MEDIA = (
+    '''
 @media (max-width: 34rem) { body { font-size: 1rem; } body > header { padding-top: 1.8rem; } .facts { grid-template-columns: 1fr 1fr; }
   .standing, dl.pairs { grid-template-columns: 1fr; gap: 0; } dl.pairs dd { margin-bottom: .5rem; } }
 @media (min-width: 60rem) { figure.wide { margin-left: -3rem; margin-right: -3rem; } }
-@media print { :root { color-scheme: light; ''' + _variables(LIGHT | {'paper': '#ffffff'}) + ''' }
+@media print { :root { color-scheme: light; '''
+    + _variables(LIGHT | {'paper': '#ffffff'})
+    + ''' }
   @page { margin: 18mm 16mm; } html { font-size: 9.5pt; } body { font-size: 1rem; } body > header { padding-top: 0; } nav, .screen { display: none; }
   main, body > header, body > footer { max-width: none; padding: 0; } h2, h3, summary { break-after: avoid; }
   figure, tr, .verdict, .facts { break-inside: avoid; } svg.figure { min-width: 0; max-width: 15cm; } a { color: inherit; }
   details:not([open], .print) { display: none; }
   details.print::details-content { content-visibility: visible; block-size: auto; } details.print summary { list-style: none; color: var(--muted); } }
 '''
+)
 
 STYLE = SCHEMES + TYPE + PARTS + FIGURES + MEDIA
 
 # %% ../../notebooks/show/pages.ipynb #9fa56052
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none';"
+    " form-action 'none'"
+)
 
 SORT = '''(() => {
   const read = (cell) => {
@@ -363,7 +469,7 @@ SORT = '''(() => {
       });
     });
   }
-})();'''   # a cell without a number comes last, whichever way
+})();'''  # a cell without a number comes last, whichever way
 
 
 FRAME = '''<!doctype html>
@@ -398,24 +504,29 @@ FRAME = '''<!doctype html>
 @functools.cache
 def templates() -> jinja2.Environment:
     "Jinja with escaping on, and the formats and parts of this page at hand."
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    parts = [number, percent, decimals, measured, interval, day, minute, span, plural, without_secrets, table, pairs, figure_html]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    parts = [
+        number, percent, decimals, measured, interval, day, minute, span, plural, without_secrets,
+        table, pairs, figure_html,
+    ]
     environment.filters |= {part.__name__: part for part in parts}
     environment.globals |= {part.__name__: part for part in parts}
     return environment
 
-
+# %% ../../notebooks/show/pages.ipynb #65716504
 def policy_for(script: str) -> str:
     "A page's policy: the one that forbids everything, but for one script."
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return POLICY + (f"; script-src 'sha256-{digest}'" if script else '')
 
-
+# %% ../../notebooks/show/pages.ipynb #ef615b2b
 def render(template: str, **values: Any) -> Markup:
     "A template's text with values put in, escaped."
     return Markup(templates().from_string(template).render(**values))
 
-
+# %% ../../notebooks/show/pages.ipynb #45425b6f
 def frame(
     title: str,
     body: Markup,              # below the header
@@ -426,34 +537,62 @@ def frame(
     script: str = '',          # the only one that may run: SORT, or none
 ) -> str:                      # a whole HTML file
     "A page around `body`: no network, no script but the one that is given, both colour schemes."
-    return str(render(FRAME, title=title, body=body, kicker=kicker, byline=byline, head=head, footer=footer, style=Markup(STYLE), policy=policy_for(script),
-                      script=Markup(script), language='en'))
+    return str(
+        render(
+            FRAME,
+            title=title,
+            body=body,
+            kicker=kicker,
+            byline=byline,
+            head=head,
+            footer=footer,
+            style=Markup(STYLE),
+            policy=policy_for(script),
+            script=Markup(script),
+            language='en',
+        )
+    )
 
 # %% ../../notebooks/show/pages.ipynb #804a0e6c
 def table(
-    caption: str,                       # what the table shows
-    head: Sequence[str],                # of each column; one that ends in ' #' holds numbers and is set to the right
+    caption: str,  # what the table shows
+    # of each column; one that ends in ' #' holds numbers and is set to the right
+    head: Sequence[str],
     rows: Sequence[Sequence[Any]],
-    main: int | None = None,            # the row that matters most
-    sortable: bool = False,             # by a click on a heading, on a page that has the script `SORT`
+    main: int | None = None,  # the row that matters most
+    sortable: bool = False,   # by a click on a heading, on a page that has the script `SORT`
 ) -> Markup:
     "A table with caption and scopes, that scrolls by itself when it is too wide."
     kinds = [' class="number"' if h.endswith(' #') else '' for h in head]
-    top = ''.join(f'<th scope="col"{kind}>{escape(h.removesuffix(" #"))}</th>' for h, kind in zip(head, kinds, strict=True))
-    lines = [f'<table{" class=sortable" if sortable else ""}><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>']
+    top = ''.join(
+        f'<th scope="col"{kind}>{escape(h.removesuffix(" #"))}</th>'
+        for h, kind in zip(head, kinds, strict=True)
+    )
+    lines = [
+        f'<table{" class=sortable" if sortable else ""}><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>'
+    ]
     for k, row in enumerate(rows):
         cells = [cell if isinstance(cell, Markup) else escape(str(cell)) for cell in row]
-        rest = ''.join(f'<td{kind}>{cell}</td>' for cell, kind in zip(cells[1:], kinds[1:], strict=True))
-        lines.append(f'<tr{" class=main" if k == main else ""}><th scope="row">{cells[0]}</th>{rest}</tr>')
-    return Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}">').format(caption) + Markup('\n'.join(lines) + '</tbody></table></div>')
+        rest = ''.join(
+            f'<td{kind}>{cell}</td>' for cell, kind in zip(cells[1:], kinds[1:], strict=True)
+        )
+        lines.append(
+            f'<tr{" class=main" if k == main else ""}><th scope="row">{cells[0]}</th>{rest}</tr>'
+        )
+    return Markup('<div class="scroll" tabindex="0" role="region" aria-label="{}">').format(
+        caption
+    ) + Markup('\n'.join(lines) + '</tbody></table></div>')
 
-
+# %% ../../notebooks/show/pages.ipynb #53a88846
 def pairs(items: Mapping[str, Any]) -> Markup:
     "Names and values, one under the other."
-    rows = Markup('').join(Markup('<dt>{}</dt><dd>{}</dd>').format(name, NONE if value in (None, '') else value) for name, value in items.items())
+    rows = Markup('').join(
+        Markup('<dt>{}</dt><dd>{}</dd>').format(name, NONE if value in (None, '') else value)
+        for name, value in items.items()
+    )
     return Markup('<dl class="pairs">{}</dl>').format(rows)
 
-
+# %% ../../notebooks/show/pages.ipynb #eb3aba1b
 def figure_html(
     figure: Any,          # of `figures`
     says: str,            # what it shows, for those who cannot see it
@@ -461,4 +600,6 @@ def figure_html(
 ) -> Markup:
     "A figure with its caption."
     below = Markup('<figcaption>{}</figcaption>').format(caption) if caption else ''
-    return Markup('<figure><div class="scroll">{}</div>{}</figure>').format(Markup(svg(figure, says)), below)
+    return Markup('<figure><div class="scroll">{}</div>{}</figure>').format(
+        Markup(svg(figure, says)), below
+    )

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from ..core.errors import Cd4mlError
 from ..core.files import read_json, write_text
-from .pages import NONE, frame, interval, measured, minute, plural, render, span
 from ..scenario.metrics import METRICS
-from ..stages.report import verdict
+from .pages import NONE, frame, interval, measured, minute, plural, render, span
 from .trend import write_trend
+from ..stages.report import verdict
 
 # %% ../../notebooks/show/site.ipynb #8df1e08e
 def current_product(home: Path, stage: str, file: str) -> Path | None:
@@ -32,7 +32,7 @@ def current_product(home: Path, stage: str, file: str) -> Path | None:
         return None
     return path if path.is_file() and path.resolve().is_relative_to(home.resolve()) else None
 
-
+# %% ../../notebooks/show/site.ipynb #3eff9aac
 def read_or_none(path: Path | None) -> dict[str, Any] | None:
     "A JSON object, or None when the file is absent or damaged."
     try:
@@ -50,7 +50,7 @@ class Measured(BaseModel):
     low: float | None = None
     high: float | None = None
 
-
+# %% ../../notebooks/show/site.ipynb #2753bfa8
 class Run(BaseModel):
     "The record of a run, as far as the index shows it."
     run: str
@@ -63,13 +63,13 @@ class Run(BaseModel):
     report: str | None = None        # from the scenario's folder
     damaged: bool = False
 
-
+# %% ../../notebooks/show/site.ipynb #54d56e95
 def run_records(home: Path) -> list[Run]:
     "The records of a scenario's runs, the latest first."
     records = [run_record(path) for path in (home / 'runs').glob('*.json')]
     return sorted(records, key=lambda r: (r.started or '', r.run), reverse=True)
 
-
+# %% ../../notebooks/show/site.ipynb #ad28288d
 def run_record(path: Path) -> Run:
     "One record; a damaged one has only its name."
     try:
@@ -82,12 +82,22 @@ def comparison_rows(root: Path, home: Path) -> list[list[Any]]:
     "The comparisons of a scenario's runs as lines, the latest first; a damaged one is left out."
     rows = []
     for path in home.glob('comparisons/*/comparison.json'):
-        told, page = read_or_none(path) or {}, path.with_name('comparison.html')
+        told = read_or_none(path) or {}
+        page = path.with_name('comparison.html')
         with suppress(KeyError, TypeError, IndexError, AttributeError):
-            runs, said = [str(m['run']) for m in told['models']], '; '.join(str(headline) for headline, _ in told['said'])
+            runs = [str(m['run']) for m in told['models']]
+            said = '; '.join(str(headline) for headline, _ in told['said'])
             if page.is_file() and page.resolve().is_relative_to(home.resolve()):
-                rows.append((str(told['made']), [minute(told['made']), runs[0], ', '.join(runs[1:]), said,
-                                                 Markup('<a href="{}">comparison</a>').format(link(root, page))]))
+                rows.append((
+                    str(told['made']),
+                    [
+                        minute(told['made']),
+                        runs[0],
+                        ', '.join(runs[1:]),
+                        said,
+                        Markup('<a href="{}">comparison</a>').format(link(root, page)),
+                    ],
+                ))
     return [row for _, row in sorted(rows, key=lambda r: r[0], reverse=True)]
 
 # %% ../../notebooks/show/site.ipynb #f860d8ec
@@ -97,32 +107,78 @@ def scenario_card(
 ) -> dict[str, Any]:
     "What the index shows of one scenario."
     home = root / name
-    registration, metrics, contract = (read_or_none(current_product(home, stage, file)) for stage, file in
-                                       (('register', 'registration.json'), ('evaluate', 'metrics.json'), ('train', 'contract.json')))
+    registration, metrics, contract = (
+        read_or_none(current_product(home, stage, file))
+        for stage, file in (
+            ('register', 'registration.json'),
+            ('evaluate', 'metrics.json'),
+            ('train', 'contract.json'),
+        )
+    )
     records = run_records(home)
     title = (contract or {}).get('title') or next((r.title for r in records if r.title), name)
-    links = {words: link(root, current_product(home, stage, file)) for words, stage, file in
-             (('Model report', 'report', 'report.html'), ('Data report', 'validate', 'data_report.html'))}
+    links = {
+        words: link(root, current_product(home, stage, file))
+        for words, stage, file in (
+            ('Model report', 'report', 'report.html'),
+            ('Data report', 'validate', 'data_report.html'),
+        )
+    }
     told = read_or_none(home / 'trend.json') or {}
-    links |= {'Trend over releases': link(root, home / 'trend.html' if told.get('releases') and (home / 'trend.html').is_file() else None)}
-    return {'name': name, 'title': title, 'links': {words: href for words, href in links.items() if href}, 'comparisons': comparison_rows(root, home),
-            'runs': [run_row(root, home, r) for r in records], 'last': minute(records[0].started) if records and records[0].started else '',
-            **standing(registration, metrics, contract)}
+    links |= {
+        'Trend over releases': link(
+            root,
+            (
+                home / 'trend.html'
+                if told.get('releases') and (home / 'trend.html').is_file()
+                else None
+            ),
+        )
+    }
+    return {
+        'name': name,
+        'title': title,
+        'links': {words: href for words, href in links.items() if href},
+        'comparisons': comparison_rows(root, home),
+        'runs': [run_row(root, home, r) for r in records],
+        'last': minute(records[0].started) if records and records[0].started else '',
+        **standing(registration, metrics, contract),
+    }
 
-
-def standing(registration: Mapping | None, metrics: Mapping | None, contract: Mapping | None) -> dict[str, Any]:
+# %% ../../notebooks/show/site.ipynb #32597358
+def standing(
+    registration: Mapping | None, metrics: Mapping | None, contract: Mapping | None
+) -> dict[str, Any]:
     "Verdict and primary metric; what cannot be read is said to be missing."
     try:
         output = contract['output']  # type: ignore[index]
-        text, sentences = verdict(registration, metrics, output.get('words') or output['name'], output.get('positive'))  # type: ignore[arg-type]
-        metric, unit = metrics['metric'], metrics['unit']  # type: ignore[index]
+        # type: ignore[arg-type]
+        text, sentences = verdict(
+            registration, metrics, output.get('words') or output['name'], output.get('positive')
+        )
+        metric = metrics['metric']
+        unit = metrics['unit']           # type: ignore[index]
         at = metrics['holdout'][metric]  # type: ignore[index]
-        return {'accepted': registration['accepted'], 'verdict': text, 'sentences': sentences, 'value': measured(metric, at['value'], unit),  # type: ignore[index]
-                'words': METRICS[metric].words, 'interval': interval(metric, at, unit)}
+        # type: ignore[index]
+        return {
+            'accepted': registration['accepted'],
+            'verdict': text,
+            'sentences': sentences,
+            'value': measured(metric, at['value'], unit),
+            'words': METRICS[metric].words,
+            'interval': interval(metric, at, unit),
+        }
     except (KeyError, TypeError, AttributeError):
-        return {'accepted': None, 'verdict': 'No model yet.', 'sentences': [], 'value': '', 'words': '', 'interval': ''}
+        return {
+            'accepted': None,
+            'verdict': 'No model yet.',
+            'sentences': [],
+            'value': '',
+            'words': '',
+            'interval': '',
+        }
 
-
+# %% ../../notebooks/show/site.ipynb #e195a4b2
 def link(root: Path, path: Path | None) -> str:
     "A relative address from the index to a file; empty when there is none."
     return quote(path.relative_to(root).as_posix()) if path else ''
@@ -134,20 +190,41 @@ ENDS = {0: 'accepted', 3: 'refused'}
 def run_row(root: Path, home: Path, run: Run) -> dict[str, Any]:
     "One run as a line of the history."
     if run.damaged:
-        return {'when': run.run, 'took': NONE, 'result': 'its record cannot be read', 'value': NONE, 'href': ''}
-    value, at = NONE, run.metric
+        return {
+            'when': run.run,
+            'took': NONE,
+            'result': 'its record cannot be read',
+            'value': NONE,
+            'href': '',
+        }
+    value = NONE
+    at = run.metric
     if at and at.name in METRICS:
-        value = f'{measured(at.name, at.value, at.unit)} ({interval(at.name, at.model_dump(), at.unit)})'
-    result = 'stopped' if run.exit_code not in ENDS else ENDS[run.exit_code] if run.verdict else 'done, not judged'
-    return {'when': minute(run.started), 'took': span(run.seconds), 'result': result, 'value': value, 'href': own_report(root, home, run.report)}
+        value = (
+            f'{measured(at.name, at.value, at.unit)}'
+            f' ({interval(at.name, at.model_dump(), at.unit)})'
+        )
+    if run.exit_code not in ENDS:
+        result = 'stopped'
+    else:
+        result = ENDS[run.exit_code] if run.verdict else 'done, not judged'
+    return {
+        'when': minute(run.started),
+        'took': span(run.seconds),
+        'result': result,
+        'value': value,
+        'href': own_report(root, home, run.report),
+    }
 
-
+# %% ../../notebooks/show/site.ipynb #490d2a26
 def own_report(root: Path, home: Path, report: str | None) -> str:
     "The address of a run's report, when it is a file of this scenario."
     if not report or PurePosixPath(report).is_absolute():
         return ''
     path = home / report
-    return link(root, path) if path.suffix == '.html' and path.is_file() and path.resolve().is_relative_to(home.resolve()) else ''
+    if path.suffix == '.html' and path.is_file() and path.resolve().is_relative_to(home.resolve()):
+        return link(root, path)
+    return ''
 
 # %% ../../notebooks/show/site.ipynb #042605b5
 INDEX = '''{% for card in cards %}
@@ -178,20 +255,42 @@ INDEX = '''{% for card in cards %}
 def index_html(cards: list[dict[str, Any]]) -> str:
     "The index as one HTML file."
     for card in cards:
-        card['rows'] = [[r['when'], r['took'], r['result'], r['value'], Markup('<a href="{}">report</a>').format(r['href']) if r['href'] else NONE]
-                        for r in card['runs']]
+        card['rows'] = [
+            [
+                r['when'],
+                r['took'],
+                r['result'],
+                r['value'],
+                Markup('<a href="{}">report</a>').format(r['href']) if r['href'] else NONE,
+            ]
+            for r in card['runs']
+        ]
     n_accepted = sum(card['accepted'] is True for card in cards)
-    byline = f"{plural(len(cards), 'scenario')}, {n_accepted:,} with a model that keeps its gates" if cards else ''
+    if cards:
+        byline = (
+            f"{plural(len(cards), 'scenario')}, {n_accepted:,} with a model that keeps its gates"
+        )
+    else:
+        byline = ''
     footer = 'Written anew after each run. This file asks for nothing from any network.'
-    return frame('Models and their reports', render(INDEX, cards=cards), 'cd4ml', byline, footer=footer)
+    return frame(
+        'Models and their reports', render(INDEX, cards=cards), 'cd4ml', byline, footer=footer
+    )
 
-
+# %% ../../notebooks/show/site.ipynb #1ebc023a
 def write_index(
     products_root: Path | str,
 ) -> Path:                      # products/index.html
     "Write the index over all scenarios and runs."
     root = Path(products_root)
-    names = sorted(p.name for p in root.iterdir() if (p / 'runs').is_dir() or (p / 'report' / 'current').is_file()) if root.is_dir() else []
+    if root.is_dir():
+        names = sorted(
+            p.name
+            for p in root.iterdir()
+            if (p / 'runs').is_dir() or (p / 'report' / 'current').is_file()
+        )
+    else:
+        names = []
     for name in names:
         if (root / name / 'runs').is_dir():
             write_trend(root, name)

@@ -26,12 +26,14 @@ import yaml
 from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 
-from ..scenario.decay import LENGTHS, NEEDED, Limits, Point, decay_finding, holdout_numbers, improvement, level_text, phases, share, unusual
 from ..core.errors import Cd4mlError
-from .figures import short
 from ..core.files import file_hash, read_json, write_json, write_text
-from .pages import NONE, SHARES, SPACE, day, frame, interval, measured, minute, plural, render, without_paths, without_secrets
+from ..scenario.decay import LENGTHS, NEEDED, Limits, Point, decay_finding, holdout_numbers
+from ..scenario.decay import improvement, level_text, phases, share, unusual
 from ..scenario.metrics import METRICS
+from .figures import short
+from .pages import NONE, SHARES, SPACE, day, frame, interval, measured, minute, plural
+from .pages import render, without_paths, without_secrets
 from .trend_figures import Band, Chart, Drift, Mark, trend_chart
 
 # %% ../../notebooks/show/trend.ipynb #f1a7c75c
@@ -40,28 +42,28 @@ class Ends(BaseModel):
     low: float | None = None
     high: float | None = None
 
-
+# %% ../../notebooks/show/trend.ipynb #75d01e05
 class Primary(Ends):
     "The metric that the scenario is judged by."
     name: str
     unit: str = ''
     value: float | None = None
 
-
+# %% ../../notebooks/show/trend.ipynb #d2217236
 class Stage(BaseModel):
     "A stage of a run, and what it made."
     key: str = ''
     manifest: str = ''                   # its hash
     stable: dict[str, str] = {}          # product -> hash of what a repetition would give again
 
-
+# %% ../../notebooks/show/trend.ipynb #ff3ec0c8
 class Code(BaseModel):
     "Where the code stood."
     commit: str = ''
     dirty: bool = False
     sources: dict[str, str] = {}         # path -> hash
 
-
+# %% ../../notebooks/show/trend.ipynb #1b5e8693
 class Source(BaseModel):
     "Which data it was."
     source: str = ''
@@ -87,10 +89,12 @@ class Record(BaseModel):
     scenario_text: str = ''
     versions: dict[str, str] = {}
 
-
-def read_records(home: Path) -> tuple[list[Record], list[str]]:   # the oldest first; and the names of damaged ones
+# %% ../../notebooks/show/trend.ipynb #56b543a1
+def read_records(home: Path) -> tuple[list[Record], list[str]]:
+    # the oldest first; and the names of damaged ones
     "The records of a scenario's runs."
-    found, damaged = [], []
+    found = []
+    damaged = []
     for path in sorted((home / 'runs').glob('*.json')):
         try:
             found.append(Record.model_validate(read_json(path)))
@@ -102,9 +106,11 @@ def read_records(home: Path) -> tuple[list[Record], list[str]]:   # the oldest f
 def product_folders(home: Path, stage: str, told: Stage) -> list[Path]:
     "Where the products of a stage of a run may lie, the surest place first."
     named = re.fullmatch('[0-9a-f]{16}', told.key) and re.fullmatch('[0-9a-f]{64}', told.manifest)
-    return [home / stage / f'{told.key}~{told.manifest[:12]}', home / stage / told.key] if named else []
+    if named:
+        return [home / stage / f'{told.key}~{told.manifest[:12]}', home / stage / told.key]
+    return []
 
-
+# %% ../../notebooks/show/trend.ipynb #e04a4f1d
 def evaluated(home: Path, record: Record) -> dict[str, Any]:    # empty when they are gone
     "The metrics that `evaluate` wrote in this run."
     told = record.stages.get('evaluate', Stage())
@@ -116,66 +122,113 @@ def evaluated(home: Path, record: Record) -> dict[str, Any]:    # empty when the
             continue
     return {}
 
-
-def values_of(home: Path, record: Record) -> tuple[dict[str, dict[str, float | None]], int | None]:   # metric -> {value, low, high}; rows of the holdout
+# %% ../../notebooks/show/trend.ipynb #ce5ac715
+def values_of(home: Path, record: Record) -> tuple[dict[str, dict[str, float | None]], int | None]:
+    # metric -> {value, low, high}; rows of the holdout
     "What a run measured."
     intervals: dict[str, Any] = {name: ends.model_dump() for name, ends in record.intervals.items()}
     n_rows = record.n_rows
     if not intervals and (product := evaluated(home, record)):
-        holdout, n_rows = product.get('holdout'), n_rows or product.get('n_rows')
-        intervals = {name: ends for name, ends in holdout.items() if isinstance(ends, dict)} if isinstance(holdout, dict) else {}
+        holdout = product.get('holdout')
+        n_rows = n_rows or product.get('n_rows')
+        if isinstance(holdout, dict):
+            intervals = {name: ends for name, ends in holdout.items() if isinstance(ends, dict)}
+        else:
+            intervals = {}
     if record.metric:
         intervals[record.metric.name] = record.metric.model_dump()
-    values = {**record.metrics, **({record.metric.name: record.metric.value} if record.metric else {})}
-    return {name: {'value': value, 'low': _finite(intervals.get(name, {}).get('low')), 'high': _finite(intervals.get(name, {}).get('high'))}
-            for name, value in values.items() if name in METRICS and _finite(value) is not None}, n_rows if isinstance(n_rows, int) else None
+    values = {
+        **record.metrics,
+        **({record.metric.name: record.metric.value} if record.metric else {}),
+    }
+    return {
+        name: {
+            'value': value,
+            'low': _finite(intervals.get(name, {}).get('low')),
+            'high': _finite(intervals.get(name, {}).get('high')),
+        }
+        for name, value in values.items()
+        if name in METRICS and _finite(value) is not None
+    }, (n_rows if isinstance(n_rows, int) else None)
 
-
+# %% ../../notebooks/show/trend.ipynb #2ae1798c
 def _finite(value: Any) -> float | None:
     "A number that can be drawn."
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e15 else None
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and abs(value) < 1e15
+    ):
+        return value
+    return None
 
-
+# %% ../../notebooks/show/trend.ipynb #c74f16d9
 def report_of(home: Path, record: Record) -> Path | None:
     "The report of a run, when it is a file of this scenario."
     if not record.report or PurePosixPath(record.report).is_absolute():
         return None
-    own = [folder / PurePosixPath(record.report).name for folder in product_folders(home, 'report', record.stages.get('report', Stage()))]
-    return next((p for p in [*own, home / record.report] if p.suffix == '.html' and p.is_file() and p.resolve().is_relative_to(home.resolve())), None)
+    own = [
+        folder / PurePosixPath(record.report).name
+        for folder in product_folders(home, 'report', record.stages.get('report', Stage()))
+    ]
+    return next(
+        (
+            p
+            for p in [*own, home / record.report]
+            if p.suffix == '.html' and p.is_file() and p.resolve().is_relative_to(home.resolve())
+        ),
+        None,
+    )
 
 # %% ../../notebooks/show/trend.ipynb #ffb18e66
-QUIET = {'scenario', 'tracking', 'threads', 'upstream', 'product'}     # parameters that change no model
+# parameters that change no model
+QUIET = {'scenario', 'tracking', 'threads', 'upstream', 'product'}
 
 
 def same_holdout(before: Record, after: Record) -> bool | None:     # None: it is not known
     "Whether two runs were measured on the same cases."
-    pairs = [(before.holdout, after.holdout), *(((b.stages.get('split', Stage()).stable.get('holdout', '') for b in (before, after)),))]
+    pairs = [
+        (before.holdout, after.holdout),
+        *(((b.stages.get('split', Stage()).stable.get('holdout', '') for b in (before, after)),)),
+    ]
     known = [(one, other) for one, other in pairs if one and other]
     return any(one == other for one, other in known) if known else None
 
-
+# %% ../../notebooks/show/trend.ipynb #6062d13a
 def changed_parameters(before: Record, after: Record) -> list[str]:
-    "Parameters of the pages with their old and new values; one that changed alike in several stages is told once."
+    """Parameters of the pages with their old and new values; one that changed alike in several
+    stages is told once."""
     found: dict[tuple[str, str], list[str]] = {}
     for stage in before.parameters.keys() & after.parameters.keys():
-        old, new = before.parameters[stage], after.parameters[stage]
+        old = before.parameters[stage]
+        new = after.parameters[stage]
         for name in sorted((old.keys() | new.keys()) - QUIET):
             if old.get(name) != new.get(name):
-                found.setdefault((name, f'{_brief(old.get(name))} → {_brief(new.get(name))}'), []).append(stage)
-    return sorted(f'{stages[0] + "." if len(stages) == 1 else ""}{name} {values}' for (name, values), stages in found.items())
+                found.setdefault(
+                    (name, f'{_brief(old.get(name))} → {_brief(new.get(name))}'), []
+                ).append(stage)
+    return sorted(
+        f'{stages[0] + "." if len(stages) == 1 else ""}{name} {values}'
+        for (name, values), stages in found.items()
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #4635cd05
 def _brief(value: Any) -> str:
     "A parameter's value, short, and without what is private."
     text = without_paths(without_secrets('none' if value is None else str(value)))
     return text if len(text) <= 40 else text[:39] + '…'
 
-
+# %% ../../notebooks/show/trend.ipynb #b0f1c5aa
 def changed_sections(before: str, after: str) -> list[str]:
     "Sections of the scenario that differ, comments aside."
     def sections(text: str) -> dict[str, str]:
         bare = re.sub(r'(?m)(^|\s+)#.*$', '', text)
-        return {part.partition(':')[0]: part.strip() for part in re.split(r'(?m)^(?=\w+:)', bare) if ':' in part}
+        return {
+            part.partition(':')[0]: part.strip()
+            for part in re.split(r'(?m)^(?=\w+:)', bare)
+            if ':' in part
+        }
     old, new = (sections(before), sections(after)) if before != after else ({}, {})
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
@@ -184,20 +237,52 @@ def changes(before: Record, after: Record) -> list[str]:
     "What is different from the release before, the most telling first."
     def table(record: Record) -> str:
         return record.stages.get('ingest', Stage()).stable.get('table') or record.data.identity
-    found = ['other data' if before.data.source == after.data.source else f'data from {_source(after)}'] if table(before) != table(after) else []
+    if table(before) != table(after):
+        found = [
+            'other data'
+            if before.data.source == after.data.source
+            else f'data from {_source(after)}'
+        ]
+    else:
+        found = []
     found += ['other holdout'] if same_holdout(before, after) is False else []
-    found += [f'scenario: {", ".join(those)}'] if (those := changed_sections(before.scenario_text, after.scenario_text)) else []
+    found += (
+        [f'scenario: {", ".join(those)}']
+        if (those := changed_sections(before.scenario_text, after.scenario_text))
+        else []
+    )
     found += changed_parameters(before, after)
-    old, new = before.code.sources, after.code.sources
-    pages = sorted({Path(p).stem for p in old.keys() | new.keys() if p.endswith('.ipynb') and old.get(p) != new.get(p)}) if old and new else []
+    old = before.code.sources
+    new = after.code.sources
+    if old and new:
+        pages = sorted({
+            Path(p).stem
+            for p in old.keys() | new.keys()
+            if p.endswith('.ipynb') and old.get(p) != new.get(p)
+        })
+    else:
+        pages = []
     if pages:
-        commit = f' ({after.code.commit[:7]}{", not committed" if after.code.dirty else ""})' if re.fullmatch('[0-9a-f]{7,64}', after.code.commit) else ''
-        found.append(f'code: {", ".join(pages[:3])}{f" and {len(pages) - 3} more" if len(pages) > 3 else ""}{commit}')
-    libraries = [f'{name} {before.versions.get(name, "none")} → {after.versions.get(name, "none")}'
-                 for name in sorted(before.versions.keys() | after.versions.keys()) if before.versions.get(name) != after.versions.get(name)]
-    return [*found, *libraries[:3], *([f'{len(libraries) - 3} more libraries'] if len(libraries) > 3 else [])]
+        if re.fullmatch('[0-9a-f]{7,64}', after.code.commit):
+            commit = f' ({after.code.commit[:7]}{", not committed" if after.code.dirty else ""})'
+        else:
+            commit = ''
+        found.append(
+            'code:'
+            f' {", ".join(pages[:3])}{f" and {len(pages) - 3} more" if len(pages) > 3 else ""}{commit}'
+        )
+    libraries = [
+        f'{name} {before.versions.get(name, "none")} → {after.versions.get(name, "none")}'
+        for name in sorted(before.versions.keys() | after.versions.keys())
+        if before.versions.get(name) != after.versions.get(name)
+    ]
+    return [
+        *found,
+        *libraries[:3],
+        *([f'{len(libraries) - 3} more libraries'] if len(libraries) > 3 else []),
+    ]
 
-
+# %% ../../notebooks/show/trend.ipynb #b7466548
 def _source(record: Record) -> str:
     "A name for the source of data."
     return PurePosixPath(without_secrets(record.data.source)).name or 'elsewhere'
@@ -219,8 +304,9 @@ class Release:
         "When it was."
         return minute(self.record.started) if self.record.started else self.record.run
 
-
-def releases_of(home: Path) -> tuple[list[Release], dict[str, Any]]:    # the oldest first; {damaged: names, unjudged: how many}
+# %% ../../notebooks/show/trend.ipynb #404f3bcc
+def releases_of(home: Path) -> tuple[list[Release], dict[str, Any]]:
+    # the oldest first; {damaged: names, unjudged: how many}
     "The releases of a scenario."
     records, damaged = read_records(home)
     found: list[Release] = []
@@ -233,22 +319,34 @@ def releases_of(home: Path) -> tuple[list[Release], dict[str, Any]]:    # the ol
             continue
         holdout = _known_holdout(record, known, before.holdout if before else '')
         told = changes(before.record, record) if before else []
-        found.append(Release(record, *values_of(home, record), holdout, told, report_of(home, record)))
+        found.append(
+            Release(record, *values_of(home, record), holdout, told, report_of(home, record))
+        )
     return found, {'damaged': damaged, 'unjudged': len(records) - len(judged)}
 
-
+# %% ../../notebooks/show/trend.ipynb #d20f34d0
 def _known_holdout(record: Record, known: dict[str, str], last: str) -> str:
-    "One name for a holdout that records know by one hash or another; without any it is taken for the last one."
-    hashes = [h for h in (record.holdout, record.stages.get('split', Stage()).stable.get('holdout', '')) if h]
+    """One name for a holdout that records know by one hash or another; without any it is taken for
+    the last one."""
+    hashes = [
+        h
+        for h in (record.holdout, record.stages.get('split', Stage()).stable.get('holdout', ''))
+        if h
+    ]
     name = next((known[h] for h in hashes if h in known), hashes[0] if hashes else last)
     known.update(dict.fromkeys(hashes, name))
     return name
 
-
+# %% ../../notebooks/show/trend.ipynb #1cabd84c
 def _same_model(before: Record, after: Record) -> bool:
     "Whether a run measured the model of the one before, with the same verdict."
     one, other = (r.stages.get('evaluate', Stage()).stable for r in (before, after))
-    return bool(one) and one == other and before.metrics == after.metrics and before.accepted == after.accepted
+    return (
+        bool(one)
+        and one == other
+        and before.metrics == after.metrics
+        and before.accepted == after.accepted
+    )
 
 # %% ../../notebooks/show/trend.ipynb #d9982b88
 @dataclass(frozen=True)
@@ -256,12 +354,13 @@ class Asked:
     "What a scenario asks of its releases."
     metric: str                             # the primary one
     unit: str
-    gates: dict[str, list[tuple[float, str]]]    # metric -> bounds, each 'max' or 'min'
-    margin: float = 0.025                   # share of the level that may be lost over all releases
-    since: str = ''                         # the run that the trend is judged from
-    level: float = 0.005                    # chance of a false alarm at a release of a stable scenario, over all metrics that count
+    gates: dict[str, list[tuple[float, str]]]  # metric -> bounds, each 'max' or 'min'
+    margin: float = 0.025                    # share of the level that may be lost over all releases
+    since: str = ''                          # the run that the trend is judged from
+    # chance of a false alarm at a release of a stable scenario, over all metrics that count
+    level: float = 0.005
 
-
+# %% ../../notebooks/show/trend.ipynb #e7a6ed83
 def asked_by(record: Record) -> Asked:
     "What the scenario of a release asks; where it cannot be read, nothing but its metric."
     try:
@@ -272,12 +371,25 @@ def asked_by(record: Record) -> Asked:
     gates: dict[str, list[tuple[float, str]]] = {}
     for gate in wanted.get('gates') or [] if isinstance(wanted.get('gates'), list) else []:
         if isinstance(gate, dict) and gate.get('metric') in METRICS and not gate.get('each'):
-            gates.setdefault(gate['metric'], []).extend((float(gate[end]), end) for end in ('min', 'max') if _finite(gate.get(end)) is not None)
+            gates.setdefault(gate['metric'], []).extend(
+                (float(gate[end]), end)
+                for end in ('min', 'max')
+                if _finite(gate.get(end)) is not None
+            )
     trend = wanted['trend'] if isinstance(wanted.get('trend'), dict) else {}
     margin = _finite(trend.get('margin'))
     unit = record.metric.unit if record.metric else ''
-    metric = record.metric.name if record.metric and record.metric.name in METRICS else next(iter(m for m in record.metrics if m in METRICS), '')
-    return Asked(metric, unit, gates, margin if margin and 0 < margin < 1 else 0.025, str(trend.get('since') or ''))
+    if record.metric and record.metric.name in METRICS:
+        metric = record.metric.name
+    else:
+        metric = next(iter(m for m in record.metrics if m in METRICS), '')
+    return Asked(
+        metric,
+        unit,
+        gates,
+        margin if margin and 0 < margin < 1 else 0.025,
+        str(trend.get('since') or ''),
+    )
 
 # %% ../../notebooks/show/trend.ipynb #b465add5
 @dataclass(frozen=True)
@@ -294,7 +406,7 @@ class Story:
     gates: list[tuple[float, str]]
     notes: list[str]
 
-
+# %% ../../notebooks/show/trend.ipynb #de935ce0
 def story_of(releases: Sequence[Release], metric: str, asked: Asked, level: float) -> Story:
     "What a metric did over the releases."
     at = [k for k, r in enumerate(releases) if metric in r.values]
@@ -302,64 +414,121 @@ def story_of(releases: Sequence[Release], metric: str, asked: Asked, level: floa
     kept = [i for i, p in enumerate(series) if p.accepted]
     values = np.array([series[i].value for i in kept], dtype=float)
     begin = next((i for i, p in enumerate(series) if p.run == asked.since), 0)
-    judged = [i for i, p in enumerate(series) if i >= begin and (p.accepted or i == len(series) - 1)]
-    points, scale = [series[i] for i in judged], _scale(releases, metric)
+    judged = [
+        i for i, p in enumerate(series) if i >= begin and (p.accepted or i == len(series) - 1)
+    ]
+    points = [series[i] for i in judged]
+    scale = _scale(releases, metric)
     unit = asked.unit if METRICS[metric].in_unit else ''
-    found = [None if METRICS[metric].better == 'zero' and scale is None else look(points, metric, asked.margin, level, scale, unit)
-             for look in (decay_finding, improvement)]
+    found = [
+        (
+            None
+            if METRICS[metric].better == 'zero' and scale is None
+            else look(points, metric, asked.margin, level, scale, unit)
+        )
+        for look in (decay_finding, improvement)
+    ]
     for told in filter(None, found):
         told['line'] = [[at[judged[k]], value] for k, value in told['line']]
-    sound = next((k for k, i in enumerate(kept) if found[0] and series[i].run == found[0]['run']), None)
-    limits = phases(metric, values, holdout_numbers([series[i].holdout for i in kept]), sound) if kept else []
+    sound = next(
+        (k for k, i in enumerate(kept) if found[0] and series[i].run == found[0]['run']), None
+    )
+    if kept:
+        limits = phases(metric, values, holdout_numbers([series[i].holdout for i in kept]), sound)
+    else:
+        limits = []
     odd = {at[kept[k]]: words for k, words in enumerate(unusual(metric, values, limits)) if words}
     spans = [Limits(at[kept[p.first]], at[kept[p.last]], p.centre, p.low, p.high) for p in limits]
     role = 'primary' if metric == asked.metric else 'gate' if metric in asked.gates else 'other'
-    return Story(metric, unit, role, at, spans, odd, found[0], found[1], asked.gates.get(metric, []), notes_of(series, metric, asked.margin, unit, limits))
+    return Story(
+        metric,
+        unit,
+        role,
+        at,
+        spans,
+        odd,
+        found[0],
+        found[1],
+        asked.gates.get(metric, []),
+        notes_of(series, metric, asked.margin, unit, limits),
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #c472c990
 def _point(release: Release, metric: str) -> Point:
     "One value with all that is needed to compare it."
-    at, r = release.values[metric], release.record
-    return Point(r.run, float(at['value'] or 0.0), at['low'], at['high'], release.holdout, r.started, bool(r.accepted))
+    at = release.values[metric]
+    r = release.record
+    return Point(
+        r.run,
+        float(at['value'] or 0.0),
+        at['low'],
+        at['high'],
+        release.holdout,
+        r.started,
+        bool(r.accepted),
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #528e0987
 def _scale(releases: Sequence[Release], metric: str) -> float | None:
     "For a metric that is best at zero: the average error, which its margin is a share of."
     errors = [v for r in releases if (v := (r.values.get('mae') or {}).get('value')) is not None]
     return float(np.median(errors)) if METRICS[metric].better == 'zero' and errors else None
 
 # %% ../../notebooks/show/trend.ipynb #9db0c4b5
-def notes_of(series: Sequence[Point], metric: str, margin: float, unit: str, limits: Sequence[Limits]) -> list[str]:
+def notes_of(
+    series: Sequence[Point], metric: str, margin: float, unit: str, limits: Sequence[Limits]
+) -> list[str]:
     "What a reader of the chart should know."
-    accepted, notes = [p for p in series if p.accepted], []
+    accepted = [p for p in series if p.accepted]
+    notes = []
     numbers = holdout_numbers([p.holdout for p in accepted])
     changed = np.flatnonzero(np.diff(numbers)) + 1
     often = 2 * len(changed) > len(accepted) - 1
     on_last = len(numbers) if often or not len(changed) else len(numbers) - int(changed[-1])
     if on_last < NEEDED:
         where = ' on the present holdout' if len(changed) and not often else ''
-        notes.append(f'Too few releases for limits: {NEEDED} are needed, there {"is" if on_last == 1 else "are"} {on_last}{where}.')
+        notes.append(
+            f'Too few releases for limits: {NEEDED} are needed, there'
+            f' {"is" if on_last == 1 else "are"} {on_last}{where}.'
+        )
     if often and len(changed):
-        notes.append('Most releases were measured on a holdout of their own, so part of each step may be other data.')
-    elif len(changed) and METRICS[metric].better != 'zero' and numbers[k := changed[-1]] not in numbers[:k]:
-        before, after = (float(np.mean([p.value for p, n in zip(accepted, numbers, strict=True) if n == which])) for which in (numbers[k - 1], numbers[k]))
+        notes.append(
+            'Most releases were measured on a holdout of their own, so part of each step may be'
+            ' other data.'
+        )
+    elif (
+        len(changed)
+        and METRICS[metric].better != 'zero'
+        and numbers[k := changed[-1]] not in numbers[:k]
+    ):
+        before, after = (
+            float(np.mean([p.value for p, n in zip(accepted, numbers, strict=True) if n == which]))
+            for which in (numbers[k - 1], numbers[k])
+        )
         if before and abs(after / before - 1) > margin:
-            notes.append(f'With the new holdout of {_when(accepted[k])} the level went from {level_text(metric, before, unit, bare=True)} to '
-                         f'{level_text(metric, after, unit)}. Other cases are easier or harder, so this step counts neither for nor against the model.')
+            notes.append(
+                f'With the new holdout of {_when(accepted[k])} the level went from'
+                f' {level_text(metric, before, unit, bare=True)} to'
+                f' {level_text(metric, after, unit)}. Other cases are easier or harder, so this'
+                ' step counts neither for nor against the model.'
+            )
     return notes
 
-
+# %% ../../notebooks/show/trend.ipynb #4bcb181e
 def _when(point: Point) -> str:
     "The day of a release, or its name."
     return day(point.when) if point.when else point.run
 
-
+# %% ../../notebooks/show/trend.ipynb #0389dc6b
 def stories_of(releases: Sequence[Release], asked: Asked) -> list[Story]:
     "All metrics: the primary one first, then those with a gate."
     present = [m for m in METRICS if any(m in r.values for r in releases)]
     counted = [m for m in dict.fromkeys([asked.metric, *asked.gates]) if m in present]
     level = asked.level / max(1, len(counted))
-    return [story_of(releases, m, asked, level) for m in [*counted, *(m for m in present if m not in counted)]]
+    return [
+        story_of(releases, m, asked, level)
+        for m in [*counted, *(m for m in present if m not in counted)]
+    ]
 
 # %% ../../notebooks/show/trend.ipynb #4c3ab874
 @dataclass(frozen=True)
@@ -370,44 +539,78 @@ class Verdict:
     sentences: list[str]
     red: bool = False
 
-
-def verdict_of(releases: Sequence[Release], stories: Sequence[Story], margin: float = 0.025) -> Verdict:
+# %% ../../notebooks/show/trend.ipynb #3ad03349
+def verdict_of(
+    releases: Sequence[Release], stories: Sequence[Story], margin: float = 0.025
+) -> Verdict:
     "The one sentence that a reader takes away, and what supports it."
     if not releases or not stories:
-        return Verdict('No release yet.', '', ['Once a run has been judged by its gates, it stands here.'])
+        return Verdict(
+            'No release yet.', '', ['Once a run has been judged by its gates, it stands here.']
+        )
     counted = [s for s in stories if s.role != 'other']
     findings = [s.finding for s in counted if s.finding]
-    red, drifting = [f for f in findings if f['red']], [f for f in findings if f['kind'] == 'drift']
+    red = [f for f in findings if f['red']]
+    drifting = [f for f in findings if f['kind'] == 'drift']
     other = [f['reason'] for f in findings if f['kind'] == 'holdout']
-    last, n = len(releases) - 1, sum(bool(r.record.accepted) for r in releases)
-    refused = [] if releases[-1].record.accepted else ['The last run was refused by its gates, so what is in use is an earlier release.']
+    last = len(releases) - 1
+    n = sum(bool(r.record.accepted) for r in releases)
+    if releases[-1].record.accepted:
+        refused = []
+    else:
+        refused = [
+            'The last run was refused by its gates, so what is in use is an earlier release.'
+        ]
     if red:
         slow = any(f['kind'] == 'slow' for f in red)
-        return Verdict('Slowly getting worse.' if slow else 'Worse than it was, since one release.', 'bad', [f['reason'] for f in red] + refused, True)
+        return Verdict(
+            'Slowly getting worse.' if slow else 'Worse than it was, since one release.',
+            'bad',
+            [f['reason'] for f in red] + refused,
+            True,
+        )
     if drifting:
-        return Verdict('Drifting, still within tolerance.', '', [f['reason'] for f in drifting] + refused)
+        return Verdict(
+            'Drifting, still within tolerance.', '', [f['reason'] for f in drifting] + refused
+        )
     if odd := [_name(s.metric) for s in counted if s.unusual.get(last) == 'worse than its limits']:
-        said = f'Of the last release {_listed(odd)} {"are worse than their" if len(odd) > 1 else "is worse than its"} limits.'
+        said = (
+            f'Of the last release {_listed(odd)}'
+            f' {"are worse than their" if len(odd) > 1 else "is worse than its"} limits.'
+        )
         return Verdict('No decay, but the last release is unusual.', '', [said, *other, *refused])
     better = [s.better['reason'] for s in counted if s.better and s.role == 'primary']
     if better:
         return Verdict('Getting better.', 'good', better + other + refused)
     if n < LENGTHS[0]:
-        return Verdict('Too early to tell.', '', [f'A trend needs {LENGTHS[0]} accepted releases; there {"is" if n == 1 else "are"} {n}.', *refused])
+        return Verdict(
+            'Too early to tell.',
+            '',
+            [
+                (
+                    f'A trend needs {LENGTHS[0]} accepted releases; there'
+                    f' {"is" if n == 1 else "are"} {n}.'
+                ),
+                *refused,
+            ],
+        )
     return Verdict('Stable.', 'good', [_stable(counted, n, margin), *other, *refused])
 
-
+# %% ../../notebooks/show/trend.ipynb #16777281
 def _stable(counted: Sequence[Story], n: int, margin: float) -> str:
     "What stable means."
     looked = _listed([_name(s.metric) for s in counted])
-    return f'Over {plural(n, "accepted release")} no trend for the worse exceeds both chance and the tolerance of {share(margin)}. Looked at: {looked}.'
+    return (
+        f'Over {plural(n, "accepted release")} no trend for the worse exceeds both chance and the'
+        f' tolerance of {share(margin)}. Looked at: {looked}.'
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #fc8799c5
 def _listed(names: Sequence[str]) -> str:
     "Names as a list in a sentence."
     return ' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))
 
-
+# %% ../../notebooks/show/trend.ipynb #7c42bcba
 def _name(metric: str) -> str:
     "A metric in plain words, short."
     return METRICS[metric].words.split(',')[0]
@@ -424,23 +627,34 @@ def column_labels(times: Sequence[str]) -> list[str]:
     many_years = len({t.year for t in parsed}) > 1
     return [f'{t.day} {t:%b}' + (f' {t:%y}' if many_years else '') for t in parsed]
 
-
+# %% ../../notebooks/show/trend.ipynb #8c1ed199
 def axis_text(metric: str, value: float, step: float) -> str:
     "A round value of a metric beside the axis, with the digits that its neighbours differ in."
     shown = step * (100 if metric in SHARES else 1)
     digits = next((d for d in range(8) if abs(round(shown, d) - shown) < 1e-6 * shown), 8)
     if METRICS[metric].in_unit:
         return short(value)
-    text = f'{100 * value:.{digits}f}{SPACE}%' if metric in SHARES else re.sub(r'^(-?)0\.', r'\1.', f'{value:.{digits}f}')
+    if metric in SHARES:
+        text = f'{100 * value:.{digits}f}{SPACE}%'
+    else:
+        text = re.sub(r'^(-?)0\.', r'\1.', f'{value:.{digits}f}')
     return text.replace('-', '−')
 
-
+# %% ../../notebooks/show/trend.ipynb #39f3e24d
 def chart_of(story: Story, releases: Sequence[Release]) -> Chart:
     "One metric's chart."
     shown = {k: i for i, k in enumerate(story.at)}
     labels = column_labels([releases[k].record.started for k in story.at])
-    marks = [_mark(story, releases, k, labels[i], _began([releases[j].holdout for j in story.at[:i + 1]])) for i, k in enumerate(story.at)]
-    bands = [Band(shown[b.first], shown[b.last], b.centre, *_possible(story.metric, b.low, b.high)) for b in story.limits]
+    marks = [
+        _mark(
+            story, releases, k, labels[i], _began([releases[j].holdout for j in story.at[: i + 1]])
+        )
+        for i, k in enumerate(story.at)
+    ]
+    bands = [
+        Band(shown[b.first], shown[b.last], b.centre, *_possible(story.metric, b.low, b.high))
+        for b in story.limits
+    ]
     told = story.finding if story.finding and story.finding['kind'] != 'holdout' else story.better
     drift = None
     if told and told['kind'] != 'holdout':
@@ -448,10 +662,19 @@ def chart_of(story: Story, releases: Sequence[Release]) -> Chart:
         tone = 'bad' if told['red'] else 'accent-2' if told is story.finding else 'good'
         drift = Drift([(shown[k], v) for k, v in told['line']], words, tone)
     text = _bare(story)
-    return trend_chart(marks, says_of(story, releases), bands, drift, [(v, f'{text(v)} gate') for v, _ in story.gates], story.unit,
-                       lambda value, step: axis_text(story.metric, value, step), text, title_of(story))
+    return trend_chart(
+        marks,
+        says_of(story, releases),
+        bands,
+        drift,
+        [(v, f'{text(v)} gate') for v, _ in story.gates],
+        story.unit,
+        lambda value, step: axis_text(story.metric, value, step),
+        text,
+        title_of(story),
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #90567d99
 def title_of(story: Story) -> str:
     "A metric as a heading: Average error, EUR."
     name = _name(story.metric)
@@ -460,39 +683,66 @@ def title_of(story: Story) -> str:
 # %% ../../notebooks/show/trend.ipynb #7a825133
 def _bare(story: Story) -> Any:     # value -> text
     "Values in a chart, without the unit that stands above it."
-    return lambda value: measured(story.metric, value, story.unit).removesuffix(SPACE + story.unit) if story.unit else measured(story.metric, value)
+    return lambda value: (
+        measured(story.metric, value, story.unit).removesuffix(SPACE + story.unit)
+        if story.unit
+        else measured(story.metric, value)
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #a0c92004
 def _possible(metric: str, low: float, high: float) -> tuple[float, float]:
     "Limits, no farther than the metric can go."
-    return low if metric in ('bias', 'r2') else max(0.0, low), min(1.0, high) if METRICS[metric].better == 'high' else high
+    return low if metric in ('bias', 'r2') else max(0.0, low), (
+        min(1.0, high) if METRICS[metric].better == 'high' else high
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #fb08d566
 def _began(holdouts: Sequence[str]) -> str:
     "How to call the holdout of the last of these releases, if another one begins with it."
     if len(holdouts) < 2 or holdouts[-1] == holdouts[-2]:
         return ''
     return 'earlier holdout' if holdouts[-1] in holdouts[:-1] else 'new holdout'
 
-
+# %% ../../notebooks/show/trend.ipynb #51368b61
 def _mark(story: Story, releases: Sequence[Release], k: int, label: str, new: str) -> Mark:
     "One release on the chart, and what it says when someone points at it."
-    release, at = releases[k], releases[k].values[story.metric]
-    tip = [release.name, f'{measured(story.metric, at["value"], story.unit)} ({interval(story.metric, at, story.unit)})',
-           'accepted' if release.record.accepted else 'refused', story.unusual.get(k, ''), new]
-    return Mark(float(at['value'] or 0.0), at['low'], at['high'], label, ' · '.join(filter(None, tip)), not release.record.accepted,
-                'limits' in story.unusual.get(k, ''), new)
+    release = releases[k]
+    at = releases[k].values[story.metric]
+    tip = [
+        release.name,
+        (
+            f'{measured(story.metric, at["value"], story.unit)}'
+            f' ({interval(story.metric, at, story.unit)})'
+        ),
+        'accepted' if release.record.accepted else 'refused',
+        story.unusual.get(k, ''),
+        new,
+    ]
+    return Mark(
+        float(at['value'] or 0.0),
+        at['low'],
+        at['high'],
+        label,
+        ' · '.join(filter(None, tip)),
+        not release.record.accepted,
+        'limits' in story.unusual.get(k, ''),
+        new,
+    )
 
 # %% ../../notebooks/show/trend.ipynb #2d927d13
 def says_of(story: Story, releases: Sequence[Release]) -> str:
     "What a chart shows, for those who cannot see it."
-    first, last = releases[story.at[0]], releases[story.at[-1]]
+    first = releases[story.at[0]]
+    last = releases[story.at[-1]]
     value = measured(story.metric, last.values[story.metric]['value'], story.unit)
     said = f'{_name(story.metric)} of {plural(len(story.at), "release")}, '
     said += f'{first.name} to {last.name}' if len(story.at) > 1 else first.name
     said += f'; the last one has {value}'
     said += f', {story.unusual[story.at[-1]]}' if story.at[-1] in story.unusual else ''
-    return f'{said[0].upper()}{said[1:]}. {(story.finding or story.better or {}).get("reason", "")}'.strip()
+    return (
+        f'{said[0].upper()}{said[1:]}. {(story.finding or story.better or {}).get("reason", "")}'
+        .strip()
+    )
 
 # %% ../../notebooks/show/trend.ipynb #29c6645d
 HEAD = '''<div class="verdict{{ ' refused' if verdict.tone == 'bad' else '' }}"
@@ -539,22 +789,41 @@ def how_told(asked: Asked, n_counted: int) -> list[str]:
     "How the page comes to its verdict, in words."
     margin = share(asked.margin)
     return [
-        f'Decay turns red when three things hold together: over releases on the same holdout, more pairs got worse than chance would have it (the test of Mann '
-        f'and Kendall, over the last {LENGTHS[0]} releases and over longer stretches); by a line fitted to them, flat at first and then sloping, more than '
-        f'{margin} of the level was lost; and the last release itself is worse than that level by more than {margin}. The reference is that level, not the '
-        'best release, which was partly luck.',
-        f'If nothing but chance were at work, a false alarm would come at most once in {round(1 / asked.level)} releases, over the '
-        f'{plural(n_counted, "metric")} that count{"s" if n_counted == 1 else ""} together, whatever the values are distributed like. The promise is for '
-        'releases whose luck is their own; if each inherits some of it from the one before, alarms come more often.',
-        'Values on different holdouts are not compared, since other cases may be harder: a step that comes with a new holdout is left out. Only where '
-        f'{LENGTHS[0]} holdouts or more follow each other are their averages compared.',
-        f'Control limits are Shewhart\'s for individual values, the centre ± 2.66 times the average step between neighbours, from the first 20 accepted '
-        f'releases of a phase; {NEEDED} are needed. A release beyond them is unusual among its neighbours, for better or worse; that alone is no verdict. They '
-        'begin anew with a new holdout and after a lasting change for the better, never after one for the worse.',
-        'An interval says how well a value is known. Releases on the same holdout share most of that uncertainty, so their differences are known better than '
-        'the intervals suggest. One that reaches the edge of a picture goes on beyond it.']
+        (
+            'Decay turns red when three things hold together: over releases on the same holdout,'
+            ' more pairs got worse than chance would have it (the test of Mann and Kendall, over'
+            f' the last {LENGTHS[0]} releases and over longer stretches); by a line fitted to them,'
+            f' flat at first and then sloping, more than {margin} of the level was lost; and the'
+            f' last release itself is worse than that level by more than {margin}. The reference is'
+            ' that level, not the best release, which was partly luck.'
+        ),
+        (
+            'If nothing but chance were at work, a false alarm would come at most once in'
+            f' {round(1 / asked.level)} releases, over the {plural(n_counted, "metric")} that'
+            f' count{"s" if n_counted == 1 else ""} together, whatever the values are distributed'
+            ' like. The promise is for releases whose luck is their own; if each inherits some of'
+            ' it from the one before, alarms come more often.'
+        ),
+        (
+            'Values on different holdouts are not compared, since other cases may be harder: a'
+            f' step that comes with a new holdout is left out. Only where {LENGTHS[0]} holdouts or'
+            ' more follow each other are their averages compared.'
+        ),
+        (
+            'Control limits are Shewhart\'s for individual values, the centre ± 2.66 times the'
+            ' average step between neighbours, from the first 20 accepted releases of a phase;'
+            f' {NEEDED} are needed. A release beyond them is unusual among its neighbours, for'
+            ' better or worse; that alone is no verdict. They begin anew with a new holdout and'
+            ' after a lasting change for the better, never after one for the worse.'
+        ),
+        (
+            'An interval says how well a value is known. Releases on the same holdout share most of'
+            ' that uncertainty, so their differences are known better than the intervals suggest.'
+            ' One that reaches the edge of a picture goes on beyond it.'
+        ),
+    ]
 
-
+# %% ../../notebooks/show/trend.ipynb #a262d6cf
 def part_of(
     story: Story,
     releases: Sequence[Release],
@@ -562,22 +831,41 @@ def part_of(
     first: bool,            # on the page: the marks are explained
 ) -> dict[str, Any]:
     "What the page shows of one metric."
-    finding, last = story.finding, story.at[-1]
+    finding = story.finding
+    last = story.at[-1]
     moved = finding or story.better
     said = [moved['reason']] if moved and not (first and moved['reason'] in known) else []
     tone = 'bad' if said and finding and finding['red'] else ''
     said += [f'The last release is {story.unusual[last]}.'] if last in story.unusual else []
-    caption = ('Each dot is an accepted release, each cross a refused one, with its interval; the band lies between the control limits. '
-               'Point at a release to read it.' if first else '')
+    if first:
+        caption = (
+            'Each dot is an accepted release, each cross a refused one, with its interval; the band'
+            ' lies between the control limits. Point at a release to read it.'
+        )
+    else:
+        caption = ''
     if any(r.holdout != b.holdout for b, r in zip(releases, releases[1:], strict=False)) and first:
         caption += ' A dotted rule or a tick below stands where another holdout begins.'
     chart = chart_of(story, releases)
-    caption += ' A triangle at the edge is a release that lies beyond the picture.' if chart.outside else ''
-    bounds = [f'{"at least" if end == "min" else "at most"} {measured(story.metric, v, story.unit)}' for v, end in story.gates]
+    caption += (
+        ' A triangle at the edge is a release that lies beyond the picture.'
+        if chart.outside
+        else ''
+    )
+    bounds = [
+        f'{"at least" if end == "min" else "at most"} {measured(story.metric, v, story.unit)}'
+        for v, end in story.gates
+    ]
     caption += f' Its gate asks for {" and ".join(bounds)}.' if bounds else ''
     value = measured(story.metric, releases[last].values[story.metric]['value'], story.unit)
-    return {'title': title_of(story), 'tone': tone, 'sentences': said, 'drawing': Markup(chart.svg()), 'caption': ' '.join([caption, *story.notes]).strip(),
-            'short': f'{value}, {story.unusual[last]}' if last in story.unusual else value}
+    return {
+        'title': title_of(story),
+        'tone': tone,
+        'sentences': said,
+        'drawing': Markup(chart.svg()),
+        'caption': ' '.join([caption, *story.notes]).strip(),
+        'short': f'{value}, {story.unusual[last]}' if last in story.unusual else value,
+    }
 
 # %% ../../notebooks/show/trend.ipynb #6d3ea011
 SHOWN = 300     # releases that the page shows; earlier ones are in trend.json
@@ -588,21 +876,39 @@ def release_rows(releases: Sequence[Release], asked: Asked, home: Path) -> list[
     rows: list[list[Any]] = []
     before: Release | None = None
     for k, release in enumerate(releases):
-        at, accepted = release.values.get(asked.metric, {}), bool(release.record.accepted)
+        at = release.values.get(asked.metric, {})
+        accepted = bool(release.record.accepted)
         value = measured(asked.metric, at['value'], asked.unit) if at else NONE
         spread = interval(asked.metric, at, asked.unit) if at else NONE
-        what = 'the first one' if not k else '; '.join(release.changes) or 'nothing that is recorded'
-        what += f' (run {plural(release.repeats, "more time")}, with the same result)' if release.repeats else ''
-        href = quote(os.path.relpath(release.report, home).replace(os.sep, '/')) if release.report else ''
+        if not k:
+            what = 'the first one'
+        else:
+            what = '; '.join(release.changes) or 'nothing that is recorded'
+        what += (
+            f' (run {plural(release.repeats, "more time")}, with the same result)'
+            if release.repeats
+            else ''
+        )
+        if release.report:
+            href = quote(os.path.relpath(release.report, home).replace(os.sep, '/'))
+        else:
+            href = ''
         when = Markup('<a href="{}">{}</a>').format(href, release.name) if href else release.name
-        rows.append([Markup('<span style="white-space: nowrap">{}<br><span class="note code">{}</span></span>').format(when, release.record.run),
-                     Markup('<span class="tag {}">{}</span>').format(*(('good', 'accepted') if accepted else ('bad', 'refused'))),
-                     Markup('{}<br><span class="note">{}</span>').format(value, spread), change_cell(asked.metric, before, release),
-                     Markup('<span style="display: block; min-width: 9rem">{}</span>').format(what)])
+        rows.append([
+            Markup(
+                '<span style="white-space: nowrap">{}<br><span class="note code">{}</span></span>'
+            ).format(when, release.record.run),
+            Markup('<span class="tag {}">{}</span>').format(
+                *(('good', 'accepted') if accepted else ('bad', 'refused'))
+            ),
+            Markup('{}<br><span class="note">{}</span>').format(value, spread),
+            change_cell(asked.metric, before, release),
+            Markup('<span style="display: block; min-width: 9rem">{}</span>').format(what),
+        ])
         before = release if accepted else before
     return rows[::-1]
 
-
+# %% ../../notebooks/show/trend.ipynb #8b731765
 def change_cell(metric: str, before: Release | None, after: Release) -> Markup | str:
     "By how much a release is better or worse than the accepted one before it."
     old, new = ((r.values.get(metric) or {}).get('value') if r else None for r in (before, after))
@@ -613,67 +919,194 @@ def change_cell(metric: str, before: Release | None, after: Release) -> Markup |
     moved = new / old - 1
     if abs(moved) < 0.0005:
         return f'0.0{SPACE}%'
-    side = ('bad', 'worse') if (moved > 0) == (METRICS[metric].better == 'low') else ('good', 'better')
-    return Markup('<span class="{}">{} {}</span>').format(side[0], f'{100 * moved:+.1f}{SPACE}%'.replace('-', '−'), side[1])
+    if (moved > 0) == (METRICS[metric].better == 'low'):
+        side = ('bad', 'worse')
+    else:
+        side = ('good', 'better')
+    return Markup('<span class="{}">{} {}</span>').format(
+        side[0], f'{100 * moved:+.1f}{SPACE}%'.replace('-', '−'), side[1]
+    )
 
 # %% ../../notebooks/show/trend.ipynb #7e80dd97
-def facts_of(releases: Sequence[Release], story: Story, asked: Asked) -> list[tuple[str, str, str]]:    # value, words, more words
+def facts_of(releases: Sequence[Release], story: Story, asked: Asked) -> list[tuple[str, str, str]]:
+    # value, words, more words
     "The numbers under the verdict."
     accepted = [r for r in releases if r.record.accepted]
     at = releases[story.at[-1]].values[story.metric]
-    facts = [(measured(story.metric, at['value'], story.unit), f'{_name(story.metric)} of the last release', interval(story.metric, at, story.unit))]
-    if story.limits and story.limits[-1].last == max((k for k in story.at if releases[k].record.accepted), default=-1):
+    facts = [(
+        measured(story.metric, at['value'], story.unit),
+        f'{_name(story.metric)} of the last release',
+        interval(story.metric, at, story.unit),
+    )]
+    if story.limits and story.limits[-1].last == max(
+        (k for k in story.at if releases[k].record.accepted), default=-1
+    ):
         limits = story.limits[-1]
         low, high = _possible(story.metric, limits.low, limits.high)
-        facts.append((measured(story.metric, limits.centre, story.unit), 'centre of the present phase',
-                      'limits ' + interval(story.metric, {'low': low, 'high': high}, story.unit)))
-    refused = f'{len(releases) - len(accepted):,} refused' if len(releases) > len(accepted) else 'none refused'
-    facts.append((f'{len(accepted):,}', 'accepted release' if len(accepted) == 1 else 'accepted releases', refused))
-    return [*facts, (share(asked.margin), 'may be lost over all releases', f'judged from {asked.since} on' if asked.since else 'of the level at its beginning')]
+        facts.append((
+            measured(story.metric, limits.centre, story.unit),
+            'centre of the present phase',
+            'limits ' + interval(story.metric, {'low': low, 'high': high}, story.unit),
+        ))
+    if len(releases) > len(accepted):
+        refused = f'{len(releases) - len(accepted):,} refused'
+    else:
+        refused = 'none refused'
+    facts.append((
+        f'{len(accepted):,}',
+        'accepted release' if len(accepted) == 1 else 'accepted releases',
+        refused,
+    ))
+    return [
+        *facts,
+        (
+            share(asked.margin),
+            'may be lost over all releases',
+            f'judged from {asked.since} on' if asked.since else 'of the level at its beginning',
+        ),
+    ]
 
-
-def page_html(home: Path, name: str, releases: Sequence[Release], stories: Sequence[Story], verdict: Verdict, asked: Asked, told: Mapping[str, Any]) -> str:
+# %% ../../notebooks/show/trend.ipynb #a618359c
+def page_html(
+    home: Path,
+    name: str,
+    releases: Sequence[Release],
+    stories: Sequence[Story],
+    verdict: Verdict,
+    asked: Asked,
+    told: Mapping[str, Any],
+) -> str:
     "The whole page."
-    shown, title = releases[-SHOWN:], next((r.record.title for r in reversed(releases) if r.record.title), name)
+    shown = releases[-SHOWN:]
+    title = next((r.record.title for r in reversed(releases) if r.record.title), name)
     begin = len(releases) - len(shown)
     visible = [s for s in (_since(s, begin) for s in stories) if s.at]
     parts = [part_of(s, shown, verdict.sentences, first=not k) for k, s in enumerate(visible)]
     main = [p for p, s in zip(parts, visible, strict=True) if s.role != 'other']
     rows = release_rows(releases, asked, home)[:SHOWN] if asked.metric else []
     left_out = [f'{plural(begin, "earlier release")} stand in trend.json.'] if begin else []
-    left_out += [f'{plural(told["unjudged"], "run")} ended before {"it was" if told["unjudged"] == 1 else "they were"} judged.'] if told['unjudged'] else []
+    left_out += (
+        [
+            f'{plural(told["unjudged"], "run")} ended before'
+            f' {"it was" if told["unjudged"] == 1 else "they were"} judged.'
+        ]
+        if told['unjudged']
+        else []
+    )
     n_refused = sum(not r.record.accepted for r in releases)
-    byline = f'{plural(len(releases), "release")}, {f"{n_refused:,}" if n_refused else "none"} of them refused' if len(releases) > 1 else ''
-    byline += f' · {" to ".join(dict.fromkeys(day(r.record.started) for r in (releases[0], releases[-1])))}' if len(releases) > 1 else ''
+    if len(releases) > 1:
+        byline = (
+            f'{plural(len(releases), "release")}, {f"{n_refused:,}" if n_refused else "none"} of'
+            ' them refused'
+        )
+    else:
+        byline = ''
+    byline += (
+        f' · {" to ".join(dict.fromkeys(day(r.record.started) for r in (releases[0], releases[-1])))}'
+        if len(releases) > 1
+        else ''
+    )
     facts = facts_of(shown, visible[0], asked) if visible else []
     heads = ['Released', 'Verdict', 'Value #', 'Step #', 'What changed']
-    caption = f'The latest first; each leads to its report, if that is still there. The value is the {_name(asked.metric)}.' if asked.metric else ''
-    body = render(BODY, main=main, rest=[p for p, s in zip(parts, visible, strict=True) if s.role == 'other'], part=lambda one: render(PART, one=one),
-                  caption=caption, heads=heads, rows=rows[:30], earlier=rows[30:], notes=left_out, damaged=told['damaged'],
-                  how=how_told(asked, len(main) or 1))
+    if asked.metric:
+        caption = (
+            'The latest first; each leads to its report, if that is still there. The value is the'
+            f' {_name(asked.metric)}.'
+        )
+    else:
+        caption = ''
+    body = render(
+        BODY,
+        main=main,
+        rest=[p for p, s in zip(parts, visible, strict=True) if s.role == 'other'],
+        part=lambda one: render(PART, one=one),
+        caption=caption,
+        heads=heads,
+        rows=rows[:30],
+        earlier=rows[30:],
+        notes=left_out,
+        damaged=told['damaged'],
+        how=how_told(asked, len(main) or 1),
+    )
     footer = 'Written anew after each run. This file asks for nothing from any network.'
-    return frame(title, body, f'Trend · {name}', byline, render(HEAD, verdict=verdict, facts=facts), footer)
+    return frame(
+        title, body, f'Trend · {name}', byline, render(HEAD, verdict=verdict, facts=facts), footer
+    )
 
-
+# %% ../../notebooks/show/trend.ipynb #5cae3d79
 def _since(story: Story, begin: int) -> Story:
     "A story from a release on."
     def cut(told: dict[str, Any] | None) -> dict[str, Any] | None:
         return told and {**told, 'line': [[k - begin, v] for k, v in told['line'] if k >= begin]}
-    spans = [Limits(max(0, b.first - begin), b.last - begin, b.centre, b.low, b.high) for b in story.limits if b.last >= begin]
-    return Story(story.metric, story.unit, story.role, [k - begin for k in story.at if k >= begin], spans,
-                 {k - begin: words for k, words in story.unusual.items() if k >= begin}, cut(story.finding), cut(story.better), story.gates, story.notes)
+    spans = [
+        Limits(max(0, b.first - begin), b.last - begin, b.centre, b.low, b.high)
+        for b in story.limits
+        if b.last >= begin
+    ]
+    return Story(
+        story.metric,
+        story.unit,
+        story.role,
+        [k - begin for k in story.at if k >= begin],
+        spans,
+        {k - begin: words for k, words in story.unusual.items() if k >= begin},
+        cut(story.finding),
+        cut(story.better),
+        story.gates,
+        story.notes,
+    )
 
 # %% ../../notebooks/show/trend.ipynb #a22c7691
-def as_json(name: str, releases: Sequence[Release], stories: Sequence[Story], verdict: Verdict, asked: Asked, told: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(
+    name: str,
+    releases: Sequence[Release],
+    stories: Sequence[Story],
+    verdict: Verdict,
+    asked: Asked,
+    told: Mapping[str, Any],
+) -> dict[str, Any]:
     "The trend for programs."
-    rows = [{'run': r.record.run, 'started': r.record.started, 'accepted': r.record.accepted, 'metrics': r.values, 'n_rows': r.n_rows, 'holdout': r.holdout,
-             'changes': r.changes, 'repeats': r.repeats, 'commit': r.record.code.commit} for r in releases]
-    lines = [{**{key: value for key, value in vars(s).items() if key not in ('limits', 'unusual', 'at')}, 'limits': [asdict(b) for b in s.limits],
-              'unusual': {releases[k].record.run: words for k, words in s.unusual.items()}} for s in stories]
-    return {'scenario': name, 'verdict': verdict.text, 'red': verdict.red, 'sentences': verdict.sentences, 'metric': asked.metric, 'margin': asked.margin,
-            'level': asked.level, 'since': asked.since, 'releases': rows, 'metrics': lines, **told}
+    rows = [
+        {
+            'run': r.record.run,
+            'started': r.record.started,
+            'accepted': r.record.accepted,
+            'metrics': r.values,
+            'n_rows': r.n_rows,
+            'holdout': r.holdout,
+            'changes': r.changes,
+            'repeats': r.repeats,
+            'commit': r.record.code.commit,
+        }
+        for r in releases
+    ]
+    lines = [
+        {
+            **{
+                key: value
+                for key, value in vars(s).items()
+                if key not in ('limits', 'unusual', 'at')
+            },
+            'limits': [asdict(b) for b in s.limits],
+            'unusual': {releases[k].record.run: words for k, words in s.unusual.items()},
+        }
+        for s in stories
+    ]
+    return {
+        'scenario': name,
+        'verdict': verdict.text,
+        'red': verdict.red,
+        'sentences': verdict.sentences,
+        'metric': asked.metric,
+        'margin': asked.margin,
+        'level': asked.level,
+        'since': asked.since,
+        'releases': rows,
+        'metrics': lines,
+        **told,
+    }
 
-
+# %% ../../notebooks/show/trend.ipynb #53a2f211
 @dataclass(frozen=True)
 class Trend:
     "The releases of a scenario, and what they tell."
@@ -684,7 +1117,7 @@ class Trend:
     asked: Asked
     told: dict[str, Any]     # damaged and unjudged runs
 
-
+# %% ../../notebooks/show/trend.ipynb #94c26fe2
 def read_trend(products_root: Path | str, name: str) -> Trend:
     "The trend of a scenario, from the records of its runs."
     home = Path(products_root) / name
@@ -693,15 +1126,19 @@ def read_trend(products_root: Path | str, name: str) -> Trend:
     stories = stories_of(releases, asked)
     return Trend(home, releases, stories, verdict_of(releases, stories, asked.margin), asked, told)
 
-
+# %% ../../notebooks/show/trend.ipynb #d45fa5fb
 def write_trend(
     products_root: Path | str,
-    name: str,                      # of the scenario
-    place: Path | str | None = None,    # the file to write; None: trend.html in the scenario's folder
+    name: str,                        # of the scenario
+    place: Path | str | None = None,  # the file to write; None: trend.html in the scenario's folder
 ) -> Path:
     "Write a scenario's trend as a page, and as JSON beside it."
     t = read_trend(products_root, name)
     path = Path(place) if place else t.home / 'trend.html'
-    write_json(path.with_suffix('.json'), as_json(name, t.releases, t.stories, t.verdict, t.asked, t.told))
-    write_text(path, page_html(path.parent, name, t.releases, t.stories, t.verdict, t.asked, t.told))
+    write_json(
+        path.with_suffix('.json'), as_json(name, t.releases, t.stories, t.verdict, t.asked, t.told)
+    )
+    write_text(
+        path, page_html(path.parent, name, t.releases, t.stories, t.verdict, t.asked, t.told)
+    )
     return path

@@ -29,7 +29,7 @@ class Mark:
     unusual: bool = False         # outside the limits
     new: str = ''                 # where another holdout begins: how to call it
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #bdfeacc1
 @dataclass(frozen=True)
 class Band:
     "Control limits of the releases from `first` to `last`."
@@ -39,7 +39,7 @@ class Band:
     low: float
     high: float
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #19fec504
 @dataclass(frozen=True)
 class Drift:
     "A line along which the metric moved, and what to call it."
@@ -48,8 +48,12 @@ class Drift:
     tone: str = 'bad'                    # good, bad, or accent-2 for what is within tolerance
 
 # %% ../../notebooks/show/trend_figures.ipynb #3bb3839b
-WIDTH, HEIGHT = 580.0, 236.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 104.0, 20.0, 30.0     # margins
+WIDTH = 580.0
+HEIGHT = 236.0
+LEFT = 46.0
+RIGHT = 104.0
+TOP = 20.0
+BOTTOM = 30.0     # margins
 SIZE = 10.5                                            # of letters
 LETTER = 0.56 * SIZE                                   # their average width
 
@@ -64,12 +68,18 @@ class Place:
     def x(self, k: float) -> float:
         "The middle of a release's column."
         pad = min(16.0, (WIDTH - LEFT - RIGHT) / (2 * self.n))
-        return LEFT + pad + (WIDTH - LEFT - RIGHT - 2 * pad) * (k / (self.n - 1) if self.n > 1 else 0.5)
+        return (
+            LEFT
+            + pad
+            + (WIDTH - LEFT - RIGHT - 2 * pad) * (k / (self.n - 1) if self.n > 1 else 0.5)
+        )
 
     def y(self, value: float) -> float:
         "The height of a value; what lies outside stands on the edge."
         inside = min(max(value, self.low), self.high)
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (inside - self.low) / (self.high - self.low)
+        return (
+            HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (inside - self.low) / (self.high - self.low)
+        )
 
     def holds(self, value: float) -> bool:
         "Whether a value is inside the picture."
@@ -81,18 +91,25 @@ class Place:
         return max(1.5, min(3.6, 0.36 * (WIDTH - LEFT - RIGHT) / self.n))
 
 # %% ../../notebooks/show/trend_figures.ipynb #42cca3a1
-def picture_of(marks: Sequence[Mark], bands: Sequence[Band] = (), gates: Iterable[float] = (), line: Iterable[float] = ()) -> tuple[float, float]:
+def picture_of(
+    marks: Sequence[Mark],
+    bands: Sequence[Band] = (),
+    gates: Iterable[float] = (),
+    line: Iterable[float] = (),
+) -> tuple[float, float]:
     "The lowest and the highest value that a chart shows."
     seen = [m.value for m in marks if not m.refused] or [m.value for m in marks]
     core = [*seen, *line, *(end for b in bands for end in (b.low, b.high))]
-    low, high = min(core), max(core)
+    low = min(core)
+    high = max(core)
     room = (high - low) or abs(high) * 0.02 or 1.0
     ends = [end for m in marks if not m.refused for end in (m.low, m.high) if end is not None]
     refused = [m.value for m in marks if m.refused]
     for value in [*ends, *refused, *gates]:
         if low - room <= value <= high + room:
             core.append(value)
-    low, high = max(min([*core, *ends]), low - room), min(max([*core, *ends]), high + room)
+    low = max(min([*core, *ends]), low - room)
+    high = min(max([*core, *ends]), high + room)
     pad = 0.07 * ((high - low) or room)
     return low - pad, high + pad
 
@@ -102,11 +119,15 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     rough = (high - low) / most
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= rough * 0.999)
-    return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        round(k * step, 12)
+        for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #a7c0b23f
 def named_columns(labels: Sequence[str], most: int = 6) -> list[int]:
-    "Which releases are named under the axis: about equally far apart, the first and the last, no name twice in a row."
+    """Which releases are named under the axis: about equally far apart, the first and the last, no
+    name twice in a row."""
     n = len(labels)
     chosen = sorted({round(k * (n - 1) / max(1, min(most, n) - 1)) for k in range(min(most, n))})
     return [k for i, k in enumerate(chosen) if i == 0 or labels[k] != labels[chosen[i - 1]]]
@@ -116,63 +137,114 @@ def _written(text: str, width: int) -> str:
     "A label as it goes into the drawing."
     return escape(plain(text.replace('\N{NO-BREAK SPACE}', ' '), width))
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #b7dd5701
 def _paint(kind: str, **style: str | float) -> str:
     "The style of a layer; colours are named as in the palette."
     told = ''.join(f'{name.replace("_", "-")}:{value};' for name, value in style.items())
     return re.sub(r'@([\w-]+)', r'var(--\1)', f'<g class="{kind}" style="{told}">')
 
-
-def _grid(place: Place, marks: Sequence[Mark], unit: str, axis: Callable[[float, float], str]) -> str:
+# %% ../../notebooks/show/trend_figures.ipynb #b84a4030
+def _grid(
+    place: Place, marks: Sequence[Mark], unit: str, axis: Callable[[float, float], str]
+) -> str:
     "Round values with their lines, and the names of some releases."
     levels = ticks(place.low, place.high)
     step = levels[1] - levels[0] if len(levels) > 1 else abs(place.high - place.low)
     lines = ''.join(f'M{LEFT} {place.y(v):.1f}H{WIDTH - RIGHT}' for v in levels)
-    numbers = ''.join(f'<text x="{LEFT - 6:.1f}" y="{place.y(v) + 3.5:.1f}">{_written(axis(v, step), 12)}</text>' for v in levels)
+    numbers = ''.join(
+        f'<text x="{LEFT - 6:.1f}" y="{place.y(v) + 3.5:.1f}">{_written(axis(v, step), 12)}</text>'
+        for v in levels
+    )
     named = [(k, place.x(k)) for k in named_columns([m.label for m in marks])]
-    names = ''.join(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{_written(marks[k].label, 16)}</text>' for k, x in named)
+    names = ''.join(
+        f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{_written(marks[k].label, 16)}</text>'
+        for k, x in named
+    )
     above = f'<text x="{LEFT - 6:.1f}" y="{TOP - 8}">{_written(unit, 10)}</text>' if unit else ''
-    return (_paint('grid', stroke='@line', stroke_width=0.8, fill='none') + f'<path d="{lines}"/></g>'
-            + _paint('values', text_anchor='end', fill='@muted') + numbers + above + '</g>'
-            + _paint('releases', text_anchor='middle', fill='@muted') + names + '</g>')
+    return (
+        _paint('grid', stroke='@line', stroke_width=0.8, fill='none')
+        + f'<path d="{lines}"/></g>'
+        + _paint('values', text_anchor='end', fill='@muted')
+        + numbers
+        + above
+        + '</g>'
+        + _paint('releases', text_anchor='middle', fill='@muted')
+        + names
+        + '</g>'
+    )
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #5d01ec2d
 def _limits(place: Place, bands: Sequence[Band]) -> str:
     "The stretch between the limits as a tint, with its centre."
     out = ''
     for band in bands:
         half = 0.5 * (place.x(1) - place.x(0)) if place.n > 1 else 20.0
-        left, right = max(LEFT, place.x(band.first) - half), min(WIDTH - RIGHT, place.x(band.last) + half)
-        top, bottom, centre = place.y(band.high), place.y(band.low), place.y(band.centre)
-        out += (f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" style="stroke:none;fill-opacity:.07"/>'
-                f'<path style="stroke-dasharray:4 3" d="M{left:.1f} {top:.1f}H{right:.1f}M{left:.1f} {bottom:.1f}H{right:.1f}"/>'
-                f'<path d="M{left:.1f} {centre:.1f}H{right:.1f}"/>')
+        left = max(LEFT, place.x(band.first) - half)
+        right = min(WIDTH - RIGHT, place.x(band.last) + half)
+        top = place.y(band.high)
+        bottom = place.y(band.low)
+        centre = place.y(band.centre)
+        out += (
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}"'
+            f' height="{bottom - top:.1f}" style="stroke:none;fill-opacity:.07"/><path'
+            f' style="stroke-dasharray:4 3" d="M{left:.1f} {top:.1f}H{right:.1f}M{left:.1f}'
+            f' {bottom:.1f}H{right:.1f}"/><path d="M{left:.1f} {centre:.1f}H{right:.1f}"/>'
+        )
     return _paint('limits', fill='@muted', stroke='@muted', stroke_width=0.9) + out + '</g>'
 
 # %% ../../notebooks/show/trend_figures.ipynb #9df48416
 def _holdouts(place: Place, marks: Sequence[Mark], most: int = 8) -> str:
-    "Where values begin to be measured on another holdout: a rule, or where that is often, a tick below."
+    """Where values begin to be measured on another holdout: a rule, or where that is often, a tick
+    below."""
     new = [(place.x(k - 0.5), m.new) for k, m in enumerate(marks) if m.new and k]
     many = len(new) > most
-    lines = ''.join(f'M{x:.1f} {HEIGHT - BOTTOM}v4.5' if many else f'M{x:.1f} {TOP}V{HEIGHT - BOTTOM}' for x, _ in new)
-    words, free = '', LEFT
+    lines = ''.join(
+        f'M{x:.1f} {HEIGHT - BOTTOM}v4.5' if many else f'M{x:.1f} {TOP}V{HEIGHT - BOTTOM}'
+        for x, _ in new
+    )
+    words = ''
+    free = LEFT
     for x, said in new:
         if not many and x >= free and x + len(said) * LETTER < WIDTH - 8:
-            words, free = f'{words}<text x="{x + 3:.1f}" y="{TOP - 4:.1f}" style="stroke:none">{_written(said, 20)}</text>', x + (len(said) + 2) * LETTER
-    return _paint('holdouts', stroke='@ink', stroke_width=1, fill='@muted', stroke_dasharray='none' if many else '1.5 2.5') + f'<path d="{lines}"/>{words}</g>'
+            words = (
+                f'{words}<text x="{x + 3:.1f}" y="{TOP - 4:.1f}"'
+                f' style="stroke:none">{_written(said, 20)}</text>'
+            )
+            free = x + (len(said) + 2) * LETTER
+    return (
+        _paint(
+            'holdouts',
+            stroke='@ink',
+            stroke_width=1,
+            fill='@muted',
+            stroke_dasharray='none' if many else '1.5 2.5',
+        )
+        + f'<path d="{lines}"/>{words}</g>'
+    )
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #416ced3c
 def _drift(place: Place, drift: Drift) -> str:
     "The line along which the metric moved, on a tinted stretch of releases."
-    first, last = drift.line[0][0], drift.line[-1][0]
-    left, right = place.x(first), min(WIDTH - RIGHT, place.x(last) + 2 * place.radius)
+    first = drift.line[0][0]
+    last = drift.line[-1][0]
+    left = place.x(first)
+    right = min(WIDTH - RIGHT, place.x(last) + 2 * place.radius)
     points = ' '.join(f'{place.x(k):.1f},{place.y(v):.1f}' for k, v in drift.line)
-    return (f'<rect x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" height="{HEIGHT - TOP - BOTTOM}" '
-            f'style="fill:var(--{drift.tone});fill-opacity:.09"/>'
-            + _paint('drift', fill='none', stroke=f'@{drift.tone}', stroke_width=3, stroke_linecap='round', stroke_opacity=0.75)
-            + f'<polyline points="{points}"/></g>')
+    return (
+        f'<rect x="{left:.1f}" y="{TOP}" width="{right - left:.1f}"'
+        f' height="{HEIGHT - TOP - BOTTOM}" style="fill:var(--{drift.tone});fill-opacity:.09"/>'
+        + _paint(
+            'drift',
+            fill='none',
+            stroke=f'@{drift.tone}',
+            stroke_width=3,
+            stroke_linecap='round',
+            stroke_opacity=0.75,
+        )
+        + f'<polyline points="{points}"/></g>'
+    )
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #9e2919d7
 def _intervals(place: Place, marks: Sequence[Mark]) -> str:
     "A thin line from end to end of each interval."
     lines = {False: '', True: ''}
@@ -180,52 +252,97 @@ def _intervals(place: Place, marks: Sequence[Mark]) -> str:
         if m.low is not None and m.high is not None and m.low < place.high and m.high > place.low:
             lines[m.refused] += f'M{place.x(k):.1f} {place.y(m.high):.1f}V{place.y(m.low):.1f}'
     width = max(0.7, min(1.6, place.radius / 2.2))
-    return ''.join(_paint('intervals', fill='none', stroke=f'@{colour}', stroke_width=f'{width:.1f}', stroke_opacity=0.34) + f'<path d="{lines[refused]}"/></g>'
-                   for refused, colour in ((False, 'accent'), (True, 'bad')) if lines[refused])
+    return ''.join(
+        _paint(
+            'intervals',
+            fill='none',
+            stroke=f'@{colour}',
+            stroke_width=f'{width:.1f}',
+            stroke_opacity=0.34,
+        )
+        + f'<path d="{lines[refused]}"/></g>'
+        for refused, colour in ((False, 'accent'), (True, 'bad'))
+        if lines[refused]
+    )
 
 # %% ../../notebooks/show/trend_figures.ipynb #8e86e6e7
 def _line(place: Place, marks: Sequence[Mark]) -> str:
-    "What was released, one after the other; broken where another holdout begins, unless that is the rule."
+    """What was released, one after the other; broken where another holdout begins, unless that is
+    the rule."""
     accepted = [(k, m) for k, m in enumerate(marks) if not m.refused]
     often = sum(bool(m.new) for m in marks) * 2 > len(marks)
-    path, broken = '', True
+    path = ''
+    broken = True
     for k, m in enumerate(marks):
         broken = broken or bool(m.new) and not often
         if not m.refused:
             path += f'{"M" if broken else "L"}{place.x(k):.1f} {place.y(m.value):.1f}'
             broken = False
-    return _paint('line', fill='none', stroke='@accent', stroke_width=1, stroke_opacity=0.6) + f'<path d="{path}"/></g>' if len(accepted) > 1 else ''
+    if len(accepted) > 1:
+        return (
+            _paint('line', fill='none', stroke='@accent', stroke_width=1, stroke_opacity=0.6)
+            + f'<path d="{path}"/></g>'
+        )
+    return ''
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #a9f0f830
 def _point(place: Place, k: int, m: Mark) -> str:
-    "One release: a dot, a cross where it was refused, an arrow where it lies outside of the picture."
-    x, y, r = place.x(k), place.y(m.value), place.radius
+    """One release: a dot, a cross where it was refused, an arrow where it lies outside of the
+    picture."""
+    x = place.x(k)
+    y = place.y(m.value)
+    r = place.radius
     tip = f'<title>{_written(m.tip, 200)}</title>' if m.tip else ''
     if not place.holds(m.value):
         s = -1 if m.value > place.high else 1
         tone = 'bad' if m.refused else 'accent'
-        return f'<path style="fill:var(--{tone});stroke:none" d="M{x - r:.1f} {y - s * r:.1f}h{2 * r:.1f}l{-r:.1f} {s * 2 * r:.1f}z">{tip}</path>'
+        return (
+            f'<path style="fill:var(--{tone});stroke:none" d="M{x - r:.1f}'
+            f' {y - s * r:.1f}h{2 * r:.1f}l{-r:.1f} {s * 2 * r:.1f}z">{tip}</path>'
+        )
     if m.refused:
         d = r * 0.9
-        return (f'<path style="fill:none;stroke:var(--bad);stroke-width:{max(1.1, r / 2.2):.1f}" '
-                f'd="M{x - d:.1f} {y - d:.1f}l{2 * d:.1f} {2 * d:.1f}m0 {-2 * d:.1f}l{-2 * d:.1f} {2 * d:.1f}">{tip}</path>')
-    rim = f'r="{r + max(1.3, 0.7 * r):.1f}" style="fill:none;stroke:var(--accent-2);stroke-width:{max(0.9, 0.36 * r):.1f}"'
+        return (
+            f'<path style="fill:none;stroke:var(--bad);stroke-width:{max(1.1, r / 2.2):.1f}"'
+            f' d="M{x - d:.1f} {y - d:.1f}l{2 * d:.1f} {2 * d:.1f}m0 {-2 * d:.1f}l{-2 * d:.1f}'
+            f' {2 * d:.1f}">{tip}</path>'
+        )
+    rim = (
+        f'r="{r + max(1.3, 0.7 * r):.1f}"'
+        f' style="fill:none;stroke:var(--accent-2);stroke-width:{max(0.9, 0.36 * r):.1f}"'
+    )
     ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" {rim}/>' if m.unusual else ''
     return f'{ring}<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}">{tip}</circle>'
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #95b88735
 def _points(place: Place, marks: Sequence[Mark]) -> str:
     "All releases; the last one has a rim."
     last = len(marks) - 1
-    rim = '' if marks[last].refused or not place.holds(marks[last].value) else (
-        f'<circle cx="{place.x(last):.1f}" cy="{place.y(marks[last].value):.1f}" r="{place.radius + 1.4:.1f}" style="fill:var(--ink)"/>')
-    return _paint('points', fill='@accent') + rim + ''.join(_point(place, k, m) for k, m in enumerate(marks)) + '</g>'
+    if marks[last].refused or not place.holds(marks[last].value):
+        rim = ''
+    else:
+        rim = (
+            f'<circle cx="{place.x(last):.1f}" cy="{place.y(marks[last].value):.1f}"'
+            f' r="{place.radius + 1.4:.1f}" style="fill:var(--ink)"/>'
+        )
+    return (
+        _paint('points', fill='@accent')
+        + rim
+        + ''.join(_point(place, k, m) for k, m in enumerate(marks))
+        + '</g>'
+    )
 
 # %% ../../notebooks/show/trend_figures.ipynb #0a289ef8
-def spread(heights: Sequence[float], least: float = SIZE + 1.5, top: float = TOP - 8, bottom: float = HEIGHT - BOTTOM + 4) -> list[float]:
+def spread(
+    heights: Sequence[float],
+    least: float = SIZE + 1.5,
+    top: float = TOP - 8,
+    bottom: float = HEIGHT - BOTTOM + 4,
+) -> list[float]:
     "Heights moved apart as little as it takes, inside of the picture."
     order = sorted(range(len(heights)), key=lambda k: heights[k])
-    groups: list[tuple[list[int], float]] = [([k], heights[k]) for k in order]        # members, and their middle
+    # members, and their middle
+    groups: list[tuple[list[int], float]] = [([k], heights[k]) for k in order]
     k = 0
     while k < len(groups):
         members, middle = groups[k]
@@ -238,39 +355,81 @@ def spread(heights: Sequence[float], least: float = SIZE + 1.5, top: float = TOP
             k -= 1
         else:
             k += 1
-    placed = {m: middle + least * (i - (len(members) - 1) / 2) for members, middle in groups for i, m in enumerate(members)}
+    placed = {
+        m: middle + least * (i - (len(members) - 1) / 2)
+        for members, middle in groups
+        for i, m in enumerate(members)
+    }
     return [placed[k] for k in range(len(heights))]
 
 # %% ../../notebooks/show/trend_figures.ipynb #f33c0bb6
-def _names(place: Place, marks: Sequence[Mark], bands: Sequence[Band], gates: Sequence[tuple[float, str]], text: Callable[[float], str]) -> str:
+def _names(
+    place: Place,
+    marks: Sequence[Mark],
+    bands: Sequence[Band],
+    gates: Sequence[tuple[float, str]],
+    text: Callable[[float], str],
+) -> str:
     "What the lines at the right edge are, and the last value."
     last = marks[-1]
-    named = [(last.value, f'{text(last.value)} {"refused" if last.refused else "last"}', 'fill:var(--bad)' if last.refused else
-              'fill:var(--ink);font-weight:600')]
-    if bands and bands[-1].last >= len(marks) - 1 - sum(m.refused for m in marks[bands[-1].last + 1:]):
+    named = [(
+        last.value,
+        f'{text(last.value)} {"refused" if last.refused else "last"}',
+        'fill:var(--bad)' if last.refused else 'fill:var(--ink);font-weight:600',
+    )]
+    if bands and bands[-1].last >= len(marks) - 1 - sum(
+        m.refused for m in marks[bands[-1].last + 1 :]
+    ):
         b = bands[-1]
-        named += [(v, f'{text(v)} {what}', 'fill:var(--muted)') for v, what in ((b.high, 'limit'), (b.centre, 'centre'), (b.low, 'limit'))]
+        named += [
+            (v, f'{text(v)} {what}', 'fill:var(--muted)')
+            for v, what in ((b.high, 'limit'), (b.centre, 'centre'), (b.low, 'limit'))
+        ]
     named += [(v, words, 'fill:var(--bad)') for v, words in gates if place.holds(v)]
     heights = spread([place.y(v) for v, _, _ in named])
-    return _paint('names') + ''.join(f'<text x="{WIDTH - RIGHT + 6:.1f}" y="{y + 3.6:.1f}" style="{style}">{_written(words, 19)}</text>'
-                                     for (_, words, style), y in zip(named, heights, strict=True)) + '</g>'
+    return (
+        _paint('names')
+        + ''.join(
+            f'<text x="{WIDTH - RIGHT + 6:.1f}" y="{y + 3.6:.1f}"'
+            f' style="{style}">{_written(words, 19)}</text>'
+            for (_, words, style), y in zip(named, heights, strict=True)
+        )
+        + '</g>'
+    )
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #8d772ae1
 def _gates(place: Place, gates: Sequence[tuple[float, str]]) -> str:
     "The bounds that gates hold the metric to."
     lines = ''.join(f'M{LEFT} {place.y(v):.1f}H{WIDTH - RIGHT}' for v, _ in gates if place.holds(v))
-    return _paint('gates', fill='none', stroke='@bad', stroke_width=1.1, stroke_dasharray='7 3') + f'<path d="{lines}"/></g>' if lines else ''
+    if lines:
+        return (
+            _paint('gates', fill='none', stroke='@bad', stroke_width=1.1, stroke_dasharray='7 3')
+            + f'<path d="{lines}"/></g>'
+        )
+    return ''
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #e96bf4b2
 def _words_of(place: Place, drift: Drift) -> str:
     "What the drift is called, where its line ends."
     (k, value), left = drift.line[-1], place.x(drift.line[0][0])
     rising = value > drift.line[0][1]
-    x, y = min(place.x(k), WIDTH - RIGHT - 4), place.y(value) + (-10 if rising else 16)
+    x = min(place.x(k), WIDTH - RIGHT - 4)
+    y = place.y(value) + (-10 if rising else 16)
     y = min(max(y, TOP + SIZE), HEIGHT - BOTTOM - 5)
     x, anchor = (x, 'end') if x - len(drift.words) * LETTER > LEFT else (left + 4, 'start')
-    return _paint('call', fill=f'@{drift.tone}', font_weight=650, text_anchor=anchor, paint_order='stroke', stroke='@paper', stroke_width=3.5,
-                  stroke_linejoin='round') + f'<text x="{x:.1f}" y="{y:.1f}">{_written(drift.words, 40)}</text></g>'
+    return (
+        _paint(
+            'call',
+            fill=f'@{drift.tone}',
+            font_weight=650,
+            text_anchor=anchor,
+            paint_order='stroke',
+            stroke='@paper',
+            stroke_width=3.5,
+            stroke_linejoin='round',
+        )
+        + f'<text x="{x:.1f}" y="{y:.1f}">{_written(drift.words, 40)}</text></g>'
+    )
 
 # %% ../../notebooks/show/trend_figures.ipynb #305b71f7
 @dataclass
@@ -284,20 +443,35 @@ class Chart:
     def svg(self) -> str:
         "An element that follows the page's colour scheme."
         said = escape(one_line(self.says))
-        return (f'<svg class="figure trend" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{said}" '
-                f'style="font-size:{SIZE}px;font-variant-numeric:tabular-nums;direction:ltr">{self.drawing}</svg>')
+        return (
+            f'<svg class="figure trend" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img"'
+            f' aria-label="{said}" '
+            f'style="font-size:{SIZE}px;font-variant-numeric:tabular-nums;direction:ltr">{self.drawing}</svg>'
+        )
 
     def _repr_svg_(self) -> str:
         "For a notebook: the light scheme."
         light = re.sub(r'var\(--([\w-]+)\)', lambda m: PALETTE.get(m[1], '#ffffff'), self.svg())
         above = 20 if self.title else 0
-        sheet = (f'<rect y="{-above}" width="{WIDTH:g}" height="{HEIGHT + above:g}" style="fill:#ffffff"/>'
-                 f'<text x="4" y="-6" style="fill:{PALETTE["ink"]};font-weight:700;font-size:12px">{_written(self.title, 80)}</text>')
-        opened = light.replace(f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}"', f'viewBox="0 {-above} {WIDTH:g} {HEIGHT + above:g}"', 1).replace(
-            '<svg ', f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.3 * WIDTH:g}" font-family="system-ui, sans-serif" ', 1)
+        sheet = (
+            f'<rect y="{-above}" width="{WIDTH:g}" height="{HEIGHT + above:g}"'
+            ' style="fill:#ffffff"/>'
+            '<text x="4" y="-6"'
+            f' style="fill:{PALETTE["ink"]};font-weight:700;font-size:12px">{_written(self.title, 80)}</text>'
+        )
+        opened = light.replace(
+            f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}"',
+            f'viewBox="0 {-above} {WIDTH:g} {HEIGHT + above:g}"',
+            1,
+        ).replace(
+            '<svg ',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.3 * WIDTH:g}"'
+            ' font-family="system-ui, sans-serif" ',
+            1,
+        )
         return opened.replace('>', f'>{sheet}', 1)
 
-
+# %% ../../notebooks/show/trend_figures.ipynb #e3b01fc1
 def trend_chart(
     marks: Sequence[Mark],                       # the oldest first, one at least
     says: str,                                   # what the chart shows, for those who cannot see it
@@ -305,14 +479,30 @@ def trend_chart(
     drift: Drift | None = None,
     gates: Sequence[tuple[float, str]] = (),     # bound, and what to call it
     unit: str = '',
-    axis: Callable[[float, float], str] = lambda value, step: f'{value:g}',    # a round value and their distance, as text
-    text: Callable[[float], str] = lambda value: f'{value:,.4g}',              # a measured value, as text
+    # a round value and their distance, as text
+    axis: Callable[[float, float], str] = lambda value, step: f'{value:g}',
+    text: Callable[[float], str] = lambda value: f'{value:,.4g}',  # a measured value, as text
     title: str = '',
 ) -> Chart:
     "A metric over releases."
-    place = Place(len(marks), *picture_of(marks, bands, [v for v, _ in gates], [v for _, v in drift.line] if drift else []))
-    layers = [_grid(place, marks, unit, axis), _limits(place, bands), _gates(place, gates), _holdouts(place, marks)]
+    place = Place(
+        len(marks),
+        *picture_of(
+            marks, bands, [v for v, _ in gates], [v for _, v in drift.line] if drift else []
+        ),
+    )
+    layers = [
+        _grid(place, marks, unit, axis),
+        _limits(place, bands),
+        _gates(place, gates),
+        _holdouts(place, marks),
+    ]
     layers += [_drift(place, drift)] if drift else []
-    layers += [_intervals(place, marks), _line(place, marks), _points(place, marks), _names(place, marks, bands, gates, text)]
+    layers += [
+        _intervals(place, marks),
+        _line(place, marks),
+        _points(place, marks),
+        _names(place, marks, bands, gates, text),
+    ]
     layers += [_words_of(place, drift)] if drift and drift.words else []
     return Chart(''.join(layers), says, title, any(not place.holds(m.value) for m in marks))

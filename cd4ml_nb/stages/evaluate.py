@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..show.figures import calibration_bins
-from ..scenario.metrics import bootstrap
 from ..scenario.definition import Evaluate
+from ..scenario.metrics import bootstrap
+from ..show.figures import calibration_bins
 
 # %% ../../notebooks/stages/16_evaluate.ipynb #e1b4ab0a
 AVERAGE = '\0average'   # a name that no column has
@@ -29,16 +29,27 @@ def baseline(
 ) -> np.ndarray:                # like a model's prediction
     "The average within the columns: the median of a number, the shares of classes."
     if task == 'multiclass':
-        return np.column_stack([_level(train, (target == k).astype(float), table, by, 'mean') for k in range(n_classes)])
-    return _level(train, target.astype(float), table, by, 'median' if task == 'regression' else 'mean')
+        return np.column_stack([
+            _level(train, (target == k).astype(float), table, by, 'mean') for k in range(n_classes)
+        ])
+    return _level(
+        train, target.astype(float), table, by, 'median' if task == 'regression' else 'mean'
+    )
 
-
-def _level(train: pd.DataFrame, values: np.ndarray, table: pd.DataFrame, by: list[str], average: str) -> np.ndarray:
+# %% ../../notebooks/stages/16_evaluate.ipynb #9293d952
+def _level(
+    train: pd.DataFrame, values: np.ndarray, table: pd.DataFrame, by: list[str], average: str
+) -> np.ndarray:
     "The average within all of the columns, else within fewer, else over everyone."
     result = np.full(len(table), getattr(np, average)(values))
     for n in range(1, len(by) + 1):
         keys = [train[column] for column in by[:n]]
-        known = pd.Series(values, train.index, name=AVERAGE).groupby(keys, dropna=False, observed=True).agg(average).reset_index()
+        known = (
+            pd.Series(values, train.index, name=AVERAGE)
+            .groupby(keys, dropna=False, observed=True)
+            .agg(average)
+            .reset_index()
+        )
         found = table[by[:n]].merge(known, on=by[:n], how='left')[AVERAGE].to_numpy()
         result = np.where(np.isnan(found), result, found)
     return result
@@ -51,11 +62,17 @@ def group_labels(values: pd.Series) -> pd.Series:
         return values.astype(object).where(values.notna(), 'missing').map(str)
     edges = np.unique(values.dropna().quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy())
     shown = [f'{pd.Timestamp(e):%Y-%m-%d}' if kind == 'M' else f'{e:.6g}' for e in edges]
-    which = np.searchsorted(edges[1:-1], values.to_numpy(), side='left')   # quarter k ends at edge k + 1, inclusive
-    names = np.array([f'{low} to {high}' for low, high in zip(shown, shown[1:], strict=False)], dtype=object)
-    return pd.Series(np.where(values.isna(), 'missing', names[np.minimum(which, len(names) - 1)]), index=values.index)
+    # quarter k ends at edge k + 1, inclusive
+    which = np.searchsorted(edges[1:-1], values.to_numpy(), side='left')
+    names = np.array(
+        [f'{low} to {high}' for low, high in zip(shown, shown[1:], strict=False)], dtype=object
+    )
+    return pd.Series(
+        np.where(values.isna(), 'missing', names[np.minimum(which, len(names) - 1)]),
+        index=values.index,
+    )
 
-
+# %% ../../notebooks/stages/16_evaluate.ipynb #0e169817
 def by_group(
     task: str,
     labels: pd.Series,          # of each row
@@ -65,16 +82,26 @@ def by_group(
     plan: Evaluate,
     seed: int,
     clusters: np.ndarray | None = None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:   # judged: {value, n, metrics}; too small: {value, n}
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    # judged: {value, n, metrics}; too small: {value, n}
     "Every metric for each group that is large enough, largest first."
-    judged, small = [], []
+    judged = []
+    small = []
     for value, n in labels.value_counts().items():
         rows = (labels == value).to_numpy()
         if n < plan.min_rows:
             small.append({'value': str(value), 'n': int(n)})
         else:
-            part = bootstrap(task, y[rows], predicted[rows], None if weight is None else weight[rows], plan.replicates, plan.confidence, seed,
-                             None if clusters is None else clusters[rows])
+            part = bootstrap(
+                task,
+                y[rows],
+                predicted[rows],
+                None if weight is None else weight[rows],
+                plan.replicates,
+                plan.confidence,
+                seed,
+                None if clusters is None else clusters[rows],
+            )
             judged.append({'value': str(value), 'n': int(n), 'metrics': part})
     return judged, small
 
@@ -85,46 +112,76 @@ def calibration(task: str, y: np.ndarray, predicted: np.ndarray) -> dict[str, li
         return calibration_bins(y, predicted)
     return calibration_bins((predicted.argmax(axis=1) == y).astype(int), predicted.max(axis=1))
 
-
+# %% ../../notebooks/stages/16_evaluate.ipynb #caa24ad6
 def residuals(y: np.ndarray, predicted: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    "Predicted minus actual in bins of equally many rows along the prediction: quartiles of the error."
+    """Predicted minus actual in bins of equally many rows along the prediction: quartiles of the
+    error."""
     chunks = [c for c in np.array_split(np.argsort(predicted, kind='stable'), bins) if len(c)]
-    return [{'from': float(predicted[c].min()), 'to': float(predicted[c].max()), 'n': len(c),
-             **dict(zip(('q25', 'q50', 'q75'), np.quantile((predicted - y)[c], [0.25, 0.5, 0.75]).tolist(), strict=True))} for c in chunks]
+    return [
+        {
+            'from': float(predicted[c].min()),
+            'to': float(predicted[c].max()),
+            'n': len(c),
+            **dict(
+                zip(
+                    ('q25', 'q50', 'q75'),
+                    np.quantile((predicted - y)[c], [0.25, 0.5, 0.75]).tolist(),
+                    strict=True,
+                )
+            ),
+        }
+        for c in chunks
+    ]
 
 # %% ../../notebooks/stages/16_evaluate.ipynb #7a7f48e5
 def drivers(
-    shares: np.ndarray,            # contributions, shape (n, inputs + 1) or (n, classes, inputs + 1)
+    shares: np.ndarray,  # contributions, shape (n, inputs + 1) or (n, classes, inputs + 1)
     contract: dict[str, Any],
 ) -> list[dict[str, Any]]:         # {name, words, share}, largest first; shares add up to one
     "How much each input moves predictions, on average."
     size = np.abs(shares[..., :-1]).mean(axis=tuple(range(shares.ndim - 1)))
     total = size.sum() or 1.0
-    rows = [{'name': i['name'], 'words': i['words'] or i['name'], 'share': float(s / total)} for i, s in zip(contract['inputs'], size, strict=True)]
+    rows = [
+        {'name': i['name'], 'words': i['words'] or i['name'], 'share': float(s / total)}
+        for i, s in zip(contract['inputs'], size, strict=True)
+    ]
     return sorted(rows, key=lambda r: -r['share'])
 
-
+# %% ../../notebooks/stages/16_evaluate.ipynb #f23128e5
 def reasons(
-    row: pd.Series,                # the inputs' values
-    shares: np.ndarray,            # this row's contributions to what was predicted, shape (inputs + 1,)
+    row: pd.Series,      # the inputs' values
+    shares: np.ndarray,  # this row's contributions to what was predicted, shape (inputs + 1,)
     contract: dict[str, Any],
     most: int = 5,
 ) -> list[dict[str, Any]]:         # {name, words, unit, value, contribution, effect}
-    "The inputs that moved one prediction most; `effect` in the target's unit where it is a factor or a sum, else None."
+    """The inputs that moved one prediction most; `effect` in the target's unit where it is a factor
+    or a sum, else None."""
     told = []
     for k in np.argsort(-np.abs(shares[:-1]), kind='stable')[:most]:
-        spec, factor = contract['inputs'][k], 'log' in (contract['output'].get('scale'), contract['output'].get('link'))
-        effect = None if contract['task'] != 'regression' else f'× {np.exp(shares[k]):.2f}' if factor else f'{shares[k]:+,.4g}'
-        told.append({'name': spec['name'], 'words': spec['words'] or spec['name'], 'unit': spec['unit'], 'value': _shown(row[spec['name']]),
-                     'contribution': float(shares[k]), 'effect': effect})
+        spec = contract['inputs'][k]
+        factor = 'log' in (contract['output'].get('scale'), contract['output'].get('link'))
+        if contract['task'] != 'regression':
+            effect = None
+        else:
+            effect = f'× {np.exp(shares[k]):.2f}' if factor else f'{shares[k]:+,.4g}'
+        told.append({
+            'name': spec['name'],
+            'words': spec['words'] or spec['name'],
+            'unit': spec['unit'],
+            'value': _shown(row[spec['name']]),
+            'contribution': float(shares[k]),
+            'effect': effect,
+        })
     return told
 
-
+# %% ../../notebooks/stages/16_evaluate.ipynb #6d68e3c3
 def _shown(value: Any) -> str:
     "A value as a reader sees it."
     if pd.isna(value):
         return 'missing'
-    return f'{value:%Y-%m-%d}' if isinstance(value, pd.Timestamp) else f'{value:,.6g}' if isinstance(value, float | np.floating) else str(value)
+    if isinstance(value, pd.Timestamp):
+        return f'{value:%Y-%m-%d}'
+    return f'{value:,.6g}' if isinstance(value, float | np.floating) else str(value)
 
 # %% ../../notebooks/stages/16_evaluate.ipynb #c7020242
 def telling_cases(
@@ -135,9 +192,16 @@ def telling_cases(
     "A few rows worth a look: an ordinary one, and those that went most wrong on either side."
     if task == 'regression':
         error = predicted - y
-        return {'An ordinary case': int(np.argsort(np.abs(error), kind='stable')[len(y) // 2]), 'The largest overestimate': int(error.argmax()),
-                'The largest underestimate': int(error.argmin())}
+        return {
+            'An ordinary case': int(np.argsort(np.abs(error), kind='stable')[len(y) // 2]),
+            'The largest overestimate': int(error.argmax()),
+            'The largest underestimate': int(error.argmin()),
+        }
     sure = predicted if task == 'binary' else predicted[np.arange(len(y)), y]
-    right = np.where(y == 1, sure, 1 - sure) if task == 'binary' else sure   # probability given to what happened
-    return {'An ordinary case': int(np.argsort(right, kind='stable')[len(y) // 2]), 'The surest hit': int(right.argmax()),
-            'The worst miss': int(right.argmin())}
+    # probability given to what happened
+    right = np.where(y == 1, sure, 1 - sure) if task == 'binary' else sure
+    return {
+        'An ordinary case': int(np.argsort(right, kind='stable')[len(y) // 2]),
+        'The surest hit': int(right.argmax()),
+        'The worst miss': int(right.argmin()),
+    }

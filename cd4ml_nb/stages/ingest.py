@@ -18,16 +18,20 @@ import pandas as pd
 import pyarrow as pa
 from sklearn import datasets
 
-from ..data.table import Raw, describe, table_hash, write_table
 from ..core.errors import UserError, did_you_mean
 from ..data.market import market_options, write_market
 from ..data.reading import read_file
+from ..data.table import Raw, describe, table_hash, write_table
 from ..scenario.definition import Data
 
 # %% ../../notebooks/stages/10_ingest.ipynb #1333bd69
 BUNDLED: dict[str, Callable[..., Any]] = {
-    'breast_cancer': datasets.load_breast_cancer, 'wine': datasets.load_wine, 'iris': datasets.load_iris,
-    'digits': datasets.load_digits, 'diabetes': datasets.load_diabetes}
+    'breast_cancer': datasets.load_breast_cancer,
+    'wine': datasets.load_wine,
+    'iris': datasets.load_iris,
+    'digits': datasets.load_digits,
+    'diabetes': datasets.load_diabetes,
+}
 
 
 def bundled_table(name: str) -> pd.DataFrame:
@@ -35,10 +39,13 @@ def bundled_table(name: str) -> pd.DataFrame:
     bunch = BUNDLED[name](as_frame=True)
     table = bunch.data.copy()
     names = getattr(bunch, 'target_names', None)
-    table['target'] = bunch.target if names is None else np.array([str(n) for n in names], dtype=object)[bunch.target]
+    if names is None:
+        table['target'] = bunch.target
+    else:
+        table['target'] = np.array([str(n) for n in names], dtype=object)[bunch.target]
     return table
 
-
+# %% ../../notebooks/stages/10_ingest.ipynb #bdedca42
 def write_builtin(
     name: str,                 # without the leading builtin:
     options: dict[str, Any],
@@ -49,9 +56,19 @@ def write_builtin(
     if name == 'used_cars':
         write_market(path, market_options(options), seed)
     elif name not in BUNDLED:
-        raise UserError(f"no built-in set '{name}'", did_you_mean(name, ['used_cars', *BUNDLED]), where='data.source', code='C02')
+        raise UserError(
+            f"no built-in set '{name}'",
+            did_you_mean(name, ['used_cars', *BUNDLED]),
+            where='data.source',
+            code='C02',
+        )
     elif options:
-        raise UserError(f"'{name}' has no option '{sorted(options)[0]}'", 'remove data.options', where='data.options', code='C01')
+        raise UserError(
+            f"'{name}' has no option '{sorted(options)[0]}'",
+            'remove data.options',
+            where='data.options',
+            code='C01',
+        )
     else:
         write_table(bundled_table(name), path)
 
@@ -66,13 +83,17 @@ def read_data(
     "What the scenario names as its data, under the name that it has there."
     if not data.source.startswith('builtin:'):
         if data.options:
-            raise UserError('options are for built-in sets', 'remove them', where='data.options', code='C01')
+            raise UserError(
+                'options are for built-in sets', 'remove them', where='data.options', code='C01'
+            )
         raw = read_file(in_place or data.source, data, data_root, max_gb)
     else:
         with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
             path = Path(folder) / 'builtin.parquet'
             write_builtin(data.source.removeprefix('builtin:'), data.options, seed, path)
-            raw = read_file(str(path), data.model_copy(update={'format': 'parquet'}), data_root, max_gb)
+            raw = read_file(
+                str(path), data.model_copy(update={'format': 'parquet'}), data_root, max_gb
+            )
     return dataclasses.replace(raw, facts=raw.facts | {'source': data.source})
 
 # %% ../../notebooks/stages/10_ingest.ipynb #9f06a50d
@@ -98,20 +119,44 @@ def catalogue_entry(
     "The data's description, as JSON."
     columns = [info | describe(pa.array(df[info['name']], from_pandas=True)) for info in infos]
     return {
-        'source': facts['source'], 'format': facts['format'], 'bytes': facts['bytes'], 'file_sha256': facts['file_sha256'],
-        'encoding': facts['encoding'], 'separator': facts['separator'], 'first_line': facts['first_line'], 'notes': facts['notes'],
-        'owner': data.owner, 'licence': data.licence, 'published': data.published.isoformat() if data.published else None, 'age_days': age_days,
-        'data_hash': table_hash(df), 'n_rows': len(df), 'n_rows_in_file': facts['n_rows'], 'sampled': len(df) < facts['n_rows'],
-        'columns': columns, 'inferred': [info['name'] for info in infos if not info['declared']], 'sample': first_rows(df)}
+        'source': facts['source'],
+        'format': facts['format'],
+        'bytes': facts['bytes'],
+        'file_sha256': facts['file_sha256'],
+        'encoding': facts['encoding'],
+        'separator': facts['separator'],
+        'first_line': facts['first_line'],
+        'notes': facts['notes'],
+        'owner': data.owner,
+        'licence': data.licence,
+        'published': data.published.isoformat() if data.published else None,
+        'age_days': age_days,
+        'data_hash': table_hash(df),
+        'n_rows': len(df),
+        'n_rows_in_file': facts['n_rows'],
+        'sampled': len(df) < facts['n_rows'],
+        'columns': columns,
+        'inferred': [info['name'] for info in infos if not info['declared']],
+        'sample': first_rows(df),
+    }
 
-
+# %% ../../notebooks/stages/10_ingest.ipynb #f6ee2281
 def first_rows(df: pd.DataFrame, rows: int = 5) -> list[dict[str, Any]]:
     "The first rows in JSON's types."
     head = df.head(rows)
-    texts = {name: head[name].astype(str) if head[name].dtype.kind in 'Mm' else head[name].astype(object) for name in head}
-    return [{str(name): None if pd.isna(head[name].iloc[k]) else _plain(texts[name].iloc[k]) for name in head} for k in range(len(head))]
+    texts = {
+        name: head[name].astype(str) if head[name].dtype.kind in 'Mm' else head[name].astype(object)
+        for name in head
+    }
+    return [
+        {
+            str(name): None if pd.isna(head[name].iloc[k]) else _plain(texts[name].iloc[k])
+            for name in head
+        }
+        for k in range(len(head))
+    ]
 
-
+# %% ../../notebooks/stages/10_ingest.ipynb #add55e5e
 def _plain(value: Any) -> Any:
     "A numpy scalar as Python's own; an infinity as text."
     value = value.item() if isinstance(value, np.generic) else value
@@ -120,8 +165,20 @@ def _plain(value: Any) -> Any:
 # %% ../../notebooks/stages/10_ingest.ipynb #a28e929d
 def catalogue_table(entry: dict[str, Any]) -> pd.DataFrame:
     "A catalogue entry's columns, for the reader of the page."
-    table = pd.DataFrame(entry['columns'], columns=['name', 'type', 'role', 'unit', 'declared', 'n_missing', 'n_distinct', 'min', 'max', 'note'])
+    table = pd.DataFrame(
+        entry['columns'],
+        columns=[
+            'name', 'type', 'role', 'unit', 'declared', 'n_missing', 'n_distinct', 'min', 'max',
+            'note',
+        ],
+    )
     missing = [f'{100 * n / entry["n_rows"]:.1f} %' if n else '' for n in table['n_missing']]
-    table = table.assign(n_missing=missing, declared=['' if d else 'inferred' for d in table['declared']])
-    table[['min', 'max']] = table[['min', 'max']].map(lambda v: '' if pd.isna(v) else f'{v:,.6g}' if isinstance(v, float) else f'{v}')
-    return table.rename(columns={'declared': 'from', 'n_missing': 'missing', 'n_distinct': 'distinct', 'note': ''}).set_index('name')
+    table = table.assign(
+        n_missing=missing, declared=['' if d else 'inferred' for d in table['declared']]
+    )
+    table[['min', 'max']] = table[['min', 'max']].map(
+        lambda v: '' if pd.isna(v) else f'{v:,.6g}' if isinstance(v, float) else f'{v}'
+    )
+    return table.rename(
+        columns={'declared': 'from', 'n_missing': 'missing', 'n_distinct': 'distinct', 'note': ''}
+    ).set_index('name')

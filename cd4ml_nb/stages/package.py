@@ -22,14 +22,34 @@ def golden_inputs(
     "Ordinary rows and odd ones."
     names = [i['name'] for i in contract['inputs']]
     ordinary = table[names].sample(min(n, len(table)), random_state=seed)
-    rows = [{name: _json_value(value) for name, value in row.items()} for row in ordinary.to_dict('records')]
+    rows = [
+        {name: _json_value(value) for name, value in row.items()}
+        for row in ordinary.to_dict('records')
+    ]
     first = rows[0]
-    odd = [dict.fromkeys(names), *(first | {i['name']: 'a category never seen'} for i in contract['inputs'] if i['type'] == 'category'),
-           *(first | {i['name']: i[end]} for i in contract['inputs'] for end in ('min', 'max') if i['type'] == 'number' and i[end] is not None),
-           *(first | {i['name']: s} for i in contract['inputs'] for s in i.get('sentinels', []) if isinstance(s, str) == (i['type'] == 'category'))]
+    odd = [
+        dict.fromkeys(names),
+        *(
+            first | {i['name']: 'a category never seen'}
+            for i in contract['inputs']
+            if i['type'] == 'category'
+        ),
+        *(
+            first | {i['name']: i[end]}
+            for i in contract['inputs']
+            for end in ('min', 'max')
+            if i['type'] == 'number' and i[end] is not None
+        ),
+        *(
+            first | {i['name']: s}
+            for i in contract['inputs']
+            for s in i.get('sentinels', [])
+            if isinstance(s, str) == (i['type'] == 'category')
+        ),
+    ]
     return rows + odd
 
-
+# %% ../../notebooks/stages/17_package.ipynb #b83f4a18
 def _json_value(value: Any) -> Any:
     "A table's value as JSON has it."
     if pd.isna(value):
@@ -45,9 +65,12 @@ def golden_lines(
 ) -> str:                           # one JSON object a line: {input, output}
     "The golden cases as they are shipped; predictions are float32 and survive JSON to the bit."
     exact = np.asarray(predicted, dtype=np.float32).astype(float).tolist()
-    return ''.join(json.dumps({'input': i, 'output': o}, ensure_ascii=False, allow_nan=False) + '\n' for i, o in zip(inputs, exact, strict=True))
+    return ''.join(
+        json.dumps({'input': i, 'output': o}, ensure_ascii=False, allow_nan=False) + '\n'
+        for i, o in zip(inputs, exact, strict=True)
+    )
 
-
+# %% ../../notebooks/stages/17_package.ipynb #5a64595c
 def as_columns(inputs: list[dict[str, Any]]) -> dict[str, list]:
     "Rows as columns, the form that `predict` takes."
     return {name: [row[name] for row in inputs] for name in inputs[0]}

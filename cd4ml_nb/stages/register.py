@@ -19,7 +19,11 @@ def verdict(
     refused = [gate['reason'] for gate in gates if not gate['passed']]
     if refused:
         return False, f'refused: {"; ".join(refused)}'
-    return True, f'accepted: {len(gates)} of {len(gates)} gates passed' if gates else 'accepted: the scenario names no gate'
+    return True, (
+        f'accepted: {len(gates)} of {len(gates)} gates passed'
+        if gates
+        else 'accepted: the scenario names no gate'
+    )
 
 # %% ../../notebooks/stages/18_register.ipynb #b407ec65
 def refuse_hidden_state(
@@ -29,5 +33,10 @@ def refuse_hidden_state(
     "Refuse a model that does not follow from its pages, naming page, cell and variable."
     if wrong:
         more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
-        raise GateRefused(f'hidden state: {wrong[0].what}{more}', 'save the page, restart its kernel and run all its cells, then those of the pages after '
-                          f'it; or cd4ml run --scenario {scenario}', where=wrong[0].page, code='N08')
+        raise GateRefused(
+            f'hidden state: {wrong[0].what}{more}',
+            'save the page, restart its kernel and run all its cells, then those of the pages'
+            f' after it; or cd4ml run --scenario {scenario}',
+            where=wrong[0].page,
+            code='N08',
+        )

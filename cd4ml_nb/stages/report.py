@@ -21,88 +21,95 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from cd4ml_nb.show.figures import (
-    calibration_bins,
-    calibration_curve,
-    confusion,
-    interval_dots,
-    parallel_coordinates,
-    parameter_importance,
-    predicted_vs_actual,
-    residual_plot,
-    share_bars,
-    sweep_history,
-    with_unit,
-)
-from ..search.halving import on_sample
-from cd4ml_nb.show.pages import (
-    NONE,
-    SHARES,
-    SPACE,
-    clean_html,
-    figure_html,
-    frame,
-    interval,
-    measured,
-    minute,
-    number,
-    pairs,
-    percent,
-    plural,
-    render,
-    source_name,
-    span,
-    without_paths,
-    without_secrets,
-)
 from ..scenario.metrics import METRICS
+from ..search.halving import on_sample
+from ..show.figures import calibration_bins, calibration_curve, confusion, interval_dots
+from ..show.figures import parallel_coordinates, parameter_importance, predicted_vs_actual
+from ..show.figures import residual_plot, share_bars, sweep_history, with_unit
+from ..show.pages import NONE, SHARES, SPACE, clean_html, figure_html, frame, interval
+from ..show.pages import measured, minute, number, pairs, percent, plural, render
+from ..show.pages import source_name, span, without_paths, without_secrets
 
 # %% ../../notebooks/stages/19_report.ipynb #fa435693
 SENTENCES = {
-    'mae': 'the {target} is off by {value} on average', 'medae': 'half of the predictions of the {target} are off by less than {value}',
-    'rmse': 'the typical error of the {target} is {value}, large ones weighing more', 'mape': 'the {target} is off by {value} on average',
-    'r2': '{value} of the variation in the {target} is explained', 'bias': 'predictions of the {target} differ from the actual value by {value} on average',
+    'mae': 'the {target} is off by {value} on average',
+    'medae': 'half of the predictions of the {target} are off by less than {value}',
+    'rmse': 'the typical error of the {target} is {value}, large ones weighing more',
+    'mape': 'the {target} is off by {value} on average',
+    'r2': '{value} of the variation in the {target} is explained',
+    'bias': 'predictions of the {target} differ from the actual value by {value} on average',
     'within_10': '{value} of the predictions lie within 10{space}% of the actual {target}',
-    'auc': 'it ranks a case that is {positive} above one that is not {value} of the time', 'accuracy': '{value} of the cases are classified right',
+    'auc': 'it ranks a case that is {positive} above one that is not {value} of the time',
+    'accuracy': '{value} of the cases are classified right',
     'balanced_accuracy': '{value} of the cases are classified right, each class counting the same',
     'log_loss': 'its surprise at the actual outcome (log loss, 0 is perfect) is {value}',
     'brier': 'the squared error of its probabilities (Brier score, 0 is perfect) is {value}',
-    'precision': '{value} of the cases that it calls {positive} are', 'recall': '{value} of the cases that are {positive} are found',
-    'f1': 'precision and recall balance at {value}', 'macro_f1': 'precision and recall balance at {value}, each class counting the same',
-    'calibration_error': 'predicted and actual frequency differ by {value}'}
+    'precision': '{value} of the cases that it calls {positive} are',
+    'recall': '{value} of the cases that are {positive} are found',
+    'f1': 'precision and recall balance at {value}',
+    'macro_f1': 'precision and recall balance at {value}, each class counting the same',
+    'calibration_error': 'predicted and actual frequency differ by {value}',
+}
 
 
 def in_words(metric: str, value: float | None, unit: str = '') -> str:
     "A metric's value inside a sentence: as `measured`, but the chance that AUC is in percent."
     return percent(value) if metric == 'auc' else measured(metric, value, unit)
 
-
+# %% ../../notebooks/stages/19_report.ipynb #ebaa64e8
 def with_ends(metric: str, at: Mapping[str, float | None], unit: str) -> str:
     "A value with its interval: 1,612 EUR (1,570 to 1,650)."
-    low, high = (re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', in_words(metric, at.get(end), unit)) for end in ('low', 'high'))
-    return in_words(metric, at['value'], unit) + (f' ({low} to {high})' if NONE not in (low, high) else '')
+    low, high = (
+        re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', in_words(metric, at.get(end), unit))
+        for end in ('low', 'high')
+    )
+    return in_words(metric, at['value'], unit) + (
+        f' ({low} to {high})' if NONE not in (low, high) else ''
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #743984d8
 def performance(
     metrics: Mapping[str, Any],        # of metrics.json
     target: str = 'value',             # in words
     positive: str | None = None,       # binary: the outcome that is predicted
 ) -> str:
     "How good the model is on what it has never seen, against a naive guess."
-    main, unit, sentences = metrics['metric'], metrics['unit'], []
+    main = metrics['metric']
+    unit = metrics['unit']
+    sentences = []
     for metric in [main, *(['accuracy'] if main in ('log_loss', 'brier') else [])]:
-        at, naive = metrics['holdout'][metric], metrics['baseline'].get(metric) or {}
-        said = SENTENCES[metric].format(target=target, positive=f'“{positive}”', value=with_ends(metric, at, unit), space=SPACE)
-        sentences.append(said + (f'; for a naive guess it is {in_words(metric, naive["value"], unit)}' if naive.get('value') is not None else ''))
-    return f"On {plural(metrics['n_rows'], 'case')} it has never seen, {'. Also, '.join(sentences)}. The naive guess is {naive_guess(metrics, target)}."
+        at = metrics['holdout'][metric]
+        naive = metrics['baseline'].get(metric) or {}
+        said = SENTENCES[metric].format(
+            target=target, positive=f'“{positive}”', value=with_ends(metric, at, unit), space=SPACE
+        )
+        sentences.append(
+            said
+            + (
+                f'; for a naive guess it is {in_words(metric, naive["value"], unit)}'
+                if naive.get('value') is not None
+                else ''
+            )
+        )
+    return (
+        f"On {plural(metrics['n_rows'], 'case')} it has never seen, {'. Also, '.join(sentences)}."
+        f" The naive guess is {naive_guess(metrics, target)}."
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #8ec0e3d2
 def naive_guess(metrics: Mapping[str, Any], target: str) -> str:
     "What anybody could say without a model."
-    within = f" among those of the same {listed(metrics['baseline_by'])}" if metrics.get('baseline_by') else ''
-    return (f'the median {target}' if metrics['task'] == 'regression' else 'the frequency of each outcome') + within
+    if metrics.get('baseline_by'):
+        within = f" among those of the same {listed(metrics['baseline_by'])}"
+    else:
+        within = ''
+    return (
+        f'the median {target}'
+        if metrics['task'] == 'regression'
+        else 'the frequency of each outcome'
+    ) + within
 
-
+# %% ../../notebooks/stages/19_report.ipynb #0b44b4e3
 def listed(names: Sequence[str]) -> str:
     "Names as a list in a sentence."
     return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
@@ -112,20 +119,34 @@ def demand(gate: Mapping[str, Any], unit: str = '') -> str:
     "What a gate demands: at most 1,700 EUR."
     words = {'max': 'at most', 'min': 'at least'}
     ends = re.findall(r'(min|max)\s+([-+.\deE]+)', gate['bound'])
-    told = ' and '.join(f'{words[end]} {measured(gate["metric"], float(value), unit)}' for end, value in ends) or gate['bound']
+    told = (
+        ' and '.join(
+            f'{words[end]} {measured(gate["metric"], float(value), unit)}' for end, value in ends
+        )
+        or gate['bound']
+    )
     return told + (f' for each {gate["each"]}' if gate.get('each') else '')
 
-
+# %% ../../notebooks/stages/19_report.ipynb #82fa396e
 def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
     "Why a gate refused, in one sentence."
     found = 'it is undefined'
     if gate['value'] is not None:
-        found = f"{measured(gate['metric'], gate['value'], unit)} was measured ({interval(gate['metric'], gate, unit)})"
+        found = (
+            f"{measured(gate['metric'], gate['value'], unit)} was measured"
+            f" ({interval(gate['metric'], gate, unit)})"
+        )
         found += f" for {gate['worst']}" if gate.get('worst') else ''
-    counts = 'the unfavourable end of the interval counts' if gate['at'] == 'bound' else 'the measured value counts'
-    return f"Gate {gate['metric']} refused: the {METRICS[gate['metric']].words} had to be {demand(gate, unit)}; {found}, and {counts}."
+    if gate['at'] == 'bound':
+        counts = 'the unfavourable end of the interval counts'
+    else:
+        counts = 'the measured value counts'
+    return (
+        f"Gate {gate['metric']} refused: the {METRICS[gate['metric']].words} had to be"
+        f" {demand(gate, unit)}; {found}, and {counts}."
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #2702a6ee
 def verdict(
     registration: Mapping[str, Any],   # of registration.json
     metrics: Mapping[str, Any],
@@ -133,14 +154,20 @@ def verdict(
     positive: str | None = None,
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
     "Whether the model is released, why not, and how good it is."
-    unit, good = metrics['unit'], performance(metrics, target, positive)
+    unit = metrics['unit']
+    good = performance(metrics, target, positive)
     if registration['accepted']:
         return 'Accepted as a candidate.', [good]
     refused = [refusal(gate, unit) for gate in registration['gates'] if not gate['passed']]
     return 'Not released.', [*refused, good]
 
 # %% ../../notebooks/stages/19_report.ipynb #e533cca2
-SECOND = {'regression': ['r2', 'mae'], 'binary': ['accuracy', 'auc'], 'multiclass': ['accuracy', 'balanced_accuracy']}  # the first that is not the primary one
+# the first that is not the primary one
+SECOND = {
+    'regression': ['r2', 'mae'],
+    'binary': ['accuracy', 'auc'],
+    'multiclass': ['accuracy', 'balanced_accuracy'],
+}
 
 VERDICT = '''<div class="verdict{{ '' if accepted else ' refused' }}">
 <p>{{ text }}</p>
@@ -151,18 +178,37 @@ VERDICT = '''<div class="verdict{{ '' if accepted else ' refused' }}">
 {% endfor %}</dl>'''
 
 
-def key_numbers(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:   # value, words, more words
+def key_numbers(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    # value, words, more words
     "The numbers that stand under the verdict."
-    main, unit, holdout, naive = metrics['metric'], metrics['unit'], metrics['holdout'], metrics['baseline']
-    facts = [(measured(main, holdout[main]['value'], unit), METRICS[main].words, interval(main, holdout[main], unit))]
+    main = metrics['metric']
+    unit = metrics['unit']
+    holdout = metrics['holdout']
+    naive = metrics['baseline']
+    facts = [(
+        measured(main, holdout[main]['value'], unit),
+        METRICS[main].words,
+        interval(main, holdout[main], unit),
+    )]
     if (naive.get(main) or {}).get('value') is not None:
-        facts.append((measured(main, naive[main]['value'], unit), 'the same for a naive guess', gained(metrics)))
+        facts.append((
+            measured(main, naive[main]['value'], unit),
+            'the same for a naive guess',
+            gained(metrics),
+        ))
     second = next((m for m in SECOND[metrics['task']] if m != main and m in holdout), None)
     if second:
-        facts.append((measured(second, holdout[second]['value'], unit), METRICS[second].words, interval(second, holdout[second], unit)))
-    return [*facts, (f"{metrics['n_rows']:,}", 'cases it was judged on', 'never used to learn or to choose')]
+        facts.append((
+            measured(second, holdout[second]['value'], unit),
+            METRICS[second].words,
+            interval(second, holdout[second], unit),
+        ))
+    return [
+        *facts,
+        (f"{metrics['n_rows']:,}", 'cases it was judged on', 'never used to learn or to choose'),
+    ]
 
-
+# %% ../../notebooks/stages/19_report.ipynb #a29751b3
 def gained(metrics: Mapping[str, Any]) -> str:
     "Whether the difference to the naive guess is more than chance."
     gain = (metrics.get('gain') or {}).get(metrics['metric'])
@@ -170,14 +216,27 @@ def gained(metrics: Mapping[str, Any]) -> str:
         return ''
     sign = -1 if METRICS[metrics['metric']].better == 'low' else 1
     if min(sign * gain['low'], sign * gain['high']) > 0:
-        return f"the model is better by {measured(metrics['metric'], abs(gain['value']), metrics['unit'])}"
-    return 'the model is worse' if max(sign * gain['low'], sign * gain['high']) < 0 else 'a difference that may be chance'
+        return (
+            "the model is better by"
+            f" {measured(metrics['metric'], abs(gain['value']), metrics['unit'])}"
+        )
+    if max(sign * gain['low'], sign * gain['high']) < 0:
+        return 'the model is worse'
+    return 'a difference that may be chance'
 
-
-def head_html(registration: Mapping[str, Any], metrics: Mapping[str, Any], target: str, positive: str | None) -> Markup:
+# %% ../../notebooks/stages/19_report.ipynb #a3c81c87
+def head_html(
+    registration: Mapping[str, Any], metrics: Mapping[str, Any], target: str, positive: str | None
+) -> Markup:
     "The verdict and the numbers under it."
     text, sentences = verdict(registration, metrics, target, positive)
-    return render(VERDICT, accepted=registration['accepted'], text=text, sentences=sentences, facts=key_numbers(metrics))
+    return render(
+        VERDICT,
+        accepted=registration['accepted'],
+        text=text,
+        sentences=sentences,
+        facts=key_numbers(metrics),
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #df1aca50
 ABOUT = '''{% if description %}<p class="lead">{{ description }}</p>
@@ -197,56 +256,109 @@ ABOUT = '''{% if description %}<p class="lead">{{ description }}</p>
 
 def about_html(facts: Mapping[str, Any], about: Mapping[str, str]) -> Markup:
     "What is predicted, from which inputs and data."
-    catalogue, findings, output = facts['catalogue'], facts['findings'], facts['contract']['output']
-    model = {'Predicts': predicts(output, facts['contract']['task']), 'Owner of the model': about['owner'], 'Version': facts['contract'].get('version')}
-    data = {'Source': source_name(catalogue['source']), 'Owner': catalogue.get('owner'), 'Licence': catalogue.get('licence'),
-            'As of': freshness(catalogue), 'Rows in the file': f"{catalogue.get('n_rows_in_file', catalogue['n_rows']):,}"}
-    dropped = [[reason, f'{n:,}'] for reason, n in sorted(findings['dropped'].items(), key=lambda d: -d[1]) if n]
-    noticed = [[f['column'] or 'the table', f['what'], f.get('todo') or NONE, f['code']] for f in findings['findings']]
-    return render(ABOUT, description=about['description'], model=model, data=data, rows=rows_told(catalogue, findings, facts['split']),
-                  dropped=dropped, findings=noticed, inputs=[input_row(i) for i in facts['contract']['inputs']])
+    catalogue = facts['catalogue']
+    findings = facts['findings']
+    output = facts['contract']['output']
+    model = {
+        'Predicts': predicts(output, facts['contract']['task']),
+        'Owner of the model': about['owner'],
+        'Version': facts['contract'].get('version'),
+    }
+    data = {
+        'Source': source_name(catalogue['source']),
+        'Owner': catalogue.get('owner'),
+        'Licence': catalogue.get('licence'),
+        'As of': freshness(catalogue),
+        'Rows in the file': f"{catalogue.get('n_rows_in_file', catalogue['n_rows']):,}",
+    }
+    dropped = [
+        [reason, f'{n:,}']
+        for reason, n in sorted(findings['dropped'].items(), key=lambda d: -d[1])
+        if n
+    ]
+    noticed = [
+        [f['column'] or 'the table', f['what'], f.get('todo') or NONE, f['code']]
+        for f in findings['findings']
+    ]
+    return render(
+        ABOUT,
+        description=about['description'],
+        model=model,
+        data=data,
+        rows=rows_told(catalogue, findings, facts['split']),
+        dropped=dropped,
+        findings=noticed,
+        inputs=[input_row(i) for i in facts['contract']['inputs']],
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #253285eb
 def predicts(output: Mapping[str, Any], task: str) -> str:
     "What comes out, in words."
     words = output.get('words') or output['name']
     if task == 'regression':
         return f"{words}, in {output['unit']}" if output.get('unit') else words
     classes = ', '.join(f'“{c}”' for c in (output.get('classes') or [])[:12])
-    return f"the probability that {words} is “{output['positive']}”" if task == 'binary' else f'the probability of each {words}: {classes}'
+    if task == 'binary':
+        return f"the probability that {words} is “{output['positive']}”"
+    return f'the probability of each {words}: {classes}'
 
-
+# %% ../../notebooks/stages/19_report.ipynb #ab78d50c
 def freshness(catalogue: Mapping[str, Any]) -> str:
     "When the data was published, and how old it was."
     age = catalogue.get('age_days')
-    return minute(catalogue.get('published')) + (f', {plural(age, "day")} old when it was read' if age is not None else '')
+    return minute(catalogue.get('published')) + (
+        f', {plural(age, "day")} old when it was read' if age is not None else ''
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #cbe70692
-def rows_told(catalogue: Mapping[str, Any], findings: Mapping[str, Any], split: Mapping[str, Any]) -> str:
+def rows_told(
+    catalogue: Mapping[str, Any], findings: Mapping[str, Any], split: Mapping[str, Any]
+) -> str:
     "What became of the rows, in sentences."
-    n, left = split['n'], findings['n_rows_in'] - findings['n_rows_out']
+    n = split['n']
+    left = findings['n_rows_in'] - findings['n_rows_out']
     whole = plural(catalogue.get('n_rows_in_file') or catalogue['n_rows'], 'row')
-    sample = f' They are a seeded sample of the {whole} there are.' if catalogue.get('sampled') else ''
-    how = {'random': 'by chance', 'stratified': 'by chance, with equal shares of each class', 'time': 'by time, the latest rows last',
-           'group': f"by {split.get('column') or 'group'}, no group in two parts"}[split['by']]
-    return (f"Of {plural(findings['n_rows_in'], 'row')}, {f'{left:,}' if left else 'none'} {'was' if left == 1 else 'were'} left out.{sample} "
-            f"{'The others' if left else 'They'} were divided {how}: {n['train']:,} to learn from, {n['validation']:,} to choose parameters with, "
-            f"and {n['holdout']:,} sealed until the end, to judge the model on. No row is in two parts.")
+    if catalogue.get('sampled'):
+        sample = f' They are a seeded sample of the {whole} there are.'
+    else:
+        sample = ''
+    how = {
+        'random': 'by chance',
+        'stratified': 'by chance, with equal shares of each class',
+        'time': 'by time, the latest rows last',
+        'group': f"by {split.get('column') or 'group'}, no group in two parts",
+    }[split['by']]
+    return (
+        f"Of {plural(findings['n_rows_in'], 'row')}, {f'{left:,}' if left else 'none'}"
+        f" {'was' if left == 1 else 'were'} left out.{sample} {'The others' if left else 'They'}"
+        f" were divided {how}: {n['train']:,} to learn from, {n['validation']:,} to choose"
+        f" parameters with, and {n['holdout']:,} sealed until the end, to judge the model on. No"
+        " row is in two parts."
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #ed309955
 def input_row(column: Mapping[str, Any]) -> list[str]:
     "One line of the table of inputs."
     unit = column.get('unit') or ''
     if column.get('categories') is not None:
         first = ', '.join(str(c) for c in column['categories'][:4])
-        values = first if len(column['categories']) <= 4 else f"{first}, … ({len(column['categories']):,} in all)"
+        if len(column['categories']) <= 4:
+            values = first
+        else:
+            values = f"{first}, … ({len(column['categories']):,} in all)"
     elif column.get('min') is not None and column.get('max') is not None:
         values = f"{shown_value(column['min'])} to {shown_value(column['max'], unit)}"
     else:
         values = unit or NONE
-    return [column['name'], column.get('words') or NONE, column['type'], values, 'yes' if column.get('missing') else 'no']
+    return [
+        column['name'],
+        column.get('words') or NONE,
+        column['type'],
+        values,
+        'yes' if column.get('missing') else 'no',
+    ]
 
-
+# %% ../../notebooks/stages/19_report.ipynb #ac177c3e
 def shown_value(value: Any, unit: str = '') -> str:
     "A value of an input as people write it; a year has no comma."
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -262,16 +374,27 @@ GOOD = '''<p>{{ intro }}</p>
 
 def quality_html(metrics: Mapping[str, Any]) -> Markup:
     "The table of metrics."
-    unit, names = metrics['unit'], [m for m in METRICS if m in metrics['holdout']]
+    unit = metrics['unit']
+    names = [m for m in METRICS if m in metrics['holdout']]
     names.sort(key=lambda m: m != metrics['metric'])
 
     def value(part: str, metric: str) -> str:
         return measured(metric, ((metrics.get(part) or {}).get(metric) or {}).get('value'), unit)
-    rows = [[Markup('{} <span class="note code">{}</span>').format(METRICS[m].words, m), value('holdout', m), interval(m, metrics['holdout'][m], unit),
-             value('baseline', m)] for m in names]
+    rows = [
+        [
+            Markup('{} <span class="note code">{}</span>').format(METRICS[m].words, m),
+            value('holdout', m),
+            interval(m, metrics['holdout'][m], unit),
+            value('baseline', m),
+        ]
+        for m in names
+    ]
     share = percent(metrics['confidence'], 0)
-    intro = (f'Judged on {plural(metrics["n_rows"], "case")} that were sealed away before anything was learned. An interval says where '
-             f'the value would lie in {share} of repetitions with other cases of the same kind.')
+    intro = (
+        f'Judged on {plural(metrics["n_rows"], "case")} that were sealed away before anything was'
+        f' learned. An interval says where the value would lie in {share} of repetitions with other'
+        ' cases of the same kind.'
+    )
     return render(GOOD, intro=intro, interval_name=f'{share} interval', rows=rows, main=0)
 
 # %% ../../notebooks/stages/19_report.ipynb #4acb97b9
@@ -287,15 +410,25 @@ GROUPS = '''{% for part in parts %}
 {% endfor %}'''
 
 
-def groups_html(metrics: Mapping[str, Any], words: Mapping[str, str], offer: Mapping[str, Any] | None = None) -> Markup:
-    "A section for each column along which the model was judged; `offer` names the markets that get no model."
+def groups_html(
+    metrics: Mapping[str, Any], words: Mapping[str, str], offer: Mapping[str, Any] | None = None
+) -> Markup:
+    """A section for each column along which the model was judged; `offer` names the markets that
+    get no model."""
     columns = dict(metrics.get('groups') or {})
     partitions = metrics.get('partitions') or {}
     if partitions.get('column'):
         columns = {partitions['column']: partitions['rows'], **columns}
     thin = dict(metrics.get('groups_too_small') or {})
-    thin |= {partitions['column']: partitions.get('too_small') or []} if partitions.get('column') else {}
-    parts = [group_part(words.get(column) or column, rows, thin.get(column) or [], metrics) for column, rows in columns.items()]
+    thin |= (
+        {partitions['column']: partitions.get('too_small') or []}
+        if partitions.get('column')
+        else {}
+    )
+    parts = [
+        group_part(words.get(column) or column, rows, thin.get(column) or [], metrics)
+        for column, rows in columns.items()
+    ]
     for part, column in zip(parts, columns, strict=True):
         part['refused'] = sized(offer['refused']) if offer and offer['column'] == column else ''
     return render(GROUPS, parts=parts, caption=METRICS[metrics['metric']].words.capitalize())
@@ -308,38 +441,84 @@ def group_part(
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     "What the template shows of one column."
-    metric, unit = metrics['metric'], metrics['unit']
-    whole, times = metrics['holdout'][metric]['value'], 100 if metric in SHARES else 1
-    judged = [(row, row['metrics'][metric]) for row in sorted(rows, key=lambda r: -r['n']) if (row['metrics'].get(metric) or {}).get('value') is not None]
-    dots = [{'value': row['value'], 'n': row['n'], 'middle': times * at['value'], 'low': _times(at.get('low'), times), 'high': _times(at.get('high'), times)}
-            for row, at in judged]
-    across = with_unit(METRICS[metric].words, unit if METRICS[metric].in_unit else '%' if times == 100 else '')
+    metric = metrics['metric']
+    unit = metrics['unit']
+    whole = metrics['holdout'][metric]['value']
+    times = 100 if metric in SHARES else 1
+    judged = [
+        (row, row['metrics'][metric])
+        for row in sorted(rows, key=lambda r: -r['n'])
+        if (row['metrics'].get(metric) or {}).get('value') is not None
+    ]
+    dots = [
+        {
+            'value': row['value'],
+            'n': row['n'],
+            'middle': times * at['value'],
+            'low': _times(at.get('low'), times),
+            'high': _times(at.get('high'), times),
+        }
+        for row, at in judged
+    ]
+    across = with_unit(
+        METRICS[metric].words, unit if METRICS[metric].in_unit else '%' if times == 100 else ''
+    )
     told = compared(judged, metric, unit, whole)
-    figure = figure_html(interval_dots(dots, across, reference=times * whole), f'{METRICS[metric].words} by {words}. {told}',
-                         'Dot: value of the group; line: its interval; dashed: all cases; in brackets: cases.') if dots else ''
-    shown = [[str(row['value']), f"{row['n']:,}", measured(metric, at['value'], unit), interval(metric, at, unit)] for row, at in judged]
+    if dots:
+        figure = figure_html(
+            interval_dots(dots, across, reference=times * whole),
+            f'{METRICS[metric].words} by {words}. {told}',
+            'Dot: value of the group; line: its interval; dashed: all cases; in brackets: cases.',
+        )
+    else:
+        figure = ''
+    shown = [
+        [
+            str(row['value']),
+            f"{row['n']:,}",
+            measured(metric, at['value'], unit),
+            interval(metric, at, unit),
+        ]
+        for row, at in judged
+    ]
     return {'words': words, 'told': told, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
 
-
+# %% ../../notebooks/stages/19_report.ipynb #5affa3ef
 def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
     "Groups with their sizes, in one line."
-    return ', '.join(f"{g['value']} ({g['n']:,})" for g in groups[:most]) + (f' and {len(groups) - most:,} more' if len(groups) > most else '')
+    return ', '.join(f"{g['value']} ({g['n']:,})" for g in groups[:most]) + (
+        f' and {len(groups) - most:,} more' if len(groups) > most else ''
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #28699f1c
 def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 
-
-def compared(judged: Sequence[tuple[Mapping, Mapping]], metric: str, unit: str, whole: float) -> str:
+# %% ../../notebooks/stages/19_report.ipynb #4e27cdcd
+def compared(
+    judged: Sequence[tuple[Mapping, Mapping]], metric: str, unit: str, whole: float
+) -> str:
     "Best and worst group in a sentence, and how many differ from the whole by more than chance."
     if len(judged) < 2:
-        return 'There is only one group with enough cases.' if judged else 'No group has enough cases to be judged.'
+        if judged:
+            return 'There is only one group with enough cases.'
+        return 'No group has enough cases to be judged.'
     badness = {'low': lambda v: v, 'high': lambda v: -v, 'zero': abs}[METRICS[metric].better]
     ranked = sorted(judged, key=lambda pair: badness(pair[1]['value']))
     (best, at_best), (worst, at_worst) = ranked[0], ranked[-1]
-    apart = [at for _, at in judged if at.get('low') is not None and at.get('high') is not None and not at['low'] <= whole <= at['high']]
-    return (f"Best for {best['value']} ({measured(metric, at_best['value'], unit)}), worst for {worst['value']} ({measured(metric, at_worst['value'], unit)}); "
-            f"for all cases it is {measured(metric, whole, unit)}. {plural(len(apart), 'group differs', 'groups differ')} from the whole by more than chance.")
+    apart = [
+        at
+        for _, at in judged
+        if at.get('low') is not None
+        and at.get('high') is not None
+        and not at['low'] <= whole <= at['high']
+    ]
+    return (
+        f"Best for {best['value']} ({measured(metric, at_best['value'], unit)}), worst for"
+        f" {worst['value']} ({measured(metric, at_worst['value'], unit)}); for all cases it is"
+        f" {measured(metric, whole, unit)}. {plural(len(apart), 'group differs', 'groups differ')}"
+        " from the whole by more than chance."
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #2ce9af19
 TRUST = '<p>{{ told }}</p>\n{% for figure in figures %}{{ figure }}\n{% endfor %}'
@@ -347,44 +526,79 @@ TRUST = '<p>{{ told }}</p>\n{% for figure in figures %}{{ figure }}\n{% endfor %
 
 def trust_html(
     task: str,
-    predictions: pd.DataFrame,         # actual (classes: their index), and predicted or, for several classes, p_<class>
-    output: Mapping[str, Any],         # of the contract
-    bins: Mapping[str, Any] | None = None,   # calibration, when the stage before has it
+    # actual (classes: their index), and predicted or, for several classes, p_<class>
+    predictions: pd.DataFrame,
+    output: Mapping[str, Any],              # of the contract
+    bins: Mapping[str, Any] | None = None,  # calibration, when the stage before has it
 ) -> Markup:
     "Pictures of where predictions fail."
-    words, unit = output.get('words') or output['name'], output.get('unit') or ''
+    words = output.get('words') or output['name']
+    unit = output.get('unit') or ''
     actual = predictions['actual'].to_numpy()
     if task == 'regression':
-        return regression_trust(actual.astype(float), predictions['predicted'].to_numpy(dtype=float), words, unit)
+        return regression_trust(
+            actual.astype(float), predictions['predicted'].to_numpy(dtype=float), words, unit
+        )
     if task == 'binary':
-        return binary_trust(bins or calibration_bins(actual, predictions['predicted'].to_numpy(dtype=float)), str(output['positive']))
+        return binary_trust(
+            bins or calibration_bins(actual, predictions['predicted'].to_numpy(dtype=float)),
+            str(output['positive']),
+        )
     classes = [str(c) for c in output['classes']]
-    return class_trust(actual.astype(int), predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float), classes)
+    return class_trust(
+        actual.astype(int), predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float), classes
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #08f931e7
 def regression_trust(actual: np.ndarray, predicted: np.ndarray, words: str, unit: str) -> Markup:
     "Errors along the prediction, and prediction against truth."
     error = np.abs(predicted - actual)
     half, most = np.quantile(error, [0.5, 0.9])
-    told = f'Half of the predictions are off by less than {number(half, unit)}, nine in ten by less than {number(most, unit)}.'
-    return render(TRUST, told=told, figures=[
-        figure_html(residual_plot(actual, predicted, words, unit), f'Errors along the predicted {words}. {told}',
-                    'Errors should lie around zero all along. A slope or bend is something the model has not learned; '
-                    'a funnel says that large values are less certain.'),
-        figure_html(predicted_vs_actual(actual, predicted, words, unit), f'Predicted against actual {words}.', 'On the line, prediction and truth agree.')])
+    told = (
+        f'Half of the predictions are off by less than {number(half, unit)}, nine in ten by less'
+        f' than {number(most, unit)}.'
+    )
+    return render(
+        TRUST,
+        told=told,
+        figures=[
+            figure_html(
+                residual_plot(actual, predicted, words, unit),
+                f'Errors along the predicted {words}. {told}',
+                'Errors should lie around zero all along. A slope or bend is something the model'
+                ' has not learned; a funnel says that large values are less certain.',
+            ),
+            figure_html(
+                predicted_vs_actual(actual, predicted, words, unit),
+                f'Predicted against actual {words}.',
+                'On the line, prediction and truth agree.',
+            ),
+        ],
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #5c48ef41
 def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
     "Predicted and actual frequency."
     gaps = [abs(p - a) for p, a in zip(bins['predicted'], bins['actual'], strict=True)]
     worst = int(np.argmax(gaps))
-    told = (f"A probability can be taken at its word when the points lie on the dashed line. The widest gap: "
-            f"where {percent(bins['predicted'][worst], 0)} was predicted, it came true in {percent(bins['actual'][worst], 0)} "
-            f"of {plural(bins['n'][worst], 'case')}.")
-    return render(TRUST, told=told, figures=[
-        figure_html(calibration_curve(bins, positive), f'Calibration curve. {told}', 'Each point: equally many cases; upright lines: 95 % intervals.')])
+    told = (
+        "A probability can be taken at its word when the points lie on the dashed line. The widest"
+        f" gap: where {percent(bins['predicted'][worst], 0)} was predicted, it came true in"
+        f" {percent(bins['actual'][worst], 0)} of {plural(bins['n'][worst], 'case')}."
+    )
+    return render(
+        TRUST,
+        told=told,
+        figures=[
+            figure_html(
+                calibration_curve(bins, positive),
+                f'Calibration curve. {told}',
+                'Each point: equally many cases; upright lines: 95 % intervals.',
+            )
+        ],
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #96429884
 def class_trust(
     actual: np.ndarray,         # index of the class, shape (n,)
     probability: np.ndarray,    # of each class, shape (n, k)
@@ -395,14 +609,30 @@ def class_trust(
     np.add.at(counts, (actual, probability.argmax(axis=1)), 1)
     wrong = counts - np.diag(np.diag(counts))
     i, j = np.unravel_index(wrong.argmax(), wrong.shape)
-    told = (f'The most frequent mistake: {classes[i]} is taken for {classes[j]}, {plural(int(wrong[i, j]), "time")} '
-            f'in {plural(int(counts[i].sum()), "case")}.' if wrong.any() else 'No case was classified wrong.')
+    if wrong.any():
+        told = (
+            f'The most frequent mistake: {classes[i]} is taken for {classes[j]},'
+            f' {plural(int(wrong[i, j]), "time")} in {plural(int(counts[i].sum()), "case")}.'
+        )
+    else:
+        told = 'No case was classified wrong.'
     bins = calibration_bins(actual == probability.argmax(axis=1), probability.max(axis=1))
-    return render(TRUST, told=told, figures=[
-        figure_html(confusion(counts, classes), f'Actual against predicted class. {told}',
-                    'Each row adds up to all cases of one class, in percent; the diagonal is right.'),
-        figure_html(calibration_curve(bins, 'the class that is named'), 'How often the class that is named is right, along its probability.',
-                    'When the points lie on the dashed line, a probability can be taken at its word.')])
+    return render(
+        TRUST,
+        told=told,
+        figures=[
+            figure_html(
+                confusion(counts, classes),
+                f'Actual against predicted class. {told}',
+                'Each row adds up to all cases of one class, in percent; the diagonal is right.',
+            ),
+            figure_html(
+                calibration_curve(bins, 'the class that is named'),
+                'How often the class that is named is right, along its probability.',
+                'When the points lie on the dashed line, a probability can be taken at its word.',
+            ),
+        ],
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #634250f3
 DRIVES = '''<p>{{ told }}</p>
@@ -417,52 +647,110 @@ DRIVES = '''<p>{{ told }}</p>
 {% if method %}<p class="note">Method: {{ method }}.</p>{% endif %}'''
 
 
-ADDS_UP = {'linear': 'Below, a few cases. Each amount is what one input adds to the average prediction; together they give this one.',
-           'log': 'Below, a few cases. Each percentage is what one input changes, starting from the average prediction; they multiply.',
-           'classes': 'Below, a few cases. Each factor is what one input does to the odds, starting from those of all cases; they multiply.'}
+ADDS_UP = {
+    'linear': (
+        'Below, a few cases. Each amount is what one input adds to the average prediction; together'
+        ' they give this one.'
+    ),
+    'log': (
+        'Below, a few cases. Each percentage is what one input changes, starting from the average'
+        ' prediction; they multiply.'
+    ),
+    'classes': (
+        'Below, a few cases. Each factor is what one input does to the odds, starting from those of'
+        ' all cases; they multiply.'
+    ),
+}
 
 
 def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> Markup:
     "What the model looks at, over all cases and in a few of them."
-    task, output = contract['task'], contract['output']
+    task = contract['task']
+    output = contract['output']
     ranked = sorted(explanation['global'], key=lambda g: -g['share'])
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
     named = {g['name']: g.get('words') or g['name'] for g in ranked}
-    told = f"More than by anything else it goes by {named[ranked[0]['name']]} ({percent(ranked[0]['share'], 0)} of the weight)"
-    told += ''.join(f", then by {named[g['name']]} ({percent(g['share'], 0)})" for g in ranked[1:3]) + '.'
-    shares = {f"{named[g['name']]}" if list(named.values()).count(named[g['name']]) == 1 else g['name']: g['share'] for g in ranked}
-    overall = figure_html(share_bars(shares, 'What the model goes by', 'share of all contributions'), f'Share of each input in all contributions. {told}')
-    cases = [{'title': case['title'], 'actual': outcome(case['actual'], output, task), 'predicted': outcome(case['predicted'], output, task),
-              'rows': [[r.get('words') or r['name'], reason_value(r), effect(r['contribution'], task, output)] for r in case['reasons']]}
-             for case in explanation['cases']]
-    adds_up = ADDS_UP['classes' if task != 'regression' else 'log' if 'log' in (output.get('scale'), output.get('link')) else 'linear']
-    return render(DRIVES, told=told, overall=overall, cases=cases, adds_up=adds_up, method=explanation.get('method') or '',
-                  effect='Moves it by' if task == 'regression' else 'Changes the odds')
+    told = (
+        f"More than by anything else it goes by {named[ranked[0]['name']]}"
+        f" ({percent(ranked[0]['share'], 0)} of the weight)"
+    )
+    told += (
+        ''.join(f", then by {named[g['name']]} ({percent(g['share'], 0)})" for g in ranked[1:3])
+        + '.'
+    )
+    shares = {
+        (
+            f"{named[g['name']]}"
+            if list(named.values()).count(named[g['name']]) == 1
+            else g['name']
+        ): g['share']
+        for g in ranked
+    }
+    overall = figure_html(
+        share_bars(shares, 'What the model goes by', 'share of all contributions'),
+        f'Share of each input in all contributions. {told}',
+    )
+    cases = [
+        {
+            'title': case['title'],
+            'actual': outcome(case['actual'], output, task),
+            'predicted': outcome(case['predicted'], output, task),
+            'rows': [
+                [
+                    r.get('words') or r['name'],
+                    reason_value(r),
+                    effect(r['contribution'], task, output),
+                ]
+                for r in case['reasons']
+            ],
+        }
+        for case in explanation['cases']
+    ]
+    adds_up = ADDS_UP[
+        'classes'
+        if task != 'regression'
+        else 'log' if 'log' in (output.get('scale'), output.get('link')) else 'linear'
+    ]
+    return render(
+        DRIVES,
+        told=told,
+        overall=overall,
+        cases=cases,
+        adds_up=adds_up,
+        method=explanation.get('method') or '',
+        effect='Moves it by' if task == 'regression' else 'Changes the odds',
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #2d51da28
 def reason_value(reason: Mapping[str, Any]) -> str:
     "The value of an input, with its unit; a year has no comma."
-    value, unit = str(reason['value']), reason.get('unit') or ''
+    value = str(reason['value'])
+    unit = reason.get('unit') or ''
     if unit == 'year' or value == 'missing':
         return value.replace(',', '')
     return f'{value}{SPACE}{unit}' if unit else value
 
-
+# %% ../../notebooks/stages/19_report.ipynb #f51633f2
 def effect(contribution: float, task: str, output: Mapping[str, Any]) -> str:
     "A contribution in words."
     if task != 'regression':
         return f'×{SPACE}{number(float(np.exp(contribution)))}'
     factor = 'log' in (output.get('scale'), output.get('link'))
-    text = percent(float(np.expm1(contribution)), 0) if factor else number(float(contribution), output.get('unit') or '')
+    if factor:
+        text = percent(float(np.expm1(contribution)), 0)
+    else:
+        text = number(float(contribution), output.get('unit') or '')
     return text if text.startswith('−') else f'+{text}'
 
-
+# %% ../../notebooks/stages/19_report.ipynb #1ed8ff15
 def outcome(value: Any, output: Mapping[str, Any], task: str) -> str:
     "A predicted or actual value as people write it."
     if task == 'regression':
         return number(value, output.get('unit') or '')
-    return f'{percent(value)} for “{output["positive"]}”' if task == 'binary' and isinstance(value, float) else f'“{value}”'
+    if task == 'binary' and isinstance(value, float):
+        return f'{percent(value)} for “{output["positive"]}”'
+    return f'“{value}”'
 
 # %% ../../notebooks/stages/19_report.ipynb #529d6401
 FOUND = '''<p>{{ told }}</p>
@@ -476,28 +764,77 @@ FOUND = '''<p>{{ told }}</p>
 
 def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -> Markup:
     "The sweep in a sentence and a picture, the rest folded."
-    metric, tried = trials['metric'], trials['trials']
-    count = {state: sum(t['state'] == state for t in tried) for state in ('complete', 'pruned', 'failed')}
-    compared, where = [on_sample(t) for t in tried], ' on a sample of the rows' if any('sample' in t for t in tried) else ''
+    metric = trials['metric']
+    tried = trials['trials']
+    count = {
+        state: sum(t['state'] == state for t in tried) for state in ('complete', 'pruned', 'failed')
+    }
+    compared = [on_sample(t) for t in tried]
+    where = ' on a sample of the rows' if any('sample' in t for t in tried) else ''
     stopped = 'learned from a sample of the rows only' if where else 'stopped early'
-    ends = ', '.join(f'{n:,} {words}' for n, words in ((count['pruned'], stopped), (count['failed'], 'failed')) if n)
+    ends = ', '.join(
+        f'{n:,} {words}'
+        for n, words in ((count['pruned'], stopped), (count['failed'], 'failed'))
+        if n
+    )
     seconds = sum(t.get('seconds') or 0 for t in tried)
-    told = (f"{plural(len(tried), 'set')} of parameters {'was' if len(tried) == 1 else 'were'} tried in {span(seconds)} of computing"
-            f"{f' ({ends})' if ends else ''}. The best one reached {measured(metric, best['value'], unit)} ({METRICS[metric].words}) "
-            f"on the rows set aside for choosing, after {plural(best['rounds'], 'round')} of boosting.")
-    drawn = sweep_history(compared, METRICS[metric].words + where, trials['better'], unit if METRICS[metric].in_unit else '')
-    history = figure_html(drawn, f'Value of each trial. {told}', 'The line should flatten; if it still moves at the end, more trials will pay.')
+    told = (
+        f"{plural(len(tried), 'set')} of parameters {'was' if len(tried) == 1 else 'were'} tried in"
+        f" {span(seconds)} of computing{f' ({ends})' if ends else ''}. The best one reached"
+        f" {measured(metric, best['value'], unit)} ({METRICS[metric].words}) on the rows set aside"
+        f" for choosing, after {plural(best['rounds'], 'round')} of boosting."
+    )
+    drawn = sweep_history(
+        compared,
+        METRICS[metric].words + where,
+        trials['better'],
+        unit if METRICS[metric].in_unit else '',
+    )
+    history = figure_html(
+        drawn,
+        f'Value of each trial. {told}',
+        'The line should flatten; if it still moves at the end, more trials will pay.',
+    )
     several = sum(t['state'] == 'complete' for t in compared) > 1
-    importance = figure_html(parameter_importance(trials['importance']), 'Importance of each parameter.') if trials.get('importance') else ''
-    paths = figure_html(parallel_coordinates(compared, trials['better']), 'Parameters of every trial, the best in colour.',
-                        'Where the coloured lines meet, the search found an answer; where they spread, it does not matter.') if several else ''
-    return render(FOUND, told=told, history=history, params=parameter_rows(best), importance=importance, paths=paths)
+    if trials.get('importance'):
+        importance = figure_html(
+            parameter_importance(trials['importance']), 'Importance of each parameter.'
+        )
+    else:
+        importance = ''
+    if several:
+        paths = figure_html(
+            parallel_coordinates(compared, trials['better']),
+            'Parameters of every trial, the best in colour.',
+            'Where the coloured lines meet, the search found an answer; where they spread, it does'
+            ' not matter.',
+        )
+    else:
+        paths = ''
+    return render(
+        FOUND,
+        told=told,
+        history=history,
+        params=parameter_rows(best),
+        importance=importance,
+        paths=paths,
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #59a8a16c
 def parameter_rows(best: Mapping[str, Any]) -> list[list[str]]:
     "Parameters with their values."
     values = {**best['params'], 'rounds': best['rounds']}
-    return [[name, number(v, digits=4) if isinstance(v, int | float) and not isinstance(v, bool) else str(v)] for name, v in sorted(values.items())]
+    return [
+        [
+            name,
+            (
+                number(v, digits=4)
+                if isinstance(v, int | float) and not isinstance(v, bool)
+                else str(v)
+            ),
+        ]
+        for name, v in sorted(values.items())
+    ]
 
 # %% ../../notebooks/stages/19_report.ipynb #e75c9d4b
 GATES = '''{% if rows %}
@@ -509,41 +846,96 @@ GATES = '''{% if rows %}
 
 def gates_html(gates: Sequence[Mapping[str, Any]], unit: str) -> Markup:
     "Each gate with its bound, its value and its result."
-    results = {True: Markup('<span class="tag good">passed</span>'), False: Markup('<span class="tag bad">refused</span>')}
-    return render(GATES, rows=[[METRICS[g['metric']].words, demand(g, unit),
-                                measured(g['metric'], g['value'], unit) + (f", the worst: {g['worst']}" if g.get('worst') else ''),
-                                interval(g['metric'], g, unit), counted(g, unit), results[bool(g['passed'])]] for g in gates])
+    results = {
+        True: Markup('<span class="tag good">passed</span>'),
+        False: Markup('<span class="tag bad">refused</span>'),
+    }
+    return render(
+        GATES,
+        rows=[
+            [
+                METRICS[g['metric']].words,
+                demand(g, unit),
+                measured(g['metric'], g['value'], unit)
+                + (f", the worst: {g['worst']}" if g.get('worst') else ''),
+                interval(g['metric'], g, unit),
+                counted(g, unit),
+                results[bool(g['passed'])],
+            ]
+            for g in gates
+        ],
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #13962d76
 def counted(gate: Mapping[str, Any], unit: str) -> str:
-    "The number that the bound was held against: the value, or the unfavourable end of the interval."
+    """The number that the bound was held against: the value, or the unfavourable end of the
+    interval."""
     if gate['at'] == 'value' or gate['low'] is None or gate['high'] is None:
         return 'the value' if gate['value'] is not None else 'undefined'
     ends = {'max': ('upper', gate['high']), 'min': ('lower', gate['low'])}
-    told = [f"the {ends[end][0]} end, {measured(gate['metric'], ends[end][1], unit)}" for end in re.findall('min|max', gate['bound'])]
+    told = [
+        f"the {ends[end][0]} end, {measured(gate['metric'], ends[end][1], unit)}"
+        for end in re.findall('min|max', gate['bound'])
+    ]
     return ' and '.join(told)
 
-
+# %% ../../notebooks/stages/19_report.ipynb #97e2cf70
 def provenance_html(facts: Mapping[str, Any]) -> Markup:
     "Everything that is needed to make the model again, and to know it by."
-    training, registration, catalogue = facts['training'], facts['registration'], facts['catalogue']
-    changed = ', with changes that are not committed (patch.diff is with the run)' if training.get('dirty') else ''
+    training = facts['training']
+    registration = facts['registration']
+    catalogue = facts['catalogue']
+    if training.get('dirty'):
+        changed = ', with changes that are not committed (patch.diff is with the run)'
+    else:
+        changed = ''
     version = 'not registered'
     if registration.get('version'):
-        version = f"{registration['model_name']}, version {registration['version']}, alias {registration['alias']}"
+        version = (
+            f"{registration['model_name']}, version {registration['version']}, alias"
+            f" {registration['alias']}"
+        )
     elif registration.get('spooled'):
         version = f"{registration['model_name']}, as soon as the tracking store is there again"
-    machine = ', '.join(filter(None, [training.get('device'), plural(training['threads'], 'thread') if training.get('threads') else '']))
-    digests = {'Data as read': catalogue['data_hash'], 'Data learned from': training.get('data_hash'),
-               'Sealed cases': (facts['split'].get('hash') or {}).get('holdout'), 'Model': training.get('model_sha256'), 'Run': training['run_id']}
-    items = {'Code': (training.get('commit') or 'not in a repository') + changed,
-             **{words: Markup('<span class="code">{}</span>').format(digest) for words, digest in digests.items() if digest},
-             'Tracking store': without_paths(without_secrets(training.get('tracking') or '')), 'Registered as': version,
-             'Computed on': machine, 'Seed': training.get('seed'), 'XGBoost': training.get('xgboost')}
-    return Markup('<details class="print"><summary>Code, data, model and versions</summary>{}</details>').format(pairs(items))
+    machine = ', '.join(
+        filter(
+            None,
+            [
+                training.get('device'),
+                plural(training['threads'], 'thread') if training.get('threads') else '',
+            ],
+        )
+    )
+    digests = {
+        'Data as read': catalogue['data_hash'],
+        'Data learned from': training.get('data_hash'),
+        'Sealed cases': (facts['split'].get('hash') or {}).get('holdout'),
+        'Model': training.get('model_sha256'),
+        'Run': training['run_id'],
+    }
+    items = {
+        'Code': (training.get('commit') or 'not in a repository') + changed,
+        **{
+            words: Markup('<span class="code">{}</span>').format(digest)
+            for words, digest in digests.items()
+            if digest
+        },
+        'Tracking store': without_paths(without_secrets(training.get('tracking') or '')),
+        'Registered as': version,
+        'Computed on': machine,
+        'Seed': training.get('seed'),
+        'XGBoost': training.get('xgboost'),
+    }
+    return Markup(
+        '<details class="print"><summary>Code, data, model and versions</summary>{}</details>'
+    ).format(pairs(items))
 
 # %% ../../notebooks/stages/19_report.ipynb #3402427e
-SHOWN = {'text/html', 'text/markdown', 'text/latex', 'text/plain', 'image/svg+xml', 'image/png', 'image/jpeg'}   # no widgets, no scripts
+# no widgets, no scripts
+SHOWN = {
+    'text/html', 'text/markdown', 'text/latex', 'text/plain', 'image/svg+xml', 'image/png',
+    'image/jpeg',
+}
 
 
 def executed_html(
@@ -552,18 +944,32 @@ def executed_html(
     room: int = 150_000,       # characters for its images
 ) -> Markup:
     "An executed page as HTML that can stand in another page."
-    exporter = nbconvert.HTMLExporter(template_name='basic', exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    cells = [cell for cell in map(_for_readers, notebook.cells) if cell.source or cell.get('outputs')]
-    return clean_html(exporter.from_notebook_node(nbformat.from_dict({**notebook, 'cells': cells}))[0], 4, f'Page {stage}', room)
+    exporter = nbconvert.HTMLExporter(
+        template_name='basic',
+        exclude_anchor_links=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    cells = [
+        cell for cell in map(_for_readers, notebook.cells) if cell.source or cell.get('outputs')
+    ]
+    return clean_html(
+        exporter.from_notebook_node(nbformat.from_dict({**notebook, 'cells': cells}))[0],
+        4,
+        f'Page {stage}',
+        room,
+    )
 
-
+# %% ../../notebooks/stages/19_report.ipynb #8cbf0fa9
 def _for_readers(cell: Any, most: int = 8000) -> Any:
     "A cell without directives, its text outputs cut to what a person would read."
     if cell.cell_type == 'code':
         cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip()
     for output in cell.get('outputs', []):
         if 'data' in output:
-            output.data = {kind: value for kind, value in output.data.items() if kind in SHOWN} or {'text/plain': ''}
+            output.data = {kind: value for kind, value in output.data.items() if kind in SHOWN} or {
+                'text/plain': ''
+            }
         for holder, key in ((output, 'text'), (output.get('data', {}), 'text/plain')):
             if len(holder.get(key) or '') > most:
                 holder[key] = holder[key][:most] + '\n… (cut)'
@@ -586,29 +992,49 @@ SECTIONS = '''<nav aria-label="On this page"><p class="note">
 
 
 def report_html(
-    facts: Mapping[str, Any],          # product -> its JSON: catalogue, findings, schema, split, trials, best, training, contract, metrics, …
-    predictions: pd.DataFrame,         # of the holdout: actual, predicted
-    pages: Mapping[str, Markup],       # stage -> its executed page
-    about: Mapping[str, str],          # name, title, description, owner of the scenario
-    written: str = '',                 # when, ISO 8601
+    # product -> its JSON: catalogue, findings, schema, split, trials, best, training, contract,
+    # metrics, …
+    facts: Mapping[str, Any],
+    predictions: pd.DataFrame,    # of the holdout: actual, predicted
+    pages: Mapping[str, Markup],  # stage -> its executed page
+    about: Mapping[str, str],     # name, title, description, owner of the scenario
+    written: str = '',            # when, ISO 8601
 ) -> str:
     "The report as one HTML file."
-    metrics, contract, registration = facts['metrics'], facts['contract'], facts['registration']
-    output, unit = contract['output'], metrics['unit']
+    metrics = facts['metrics']
+    contract = facts['contract']
+    registration = facts['registration']
+    output = contract['output']
+    unit = metrics['unit']
     words = {c['name']: c.get('words') or c['name'] for c in facts['schema']['columns']}
     sections = [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
-        ('For whom it is better or worse', 'groups', groups_html(metrics, words, facts['schema'].get('partition'))),
-        ('Can the numbers be trusted?', 'trust', trust_html(contract['task'], predictions, output, metrics.get('calibration'))),
+        (
+            'For whom it is better or worse',
+            'groups',
+            groups_html(metrics, words, facts['schema'].get('partition')),
+        ),
+        (
+            'Can the numbers be trusted?',
+            'trust',
+            trust_html(contract['task'], predictions, output, metrics.get('calibration')),
+        ),
         ('What drives a prediction', 'why', drives_html(facts['explanation'], contract)),
         ('How it was found', 'search', search_html(facts['trials'], facts['best'], unit)),
         ('Gates', 'gates', gates_html(registration['gates'], unit)),
         ('Where it comes from', 'provenance', provenance_html(facts)),
-        ('The pages', 'pages', render(PAGES, pages=pages))]
+        ('The pages', 'pages', render(PAGES, pages=pages)),
+    ]
     target = output.get('words') or output['name']
     positive = None if output.get('positive') is None else str(output['positive'])
     byline = ' · '.join(filter(None, [about['owner'], minute(written) if written else '']))
-    return frame(about['title'], render(SECTIONS, sections=sections), f"Model report · {about['name']}", byline,
-                 head_html(registration, metrics, target, positive),
-                 f"Made by cd4ml from run {facts['training']['run_id']}. This file asks for nothing from any network.")
+    return frame(
+        about['title'],
+        render(SECTIONS, sections=sections),
+        f"Model report · {about['name']}",
+        byline,
+        head_html(registration, metrics, target, positive),
+        f"Made by cd4ml from run {facts['training']['run_id']}. This file asks for nothing from any"
+        " network.",
+    )

@@ -13,8 +13,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ..data.table import row_hashes
 from ..core.errors import UserError
+from ..data.table import row_hashes
 from ..scenario.definition import Split
 
 # %% ../../notebooks/stages/12_split.ipynb #6df9d018
@@ -22,14 +22,21 @@ def blocks(
     *labels: np.ndarray,      # each of shape (n,): rows that share a label belong together
 ) -> np.ndarray:              # number of each row's block, shape (n,), in order of first appearance
     "The blocks of rows that must not be separated."
-    n, edges, offset = len(labels[0]), [], len(labels[0])
+    n = len(labels[0])
+    edges = []
+    offset = len(labels[0])
     for label in labels:
         codes = pd.factorize(label)[0]
-        codes[codes < 0] = codes.max(initial=-1) + 1 + np.arange((codes < 0).sum())  # rows without a label are alone
+        # rows without a label are alone
+        codes[codes < 0] = codes.max(initial=-1) + 1 + np.arange((codes < 0).sum())
         edges.append((np.arange(n), codes + offset))
         offset += codes.max(initial=-1) + 1
-    rows, ends = np.concatenate([e[0] for e in edges]), np.concatenate([e[1] for e in edges])
-    component = connected_components(coo_matrix((np.ones(len(rows), np.int8), (rows, ends)), shape=(offset, offset)), directed=False)[1]
+    rows = np.concatenate([e[0] for e in edges])
+    ends = np.concatenate([e[1] for e in edges])
+    component = connected_components(
+        coo_matrix((np.ones(len(rows), np.int8), (rows, ends)), shape=(offset, offset)),
+        directed=False,
+    )[1]
     return pd.factorize(component[:n])[0]
 
 # %% ../../notebooks/stages/12_split.ipynb #384b426e
@@ -37,10 +44,10 @@ PARTS = ('train', 'validation', 'holdout')
 
 
 def deal(
-    block: np.ndarray,         # of each row, shape (n,)
-    stratum: np.ndarray,       # of each row; a block that spans several counts for that of its first row
-    validation: float,         # share of rows
-    holdout: float,            # share of rows
+    block: np.ndarray,    # of each row, shape (n,)
+    stratum: np.ndarray,  # of each row; a block that spans several counts for that of its first row
+    validation: float,    # share of rows
+    holdout: float,       # share of rows
     seed: int,
 ) -> np.ndarray:               # index into PARTS of each row, shape (n,)
     "Deal blocks of rows to the three parts at random, within each stratum."
@@ -50,17 +57,20 @@ def deal(
     part = np.zeros(len(size), dtype=int)
     for one in range(home.max() + 1):
         members = rng.permutation(np.flatnonzero(home == one))
-        middle = (np.cumsum(size[members]) - size[members] / 2) / size[members].sum()  # where each block's centre falls in [0, 1]
+        # where each block's centre falls in [0, 1]
+        middle = (np.cumsum(size[members]) - size[members] / 2) / size[members].sum()
         part[members[middle < holdout + validation]] = 1
         part[members[middle < holdout]] = 2
     return part[block]
 
-
+# %% ../../notebooks/stages/12_split.ipynb #e8130f02
 def strata(target: pd.Series, by: str, task: str) -> np.ndarray:
     "What a stratified split keeps in proportion: the class, or the tenth of a numeric target."
     if by != 'stratified':
         return np.zeros(len(target), dtype=int)
-    return target.rank(pct=True).mul(10).clip(upper=9.999).astype(int).to_numpy() if task == 'regression' else pd.factorize(target)[0]
+    if task == 'regression':
+        return target.rank(pct=True).mul(10).clip(upper=9.999).astype(int).to_numpy()
+    return pd.factorize(target)[0]
 
 # %% ../../notebooks/stages/12_split.ipynb #3c2648f2
 def cut_by_time(
@@ -71,11 +81,19 @@ def cut_by_time(
 ) -> np.ndarray:               # index into PARTS, shape (n,); -1: left out
     "Cut at two instants, earliest rows first."
     order = np.argsort(when, kind='stable')
-    instant = pd.factorize(when[order])[0]                               # 0, 1, … in time
-    position = np.searchsorted(instant, instant, side='left') / len(when)  # share of rows before each instant
+    instant = pd.factorize(when[order])[0]  # 0, 1, … in time
+    # share of rows before each instant
+    position = np.searchsorted(instant, instant, side='left') / len(when)
     part = np.empty(len(when), dtype=int)
-    part[order] = np.where(position >= 1 - holdout, 2, np.where(position >= 1 - holdout - validation, 1, 0))
-    first = pd.DataFrame({'content': content, 'part': part}).groupby('content')['part'].transform('min').to_numpy()
+    part[order] = np.where(
+        position >= 1 - holdout, 2, np.where(position >= 1 - holdout - validation, 1, 0)
+    )
+    first = (
+        pd.DataFrame({'content': content, 'part': part})
+        .groupby('content')['part']
+        .transform('min')
+        .to_numpy()
+    )
     return np.where(part > first, -1, part)
 
 # %% ../../notebooks/stages/12_split.ipynb #4e5e0965
@@ -93,13 +111,29 @@ def split_rows(
     if split.by == 'time':
         when = table[column].to_numpy() if column else np.arange(len(table))
         if pd.isna(when).any():
-            raise UserError(f'{int(pd.isna(when).sum())} rows have no time', 'set missing: false for the column, or split otherwise',
-                            where=str(column), code='D40')
+            raise UserError(
+                f'{int(pd.isna(when).sum())} rows have no time',
+                'set missing: false for the column, or split otherwise',
+                where=str(column),
+                code='D40',
+            )
         return cut_by_time(when, content, split.validation, split.holdout)
-    together = [content] if split.by != 'group' else [content, table[column].astype(object).where(table[column].notna(), None).to_numpy()]
-    return deal(blocks(*together), strata(table[target], split.by, task), split.validation, split.holdout, seed)
+    if split.by != 'group':
+        together = [content]
+    else:
+        together = [
+            content,
+            table[column].astype(object).where(table[column].notna(), None).to_numpy(),
+        ]
+    return deal(
+        blocks(*together),
+        strata(table[target], split.by, task),
+        split.validation,
+        split.holdout,
+        seed,
+    )
 
-
+# %% ../../notebooks/stages/12_split.ipynb #2ee8d068
 def overlap(parts: list[np.ndarray]) -> int:   # of keys: content hashes or groups
     "How many distinct keys occur in more than one part."
     return int((pd.Series(np.concatenate([pd.unique(p) for p in parts])).value_counts() > 1).sum())
@@ -113,17 +147,30 @@ def check_parts(
     "Refuse a split with an empty part, or with a class that a part lacks."
     for name, rows in parts.items():
         if len(rows) < 2:
-            raise UserError(f'{len(rows)} rows in part {name}', 'use more data, or larger shares', where='split', code='D50')
+            raise UserError(
+                f'{len(rows)} rows in part {name}',
+                'use more data, or larger shares',
+                where='split',
+                code='D50',
+            )
     if task != 'regression':
         for one in sorted(parts['train'][target].unique()):
             short = [name for name, rows in parts.items() if not (rows[target] == one).any()]
             if short:
-                raise UserError(f"class '{one}' does not occur in part {short[0]}", 'split by: stratified, or merge or leave out rare classes',
-                                where=f'split:{target}', code='D06')
+                raise UserError(
+                    f"class '{one}' does not occur in part {short[0]}",
+                    'split by: stratified, or merge or leave out rare classes',
+                    where=f'split:{target}',
+                    code='D06',
+                )
         for name in ('validation', 'holdout'):
             if new := sorted(set(parts[name][target]) - set(parts['train'][target])):
-                raise UserError(f"class '{new[0]}' occurs in part {name} and not in train", 'split by: stratified, or leave the class out',
-                                where=f'split:{target}', code='D06')
+                raise UserError(
+                    f"class '{new[0]}' occurs in part {name} and not in train",
+                    'split by: stratified, or leave the class out',
+                    where=f'split:{target}',
+                    code='D06',
+                )
 
 # %% ../../notebooks/stages/12_split.ipynb #99b15059
 def seen_schema(
@@ -133,12 +180,18 @@ def seen_schema(
     "The schema with ranges and categories of the seen rows only."
     columns = []
     for column in schema['columns']:
-        x, told = seen[column['name']], dict(column)
+        x = seen[column['name']]
+        told = dict(column)
         if column['categories'] is not None:
             present = set(x.dropna())
             told['categories'] = [c for c in column['categories'] if c in present]
         elif column['min'] is not None and x.notna().any():
-            low, high = x.min(), x.max()
-            told |= {'min': low.isoformat(), 'max': high.isoformat()} if column['type'] == 'date' else {'min': float(low), 'max': float(high)}
+            low = x.min()
+            high = x.max()
+            told |= (
+                {'min': low.isoformat(), 'max': high.isoformat()}
+                if column['type'] == 'date'
+                else {'min': float(low), 'max': float(high)}
+            )
         columns.append(told)
     return schema | {'columns': columns}

@@ -16,13 +16,13 @@ from typing import Any
 
 from ..core.files import json_hash
 from ..core.journal import Journal
-from ..tracking.sender import Tree
-from ..runs.paths import products_root
 from ..core.provenance import module_hashes
+from ..runs.paths import products_root
 from ..scenario.definition import Search
 from ..search.search import Record
 from ..search.trial import Problem, run_trial, thinned
 from ..search.workers import Evaluate, ForkedWorkers, OneThread, Workers
+from ..tracking.sender import Tree
 
 # %% ../../notebooks/stages/14_sweep.ipynb #3155fdf7
 def make_workers(
@@ -30,22 +30,30 @@ def make_workers(
     members: list[tuple[str, int]],    # of crew: device and threads of each
 ) -> Workers:
     "Workers for a problem, ready to start."
-    together, active = sum(threads for _, threads in members), mmap.mmap(-1, 1)      # memory that forked workers share
+    together = sum(threads for _, threads in members)
+    active = mmap.mmap(-1, 1)      # memory that forked workers share
     first = problem.sample or problem
 
     def evaluate(device: str, threads: int) -> Evaluate:
-        own, now = {'device': device, 'nthread': threads}, (lambda: max(threads, together // max(1, active[0]))) if device == 'cpu' else None
-        return lambda params, judge, sampled: run_trial(params | own, first if sampled else problem, judge, now)
+        own = {'device': device, 'nthread': threads}
+        now = (lambda: max(threads, together // max(1, active[0]))) if device == 'cpu' else None
+        return lambda params, judge, sampled: run_trial(
+            params | own, first if sampled else problem, judge, now
+        )
 
-    if not hasattr(os, 'fork') or sys.platform == 'darwin':      # a forked process may not use Apple's frameworks
+    if not hasattr(os, 'fork') or sys.platform == 'darwin':
+        # a forked process may not use Apple's frameworks
         return OneThread(evaluate(members[0][0], together))
     if 'max_bin' not in problem.search.space:
         for part in (first, problem):
             part.matrices(int(problem.search.fixed.get('max_bin', 256)))       # before the fork
-    return ForkedWorkers([evaluate(device, threads) for device, threads in members], members[0][0] != 'cpu', active)
+    return ForkedWorkers(
+        [evaluate(device, threads) for device, threads in members], members[0][0] != 'cpu', active
+    )
 
 # %% ../../notebooks/stages/14_sweep.ipynb #96668c91
-DECIDING = ('contract', 'halving', 'metrics', 'model', 'sampler', 'search', 'sweep', 'trial')    # modules
+# modules
+DECIDING = ('contract', 'halving', 'metrics', 'model', 'sampler', 'search', 'sweep', 'trial')
 
 
 def study_path(
@@ -54,19 +62,30 @@ def study_path(
 ) -> Path:
     "Where the journal of a sweep lies."
     code = {name: digest for name, digest in module_hashes().items() if Path(name).stem in DECIDING}
-    libraries = {name: version(name) for name in ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')}
-    return products_root() / scenario / '.studies' / f'{json_hash([decides, code, libraries])[:16]}.jsonl'
+    libraries = {
+        name: version(name) for name in ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')
+    }
+    return (
+        products_root()
+        / scenario
+        / '.studies'
+        / f'{json_hash([decides, code, libraries])[:16]}.jsonl'
+    )
 
-
-def begin(journal: Journal, search: Search, metric: str, trials: int) -> str:   # what identifies this doing of the sweep
-    "Begin a journal, or go on with it; one whose sweep is over begins anew, since who asks for it again wants it done again."
+# %% ../../notebooks/stages/14_sweep.ipynb #874af051
+def begin(journal: Journal, search: Search, metric: str, trials: int) -> str:
+    # what identifies this doing of the sweep
+    """Begin a journal, or go on with it; one whose sweep is over begins anew, since who asks for it
+    again wants it done again."""
     if any(entry.get('over', 0) >= trials for entry in journal.entries):
         journal.restart()
     if not journal.entries:
-        journal.append(study={'id': uuid.uuid4().hex, 'metric': metric, 'search': search.model_dump()})
+        journal.append(
+            study={'id': uuid.uuid4().hex, 'metric': metric, 'search': search.model_dump()}
+        )
     return journal.entries[0]['study']['id']
 
-
+# %% ../../notebooks/stages/14_sweep.ipynb #304746ad
 def finish(path: Path, trials: int) -> None:
     "Note in a journal that what it was for is done."
     with Journal(path) as journal:
@@ -75,9 +94,23 @@ def finish(path: Path, trials: int) -> None:
 # %% ../../notebooks/stages/14_sweep.ipynb #a7fcdf64
 def track(tree: Tree, record: Record, metric: str) -> None:
     "Tell MLflow of a trial."
-    name = metric if 'sample' not in record or record['state'] == 'complete' else f'{metric}_on_sample'
+    if 'sample' not in record or record['state'] == 'complete':
+        name = metric
+    else:
+        name = f'{metric}_on_sample'
     measured = {f'{metric}_on_sample': record.get('sample'), name: record['value']}
-    measured |= {name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record}
-    tree.trial(record['number'], record['params'], {name: float(value) for name, value in measured.items() if value is not None},
-               [(int(at), value) for at, value in thinned(record['curve'], 20)], name, record['state'], record['reason'],
-               record['at'] - record['seconds'], record['at'], record.get('device', ''))
+    measured |= {
+        name: record[name] for name in ('rounds', 'seconds', 'size', 'latency') if name in record
+    }
+    tree.trial(
+        record['number'],
+        record['params'],
+        {name: float(value) for name, value in measured.items() if value is not None},
+        [(int(at), value) for at, value in thinned(record['curve'], 20)],
+        name,
+        record['state'],
+        record['reason'],
+        record['at'] - record['seconds'],
+        record['at'],
+        record.get('device', ''),
+    )

@@ -24,4 +24,8 @@ def fit_winner(
     "Fit with the parameters and rounds of the best trial."
     params = best['params'] | technical
     max_bin = int(params.get('max_bin', 256))        # the booster must know it, too
-    return fit(params, matrix(contract, table, weight, max_bin=max_bin, threads=params['nthread']), best['rounds'])
+    return fit(
+        params,
+        matrix(contract, table, weight, max_bin=max_bin, threads=params['nthread']),
+        best['rounds'],
+    )

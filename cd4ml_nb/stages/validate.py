@@ -17,16 +17,18 @@ import pandas as pd
 from markupsafe import Markup
 from pandas.api import types as kinds
 
-from ..data.checks import Finding, check_columns, check_table, class_counts, class_order, class_texts, clean_table, described, positive_class
-from ..show.pages import NONE, SPACE, frame, number, percent, source_name, templates
+from ..data.checks import Finding, check_columns, check_table, class_counts, class_order
+from ..data.checks import class_texts, clean_table, described, positive_class
 from ..scenario.definition import Column, Evaluate, Target
+from ..show.pages import NONE, SPACE, frame, number, percent, source_name, templates
 
 # %% ../../notebooks/stages/11_validate.ipynb #9e7ff14b
 def learned_target(
     y: pd.Series,
     task: str,            # regression, binary or multiclass
 ) -> pd.Series:           # float64, or class names
-    "The target as a model learns it; one that is no number is left as it is, for the checks to tell."
+    """The target as a model learns it; one that is no number is left as it is, for the checks to
+    tell."""
     if task != 'regression':
         return class_texts(y)
     return y.astype('float64') if kinds.is_numeric_dtype(y) and not kinds.is_bool_dtype(y) else y
@@ -41,7 +43,7 @@ class Validated:
     dropped: dict[str, int]        # rows left out, by reason
     findings: list[Finding]        # errors first
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #aa9f71b3
 def validate_table(
     table: pd.DataFrame,             # as ingested
     plan: Any,                       # a scenario, or a view of one
@@ -53,11 +55,19 @@ def validate_table(
     findings = check_columns([str(name) for name in table], plan)
     if plan.target.column not in table:
         return Validated(table, columns, len(table), {}, findings)
-    table = table.assign(**{plan.target.column: learned_target(table[plan.target.column], plan.task)})
+    table = table.assign(
+        **{plan.target.column: learned_target(table[plan.target.column], plan.task)}
+    )
     clean, dropped, more = clean_table(table, plan, columns)
     findings += more + check_table(clean, plan, columns, today, len(table))
     order = ['error', 'warn', 'info']
-    return Validated(clean.reset_index(drop=True), columns, len(table), dropped, sorted(findings, key=lambda f: order.index(f.level)))
+    return Validated(
+        clean.reset_index(drop=True),
+        columns,
+        len(table),
+        dropped,
+        sorted(findings, key=lambda f: order.index(f.level)),
+    )
 
 # %% ../../notebooks/stages/11_validate.ipynb #9ee812dc
 def observed(x: pd.Series, column: Column) -> dict[str, Any]:
@@ -71,31 +81,59 @@ def observed(x: pd.Series, column: Column) -> dict[str, Any]:
         return nothing | {'categories': names + sorted(set(column.values or []) - set(names))}
     if column.type == 'boolean' or not x.notna().any():
         return nothing
-    low, high = x.min(), x.max()
-    return nothing | ({'min': low.isoformat(), 'max': high.isoformat()} if column.type == 'date' else {'min': float(low), 'max': float(high)})
+    low = x.min()
+    high = x.max()
+    return nothing | (
+        {'min': low.isoformat(), 'max': high.isoformat()}
+        if column.type == 'date'
+        else {'min': float(low), 'max': float(high)}
+    )
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #b40703b7
 def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
     "What is predicted; the classes of a binary target are [negative, positive]."
-    words = {'name': target.column, 'unit': target.unit, 'words': target.words or target.column, 'scale': target.scale, 'task': task}
+    words = {
+        'name': target.column,
+        'unit': target.unit,
+        'words': target.words or target.column,
+        'scale': target.scale,
+        'task': task,
+    }
     if task == 'regression':
-        return words | {'classes': None, 'positive': None, 'min': float(y.min()), 'max': float(y.max())}
+        return words | {
+            'classes': None,
+            'positive': None,
+            'min': float(y.min()),
+            'max': float(y.max()),
+        }
     counts = class_counts(y)
-    classes, positive = class_order(counts), positive_class(counts, target.positive) if task == 'binary' else None
+    classes = class_order(counts)
+    positive = positive_class(counts, target.positive) if task == 'binary' else None
     return words | {'classes': sorted(classes, key=lambda c: c == positive), 'positive': positive}
 
 # %% ../../notebooks/stages/11_validate.ipynb #349de8ba
 def thin_partitions(
     table: pd.DataFrame,
     judging: Evaluate,
-) -> dict[str, Any] | None:       # {column, min_rows, offered, refused: [{value, n}]}; None: no partition
+) -> dict[str, Any] | None:
+    # {column, min_rows, offered, refused: [{value, n}]}; None: no partition
     "Which values of the partition have enough rows to be offered a model."
     if judging.partition is None:
         return None
-    counts = table[judging.partition].astype(object).where(table[judging.partition].notna(), 'missing').map(str).value_counts()
+    counts = (
+        table[judging.partition]
+        .astype(object)
+        .where(table[judging.partition].notna(), 'missing')
+        .map(str)
+        .value_counts()
+    )
     thin = counts[counts < judging.min_partition_rows]
-    return {'column': judging.partition, 'min_rows': judging.min_partition_rows, 'offered': int(len(counts) - len(thin)),
-            'refused': [{'value': value, 'n': int(n)} for value, n in thin.items()]}
+    return {
+        'column': judging.partition,
+        'min_rows': judging.min_partition_rows,
+        'offered': int(len(counts) - len(thin)),
+        'refused': [{'value': value, 'n': int(n)} for value, n in thin.items()],
+    }
 
 # %% ../../notebooks/stages/11_validate.ipynb #cf3bf152
 def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
@@ -104,19 +142,38 @@ def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
     for name, column in result.columns.items():
         x = result.table[name]
         empty = column.role == 'feature' and not x.notna().any()
-        columns.append({'name': name, 'type': column.type, 'role': 'ignore' if empty else column.role, 'unit': column.unit,
-                        'words': column.words or name, 'missing': column.missing, 'values_declared': column.values is not None,
-                        'sentinels': column.sentinels,
-                        'limits': [column.min, column.max] if column.outside == 'missing' else None, 'format': column.format, 'time_zone': column.time_zone,
-                        'why_ignored': 'no value in any row' if empty else ''} | observed(x, column))
-    return {'target': target_schema(result.table[plan.target.column], plan.target, plan.task), 'columns': columns,
-            'partition': thin_partitions(result.table, plan.evaluate)}
+        columns.append(
+            {
+                'name': name,
+                'type': column.type,
+                'role': 'ignore' if empty else column.role,
+                'unit': column.unit,
+                'words': column.words or name,
+                'missing': column.missing,
+                'values_declared': column.values is not None,
+                'sentinels': column.sentinels,
+                'limits': [column.min, column.max] if column.outside == 'missing' else None,
+                'format': column.format,
+                'time_zone': column.time_zone,
+                'why_ignored': 'no value in any row' if empty else '',
+            }
+            | observed(x, column)
+        )
+    return {
+        'target': target_schema(result.table[plan.target.column], plan.target, plan.task),
+        'columns': columns,
+        'partition': thin_partitions(result.table, plan.evaluate),
+    }
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #08a63e1c
 def findings_record(result: Validated) -> dict[str, Any]:
     "What was found and which rows were left out, as JSON."
-    return {'n_rows_in': result.n_rows_in, 'n_rows_out': len(result.table), 'dropped': result.dropped,
-            'findings': [asdict(f) for f in result.findings]}
+    return {
+        'n_rows_in': result.n_rows_in,
+        'n_rows_out': len(result.table),
+        'dropped': result.dropped,
+        'findings': [asdict(f) for f in result.findings],
+    }
 
 # %% ../../notebooks/stages/11_validate.ipynb #c5a38a12
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -128,30 +185,46 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
 def histogram(
     values: np.ndarray,       # numbers, none missing
     n_bars: int = 32,
-) -> list[int]:               # rows in each of so many equal steps from the 0.5 to the 99.5 % quantile; the rest counts at the ends
+) -> list[int]:
+    # rows in each of so many equal steps from the 0.5 to the 99.5 % quantile; the rest counts at
+    # the ends
     "How numbers are spread, for a small picture that one outlier does not flatten."
     finite = values[np.isfinite(values)]
     if not len(finite) or np.ptp(finite) == 0:
         return []
     low, high = np.quantile(finite, [0.005, 0.995])
     if low == high:
-        low, high = finite.min(), finite.max()
+        low = finite.min()
+        high = finite.max()
     n_bars = min(n_bars, len(np.unique(finite[:100_000])))
     return np.histogram(np.clip(finite, low, high), bins=n_bars, range=(low, high))[0].tolist()
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #83156528
 def bars_svg(counts: Sequence[int], says: str) -> Markup:
     "Counts as a row of bars."
     if not counts:
         return Markup('')
-    step, top = 320 / len(counts), max(counts)
+    step = 320 / len(counts)
+    top = max(counts)
     heights = [max(48 * count / top, 0.8 if count else 0) for count in counts]
-    rects = ''.join(f'<rect x="{k * step + 0.5:.1f}" y="{48 - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}"/>' for k, h in enumerate(heights) if h)
-    return Markup('<svg class="bars" viewBox="0 0 320 49" role="img" aria-label="{}" preserveAspectRatio="none">{}'
-                  '<path d="M0 48.5H320"/></svg>').format(says, Markup(rects))
+    rects = ''.join(
+        f'<rect x="{k * step + 0.5:.1f}" y="{48 - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}"/>'
+        for k, h in enumerate(heights)
+        if h
+    )
+    return Markup(
+        '<svg class="bars" viewBox="0 0 320 49" role="img" aria-label="{}"'
+        ' preserveAspectRatio="none">{}<path d="M0 48.5H320"/></svg>'
+    ).format(says, Markup(rects))
 
 # %% ../../notebooks/stages/11_validate.ipynb #48361db1
-TYPES = {'number': 'number', 'category': 'category', 'boolean': 'yes or no', 'date': 'date', 'text': 'free text'}
+TYPES = {
+    'number': 'number',
+    'category': 'category',
+    'boolean': 'yes or no',
+    'date': 'date',
+    'text': 'free text',
+}
 ROLES = {'feature': '', 'id': 'identifier', 'time': 'time', 'group': 'group', 'weight': 'weight',
          'ignore': 'not used', 'target': 'target'}
 
@@ -165,23 +238,45 @@ def _shown(value: Any, unit: str = '') -> str:
         return f'{value:.0f}'.replace('-', '−') + (SPACE + unit if unit else '')
     return number(int(value) if whole else float(value), unit, 4)
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #6015b1f2
 def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> dict[str, Any]:
     "What the page tells about one column."
     present = x.dropna()
     n_missing = len(x) - len(present)
     missing = percent(n_missing / len(x)) if n_missing >= len(x) / 1000 else f'{n_missing:,}'
-    card = {'name': str(x.name), 'words': words, 'type': TYPES[kind], 'role': ROLES[role], 'n_distinct': present.nunique(),
-            'missing': missing if n_missing else 'none', 'range': '', 'middle': '', 'picture': Markup(''), 'shares': []}
+    card = {
+        'name': str(x.name),
+        'words': words,
+        'type': TYPES[kind],
+        'role': ROLES[role],
+        'n_distinct': present.nunique(),
+        'missing': missing if n_missing else 'none',
+        'range': '',
+        'middle': '',
+        'picture': Markup(''),
+        'shares': [],
+    }
     if role in ('id', 'ignore') or kind == 'text' or not len(present):
         return card
     if kind in ('category', 'boolean'):
         counts = present.astype('str').value_counts()
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        card['shares'] = [{'name': name, 'width': f'{100 * n / ranked[0][1]:.1f}', 'text': percent(n / len(present))} for name, n in ranked[:6]]
+        card['shares'] = [
+            {
+                'name': name,
+                'width': f'{100 * n / ranked[0][1]:.1f}',
+                'text': percent(n / len(present)),
+            }
+            for name, n in ranked[:6]
+        ]
         return card | {'others': max(0, len(ranked) - 6)}
-    low, high, middle = present.min(), present.max(), present.median()
-    values = present.astype('int64').to_numpy('float64') if kind == 'date' else present.to_numpy('float64')
+    low = present.min()
+    high = present.max()
+    middle = present.median()
+    if kind == 'date':
+        values = present.astype('int64').to_numpy('float64')
+    else:
+        values = present.to_numpy('float64')
     reach = f'{_shown(low)} to {_shown(high, unit)}'
     picture = bars_svg(histogram(values), f'{x.name}: {reach}, half below {_shown(middle, unit)}')
     return card | {'range': reach, 'middle': _shown(middle, unit), 'picture': picture}
@@ -232,17 +327,42 @@ what lies beyond counts at their ends.</p>
 # %% ../../notebooks/stages/11_validate.ipynb #d6fdbbfb
 def data_report(result: Validated, plan: Any, source: str) -> str:
     "A page about the data: one HTML file, no network, no script."
-    table, n_in, n_out = result.table, result.n_rows_in, len(result.table)
+    table = result.table
+    n_in = result.n_rows_in
+    n_out = len(result.table)
     number_or_category = 'number' if plan.task == 'regression' else 'category'
-    cards = [column_card(table[plan.target.column], number_or_category, 'target', plan.target.unit, plan.target.words)]
-    cards += [column_card(table[name], c.type or 'text', c.role, c.unit, c.words) for name, c in result.columns.items()]
+    cards = [
+        column_card(
+            table[plan.target.column],
+            number_or_category,
+            'target',
+            plan.target.unit,
+            plan.target.words,
+        )
+    ]
+    cards += [
+        column_card(table[name], c.type or 'text', c.role, c.unit, c.words)
+        for name, c in result.columns.items()
+    ]
     page = templates()
-    head = page.from_string(VERDICT).render(n_in=n_in, n_out=n_out, n_warnings=sum(f.level == 'warn' for f in result.findings))
+    head = page.from_string(VERDICT).render(
+        n_in=n_in, n_out=n_out, n_warnings=sum(f.level == 'warn' for f in result.findings)
+    )
     body = page.from_string(BODY + CARDS).render(
-        dropped=[[reason, f'{n:,}', percent(n / n_in)] for reason, n in result.dropped.items()], findings=finding_rows(result.findings), cards=cards)
-    return frame(plan.title, Markup(body), 'Data report', f'Read from {source_name(source)}', Markup(head), 'Checked before anything was learned.')
+        dropped=[[reason, f'{n:,}', percent(n / n_in)] for reason, n in result.dropped.items()],
+        findings=finding_rows(result.findings),
+        cards=cards,
+    )
+    return frame(
+        plan.title,
+        Markup(body),
+        'Data report',
+        f'Read from {source_name(source)}',
+        Markup(head),
+        'Checked before anything was learned.',
+    )
 
-
+# %% ../../notebooks/stages/11_validate.ipynb #49734582
 def finding_rows(findings: Sequence[Finding]) -> list[list[Any]]:
     "Findings as rows of a table; a note is set apart from what needs a look."
     rows = []

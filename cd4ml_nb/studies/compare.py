@@ -23,34 +23,28 @@ import pandas as pd
 import xgboost as xgb
 import yaml
 
-from cd4ml_nb.scenario.comparison import (
-    detectable,
-    difference,
-    judged,
-    judged_together,
-    margin_of,
-    n_units,
-    paired_draws,
-    power,
-    shared_confidence,
-    trained_again,
-    verdict_of,
-)
-from ..show.comparison_page import comparison_html, verdict_words
-from ..data.table import read_table, row_hashes, unseal
 from ..core.errors import GateRefused, UserError, did_you_mean
-from ..stages.evaluate import group_labels, reasons
 from ..core.files import file_hash, in_project, read_json, write_json, write_text
+from ..core.provenance import is_sealed, sealed
+from ..core.settings import device_of, load_settings, threads_of
+from ..data.table import read_table, row_hashes, unseal
 from ..model.booster import contributions, load_booster, observed, predict
 from ..runs.paths import looks_ledger, products_root
-from ..core.provenance import is_sealed, sealed
-from ..stages.report import effect, outcome, reason_value
+from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of
+from ..scenario.comparison import n_units, paired_draws, power, shared_confidence
+from ..scenario.comparison import trained_again, verdict_of
 from ..scenario.definition import Compare, Evaluate, Scenario, load_scenario
-from ..core.settings import device_of, load_settings, threads_of
+from ..show.comparison_page import comparison_html, verdict_words
+from ..stages.evaluate import group_labels, reasons
+from ..stages.report import effect, outcome, reason_value
 from ..stages.train import fit_winner
 
 # %% ../../notebooks/studies/compare.ipynb #0234e97e
-USED = {'split': ('train', 'validation', 'holdout', 'schema', 'split'), 'sweep': ('trials', 'best'), 'train': ('model', 'contract', 'training')}
+USED = {
+    'split': ('train', 'validation', 'holdout', 'schema', 'split'),
+    'sweep': ('trials', 'best'),
+    'train': ('model', 'contract', 'training'),
+}
 
 
 @dataclass(frozen=True)
@@ -72,54 +66,96 @@ class Rival:
 
     def seen(self) -> pd.DataFrame:
         "The rows that the model has learned from, or was chosen with."
-        return pd.concat([read_table(self.folders['split'] / f'{part}.parquet') for part in ('train', 'validation')], ignore_index=True)
+        return pd.concat(
+            [
+                read_table(self.folders['split'] / f'{part}.parquet')
+                for part in ('train', 'validation')
+            ],
+            ignore_index=True,
+        )
 
-
+# %% ../../notebooks/studies/compare.ipynb #28f040a8
 def load_rival(path: Path) -> Rival:
     "A run, by its record."
     record = read_json(path)
     if not isinstance(record, dict) or not is_sealed(record):
-        raise UserError('the record of the run was changed after it was written', 'name another run', where=path.stem, code='RUN')
+        raise UserError(
+            'the record of the run was changed after it was written',
+            'name another run',
+            where=path.stem,
+            code='RUN',
+        )
     folders = {stage: _folder(path.parent.parent, stage, record) for stage in USED}
-    return Rival(record, folders, load_booster(folders['train'] / 'model.json'), read_json(folders['train'] / 'contract.json'))
+    return Rival(
+        record,
+        folders,
+        load_booster(folders['train'] / 'model.json'),
+        read_json(folders['train'] / 'contract.json'),
+    )
 
 # %% ../../notebooks/studies/compare.ipynb #79bd217c
 def _folder(home: Path, stage: str, record: dict[str, Any]) -> Path:
     "The products of a stage of a run, whole and unchanged; they may have been set aside since."
-    told, run = record['stages'].get(stage, {}), record['run']
+    told = record['stages'].get(stage, {})
+    run = record['run']
     if told.get('status') not in ('done', 'kept'):
-        raise UserError(f'the run has no model: stage {stage} did not end well', 'name another run', where=run, code='RUN')
-    made = [p for p in (home / stage / told['key'], *sorted((home / stage).glob(f'{told["key"]}~*'))) if (p / 'manifest.json').is_file()]
+        raise UserError(
+            f'the run has no model: stage {stage} did not end well',
+            'name another run',
+            where=run,
+            code='RUN',
+        )
+    made = [
+        p
+        for p in (home / stage / told['key'], *sorted((home / stage).glob(f'{told["key"]}~*')))
+        if (p / 'manifest.json').is_file()
+    ]
     folder = next((p for p in made if file_hash(p / 'manifest.json') == told['manifest']), None)
     if folder is None:
-        raise UserError(f'its products of stage {stage} are gone', f'name another run, or make them again: cd4ml reproduce {run} --keep FOLDER',
-                        where=run, code='RUN')
+        raise UserError(
+            f'its products of stage {stage} are gone',
+            f'name another run, or make them again: cd4ml reproduce {run} --keep FOLDER',
+            where=run,
+            code='RUN',
+        )
     files = read_json(folder / 'manifest.json')['files']
     for product in USED[stage]:
         place = folder / files[product]['path']
         if not place.is_file() or file_hash(place) != files[product]['sha256']:
-            raise UserError(f'its product {product} of stage {stage} is not as the run left it', f'cd4ml verify {run}', where=run, code='V2')
+            raise UserError(
+                f'its product {product} of stage {stage} is not as the run left it',
+                f'cd4ml verify {run}',
+                where=run,
+                code='V2',
+            )
     return folder
 
-
+# %% ../../notebooks/studies/compare.ipynb #5c88abcc
 def run_paths(
-    name: str,                        # of the scenario
-    runs: Sequence[str] | None = None,   # their names, or the beginnings of them; None: the latest two accepted ones
-) -> list[Path]:                      # their records, the reference first
+    name: str,    # of the scenario
+    # their names, or the beginnings of them; None: the latest two accepted ones
+    runs: Sequence[str] | None = None,
+) -> list[Path]:  # their records, the reference first
     "The records of runs."
     paths = sorted((products_root() / name / 'runs').glob('*.json'))
     if runs is None:
         return _latest_two(name, paths)
     found = []
     for wanted in runs:
-        fit = [p for p in paths if p.stem == wanted] or [p for p in paths if len(wanted) >= 8 and p.stem.startswith(wanted)]
+        fit = [p for p in paths if p.stem == wanted] or [
+            p for p in paths if len(wanted) >= 8 and p.stem.startswith(wanted)
+        ]
         if len(fit) != 1:
-            raise UserError(f"{len(fit) or 'no'} run{'s begin' if len(fit) > 1 else ' is called'} '{wanted}'", did_you_mean(wanted, [p.stem for p in paths]),
-                            where=name, code='RUN')
+            raise UserError(
+                f"{len(fit) or 'no'} run{'s begin' if len(fit) > 1 else ' is called'} '{wanted}'",
+                did_you_mean(wanted, [p.stem for p in paths]),
+                where=name,
+                code='RUN',
+            )
         found += fit
     return found
 
-
+# %% ../../notebooks/studies/compare.ipynb #514b0d5a
 def _latest_two(name: str, paths: list[Path]) -> list[Path]:
     "The latest two runs whose models were accepted and are not the same."
     found: dict[str, Path] = {}
@@ -128,8 +164,12 @@ def _latest_two(name: str, paths: list[Path]) -> list[Path]:
         if record.get('accepted') and len(found) < 2:
             found.setdefault(record['stages']['train']['manifest'], path)
     if len(found) < 2:
-        raise UserError(f'scenario {name} has {len(found)} accepted models, and it takes two', 'run it with other parameters, or name two runs',
-                        where=name, code='RUN')
+        raise UserError(
+            f'scenario {name} has {len(found)} accepted models, and it takes two',
+            'run it with other parameters, or name two runs',
+            where=name,
+            code='RUN',
+        )
     return list(found.values())[::-1]
 
 # %% ../../notebooks/studies/compare.ipynb #4847abeb
@@ -140,41 +180,64 @@ def refuse_unlike(rivals: Sequence[Rival]) -> None:
     "Refuse runs that cannot be compared."
     names = [r.name for r in rivals]
     if not 2 <= len(rivals) <= len(LETTERS):
-        raise UserError(f'{len(rivals)} run{"s" * (len(rivals) != 1)} to compare', f'name 2 to {len(LETTERS)}', where='compare', code='RUN')
+        raise UserError(
+            f'{len(rivals)} run{"s" * (len(rivals) != 1)} to compare',
+            f'name 2 to {len(LETTERS)}',
+            where='compare',
+            code='RUN',
+        )
     if len(set(names)) < len(names):
-        raise UserError('a run cannot be compared with itself', 'name two runs', where=next(n for n in names if names.count(n) > 1), code='RUN')
+        raise UserError(
+            'a run cannot be compared with itself',
+            'name two runs',
+            where=next(n for n in names if names.count(n) > 1),
+            code='RUN',
+        )
     first = rivals[0]
     for other in rivals[1:]:
         for what, one, two in _essentials(first, other):
             if one != two:
-                raise UserError(f"another {what} than run {first.name}: {_said(two)} instead of {_said(one)}", 'compare runs that predict the same',
-                                where=other.name, code='RUN')
+                raise UserError(
+                    f"another {what} than run {first.name}: {_said(two)} instead of {_said(one)}",
+                    'compare runs that predict the same',
+                    where=other.name,
+                    code='RUN',
+                )
 
-
+# %% ../../notebooks/studies/compare.ipynb #8f9166fb
 def _essentials(first: Rival, other: Rival) -> list[tuple[str, Any, Any]]:
     "What has to agree."
-    one, two = first.contract['output'], other.contract['output']
-    return [('scenario', first.record['scenario'], other.record['scenario']), ('task', first.contract['task'], other.contract['task']),
-            ('target', one['name'], two['name']), ('unit', one.get('unit') or '', two.get('unit') or ''),
-            ('set of classes', one.get('classes'), two.get('classes')), ('positive outcome', one.get('positive'), two.get('positive'))]
+    one = first.contract['output']
+    two = other.contract['output']
+    return [
+        ('scenario', first.record['scenario'], other.record['scenario']),
+        ('task', first.contract['task'], other.contract['task']),
+        ('target', one['name'], two['name']),
+        ('unit', one.get('unit') or '', two.get('unit') or ''),
+        ('set of classes', one.get('classes'), two.get('classes')),
+        ('positive outcome', one.get('positive'), two.get('positive')),
+    ]
 
-
+# %% ../../notebooks/studies/compare.ipynb #434f740c
 def _said(value: Any) -> str:
-    return ', '.join(map(str, value)) if isinstance(value, list) else str(value) if value not in (None, '') else 'none'
+    if isinstance(value, list):
+        return ', '.join(map(str, value))
+    return str(value) if value not in (None, '') else 'none'
 
 # %% ../../notebooks/studies/compare.ipynb #091c48ca
-def judging_run(rivals: Sequence[Rival]) -> tuple[Rival, bool]:   # whose holdout; whether it is the holdout of all
+def judging_run(rivals: Sequence[Rival]) -> tuple[Rival, bool]:
+    # whose holdout; whether it is the holdout of all
     "The run whose sealed rows decide."
     newest = max(rivals, key=lambda r: (r.record['started'], r.name))
     hashes = {r.json('split', 'split')['hash']['holdout'] for r in rivals}
     return newest, len(hashes) == 1
 
-
+# %% ../../notebooks/studies/compare.ipynb #58571696
 def id_columns(rival: Rival) -> set[str]:
     "The columns that say nothing of a row's content."
     return {c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'id'}
 
-
+# %% ../../notebooks/studies/compare.ipynb #ec5e13fb
 def rows_seen(
     table: pd.DataFrame,      # rows to judge on
     seen: pd.DataFrame,       # rows that a model has learned from
@@ -184,7 +247,7 @@ def rows_seen(
     columns = [c for c in table.columns if c in seen.columns and c not in ids]
     return np.isin(row_hashes(table, columns), row_hashes(seen, columns))
 
-
+# %% ../../notebooks/studies/compare.ipynb #dbad2c34
 LEAST = 100      # rows that none has seen, to judge on them
 
 
@@ -194,7 +257,8 @@ def unseen_rows(
     of: Rival,                    # whose it is
     others_too: bool = False,     # judge on the rows that none has seen, where some were
     least: int = LEAST,
-) -> tuple[np.ndarray, dict[str, int]]:   # rows that none has seen, (n,); and of each run how many it has seen
+) -> tuple[np.ndarray, dict[str, int]]:
+    # rows that none has seen, (n,); and of each run how many it has seen
     "The rows that no model has learned from; refused where there are others."
     ids = set().union(*(id_columns(r) for r in rivals))
     marks = {r.name: rows_seen(table, r.seen(), ids) for r in rivals}
@@ -205,8 +269,13 @@ def unseen_rows(
         left = int(fresh.sum())
         todo = (f'judge on the {left:,} rows that no model has seen: --unseen' if left >= least else
                 f'only {left:,} rows are left that no model has seen; train both on the same split')
-        raise GateRefused(f'its model has learned from {counts[worst]:,} of the {len(table):,} rows of the holdout of run {of.name}', todo,
-                          where=worst, code='SEEN')
+        raise GateRefused(
+            f'its model has learned from {counts[worst]:,} of the {len(table):,} rows of the'
+            f' holdout of run {of.name}',
+            todo,
+            where=worst,
+            code='SEEN',
+        )
     return fresh, counts
 
 # %% ../../notebooks/studies/compare.ipynb #04e7314d
@@ -216,10 +285,14 @@ def predictions_of(rival: Rival, table: pd.DataFrame) -> np.ndarray:
         return np.asarray(predict(rival.booster, rival.contract, table), dtype=float)
     except UserError as error:
         where = f'{error.where}: ' if error.where != rival.contract['name'] else ''
-        raise UserError(f'its model cannot read the rows of the other run: {where}{error.what}', 'compare runs whose inputs are in the same data',
-                        where=rival.name, code=error.code) from None
+        raise UserError(
+            f'its model cannot read the rows of the other run: {where}{error.what}',
+            'compare runs whose inputs are in the same data',
+            where=rival.name,
+            code=error.code,
+        ) from None
 
-
+# %% ../../notebooks/studies/compare.ipynb #7b476eb9
 @dataclass(frozen=True)
 class Court:
     "The rows that decide, and what is known of them."
@@ -233,13 +306,24 @@ class Court:
         "How many things chance has drawn."
         return n_units(len(self.y), self.clusters)
 
-
+# %% ../../notebooks/studies/compare.ipynb #c9ed1adc
 def court_of(rival: Rival, table: pd.DataFrame) -> Court:
     "The holdout of a run, as `evaluate` takes it."
-    split, output = rival.json('split', 'split'), rival.contract['output']
-    column = next((c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None)
-    clusters = pd.factorize(table[split['column']], use_na_sentinel=False)[0] if split['by'] == 'group' else None
-    return Court(table, observed(output, table[output['name']]), table[column].to_numpy(dtype=float) if column else None, clusters)
+    split = rival.json('split', 'split')
+    output = rival.contract['output']
+    column = next(
+        (c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None
+    )
+    if split['by'] == 'group':
+        clusters = pd.factorize(table[split['column']], use_na_sentinel=False)[0]
+    else:
+        clusters = None
+    return Court(
+        table,
+        observed(output, table[output['name']]),
+        table[column].to_numpy(dtype=float) if column else None,
+        clusters,
+    )
 
 # %% ../../notebooks/studies/compare.ipynb #84030886
 def overall(
@@ -250,9 +334,11 @@ def overall(
     seed: int,
 ) -> dict[str, np.ndarray]:              # metric -> (models, 1 + replicates)
     "All metrics of all models under the same draws."
-    return paired_draws(task, court.y, predicted, None, court.weight, plan.replicates, seed, court.clusters)
+    return paired_draws(
+        task, court.y, predicted, None, court.weight, plan.replicates, seed, court.clusters
+    )
 
-
+# %% ../../notebooks/studies/compare.ipynb #18aa4c33
 def gains(
     draws: dict[str, np.ndarray],
     k: int,                              # of the challenger
@@ -260,7 +346,10 @@ def gains(
     confidence: float,
 ) -> dict[str, dict[str, Any]]:          # metric -> as of `judged`, with a margin of zero
     "Each metric of a challenger against the reference: who leads, beyond chance?"
-    return {name: judged(difference(name, d[[0, k]], units), 0.0, confidence) for name, d in draws.items()}
+    return {
+        name: judged(difference(name, d[[0, k]], units), 0.0, confidence)
+        for name, d in draws.items()
+    }
 
 # %% ../../notebooks/studies/compare.ipynb #5ea7ca49
 def by_group(
@@ -272,23 +361,42 @@ def by_group(
     plan: Compare,
     judging: Evaluate,
     seed: int,
-) -> dict[str, dict[str, Any]]:          # column -> {rows: [{group, n, draws, units}], too_small: [{group, n}]}
+) -> dict[str, dict[str, Any]]:
+    # column -> {rows: [{group, n, draws, units}], too_small: [{group, n}]}
     "One metric of all models in each group that is large enough, largest first."
     found = {}
     for column in columns:
-        labels, rows, small = group_labels(court.table[column]), [], []
+        labels = group_labels(court.table[column])
+        rows = []
+        small = []
         for value, n in labels.value_counts().items():
             if n < judging.min_rows:
                 small.append({'group': str(value), 'n': int(n)})
                 continue
             inside = (labels == value).to_numpy()
-            weight, clusters = (None if v is None else v[inside] for v in (court.weight, court.clusters))
-            draws = paired_draws(task, court.y[inside], [p[inside] for p in predicted], [metric], weight, plan.replicates, seed, clusters)[metric]
-            rows.append({'group': str(value), 'n': int(n), 'draws': draws, 'units': n_units(int(n), clusters)})
+            weight, clusters = (
+                None if v is None else v[inside] for v in (court.weight, court.clusters)
+            )
+            draws = paired_draws(
+                task,
+                court.y[inside],
+                [p[inside] for p in predicted],
+                [metric],
+                weight,
+                plan.replicates,
+                seed,
+                clusters,
+            )[metric]
+            rows.append({
+                'group': str(value),
+                'n': int(n),
+                'draws': draws,
+                'units': n_units(int(n), clusters),
+            })
         found[column] = {'rows': rows, 'too_small': small}
     return found
 
-
+# %% ../../notebooks/studies/compare.ipynb #dbe7eafa
 def group_verdicts(
     metric: str,
     groups: dict[str, dict[str, Any]],   # of `by_group`
@@ -296,8 +404,16 @@ def group_verdicts(
     plan: Compare,
 ) -> dict[str, list[dict[str, Any]]]:    # column -> [{group, n, …of `judged`}]
     "Better, worse or undecided for each group; the chances allow for all groups of all columns."
-    flat = [(column, row, difference(metric, row['draws'][[0, k]], row['units'])) for column, told in groups.items() for row in told['rows']]
-    verdicts = judged_together([d for *_, d in flat], [margin_of(d.reference, plan.margin, plan.absolute) for *_, d in flat], plan.confidence)
+    flat = [
+        (column, row, difference(metric, row['draws'][[0, k]], row['units']))
+        for column, told in groups.items()
+        for row in told['rows']
+    ]
+    verdicts = judged_together(
+        [d for *_, d in flat],
+        [margin_of(d.reference, plan.margin, plan.absolute) for *_, d in flat],
+        plan.confidence,
+    )
     found: dict[str, list[dict[str, Any]]] = {column: [] for column in groups}
     for (column, row, _), told in zip(flat, verdicts, strict=True):
         found[column].append({'group': row['group'], 'n': row['n'], **told})
@@ -317,21 +433,43 @@ def train_again(
     tell: Tell,               # takes a line, such as "training again 2 of 5"
 ) -> list[float]:             # the metric on the judging rows, of each further training
     "Follow a run's recipe a few more times."
-    settings, seen, split = load_settings(), rival.seen(), rival.json('split', 'split')
-    weight = next((c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None)
-    rng, found = np.random.default_rng([seed, *rival.name.encode()]), []
+    settings = load_settings()
+    seen = rival.seen()
+    split = rival.json('split', 'split')
+    weight = next(
+        (c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None
+    )
+    rng = np.random.default_rng([seed, *rival.name.encode()])
+    found = []
     for k in range(times):
         tell(f'{rival.name}: training again {k + 1} of {times}')
-        rows = seen if same_rows else resampled(seen, split['column'] if split['by'] == 'group' else None, rng)
-        booster = fit_winner(rival.contract, rows, rival.json('sweep', 'best'), weight, device=device_of(settings.device),
-                             nthread=threads_of(settings.threads), seed=int(rng.integers(1, 2**31 - 1)))
+        if same_rows:
+            rows = seen
+        else:
+            rows = resampled(seen, split['column'] if split['by'] == 'group' else None, rng)
+        booster = fit_winner(
+            rival.contract,
+            rows,
+            rival.json('sweep', 'best'),
+            weight,
+            device=device_of(settings.device),
+            nthread=threads_of(settings.threads),
+            seed=int(rng.integers(1, 2**31 - 1)),
+        )
         predicted = np.asarray(predict(booster, rival.contract, court.table), dtype=float)
-        found.append(float(paired_draws(rival.contract['task'], court.y, [predicted], [metric], court.weight, 0)[metric][0, 0]))
+        found.append(
+            float(
+                paired_draws(
+                    rival.contract['task'], court.y, [predicted], [metric], court.weight, 0
+                )[metric][0, 0]
+            )
+        )
     return found
 
-
+# %% ../../notebooks/studies/compare.ipynb #bab89bbc
 def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator) -> pd.DataFrame:
-    "As many rows, drawn with replacement; or as many groups, where rows of one group belong together."
+    """As many rows, drawn with replacement; or as many groups, where rows of one group belong
+    together."""
     if column is None:
         return table.iloc[rng.integers(0, len(table), len(table))].reset_index(drop=True)
     member = pd.factorize(table[column], use_na_sentinel=False)[0]
@@ -340,7 +478,8 @@ def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator)
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
 
 # %% ../../notebooks/studies/compare.ipynb #d95dcad9
-WORTH = (0.02, 0.03, 0.05, 0.1)      # gains that the page states a chance for, as shares of the reference's value
+# gains that the page states a chance for, as shares of the reference's value
+WORTH = (0.02, 0.03, 0.05, 0.1)
 
 
 def one_verdict(
@@ -349,7 +488,7 @@ def one_verdict(
     k: int,                                # of the challenger
     court: Court,
     plan: Compare,
-    again: list[list[float]],              # of each model, the reference first; empty: not trained again
+    again: list[list[float]],  # of each model, the reference first; empty: not trained again
     same_rows: bool,
     n_challengers: int,
     n_looks: int,                          # at these rows so far
@@ -357,16 +496,39 @@ def one_verdict(
     "What is said of one challenger against the reference."
     models = difference(metric, draws[metric][[0, k]], court.units)
     recipes = trained_again(models, again[0], again[k], same_rows) if again else None
-    margin, confidence = margin_of(models.reference, plan.margin, plan.absolute), shared_confidence(plan.confidence, n_challengers)
+    margin = margin_of(models.reference, plan.margin, plan.absolute)
+    confidence = shared_confidence(plan.confidence, n_challengers)
 
     def verdict(confidence: float) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        return judged(models, margin, confidence), judged(recipes, margin, confidence) if recipes else None
-    (of_models, of_recipes), strict = verdict(confidence), verdict(shared_confidence(confidence, n_looks))
-    chances = {share: power(share * abs(models.reference), margin, models, recipes, confidence) for share in WORTH}
-    return {'verdict': verdict_of(of_models, of_recipes), 'models': of_models, 'not_worse': of_models['not_worse'], 'confidence': confidence,
-            'recipes': of_recipes and of_recipes | {'trainings': len(again[0]), 'same_rows': same_rows, 'luck': recipes.luck},  # type: ignore[union-attr]
-            'after_looks': verdict_of(*strict), 'power': [{'gain': s, 'chance': c} for s, c in chances.items() if np.isfinite(c)],
-            'detectable': detectable(0.8, margin, models, recipes, confidence), 'metrics': gains(draws, k, court.units, confidence)}
+        return judged(models, margin, confidence), (
+            judged(recipes, margin, confidence) if recipes else None
+        )
+    (of_models, of_recipes), strict = verdict(confidence), verdict(
+        shared_confidence(confidence, n_looks)
+    )
+    chances = {
+        share: power(share * abs(models.reference), margin, models, recipes, confidence)
+        for share in WORTH
+    }
+    return {
+        'verdict': verdict_of(of_models, of_recipes),
+        'models': of_models,
+        'not_worse': of_models['not_worse'],
+        'confidence': confidence,
+        # type: ignore[union-attr]
+        'recipes': (
+            of_recipes
+            and of_recipes | {
+                'trainings': len(again[0]),
+                'same_rows': same_rows,
+                'luck': recipes.luck,
+            }
+        ),
+        'after_looks': verdict_of(*strict),
+        'power': [{'gain': s, 'chance': c} for s, c in chances.items() if np.isfinite(c)],
+        'detectable': detectable(0.8, margin, models, recipes, confidence),
+        'metrics': gains(draws, k, court.units, confidence),
+    }
 
 # %% ../../notebooks/studies/compare.ipynb #62d9b145
 def looks_at(
@@ -385,59 +547,117 @@ def looks_at(
     told = sorted([str(look.get(name)) for name in ('time', 'stage', 'purpose')] for look in looks)
     stages = [stage for _, stage, _ in told]
     by = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
-    return {'n': len(told), 'by': by, 'first': told[0][0] if told else '', 'latest': told[:-most - 1:-1]}
+    return {
+        'n': len(told),
+        'by': by,
+        'first': told[0][0] if told else '',
+        'latest': told[: -most - 1 : -1],
+    }
 
 # %% ../../notebooks/studies/compare.ipynb #27ff2a98
-TECHNICAL = {'scenario', 'tracking', 'threads', 'nthread', 'verbosity'}     # parameters that no result depends on
+# parameters that no result depends on
+TECHNICAL = {'scenario', 'tracking', 'threads', 'nthread', 'verbosity'}
 
 
-def what_differs(rivals: Sequence[Rival]) -> dict[str, list[list[Any]]]:   # part -> rows: a name, then the value of each model
+def what_differs(rivals: Sequence[Rival]) -> dict[str, list[list[Any]]]:
+    # part -> rows: a name, then the value of each model
     "Parameters, scenario, data and code, as far as they are not the same."
     found = {}
-    for part, read in (('Parameters', parameters_of), ('Scenario', scenario_of), ('Data', data_of), ('Code', code_of)):
+    for part, read in (
+        ('Parameters', parameters_of),
+        ('Scenario', scenario_of),
+        ('Data', data_of),
+        ('Code', code_of),
+    ):
         values = [read(rival) for rival in rivals]
         names = dict.fromkeys(name for value in values for name in value)
-        found[part] = [[name, *(value.get(name) for value in values)] for name in names if any(v.get(name) != values[0].get(name) for v in values)]
+        found[part] = [
+            [name, *(value.get(name) for value in values)]
+            for name in names
+            if any(v.get(name) != values[0].get(name) for v in values)
+        ]
     return found
 
-
+# %% ../../notebooks/studies/compare.ipynb #fb8e1fb6
 def parameters_of(rival: Rival) -> dict[str, Any]:
     "What the search found, and what the stages were given."
     best = rival.json('sweep', 'best')
-    given = {f'{stage}.{name}': value for stage, those in rival.record['parameters'].items() for name, value in those.items() if name not in TECHNICAL}
-    return {name: v for name, v in (best['params'] | {'rounds': best['rounds']}).items() if name not in TECHNICAL} | given
+    given = {
+        f'{stage}.{name}': value
+        for stage, those in rival.record['parameters'].items()
+        for name, value in those.items()
+        if name not in TECHNICAL
+    }
+    return {
+        name: v
+        for name, v in (best['params'] | {'rounds': best['rounds']}).items()
+        if name not in TECHNICAL
+    } | given
 
-
+# %% ../../notebooks/studies/compare.ipynb #384764ef
 def scenario_of(rival: Rival) -> dict[str, Any]:
     "What the scenario says, key by key."
     return _flat(yaml.safe_load(rival.record['scenario_text']))
 
-
+# %% ../../notebooks/studies/compare.ipynb #a7f34c89
 def _flat(value: Any, above: str = '') -> dict[str, Any]:
     "A nested mapping as one level, keys joined by dots."
     if not isinstance(value, dict):
-        return {above: value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False, default=str)}
-    return {name: v for key, item in value.items() for name, v in _flat(item, f'{above}.{key}' if above else str(key)).items()}
+        return {
+            above: (
+                value
+                if isinstance(value, str | int | float)
+                else json.dumps(value, ensure_ascii=False, default=str)
+            )
+        }
+    return {
+        name: v
+        for key, item in value.items()
+        for name, v in _flat(item, f'{above}.{key}' if above else str(key)).items()
+    }
 
-
+# %% ../../notebooks/studies/compare.ipynb #693f5e76
 def data_of(rival: Rival) -> dict[str, Any]:
     "Where the rows came from, and how many there are."
-    split, training, source = rival.json('split', 'split'), rival.json('train', 'training'), rival.record['data']
-    entry = rival.folders['split'].parent.parent / 'ingest' / str(rival.record['stages'].get('ingest', {}).get('key')) / 'catalogue.json'
+    split = rival.json('split', 'split')
+    training = rival.json('train', 'training')
+    source = rival.record['data']
+    entry = (
+        rival.folders['split'].parent.parent
+        / 'ingest'
+        / str(rival.record['stages'].get('ingest', {}).get('key'))
+        / 'catalogue.json'
+    )
     catalogue = read_json(entry) if entry.is_file() else {}
-    return {'source': source['source'], 'content': source['identity'], 'published': catalogue.get('published'),
-            'rows in the file': catalogue.get('n_rows_in_file'), 'rows to learn from': split['n']['train'],
-            'rows to choose with': split['n']['validation'], 'sealed rows': split['n']['holdout'],
-            'content to learn from': training['data_hash'], 'content of the sealed rows': split['hash']['holdout'],
-            'inputs': ', '.join(i['name'] for i in rival.contract['inputs'])}
+    return {
+        'source': source['source'],
+        'content': source['identity'],
+        'published': catalogue.get('published'),
+        'rows in the file': catalogue.get('n_rows_in_file'),
+        'rows to learn from': split['n']['train'],
+        'rows to choose with': split['n']['validation'],
+        'sealed rows': split['n']['holdout'],
+        'content to learn from': training['data_hash'],
+        'content of the sealed rows': split['hash']['holdout'],
+        'inputs': ', '.join(i['name'] for i in rival.contract['inputs']),
+    }
 
-
+# %% ../../notebooks/studies/compare.ipynb #16e6d07d
 def code_of(rival: Rival) -> dict[str, Any]:
     "Commit, modules and libraries."
     code = rival.record['code']
-    modules = {f'module {Path(name).stem}': digest for name, digest in code['sources'].items() if name.startswith('cd4ml_nb/') and '/_' not in name}
+    modules = {
+        f'module {Path(name).stem}': digest
+        for name, digest in code['sources'].items()
+        if name.startswith('cd4ml_nb/') and '/_' not in name
+    }
     others = {name: code['sources'].get(name) for name in ('requirements.lock', 'pipeline.yaml')}
-    return {'commit': code['commit'][:12] + (' and changes' if code['dirty'] else '')} | modules | others | rival.record['versions']
+    return (
+        {'commit': code['commit'][:12] + (' and changes' if code['dirty'] else '')}
+        | modules
+        | others
+        | rival.record['versions']
+    )
 
 # %% ../../notebooks/studies/compare.ipynb #29b7d9b3
 def apart(contract: dict[str, Any], first: np.ndarray, second: np.ndarray) -> np.ndarray:   # (n,)
@@ -448,43 +668,79 @@ def apart(contract: dict[str, Any], first: np.ndarray, second: np.ndarray) -> np
         return np.abs(np.log(first) - np.log(second))
     return np.abs(first - second)
 
-
+# %% ../../notebooks/studies/compare.ipynb #a4fd76f5
 def disagreements(
     pair: Sequence[Rival],
     court: Court,
     predicted: Sequence[np.ndarray],   # of the two
     most: int = 6,
-) -> list[dict[str, Any]]:             # {actual, predicted: [of each], nearer: 0, 1 or None, inputs: [{words, value, effects: [of each]}]}
+) -> list[dict[str, Any]]:
+    # {actual, predicted: [of each], nearer: 0, 1 or None, inputs: [{words, value, effects: [of
+    # each]}]}
     "The cases on which two models differ most, with the reasons of both."
     order = np.argsort(-apart(pair[0].contract, *predicted), kind='stable')[:20 * most]
-    pairs = np.column_stack([p[order].reshape(len(order), -1) for p in predicted])       # cases that are all but the same would fill the list
+    # cases that are all but the same would fill the list
+    pairs = np.column_stack([p[order].reshape(len(order), -1) for p in predicted])
     rows = order[np.sort(np.unique(pairs, axis=0, return_index=True)[1])][:most]
     picked = court.table.iloc[rows]
     told = [_reasons(rival, picked, p[rows]) for rival, p in zip(pair, predicted, strict=True)]
-    return [_case(pair, court.y[row], [p[row] for p in predicted], [of_model[k] for of_model in told]) for k, row in enumerate(rows)]
+    return [
+        _case(pair, court.y[row], [p[row] for p in predicted], [of_model[k] for of_model in told])
+        for k, row in enumerate(rows)
+    ]
 
-
-def _reasons(rival: Rival, table: pd.DataFrame, predicted: np.ndarray) -> list[list[dict[str, Any]]]:
+# %% ../../notebooks/studies/compare.ipynb #34046f40
+def _reasons(
+    rival: Rival, table: pd.DataFrame, predicted: np.ndarray
+) -> list[list[dict[str, Any]]]:
     "All reasons of a model for each row, the strongest first."
     shares = contributions(rival.booster, rival.contract, table)
     if rival.contract['task'] == 'multiclass':
         shares = shares[np.arange(len(table)), predicted.argmax(axis=1)]
-    return [reasons(table.iloc[k], shares[k], rival.contract, most=len(rival.contract['inputs'])) for k in range(len(table))]
+    return [
+        reasons(table.iloc[k], shares[k], rival.contract, most=len(rival.contract['inputs']))
+        for k in range(len(table))
+    ]
 
-
-def _case(pair: Sequence[Rival], actual: Any, said: Sequence[Any], told: Sequence[list[dict[str, Any]]], most: int = 3) -> dict[str, Any]:
+# %% ../../notebooks/studies/compare.ipynb #5ef62996
+def _case(
+    pair: Sequence[Rival],
+    actual: Any,
+    said: Sequence[Any],
+    told: Sequence[list[dict[str, Any]]],
+    most: int = 3,
+) -> dict[str, Any]:
     "One case in words."
-    task, output = pair[0].contract['task'], pair[0].contract['output']
+    task = pair[0].contract['task']
+    output = pair[0].contract['output']
     classes = output.get('classes') or []
-    off = [abs(p - actual) if task == 'regression' else abs(p - actual) if task == 'binary' else 1 - p[actual] for p in said]
+    off = [
+        (
+            abs(p - actual)
+            if task == 'regression'
+            else abs(p - actual) if task == 'binary' else 1 - p[actual]
+        )
+        for p in said
+    ]
     inputs = []
     for reason in {r['name']: r for of_model in told for r in of_model[:most]}.values():
-        both = [next((r for r in of_model if r['name'] == reason['name']), None) for of_model in told]
-        inputs.append({'words': reason['words'], 'value': reason_value(reason),
-                       'effects': [effect(r['contribution'], task, output) if r else None for r in both]})
-    return {'actual': outcome(classes[actual] if classes else float(actual), output, task), 'inputs': inputs,
-            'predicted': [outcome(classes[int(np.argmax(p))] if task == 'multiclass' else float(p), output, task) for p in said],
-            'nearer': int(off[1] < off[0]) if off[0] != off[1] else None}
+        both = [
+            next((r for r in of_model if r['name'] == reason['name']), None) for of_model in told
+        ]
+        inputs.append({
+            'words': reason['words'],
+            'value': reason_value(reason),
+            'effects': [effect(r['contribution'], task, output) if r else None for r in both],
+        })
+    return {
+        'actual': outcome(classes[actual] if classes else float(actual), output, task),
+        'inputs': inputs,
+        'predicted': [
+            outcome(classes[int(np.argmax(p))] if task == 'multiclass' else float(p), output, task)
+            for p in said
+        ],
+        'nearer': int(off[1] < off[0]) if off[0] != off[1] else None,
+    }
 
 # %% ../../notebooks/studies/compare.ipynb #fd3669f2
 @dataclass(frozen=True)
@@ -507,7 +763,7 @@ class Contest:
         "Whether all models learned from the same rows."
         return len({r.json('train', 'training')['data_hash'] for r in self.rivals}) == 1
 
-
+# %% ../../notebooks/studies/compare.ipynb #8a3e2086
 def current_scenario(rival: Rival) -> Scenario:
     "The scenario as its file is now, or as it was when the run began."
     try:
@@ -520,7 +776,7 @@ def current_scenario(rival: Rival) -> Scenario:
         write_text(Path(folder) / 'scenario.yaml', rival.record['scenario_text'])
         return load_scenario(Path(folder) / 'scenario.yaml')
 
-
+# %% ../../notebooks/studies/compare.ipynb #9ddbe437
 def open_contest(
     rivals: list[Rival],
     unseen: bool = False,
@@ -528,40 +784,107 @@ def open_contest(
     "Prove that nobody has seen the rows, then open them."
     refuse_unlike(rivals)
     of, same = judging_run(rivals)
-    sealed_rows, plan = of.folders['split'] / 'holdout.sealed', current_scenario(of)
-    fresh, seen = unseen_rows(rivals, unseal(sealed_rows, 'compare', 'prove that no model has learned from it'), of, unseen)
+    sealed_rows = of.folders['split'] / 'holdout.sealed'
+    plan = current_scenario(of)
+    fresh, seen = unseen_rows(
+        rivals,
+        unseal(sealed_rows, 'compare', 'prove that no model has learned from it'),
+        of,
+        unseen,
+    )
     ledger = looks_ledger(of.record['scenario'])
-    table = unseal(sealed_rows, 'compare', f'compare {", ".join(r.name for r in rivals)}', ledger)[fresh].reset_index(drop=True)
-    court, digest = court_of(of, table), of.json('split', 'split')['hash']['holdout']
-    holdout = {'run': of.name, 'hash': digest, 'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
-    return Contest(rivals, plan, court, [predictions_of(r, table) for r in rivals], holdout, looks_at(ledger, digest))
+    table = unseal(sealed_rows, 'compare', f'compare {", ".join(r.name for r in rivals)}', ledger)[
+        fresh
+    ].reset_index(drop=True)
+    court = court_of(of, table)
+    digest = of.json('split', 'split')['hash']['holdout']
+    holdout = {
+        'run': of.name,
+        'hash': digest,
+        'rows': len(fresh),
+        'judged': len(table),
+        'same': same,
+        'seen': seen,
+    }
+    return Contest(
+        rivals,
+        plan,
+        court,
+        [predictions_of(r, table) for r in rivals],
+        holdout,
+        looks_at(ledger, digest),
+    )
 
 # %% ../../notebooks/studies/compare.ipynb #5a161ce7
 def compare_runs(
-    records: Sequence[Path],          # of the runs, the reference first
-    out: Path | None = None,          # the folder that is written; None: in the scenario's folder, under the runs' names
-    unseen: bool = False,             # where a model has seen some of the rows: judge on the others
-    trainings: int | None = None,     # of each recipe; None: as the scenario says
-    tell: Tell = lambda line: None,   # takes a line of progress
-) -> dict[str, Any]:                  # what comparison.json holds, and `page`, its path
+    records: Sequence[Path],         # of the runs, the reference first
+    # the folder that is written; None: in the scenario's folder, under the runs' names
+    out: Path | None = None,
+    unseen: bool = False,            # where a model has seen some of the rows: judge on the others
+    trainings: int | None = None,    # of each recipe; None: as the scenario says
+    tell: Tell = lambda line: None,  # takes a line of progress
+) -> dict[str, Any]:                 # what comparison.json holds, and `page`, its path
     "Compare runs; writes comparison.html and comparison.json."
     if trainings == 1:
-        raise UserError('one further training shows no spread', 'give 0, or 2 at least', where='trainings', code='C03')
+        raise UserError(
+            'one further training shows no spread',
+            'give 0, or 2 at least',
+            where='trainings',
+            code='C03',
+        )
     contest = open_contest([load_rival(path) for path in records], unseen)
-    rivals, court, plan, metric = contest.rivals, contest.court, contest.plan, contest.metric
-    times, seed, task = plan.compare.trainings if trainings is None else trainings, plan.seed, plan.task
+    rivals = contest.rivals
+    court = contest.court
+    plan = contest.plan
+    metric = contest.metric
+    times = plan.compare.trainings if trainings is None else trainings
+    seed = plan.seed
+    task = plan.task
     draws = overall(task, court, contest.predicted, plan.compare, seed)
-    columns = [c for c in dict.fromkeys([*filter(None, [plan.evaluate.partition]), *plan.evaluate.groups]) if c in court.table]
-    groups = by_group(metric, task, court, contest.predicted, columns, plan.compare, plan.evaluate, seed)
-    again = [train_again(r, times, metric, court, contest.same_rows, seed, tell) for r in rivals] if times else []
+    columns = [
+        c
+        for c in dict.fromkeys([*filter(None, [plan.evaluate.partition]), *plan.evaluate.groups])
+        if c in court.table
+    ]
+    groups = by_group(
+        metric, task, court, contest.predicted, columns, plan.compare, plan.evaluate, seed
+    )
+    if times:
+        again = [
+            train_again(r, times, metric, court, contest.same_rows, seed, tell) for r in rivals
+        ]
+    else:
+        again = []
     comparisons = []
     for k in range(1, len(rivals)):
-        said = one_verdict(metric, draws, k, court, plan.compare, again, contest.same_rows, len(rivals) - 1, contest.looks['n'])
-        comparisons.append({'reference': 'A', 'challenger': LETTERS[k], **said, 'groups': group_verdicts(metric, groups, k, plan.compare),
-                            'cases': disagreements([rivals[0], rivals[k]], court, [contest.predicted[0], contest.predicted[k]])})
-    summary = summary_of(contest, comparisons, {column: told['too_small'] for column, told in groups.items()})
+        said = one_verdict(
+            metric,
+            draws,
+            k,
+            court,
+            plan.compare,
+            again,
+            contest.same_rows,
+            len(rivals) - 1,
+            contest.looks['n'],
+        )
+        comparisons.append({
+            'reference': 'A',
+            'challenger': LETTERS[k],
+            **said,
+            'groups': group_verdicts(metric, groups, k, plan.compare),
+            'cases': disagreements(
+                [rivals[0], rivals[k]], court, [contest.predicted[0], contest.predicted[k]]
+            ),
+        })
+    summary = summary_of(
+        contest, comparisons, {column: told['too_small'] for column, told in groups.items()}
+    )
     folder = out or products_root() / plan.name / 'comparisons' / summary['name']
-    sweeps = {letter: r.json('sweep', 'trials') | {'won': r.json('sweep', 'best')['number']} for letter, r in zip(LETTERS, rivals, strict=False)}
+    sweeps = {
+        letter: r.json('sweep', 'trials') | {'won': r.json('sweep', 'best')['number']}
+        for letter, r in zip(LETTERS, rivals, strict=False)
+    }
     write_text(folder / 'comparison.html', comparison_html(summary, contest.predicted, sweeps))
     write_json(folder / 'comparison.json', sealed(summary))
     return summary | {'page': folder / 'comparison.html'}
@@ -573,16 +896,52 @@ def summary_of(
     too_small: dict[str, list[dict[str, Any]]],          # column -> groups that are not judged
 ) -> dict[str, Any]:                                     # JSON
     "All that is known at the end."
-    rivals, plan, output = contest.rivals, contest.plan, contest.rivals[-1].contract['output']
-    models = [{'letter': letter, 'run': r.name, 'started': r.record['started'], 'accepted': r.record['accepted'], 'rows': r.json('train', 'training')['n_rows'],
-               'model': r.json('train', 'training')['model_sha256'], 'manifest': r.record['stages']['train']['manifest']}
-              for letter, r in zip(LETTERS, rivals, strict=False)]
-    words = {c['name']: c.get('words') or c['name'] for c in rivals[-1].json('split', 'schema')['columns']}
+    rivals = contest.rivals
+    plan = contest.plan
+    output = contest.rivals[-1].contract['output']
+    models = [
+        {
+            'letter': letter,
+            'run': r.name,
+            'started': r.record['started'],
+            'accepted': r.record['accepted'],
+            'rows': r.json('train', 'training')['n_rows'],
+            'model': r.json('train', 'training')['model_sha256'],
+            'manifest': r.record['stages']['train']['manifest'],
+        }
+        for letter, r in zip(LETTERS, rivals, strict=False)
+    ]
+    words = {
+        c['name']: c.get('words') or c['name']
+        for c in rivals[-1].json('split', 'schema')['columns']
+    }
     first = comparisons[0]
-    return {'schema': 1, 'name': '_vs_'.join(r.name for r in rivals), 'scenario': plan.name, 'title': plan.title, 'owner': plan.owner, 'task': plan.task,
-            'target': output.get('words') or output['name'], 'unit': output.get('unit') or '', 'classes': output.get('classes'),
-            'metric': contest.metric, 'compare': plan.compare.model_dump(), 'made': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-            'verdict': first['verdict'], 'difference': first['models']['value'], 'interval': [first['models']['low'], first['models']['high']],
-            'said': [verdict_words(c, contest.metric, output.get('unit') or '', len(contest.court.y)) for c in comparisons],
-            'models': models, 'same_training_rows': contest.same_rows, 'holdout': contest.holdout, 'looks': contest.looks, 'comparisons': comparisons,
-            'too_small': too_small, 'words': words, 'differs': what_differs(rivals)}
+    return {
+        'schema': 1,
+        'name': '_vs_'.join(r.name for r in rivals),
+        'scenario': plan.name,
+        'title': plan.title,
+        'owner': plan.owner,
+        'task': plan.task,
+        'target': output.get('words') or output['name'],
+        'unit': output.get('unit') or '',
+        'classes': output.get('classes'),
+        'metric': contest.metric,
+        'compare': plan.compare.model_dump(),
+        'made': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+        'verdict': first['verdict'],
+        'difference': first['models']['value'],
+        'interval': [first['models']['low'], first['models']['high']],
+        'said': [
+            verdict_words(c, contest.metric, output.get('unit') or '', len(contest.court.y))
+            for c in comparisons
+        ],
+        'models': models,
+        'same_training_rows': contest.same_rows,
+        'holdout': contest.holdout,
+        'looks': contest.looks,
+        'comparisons': comparisons,
+        'too_small': too_small,
+        'words': words,
+        'differs': what_differs(rivals),
+    }

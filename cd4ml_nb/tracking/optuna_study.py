@@ -17,25 +17,42 @@ from ..core.errors import UserError
 from ..core.files import shown
 from ..core.journal import read_entries
 from ..runs.paths import products_root
-from ..search.sampler import distributions
 from ..scenario.definition import Search
+from ..search.sampler import distributions
 from ..search.search import STATES, Record, directions
 
 # %% ../../notebooks/tracking/optuna_study.ipynb #fc13fa9b
 def latest_journal(scenario: str) -> Path:   # its name
     "The journal of a scenario's sweep that was written last."
-    found = sorted((products_root() / scenario / '.studies').glob('*.jsonl'), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        (products_root() / scenario / '.studies').glob('*.jsonl'),
+        key=lambda path: path.stat().st_mtime,
+    )
     if not found:
-        raise UserError(f"scenario '{scenario}' has no sweep yet", f'cd4ml run -s {scenario} --until sweep', where=shown(products_root() / scenario), code='V2')
+        raise UserError(
+            f"scenario '{scenario}' has no sweep yet",
+            f'cd4ml run -s {scenario} --until sweep',
+            where=shown(products_root() / scenario),
+            code='V2',
+        )
     return found[-1]
 
-
+# %% ../../notebooks/tracking/optuna_study.ipynb #24c22b7b
 def frozen(record: Record, search: Search) -> optuna.trial.FrozenTrial:
     "A trial that has ended, as Optuna has it."
-    values = [record['value'], *([record[search.against]] if search.against != 'none' else [])] if record['state'] == 'complete' else None
+    if record['state'] == 'complete':
+        values = [record['value'], *([record[search.against]] if search.against != 'none' else [])]
+    else:
+        values = None
     rungs = dict(enumerate(record['expected'])) if search.against == 'none' else {}
-    return optuna.trial.create_trial(state=STATES[record['state']], params=record['params'], distributions=distributions(search.space), values=values,
-                                     intermediate_values=rungs, user_attrs={name: record[name] for name in ('rounds', 'seconds', 'reason') if record[name]})
+    return optuna.trial.create_trial(
+        state=STATES[record['state']],
+        params=record['params'],
+        distributions=distributions(search.space),
+        values=values,
+        intermediate_values=rungs,
+        user_attrs={name: record[name] for name in ('rounds', 'seconds', 'reason') if record[name]},
+    )
 
 # %% ../../notebooks/tracking/optuna_study.ipynb #9b786e7a
 class Copy:
@@ -46,20 +63,40 @@ class Copy:
         entries, _, _ = read_entries(journal)
         told = next((entry['study'] for entry in entries if 'study' in entry), None)
         if told is None:
-            raise UserError('it does not say of which sweep it is', 'run the sweep again', where=shown(journal), code='I12')
-        self.journal, self.search, self.numbers = journal, Search.model_validate(told['search']), set[int]()
+            raise UserError(
+                'it does not say of which sweep it is',
+                'run the sweep again',
+                where=shown(journal),
+                code='I12',
+            )
+        self.journal = journal
+        self.search = Search.model_validate(told['search'])
+        self.numbers = set[int]()
         storage.unlink(missing_ok=True)
-        self.study = optuna.create_study(storage=f'sqlite:///{storage}', study_name=journal.stem, directions=directions(self.search, told['metric']))
+        self.study = optuna.create_study(
+            storage=f'sqlite:///{storage}',
+            study_name=journal.stem,
+            directions=directions(self.search, told['metric']),
+        )
 
     def follow(self) -> int:   # how many trials are new
         "Copy the trials that have ended since."
-        new = [e['end'] for e in read_entries(self.journal)[0] if 'end' in e and e['end']['number'] not in self.numbers]
-        self.study.add_trials([frozen(record, self.search) for record in sorted(new, key=lambda record: record['number'])])
+        new = [
+            e['end']
+            for e in read_entries(self.journal)[0]
+            if 'end' in e and e['end']['number'] not in self.numbers
+        ]
+        self.study.add_trials([
+            frozen(record, self.search)
+            for record in sorted(new, key=lambda record: record['number'])
+        ])
         self.numbers |= {record['number'] for record in new}
         return len(new)
 
-
-def follow_for_ever(copy: Copy, seconds: float = 2.0, goes_on: Callable[[], Any] = lambda: True) -> None:
+# %% ../../notebooks/tracking/optuna_study.ipynb #1aeb3542
+def follow_for_ever(
+    copy: Copy, seconds: float = 2.0, goes_on: Callable[[], Any] = lambda: True
+) -> None:
     "Follow a journal until the process ends."
     while goes_on():
         copy.follow()

@@ -34,17 +34,20 @@ def outbox(
     "The folder of everything that waits for a tracking store."
     return in_project((settings or load_settings()).products) / '.outbox'
 
-
+# %% ../../notebooks/tracking/queue.ipynb #9fc77f64
 def store_name(settings: Settings) -> str:
     "A tracking store's address as it may be written down."
     return without_password(tracking_uri(settings))
 
-
+# %% ../../notebooks/tracking/queue.ipynb #b62ccba9
 def address(settings: Settings) -> str:
-    "A tracking store's address with the driver that is installed: SQLAlchemy 2.1 takes another one for PostgreSQL than those before it."
+    """A tracking store's address with the driver that is installed: SQLAlchemy 2.1 takes another
+    one for PostgreSQL than those before it."""
     uri = tracking_uri(settings)
     drivers = [name for name in ('psycopg', 'psycopg2') if find_spec(name)]
-    return f'postgresql+{drivers[0]}{uri.removeprefix("postgresql")}' if uri.startswith('postgresql://') and drivers else uri
+    if uri.startswith('postgresql://') and drivers:
+        return f'postgresql+{drivers[0]}{uri.removeprefix("postgresql")}'
+    return uri
 
 # %% ../../notebooks/tracking/queue.ipynb #3a160614
 Operation = dict[str, Any]      # {do: what, ...}
@@ -55,13 +58,13 @@ def as_line(operation: Operation) -> bytes:
     text = json.dumps(operation, ensure_ascii=False, separators=(',', ':')).encode()
     return _digest(text) + b' ' + text + b'\n'
 
-
+# %% ../../notebooks/tracking/queue.ipynb #22e21983
 def from_line(line: bytes) -> Operation | None:    # None: damaged
     "The operation of a whole line."
     digest, _, text = line.rstrip(b'\n').partition(b' ')
     return json.loads(text) if line.endswith(b'\n') and digest == _digest(text) else None
 
-
+# %% ../../notebooks/tracking/queue.ipynb #bf492016
 def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:16].encode()
 
@@ -75,7 +78,7 @@ def held(
     with open(path, 'ab') as file:
         yield _taken(file.fileno(), time.monotonic() + seconds)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #117fbcf3
 def _taken(descriptor: int, until: float) -> bool:
     "Take the lock on an open file; closing it gives it back."
     if sys.platform == 'win32':
@@ -93,14 +96,17 @@ def _taken(descriptor: int, until: float) -> bool:
             return True
 
 # %% ../../notebooks/tracking/queue.ipynb #52bd4f29
-OPERATIONS, APPLIED = 'operations.jsonl', 'applied.jsonl'
+OPERATIONS = 'operations.jsonl'
+APPLIED = 'applied.jsonl'
 
 
 class Spool:
     "What is to be done in one MLflow run and those below it, and how far it was done."
 
     def __init__(self, folder: Path, store: str = ''):
-        self.folder, self.root, self.name = folder, folder.parent.parent, folder.name
+        self.folder = folder
+        self.root = folder.parent.parent
+        self.name = folder.name
         self.store = store                          # that it is for
         self.mutex = threading.RLock()              # among the threads of this process
         self.ids: dict[str, str] = {}               # ours -> MLflow's, of runs that were made
@@ -111,7 +117,10 @@ class Spool:
     @property
     def pending(self) -> list[tuple[int, Operation]]:     # number and operation
         "What the store does not have yet, as far as is known."
-        return [(n, self.operations[n]) for n in range(max(1, self.n_applied), len(self.operations))]    # the first is the head
+        # the first is the head
+        return [
+            (n, self.operations[n]) for n in range(max(1, self.n_applied), len(self.operations))
+        ]
 
     @property
     def is_sweep(self) -> bool:
@@ -120,9 +129,12 @@ class Spool:
 # %% ../../notebooks/tracking/queue.ipynb #2ad189d7
 def begin_anew(spool: Spool) -> None:
     "Forget what was read of a folder, as it is another one now."
-    spool.operations, spool.n_applied, spool.n_read, spool.n_noted = [], 0, 0, 0
+    spool.operations = []
+    spool.n_applied = 0
+    spool.n_read = 0
+    spool.n_noted = 0
 
-
+# %% ../../notebooks/tracking/queue.ipynb #4868cc58
 def _rest(path: Path, start: int, first_only: bool = False) -> list[bytes]:
     "The lines of a file from a byte on; the last may be torn."
     try:
@@ -132,12 +144,17 @@ def _rest(path: Path, start: int, first_only: bool = False) -> list[bytes]:
     except FileNotFoundError:
         return []
 
-
-def refresh(spool: Spool, mend: bool = False) -> None:     # mend: set damaged lines aside; only for who is alone
+# %% ../../notebooks/tracking/queue.ipynb #d956014c
+def refresh(spool: Spool, mend: bool = False) -> None:
+    # mend: set damaged lines aside; only for who is alone
     "Read what is new."
     with spool.mutex:
-        if spool.operations and _rest(spool.folder / OPERATIONS, 0, first_only=True) not in ([], [as_line(spool.operations[0])]):
-            begin_anew(spool)                      # another process has sent all and taken the folder away, and a third has begun again
+        if spool.operations and _rest(spool.folder / OPERATIONS, 0, first_only=True) not in (
+            [],
+            [as_line(spool.operations[0])],
+        ):
+            # another process has sent all and taken the folder away, and a third has begun again
+            begin_anew(spool)
         for line in _rest(spool.folder / OPERATIONS, spool.n_read):
             if (operation := from_line(line)) is None:
                 if mend:
@@ -147,7 +164,8 @@ def refresh(spool: Spool, mend: bool = False) -> None:     # mend: set damaged l
             spool.n_read += len(line)
         for line in _rest(spool.folder / APPLIED, spool.n_noted):
             spool.n_noted += len(line)
-            with contextlib.suppress(ValueError, KeyError, TypeError):      # a torn note: that operation is sent again
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                # a torn note: that operation is sent again
                 note = json.loads(line)
                 spool.n_applied = max(spool.n_applied, note['n'] + 1)
                 spool.ids |= note['ids']
@@ -155,8 +173,10 @@ def refresh(spool: Spool, mend: bool = False) -> None:     # mend: set damaged l
 
 # %% ../../notebooks/tracking/queue.ipynb #f58cd0be
 def _set_aside_rest(spool: Spool) -> None:
-    "Move the lines from the first damaged one on out of the way, with the files that belong to them."
-    n, path = len(spool.operations), spool.folder / OPERATIONS
+    """Move the lines from the first damaged one on out of the way, with the files that belong to
+    them."""
+    n = len(spool.operations)
+    path = spool.folder / OPERATIONS
     place = spool.root / 'aside' / f'{spool.name}-{n}-{int(time.time())}'
     lines = _rest(path, spool.n_read)
     (place / 'files').mkdir(parents=True, exist_ok=True)
@@ -165,10 +185,12 @@ def _set_aside_rest(spool: Spool) -> None:
         if int(kept.name) >= n:
             os.rename(kept, place / 'files' / kept.name)
     os.truncate(path, spool.n_read)
-    spool.told.append(f'{shown(path)}: line {n + 1} is damaged; {len(lines)} line{"s" * (len(lines) != 1)} from there on were set aside in {shown(place)}, '
-                      f'those before are sent')
+    spool.told.append(
+        f'{shown(path)}: line {n + 1} is damaged; {len(lines)} line{"s" * (len(lines) != 1)} from'
+        f' there on were set aside in {shown(place)}, those before are sent'
+    )
 
-
+# %% ../../notebooks/tracking/queue.ipynb #a5628f67
 def _append(path: Path, data: bytes, lasting: bool = True) -> None:
     "Append to a file, lasting: so that it outlives the machine's power, not only the process."
     with open(path, 'ab') as file:
@@ -185,7 +207,7 @@ def alone(root: Path) -> Iterator[None]:
     with held(root / 'lock'):
         yield
 
-
+# %% ../../notebooks/tracking/queue.ipynb #602a9ad6
 def append(
     spool: Spool,
     operation: Operation,
@@ -197,7 +219,10 @@ def append(
         with spool.mutex, alone(spool.root):
             come_back(spool)
             refresh(spool, mend=True)
-            head = b'' if spool.operations else as_line({'do': 'begin', 'store': spool.store, 'at': time.time()})
+            if spool.operations:
+                head = b''
+            else:
+                head = as_line({'do': 'begin', 'store': spool.store, 'at': time.time()})
             n = max(1, len(spool.operations))
             faultpoint('outbox.before_append')
             if files:
@@ -215,7 +240,7 @@ def settle(spool: Spool) -> None:
     with contextlib.suppress(OSError), open(spool.folder / OPERATIONS, 'rb+') as file:
         os.fsync(file.fileno())
 
-
+# %% ../../notebooks/tracking/queue.ipynb #383dea9e
 def come_back(spool: Spool) -> None:
     "Have the folder there: it is taken away when all in it was sent, a sweep's to `done`."
     with spool.mutex:
@@ -227,14 +252,14 @@ def come_back(spool: Spool) -> None:
             spool.folder.mkdir(exist_ok=True)
         refresh(spool)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #75a89e98
 def forget(root: Path, name: str) -> None:
     "Have a sweep's name begin anew; what waits of it goes on waiting under another."
     with alone(root), contextlib.suppress(FileNotFoundError):
         shutil.rmtree(root / 'done' / name, ignore_errors=True)
         os.rename(root / 'waiting' / name, root / 'waiting' / f'{name}-{int(time.time())}')
 
-
+# %% ../../notebooks/tracking/queue.ipynb #faa572ce
 def _keep_files(place: Path, files: Sequence[Path]) -> None:
     "Link files into a folder; copy them where the disk is another."
     shutil.rmtree(place, ignore_errors=True)        # of an operation that a kill has prevented
@@ -253,11 +278,13 @@ def note(
 ) -> None:
     "Note that the store has an operation."
     with spool.mutex, alone(spool.root):
-        _append(spool.folder / APPLIED, json.dumps({'n': n, 'ids': ids}).encode() + b'\n', lasting=False)
+        _append(
+            spool.folder / APPLIED, json.dumps({'n': n, 'ids': ids}).encode() + b'\n', lasting=False
+        )
         shutil.rmtree(spool.folder / 'files' / str(n), ignore_errors=True)
         refresh(spool)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #3c5dc6a1
 def retire(spool: Spool) -> bool:        # False: there is something left
     "Take a folder away of which the store has everything; who goes on with its run begins it anew."
     with spool.mutex, alone(spool.root):
@@ -275,22 +302,27 @@ def retire(spool: Spool) -> bool:        # False: there is something left
             shutil.rmtree(doomed, ignore_errors=True)
         return True
 
-
+# %% ../../notebooks/tracking/queue.ipynb #9eeadebf
 def _trim(place: Path, days: int = 60) -> None:
     "Forget sweeps that ended long ago."
     for old in place.iterdir():
         if time.time() - old.stat().st_mtime > days * 86400:
             shutil.rmtree(old, ignore_errors=True)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #66b093d0
 def set_aside(spool: Spool, n: int, why: str) -> None:
-    "Keep an operation that the store has refused, with its files, out of the way of those behind it."
-    place, kept = spool.root / 'aside' / f'{spool.name}-{n}-{int(time.time())}', spool.folder / 'files' / str(n)
+    """Keep an operation that the store has refused, with its files, out of the way of those behind
+    it."""
+    place = spool.root / 'aside' / f'{spool.name}-{n}-{int(time.time())}'
+    kept = spool.folder / 'files' / str(n)
     place.mkdir(parents=True, exist_ok=True)
     _append(place / OPERATIONS, as_line(spool.operations[n] | {'refused': why}))
     if kept.is_dir():
         os.rename(kept, place / 'files')
-    spool.told.append(f'the tracking store refuses {spool.operations[n]["do"]} in {spool.name}: {why}; set aside in {shown(place)}')
+    spool.told.append(
+        f'the tracking store refuses {spool.operations[n]["do"]} in {spool.name}: {why}; set aside'
+        f' in {shown(place)}'
+    )
 
 # %% ../../notebooks/tracking/queue.ipynb #5de2deae
 def waiting(
@@ -306,19 +338,23 @@ def waiting(
                 refresh(spool, mend=True)
     return sorted(found, key=lambda spool: spool.operations[0]['at'] if spool.operations else 0.0)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #3fe41c7d
 def waiting_line(settings: Settings | None = None) -> str:   # empty: nothing waits
     "What a person should know of the outbox, in one line."
-    root, told = outbox(settings), []
+    root = outbox(settings)
+    told = []
     n = sum(len(spool.pending) for spool in waiting(root))
     if n:
         why = (_known(root / 'down.json') or {}).get('reason')
-        told.append(f'{n} operation{"s" * (n > 1)} for the tracking store wait{"s" * (n == 1)}{f" ({why})" if why else ""}: cd4ml sync')
+        told.append(
+            f'{n} operation{"s" * (n > 1)} for the tracking store'
+            f' wait{"s" * (n == 1)}{f" ({why})" if why else ""}: cd4ml sync'
+        )
     if kept := list((root / 'aside').glob('*')):
         told.append(f'{len(kept)} refused or damaged, in {shown(root / "aside")}')
     return '; '.join(told)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #3cfdf96c
 def _known(path: Path) -> Any:     # None: nothing known
     "What a small file says."
     try:
@@ -332,9 +368,11 @@ def resolved(
     settings: Settings | None = None,
 ) -> str:                               # MLflow's, if it is known by now
     "MLflow's id of a run."
-    return (_known(outbox(settings) / 'ids' / f'{run_id}.json') or {}).get('run_id', run_id) if run_id.startswith('local-') else run_id
+    if run_id.startswith('local-'):
+        return (_known(outbox(settings) / 'ids' / f'{run_id}.json') or {}).get('run_id', run_id)
+    return run_id
 
-
+# %% ../../notebooks/tracking/queue.ipynb #9ddd918b
 def registered_version(
     registration: dict[str, Any],       # the product of the stage register
     settings: Settings | None = None,
@@ -342,14 +380,16 @@ def registered_version(
     "The version of a model, also of one whose registration had to wait."
     if registration.get('version') is not None or not registration.get('accepted'):
         return registration.get('version')
-    return (_known(outbox(settings) / 'versions' / f'{registration["manifest_sha256"]}.json') or {}).get('version')
+    return (
+        _known(outbox(settings) / 'versions' / f'{registration["manifest_sha256"]}.json') or {}
+    ).get('version')
 
-
+# %% ../../notebooks/tracking/queue.ipynb #54aa92f4
 def remember_id(root: Path, local: str, run_id: str, store: str) -> None:
     "Keep what a run of ours is called in the store."
     write_json(root / 'ids' / f'{local}.json', {'run_id': run_id, 'store': store})
 
-
+# %% ../../notebooks/tracking/queue.ipynb #711ecb70
 def remember_version(root: Path, digest: str, version: int, store: str) -> None:
     "Keep the version of a model whose registration has waited."
     write_json(root / 'versions' / f'{digest}.json', {'version': version, 'store': store})
@@ -362,15 +402,16 @@ def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None
     now = time.time()
     write_json(root / 'down.json', {'store': store, 'reason': reason, 'at': now, 'pause': pause})
 
-
-def down_since(root: Path, store: str) -> tuple[str, bool] | None:     # reason, and whether it is too early to try again; None: it is not known to be down
+# %% ../../notebooks/tracking/queue.ipynb #b97cb74e
+def down_since(root: Path, store: str) -> tuple[str, bool] | None:
+    # reason, and whether it is too early to try again; None: it is not known to be down
     "Whether a store was found to be down."
     known = _known(root / 'down.json') or {}
     if known.get('store') != store:
         return None
     return known['reason'], 0 <= time.time() - known['at'] < known['pause']
 
-
+# %% ../../notebooks/tracking/queue.ipynb #bf4f860b
 def mark_up(root: Path) -> None:
     "Forget that a store was down."
     (root / 'down.json').unlink(missing_ok=True)

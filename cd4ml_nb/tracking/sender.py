@@ -34,32 +34,12 @@ from ..core.errors import Cd4mlError, one_line
 from ..core.faults import faultpoint
 from ..core.files import shown
 from ..core.settings import Settings, load_settings
-from cd4ml_nb.tracking.queue import (
-    Operation,
-    Spool,
-    address,
-    append,
-    begin_anew,
-    come_back,
-    down_since,
-    forget,
-    held,
-    mark_down,
-    mark_up,
-    note,
-    outbox,
-    refresh,
-    registered_version,
-    remember_id,
-    remember_version,
-    resolved,
-    retire,
-    set_aside,
-    settle,
-    store_name,
-    waiting,
-)
-from .store import as_error, begin_run, close_interrupted, experiment, find_run, is_final, log, owner, reason_of, register_candidate
+from .queue import Operation, Spool, address, append, begin_anew, come_back
+from .queue import down_since, forget, held, mark_down, mark_up, note, outbox
+from .queue import refresh, registered_version, remember_id, remember_version
+from .queue import resolved, retire, set_aside, settle, store_name, waiting
+from .store import as_error, begin_run, close_interrupted, experiment, find_run
+from .store import is_final, log, owner, reason_of, register_candidate
 
 # %% ../../notebooks/tracking/sender.ipynb #2076bab8
 class Refused(MlflowException):
@@ -68,11 +48,11 @@ class Refused(MlflowException):
     def __init__(self, text: str):
         super().__init__(text, error_code=RESOURCE_DOES_NOT_EXIST)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #e62b753f
 class Unavailable(Exception):
     "The store cannot be reached, for a reason of a few words."
 
-
+# %% ../../notebooks/tracking/sender.ipynb #4a812300
 @dataclass
 class Sending:
     "What it takes to carry out an operation."
@@ -104,12 +84,21 @@ class Sending:
         found = None if self.first else find_run(self.client, operation['id'], [there])
         if found:
             log(self.client, found, params=params)
-        return found or begin_run(self.client, there, operation['name'], params, tags | {'cd4ml.id': operation['id']}, operation['started'])
+        return found or begin_run(
+            self.client,
+            there,
+            operation['name'],
+            params,
+            tags | {'cd4ml.id': operation['id']},
+            operation['started'],
+        )
 
 # %% ../../notebooks/tracking/sender.ipynb #9fa6c83c
-def carry_out(one: Sending, operation: Operation) -> dict[str, str]:     # our identity -> MLflow's, of a run that was made
+def carry_out(one: Sending, operation: Operation) -> dict[str, str]:
+    # our identity -> MLflow's, of a run that was made
     "Do what an operation says."
-    client, do = one.client, operation['do']
+    client = one.client
+    do = operation['do']
     if do == 'create':
         run_id = one.made(operation, operation['params'], operation['tags'])
         remember_id(one.spool.root, operation['id'], run_id, one.spool.store)
@@ -122,7 +111,15 @@ def carry_out(one: Sending, operation: Operation) -> dict[str, str]:     # our i
     elif do == 'files':
         send_files(one, run_id, operation)
     elif do == 'register':
-        version = register_candidate(client, operation['model'], run_id, operation['digest'], operation['tags'], operation['alias'], operation['at'])
+        version = register_candidate(
+            client,
+            operation['model'],
+            run_id,
+            operation['digest'],
+            operation['tags'],
+            operation['alias'],
+            operation['at'],
+        )
         remember_version(one.spool.root, operation['digest'], version, one.spool.store)
     elif do == 'resume':
         if 'cd4ml.ended' in client.get_run(run_id).data.tags:
@@ -133,7 +130,7 @@ def carry_out(one: Sending, operation: Operation) -> dict[str, str]:     # our i
         client.set_terminated(run_id, operation['status'], operation['at'])
     return {}
 
-
+# %% ../../notebooks/tracking/sender.ipynb #36cf81d6
 def send_trial(one: Sending, operation: Operation) -> str:
     "A finished trial: its run is made, filled in one batch and ended."
     tags = operation['tags'] | {'mlflow.parentRunId': one.run_id(operation['parent'])}
@@ -143,7 +140,7 @@ def send_trial(one: Sending, operation: Operation) -> str:
     one.client.set_terminated(run_id, operation['status'], operation['at'])
     return run_id
 
-
+# %% ../../notebooks/tracking/sender.ipynb #99b8242f
 def send_files(one: Sending, run_id: str, operation: Operation) -> None:
     "Upload the files of an operation."
     folder = one.spool.folder / 'files' / str(operation['n'])
@@ -157,12 +154,15 @@ def set_up(path: Path) -> None:      # of a SQLite file
     "Make a store that is not there yet, whole or not at all."
     if path.exists():
         return
-    # Another process was first, or nothing can be written or linked there: MLflow itself comes next, and says what is wrong.
+    # Another process was first, or nothing can be written or linked there: MLflow itself comes
+    # next, and says what is wrong.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix='.mlflow-') as folder:
             made = Path(folder) / path.name
-            SqlAlchemyStore(f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+            SqlAlchemyStore(
+                f'sqlite:///{made}', DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+            ).engine.dispose()
             os.link(made, path)
 
 # %% ../../notebooks/tracking/sender.ipynb #5205cf6a
@@ -178,18 +178,23 @@ def reach(
     elif kind in ('postgresql', 'mysql'):
         seconds = max(2, int(until - time.monotonic()))
         try:
-            engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool, connect_args={'connect_timeout': seconds})
+            engine = sqlalchemy.create_engine(
+                uri, poolclass=sqlalchemy.pool.NullPool, connect_args={'connect_timeout': seconds}
+            )
             engine.connect().close()
         except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
             raise Unavailable(reason_of(error, uri)) from None
 
-
+# %% ../../notebooks/tracking/sender.ipynb #41261719
 def _wait_for_file(path: Path, until: float, tell: Callable[[str], None]) -> None:
-    "Wait until a SQLite file can be written; who writes for less than a second is not worth a word."
+    """Wait until a SQLite file can be written; who writes for less than a second is not worth a
+    word."""
     silent = time.monotonic() + 1
     while path.is_file():
         try:
-            with contextlib.closing(sqlite3.connect(f'file:{path}?mode=rw', uri=True, timeout=0, isolation_level=None)) as database:
+            with contextlib.closing(
+                sqlite3.connect(f'file:{path}?mode=rw', uri=True, timeout=0, isolation_level=None)
+            ) as database:
                 database.execute('begin immediate')
                 database.execute('rollback')
             return
@@ -207,45 +212,66 @@ def _wait_for_file(path: Path, until: float, tell: Callable[[str], None]) -> Non
 # %% ../../notebooks/tracking/sender.ipynb #dff0b581
 def holders(path: Path) -> str:      # such as ' by PID 12'; empty: not known
     "Which other processes have a lock on a file, or where the system does not say, have it open."
-    found, inode = set[int](), f':{path.stat().st_ino} '
+    found = set[int]()
+    inode = f':{path.stat().st_ino} '
     with contextlib.suppress(OSError):
         lines = Path('/proc/locks').read_text(encoding='utf-8').splitlines()
-        found = {int(line.split()[4]) for line in lines if inode in line and 'WRITE' in line and '->' not in line}
+        found = {
+            int(line.split()[4])
+            for line in lines
+            if inode in line and 'WRITE' in line and '->' not in line
+        }
     if not found:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                found |= {process.pid} if any(path.samefile(one.path) for one in process.open_files() if one.path.endswith(path.name)) else set()
+                found |= (
+                    {process.pid}
+                    if any(
+                        path.samefile(one.path)
+                        for one in process.open_files()
+                        if one.path.endswith(path.name)
+                    )
+                    else set()
+                )
     found -= {os.getpid(), -1, 0}
     return f' by PID {", ".join(map(str, sorted(found)))}' if found else ''
 
 # %% ../../notebooks/tracking/sender.ipynb #a98d5f1b
-LIMIT = 10.0          # s that a process waits for a store which does not answer
-FIRST = 60.0          # s for a database that answers to be set up
-RATE = 1e6            # bytes/s below which an upload counts as stuck; a tenth of it for `cd4ml sync`, which has time
+LIMIT = 10.0  # s that a process waits for a store which does not answer
+FIRST = 60.0  # s for a database that answers to be set up
+# bytes/s below which an upload counts as stuck; a tenth of it for `cd4ml sync`, which has time
+RATE = 1e6
 
 
 class Courier:
     "Brings what was written down to one tracking store, for one process."
 
     def __init__(self, settings: Settings):
-        self.settings, self.root = settings, outbox(settings)
-        self.uri, self.store, self.process = address(settings), store_name(settings), os.getpid()
+        self.settings = settings
+        self.root = outbox(settings)
+        self.uri = address(settings)
+        self.store = store_name(settings)
+        self.process = os.getpid()
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.client: MlflowClient | None = None
-        self.spools: dict[str, Spool] = {}            # those in use, by name
-        self.queue: list[Spool] = []                  # to be sent
-        self.first: set[tuple[str, int]] = set()      # operations written down by this process and not tried yet
-        self.awaited: dict[tuple[str, int], Exception | None] = {}     # operations that someone waits for -> what the store has refused
+        self.spools: dict[str, Spool] = {}  # those in use, by name
+        self.queue: list[Spool] = []        # to be sent
+        # operations written down by this process and not tried yet
+        self.first: set[tuple[str, int]] = set()
+        # operations that someone waits for -> what the store has refused
+        self.awaited: dict[tuple[str, int], Exception | None] = {}
         self.experiments: dict[str, str] = {}
-        self.down = ''                                # why nothing is sent any more
-        self.stuck: dict[str, str] = {}               # spool -> why it waits although the store answers
-        self.patience = self.until = 0.0              # s; the moment at which patience with the present step ends
+        self.down = ''                   # why nothing is sent any more
+        self.stuck: dict[str, str] = {}  # spool -> why it waits although the store answers
+        # s; the moment at which patience with the present step ends
+        self.patience = self.until = 0.0
         self.told: list[str] = []
         self.said: set[str] = set()
-        self.to_close: set[str] = set()               # experiments in which interrupted runs are looked for
-        self.marked = self.quiet = False              # the store was noted as down; whoever asked says so by itself
-        self.sent = self.closed = 0                   # operations, interrupted runs
+        self.to_close: set[str] = set()  # experiments in which interrupted runs are looked for
+        # the store was noted as down; whoever asked says so by itself
+        self.marked = self.quiet = False
+        self.sent = self.closed = 0      # operations, interrupted runs
 
     def spool(self, name: str) -> Spool:
         "What waits under a name."
@@ -279,7 +305,7 @@ def limit() -> float:    # s
     "How long a process waits for a store that does not answer."
     return float(os.environ.get('CD4ML_TEST_TRACKING_SECONDS', LIMIT))
 
-
+# %% ../../notebooks/tracking/sender.ipynb #094b4f92
 def courier(
     settings: Settings,
     anyway: bool = False,      # try although the store was just found to be down
@@ -290,7 +316,9 @@ def courier(
     if one is None or one.process != os.getpid():      # a fork has its parent's thread no more
         one = _couriers[key] = Courier(settings)
     known = None if anyway else down_since(one.root, one.store)
-    one.patience, one.marked, one.quiet = limit() if known is None else limit() / 5, known is not None or anyway, anyway
+    one.patience = limit() if known is None else limit() / 5
+    one.marked = known is not None or anyway
+    one.quiet = anyway
     one.down, one.stuck = (known[0], {}) if known and known[1] else ('', {})
     if one.down:
         tell_down(one)
@@ -304,7 +332,7 @@ def courier(
             retire(spool)
     return one
 
-
+# %% ../../notebooks/tracking/sender.ipynb #01813603
 def tell_down(one: Courier, why: str = '') -> None:
     "Have it said that the store cannot be reached."
     if not one.quiet:
@@ -329,12 +357,16 @@ def send(
             one.thread = threading.Thread(target=_work, args=(one,), daemon=True, name='outbox')
             one.thread.start()
 
-
+# %% ../../notebooks/tracking/sender.ipynb #4adf771c
 def _work(one: Courier) -> None:
     "Send until nothing is left to do, or the store is down."
     while True:
         with one.changed:
-            one.queue = [spool for spool in one.queue if spool.pending and not one.down and spool.name not in one.stuck]
+            one.queue = [
+                spool
+                for spool in one.queue
+                if spool.pending and not one.down and spool.name not in one.stuck
+            ]
             if one.down or not (one.queue or one.to_close):
                 one.thread = None
                 one.changed.notify_all()
@@ -345,7 +377,8 @@ def _work(one: Courier) -> None:
             _send_all(one, spool) if spool else _close_gone(one, one.to_close.pop())
         except Unavailable as error:
             _fail(one, spool, str(error))
-        except Exception as error:                       # of a run that nobody waits for: it must not end the thread unheard
+        except Exception as error:
+            # of a run that nobody waits for: it must not end the thread unheard
             _fail(one, spool, reason_of(error, one.uri))
 
 # %% ../../notebooks/tracking/sender.ipynb #00a6df94
@@ -360,24 +393,31 @@ def _connect(one: Courier) -> None:
         one.client = MlflowClient(tracking_uri=one.uri, registry_uri=one.uri)
         one.until = time.monotonic() + one.patience
 
-
+# %% ../../notebooks/tracking/sender.ipynb #9f08a85a
 def _fail(one: Courier, spool: Spool | None, reason: str) -> None:
     "Give up: on the store, or on one run that it does not take although it answers."
     with contextlib.suppress(Exception):
-        if spool and one.client and not one.down and time.monotonic() < one.until - 0.5 and 'locked' not in reason:
+        if (
+            spool
+            and one.client
+            and not one.down
+            and time.monotonic() < one.until - 0.5
+            and 'locked' not in reason
+        ):
             one.client.search_experiments(max_results=1)
             one.stuck[spool.name] = reason
             tell_down(one, reason)
             return
     _give_up(one, reason)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #3357d084
 def _give_up(one: Courier, reason: str) -> None:
     with one.changed:
         if not one.down:
             one.down = reason
             tell_down(one)
-            with contextlib.suppress(Cd4mlError):       # a full disk: the next process finds out by itself
+            with contextlib.suppress(Cd4mlError):
+                # a full disk: the next process finds out by itself
                 mark_down(one.root, one.store, reason)
 
 # %% ../../notebooks/tracking/sender.ipynb #187fa523
@@ -394,22 +434,31 @@ def _send_all(one: Courier, spool: Spool) -> None:
             for n, operation in spool.pending:
                 if one.down:
                     return
-                one.until = time.monotonic() + one.patience + _upload_seconds(spool, n, operation) * (10 if one.quiet else 1)
+                one.until = (
+                    time.monotonic()
+                    + one.patience
+                    + _upload_seconds(spool, n, operation) * (10 if one.quiet else 1)
+                )
                 _send_one(one, spool, n, operation)
-    except FileNotFoundError:               # another process has sent all of it, and taken the folder away
+    except FileNotFoundError:  # another process has sent all of it, and taken the folder away
         begin_anew(spool)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #37a61da1
 def _send_one(one: Courier, spool: Spool, n: int, operation: Operation) -> None:
     "Send an operation, again where that may help."
-    pauses, ids, here = [0.3, 1.0], dict[str, str](), (spool.name, n)
+    pauses = [0.3, 1.0]
+    ids = dict[str, str]()
+    here = (spool.name, n)
     while True:
         first = here in one.first
         one.first.discard(here)
         faultpoint('outbox.before_apply')
         try:
             assert one.client
-            ids = carry_out(Sending(one.client, one.settings, spool, first, one.experiments), operation | {'n': n})
+            ids = carry_out(
+                Sending(one.client, one.settings, spool, first, one.experiments),
+                operation | {'n': n},
+            )
             break
         except Exception as error:
             if isinstance(error, Refused) or is_final(error):
@@ -432,16 +481,21 @@ def _send_one(one: Courier, spool: Spool, n: int, operation: Operation) -> None:
 def _upload_seconds(spool: Spool, n: int, operation: Operation) -> float:
     "How much longer a file may take than a number."
     folder = spool.folder / 'files' / str(n)
-    return sum(path.stat().st_size for path in folder.glob('*')) / RATE if operation['do'] == 'files' else 0.0
+    if operation['do'] == 'files':
+        return sum(path.stat().st_size for path in folder.glob('*')) / RATE
+    return 0.0
 
-
+# %% ../../notebooks/tracking/sender.ipynb #7c39c17d
 def _why(one: Courier, error: Exception) -> str:
     reason = reason_of(error, one.uri)
-    return reason + holders(Path(one.uri.partition(':///')[2])) if reason == 'the database is locked' else reason
+    if reason == 'the database is locked':
+        return reason + holders(Path(one.uri.partition(':///')[2]))
+    return reason
 
-
+# %% ../../notebooks/tracking/sender.ipynb #3adb1b0c
 def _refuse(one: Courier, spool: Spool, n: int, error: Exception) -> None:
-    "Go on without an operation that the store refuses: whoever waits for it is told, else it is kept."
+    """Go on without an operation that the store refuses: whoever waits for it is told, else it is
+    kept."""
     if (spool.name, n) in one.awaited:
         one.awaited[spool.name, n] = error
     else:
@@ -452,12 +506,15 @@ def _close_gone(one: Courier, name: str) -> None:
     "Mark the interrupted runs of an experiment, or of all."
     assert one.client
     found = [one.client.get_experiment_by_name(name)] if name else one.client.search_experiments()
-    n = close_interrupted(one.client, *ids) if (ids := [each.experiment_id for each in found if each]) else 0
+    if ids := [each.experiment_id for each in found if each]:
+        n = close_interrupted(one.client, *ids)
+    else:
+        n = 0
     one.closed += n
     if n:
         one.tell(f'{n} interrupted run{"s" * (n > 1)} marked KILLED')
 
-
+# %% ../../notebooks/tracking/sender.ipynb #3008d80a
 def wait(
     one: Courier,
     done: Callable[[], bool] = lambda: False,     # what is waited for; else: everything
@@ -483,13 +540,19 @@ class Run:
         name: str,          # of the folder in which it waits
         run_id: str,        # MLflow's; ours, where that is not known
     ):
-        self.courier, self.spool, self.run_id = one, one.spool(name), run_id
+        self.courier = one
+        self.spool = one.spool(name)
+        self.run_id = run_id
 
     def ask(self, operation: Operation, files: Iterable[Path] = ()) -> None:
         "Write an operation down and have it sent."
         files = list(files)
         with self.spool.mutex:                   # the courier may be reading it already
-            here = self.spool.name, append(self.spool, operation | ({'names': [path.name for path in files]} if files else {}), files)
+            here = self.spool.name, append(
+                self.spool,
+                operation | ({'names': [path.name for path in files]} if files else {}),
+                files,
+            )
             self.courier.first.add(here)
             self.courier.awaited[here] = None
         send(self.courier, self.spool)
@@ -503,16 +566,26 @@ class Run:
                 if error:
                     raise as_error(error, self.courier.uri) from error
 
-    def add(self, metrics: dict[str, float | None], tags: dict[str, Any] | None = None) -> None:     # None is left out
+    def add(self, metrics: dict[str, float | None], tags: dict[str, Any] | None = None) -> None:
+        # None is left out
         "Add metrics and tags in one batch."
-        rows = [(name, float(value), now(), 0) for name, value in metrics.items() if value is not None]
-        self.ask({'do': 'log', 'run': self.run_id, 'metrics': rows, 'params': {}, 'tags': as_text(tags or {})})
+        rows = [
+            (name, float(value), now(), 0) for name, value in metrics.items() if value is not None
+        ]
+        self.ask({
+            'do': 'log',
+            'run': self.run_id,
+            'metrics': rows,
+            'params': {},
+            'tags': as_text(tags or {}),
+        })
 
     def add_files(self, files: Iterable[Path], folder: str | None = None) -> None:
         "Add files, which may change or go afterwards."
         self.ask({'do': 'files', 'run': self.run_id, 'folder': folder}, files)
 
-    def add_figure(self, figure: Any, name: str) -> None:     # of matplotlib; such as figures/trust.png
+    def add_figure(self, figure: Any, name: str) -> None:
+        # of matplotlib; such as figures/trust.png
         "Add a figure as a picture."
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / Path(name).name
@@ -528,15 +601,25 @@ def register_model(
     alias: str = 'candidate',
 ) -> int | None:               # the version; None: it has to wait
     "Register a run's model directory, once, and point the alias at it."
-    run.ask({'do': 'register', 'run': run.run_id, 'model': model, 'digest': digest, 'tags': tags, 'alias': alias, 'at': now()})
+    run.ask({
+        'do': 'register',
+        'run': run.run_id,
+        'model': model,
+        'digest': digest,
+        'tags': tags,
+        'alias': alias,
+        'at': now(),
+    })
     run.wait()
-    return None if run.spool.pending else registered_version({'accepted': True, 'manifest_sha256': digest}, run.courier.settings)
+    if run.spool.pending:
+        return None
+    return registered_version({'accepted': True, 'manifest_sha256': digest}, run.courier.settings)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #d9ee8519
 def now() -> int:    # ms since 1970
     return int(time.time() * 1000)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #e1f6b9aa
 def as_text(values: dict[str, Any]) -> dict[str, str]:
     "Parameters or tags as MLflow keeps them."
     return {key: str(value) for key, value in values.items()}
@@ -550,11 +633,19 @@ def open_run(
     params: dict[str, Any],
     tags: dict[str, Any],
 ) -> Iterator[Run]:
-    "Open a run, and end it with the block: FINISHED, or FAILED when it raises. Runs that a kill has left are closed."
+    """Open a run, and end it with the block: FINISHED, or FAILED when it raises. Runs that a kill
+    has left are closed."""
     local = f'local-{uuid.uuid4().hex}'
     run = Run(courier(settings), local, local)
-    run.ask({'do': 'create', 'id': local, 'experiment': experiment, 'name': name, 'params': as_text(params),
-             'tags': as_text(tags | {'cd4ml.owner': owner()}), 'started': now()})
+    run.ask({
+        'do': 'create',
+        'id': local,
+        'experiment': experiment,
+        'name': name,
+        'params': as_text(params),
+        'tags': as_text(tags | {'cd4ml.owner': owner()}),
+        'started': now(),
+    })
     send(run.courier, experiment=experiment)
     run.wait()
     run.run_id = run.spool.ids.get(local, local)
@@ -568,19 +659,20 @@ def open_run(
     run.ask({'do': 'end', 'run': run.run_id, 'status': 'FINISHED', 'at': now()})
     _leave(run)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #a16491e8
 @contextlib.contextmanager
 def known_run(
     settings: Settings,
     run_id: str,                # as a product has it
 ) -> Iterator[Run]:
     "Add to a run that another stage has opened, or has asked for."
-    one, there = courier(settings), resolved(run_id, settings)
+    one = courier(settings)
+    there = resolved(run_id, settings)
     run = Run(one, run_id if (one.root / 'waiting' / run_id).is_dir() else there, there)
     yield run
     _leave(run)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #de8f9274
 def _leave(run: Run) -> None:
     try:
         run.wait()
@@ -596,9 +688,16 @@ class Tree:
     "The MLflow run of a sweep, and those of its trials."
 
     def __init__(self, one: Courier, spool: Spool, experiment: str):
-        self.courier, self.spool, self.experiment = one, spool, experiment
-        self.local = next(operation['id'] for operation in spool.operations if operation['do'] == 'create')
-        self.trials = {operation['number'] for operation in spool.operations if operation['do'] == 'trial'}     # known already
+        self.courier = one
+        self.spool = spool
+        self.experiment = experiment
+        self.local = next(
+            operation['id'] for operation in spool.operations if operation['do'] == 'create'
+        )
+        # known already
+        self.trials = {
+            operation['number'] for operation in spool.operations if operation['do'] == 'trial'
+        }
 
     @property
     def run_id(self) -> str:
@@ -622,21 +721,49 @@ class Tree:
         if number in self.trials:
             return
         self.trials.add(number)
-        tags = {'cd4ml.kind': 'trial', 'cd4ml.trial': number, 'cd4ml.state': state, 'cd4ml.metric': metric, 'cd4ml.owner': owner(), 'cd4ml.reason': reason,
-                'cd4ml.device': device}
-        operation = {'do': 'trial', 'id': f'{self.local}.{number}', 'number': number, 'parent': self.local, 'experiment': self.experiment,
-                     'name': f'trial {number}', 'params': as_text(params), 'metrics': trial_rows(metrics, curve, metric, started, ended),
-                     'tags': {key: str(value) for key, value in tags.items() if value != ''}, 'status': 'FAILED' if state == 'failed' else 'FINISHED',
-                     'started': int(started * 1000), 'at': int(ended * 1000)}
+        tags = {
+            'cd4ml.kind': 'trial',
+            'cd4ml.trial': number,
+            'cd4ml.state': state,
+            'cd4ml.metric': metric,
+            'cd4ml.owner': owner(),
+            'cd4ml.reason': reason,
+            'cd4ml.device': device,
+        }
+        operation = {
+            'do': 'trial',
+            'id': f'{self.local}.{number}',
+            'number': number,
+            'parent': self.local,
+            'experiment': self.experiment,
+            'name': f'trial {number}',
+            'params': as_text(params),
+            'metrics': trial_rows(metrics, curve, metric, started, ended),
+            'tags': {key: str(value) for key, value in tags.items() if value != ''},
+            'status': 'FAILED' if state == 'failed' else 'FINISHED',
+            'started': int(started * 1000),
+            'at': int(ended * 1000),
+        }
         _try_again(self.courier)
         with self.spool.mutex:
-            self.courier.first.add((self.spool.name, append(self.spool, operation, lasting=bool(self.courier.down))))
+            self.courier.first.add(
+                (self.spool.name, append(self.spool, operation, lasting=bool(self.courier.down)))
+            )
         send(self.courier, self.spool)
         self.courier.say()
 
-    def close(self, status: str, metrics: dict[str, float]) -> None:     # of MLflow, such as FINISHED
+    def close(self, status: str, metrics: dict[str, float]) -> None:  # of MLflow, such as FINISHED
         "End the parent, and wait until all is sent or the store is down."
-        append(self.spool, {'do': 'log', 'run': self.local, 'metrics': _not_told(self.spool, metrics), 'params': {}, 'tags': {}})
+        append(
+            self.spool,
+            {
+                'do': 'log',
+                'run': self.local,
+                'metrics': _not_told(self.spool, metrics),
+                'params': {},
+                'tags': {},
+            },
+        )
         append(self.spool, {'do': 'end', 'run': self.local, 'status': status, 'at': now()})
         send(self.courier, self.spool)
         wait(self.courier)
@@ -650,26 +777,42 @@ def trial_rows(
     started: float,                    # s since 1970
     ended: float,
 ) -> list[tuple[str, float, int, int]]:    # name, value, ms since 1970, step
-    "A trial's curve and results in one batch; where both have the same name, the result is what comes last."
-    end, length = int(ended * 1000), (ended - started) * 1000
-    rows = [(metric, float(value), int(started * 1000 + length * k / len(curve)), step) for k, (step, value) in enumerate(curve, start=1)]
+    """A trial's curve and results in one batch; where both have the same name, the result is what
+    comes last."""
+    end = int(ended * 1000)
+    length = (ended - started) * 1000
+    rows = [
+        (metric, float(value), int(started * 1000 + length * k / len(curve)), step)
+        for k, (step, value) in enumerate(curve, start=1)
+    ]
     last = max((step for step, _ in curve), default=-1)
     for name, value in metrics.items():
         if name != metric or not curve or curve[-1][1] != value:
             rows.append((name, float(value), end, last + 1 if name == metric else 0))
     return rows
 
-
+# %% ../../notebooks/tracking/sender.ipynb #efeeda51
 def _not_told(spool: Spool, metrics: dict[str, float]) -> list[tuple[str, float, int, int]]:
-    "A sweep's results, without those that a process has told which was killed while it closed the sweep."
-    told = dict(row[:2] for operation in spool.operations if operation['do'] == 'log' for row in operation['metrics'])
-    return [(name, float(value), now(), 0) for name, value in metrics.items() if told.get(name) != value]
+    """A sweep's results, without those that a process has told which was killed while it closed the
+    sweep."""
+    told = dict(
+        row[:2]
+        for operation in spool.operations
+        if operation['do'] == 'log'
+        for row in operation['metrics']
+    )
+    return [
+        (name, float(value), now(), 0) for name, value in metrics.items() if told.get(name) != value
+    ]
 
-
+# %% ../../notebooks/tracking/sender.ipynb #417fbcec
 def _try_again(one: Courier) -> None:
     "After a while, find out in the background whether the store is back."
     if one.down and one.thread is None and not (down_since(one.root, one.store) or ('', False))[1]:
-        one.down, one.stuck, one.patience, one.marked = '', {}, limit() / 5, True
+        one.down = ''
+        one.stuck = {}
+        one.patience = limit() / 5
+        one.marked = True
 
 # %% ../../notebooks/tracking/sender.ipynb #97e211b0
 def open_tree(
@@ -685,12 +828,21 @@ def open_tree(
     spool = one.spool(_tree_name(settings, experiment, key))
     tags = {'cd4ml.kind': 'sweep', **tags, 'cd4ml.owner': owner()}
     come_back(spool)
-    opened = next((operation['id'] for operation in spool.operations if operation['do'] == 'create'), None)
+    opened = next(
+        (operation['id'] for operation in spool.operations if operation['do'] == 'create'), None
+    )
     if opened:
         append(spool, {'do': 'resume', 'run': opened, 'tags': as_text(tags)})
     else:
-        operation = {'do': 'create', 'id': f'local-{uuid.uuid4().hex}', 'experiment': experiment, 'name': name, 'params': as_text(params),
-                     'tags': as_text(tags), 'started': now()}
+        operation = {
+            'do': 'create',
+            'id': f'local-{uuid.uuid4().hex}',
+            'experiment': experiment,
+            'name': name,
+            'params': as_text(params),
+            'tags': as_text(tags),
+            'started': now(),
+        }
         with spool.mutex:
             one.first.add((spool.name, append(spool, operation)))
     send(one, spool)
@@ -698,29 +850,33 @@ def open_tree(
     one.say()
     return Tree(one, spool, experiment)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #0567489f
 def forget_tree(settings: Settings, experiment: str, key: str) -> None:
-    "Have the next sweep of a key begin a run of its own; what waits of the earlier one is sent all the same."
+    """Have the next sweep of a key begin a run of its own; what waits of the earlier one is sent
+    all the same."""
     name = _tree_name(settings, experiment, key)
     forget(outbox(settings), name)
     for one in _couriers.values():
         one.spools.pop(name, None)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #734aa8c4
 def _tree_name(settings: Settings, experiment: str, key: str) -> str:
-    return f'sweep-{hashlib.sha256(f"{store_name(settings)} {experiment} {key}".encode()).hexdigest()[:32]}'
+    return (
+        f'sweep-{hashlib.sha256(f"{store_name(settings)} {experiment} {key}".encode()).hexdigest()[:32]}'
+    )
 
 # %% ../../notebooks/tracking/sender.ipynb #82baa3df
 @dataclass
 class Synced:
     "What `cd4ml sync` has done."
-    sent: int = 0                                           # operations
-    closed: int = 0                                         # interrupted runs
-    left: int = 0                                           # operations that wait still
-    reason: str = ''                                        # why
-    elsewhere: dict[str, int] = field(default_factory=dict)     # other store -> operations that wait for it
+    sent: int = 0     # operations
+    closed: int = 0   # interrupted runs
+    left: int = 0     # operations that wait still
+    reason: str = ''  # why
+    # other store -> operations that wait for it
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
-
+# %% ../../notebooks/tracking/sender.ipynb #554deb07
 def sync(settings: Settings | None = None) -> Synced:
     "Send all that waits for the tracking store, and close runs that nobody has any more."
     settings = settings or load_settings()
@@ -728,7 +884,12 @@ def sync(settings: Settings | None = None) -> Synced:
     before = one.sent, one.closed
     send(one)
     wait(one)
-    there, found = waiting(one.root), Synced(one.sent - before[0], one.closed - before[1], reason=one.down or '; '.join(one.stuck.values()))
+    there = waiting(one.root)
+    found = Synced(
+        one.sent - before[0],
+        one.closed - before[1],
+        reason=one.down or '; '.join(one.stuck.values()),
+    )
     for spool in there:
         if spool.store != one.store:
             found.elsewhere[spool.store] = found.elsewhere.get(spool.store, 0) + len(spool.pending)

@@ -18,14 +18,18 @@ from typing import Any
 
 os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')     # nobody asked for it
 os.environ.setdefault('DO_NOT_TRACK', 'true')
-os.environ.update({'MLFLOW_HTTP_REQUEST_MAX_RETRIES': '0'})   # a request that was applied and not answered would be applied twice
-os.environ.setdefault('MLFLOW_HTTP_REQUEST_TIMEOUT', '10')    # s; a server that is down is noticed in seconds, not after four minutes
+# a request that was applied and not answered would be applied twice
+os.environ.update({'MLFLOW_HTTP_REQUEST_MAX_RETRIES': '0'})
+# s; a server that is down is noticed in seconds, not after four minutes
+os.environ.setdefault('MLFLOW_HTTP_REQUEST_TIMEOUT', '10')
 os.environ.setdefault('MLFLOW_ALLOW_PICKLE_DESERIALIZATION', 'false')
 os.environ.setdefault('MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR', 'false')
 os.environ.setdefault('MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT', 'true')
-logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)   # a failure is told in one line of ours
+# a failure is told in one line of ours
+logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 
-import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401   (MLflow would load both on first use, in each process anew)
+# noqa: E402, F401   (MLflow would load both on first use, in each process anew)
+import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 from mlflow.entities import Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
@@ -36,23 +40,40 @@ from ..core.errors import InfrastructureError  # noqa: E402
 from ..core.faults import faultpoint  # noqa: E402
 from ..core.files import in_project  # noqa: E402
 from ..core.processes import began, is_gone  # noqa: E402
-from ..core.settings import Settings, load_settings, tracking_uri, without_password  # noqa: E402
+
+# noqa: E402
+from ..core.settings import Settings, load_settings, tracking_uri, without_password
 
 # %% ../../notebooks/tracking/store.ipynb #980854e8
-FINAL = {'INVALID_PARAMETER_VALUE', 'RESOURCE_DOES_NOT_EXIST', 'RESOURCE_ALREADY_EXISTS', 'INVALID_STATE'}   # MLflow's codes for no
-WORDS = [(r'Connection refused', 'connection refused'), (r'No such file or directory.*\s*Is the server running', 'no server there'),
-         (r'database is locked', 'the database is locked'), (r'[Tt]imed? ?out', 'no answer'),
-         (r'not a database|malformed|table \S+ already exists', 'the database is damaged'),
-         (r'(?:too many|error code) (\d{3})', r'HTTP \1'), (r'[Nn]ame or service not known|Failed to resolve', 'unknown host'),
-         (r'Connection aborted|Connection reset|closed the connection|terminating connection', 'it closed the connection'),
-         (r'[Nn]o space left|disk is full', 'disk full'), (r'No module named', 'its driver is not installed: pip install psycopg2-binary')]
+# MLflow's codes for no
+FINAL = {
+    'INVALID_PARAMETER_VALUE',
+    'RESOURCE_DOES_NOT_EXIST',
+    'RESOURCE_ALREADY_EXISTS',
+    'INVALID_STATE',
+}
+WORDS = [
+    (r'Connection refused', 'connection refused'),
+    (r'No such file or directory.*\s*Is the server running', 'no server there'),
+    (r'database is locked', 'the database is locked'),
+    (r'[Tt]imed? ?out', 'no answer'),
+    (r'not a database|malformed|table \S+ already exists', 'the database is damaged'),
+    (r'(?:too many|error code) (\d{3})', r'HTTP \1'),
+    (r'[Nn]ame or service not known|Failed to resolve', 'unknown host'),
+    (
+        r'Connection aborted|Connection reset|closed the connection|terminating connection',
+        'it closed the connection',
+    ),
+    (r'[Nn]o space left|disk is full', 'disk full'),
+    (r'No module named', 'its driver is not installed: pip install psycopg2-binary'),
+]
 
 
 def is_final(error: BaseException) -> bool:
     "Whether a store has understood, and will say the same again."
     return isinstance(error, MlflowException) and error.error_code in FINAL
 
-
+# %% ../../notebooks/tracking/store.ipynb #465c0145
 def reason_of(error: BaseException, uri: str) -> str:
     "Why a store failed, in a few words and without its password."
     text = str(error) or type(error).__name__
@@ -64,7 +85,7 @@ def reason_of(error: BaseException, uri: str) -> str:
     first = re.sub(r'^\(\S+?\) ', '', text.splitlines()[0])
     return hidden(first, uri)[:200]
 
-
+# %% ../../notebooks/tracking/store.ipynb #a5460303
 def hidden(text: str, uri: str) -> str:
     "A text without the password of an address."
     credentials = uri.partition('://')[2].rpartition('@')[0]
@@ -84,21 +105,43 @@ def store(
     except (MlflowException, OSError, SQLAlchemyError) as error:
         raise as_error(error, uri) from error
 
-
+# %% ../../notebooks/tracking/store.ipynb #18496606
 def as_error(error: BaseException, uri: str) -> InfrastructureError:
     "A store's failure as one line, with what to do about it."
-    reason, where = reason_of(error, uri), without_password(uri)
+    reason = reason_of(error, uri)
+    where = without_password(uri)
     if reason == 'the database is damaged':
-        return InfrastructureError(reason, 'bring back a copy of it, or move it away: a new one is made by the next run', where=where, code='I12')
+        return InfrastructureError(
+            reason,
+            'bring back a copy of it, or move it away: a new one is made by the next run',
+            where=where,
+            code='I12',
+        )
     if isinstance(error, MlflowException):
         todo = {'RESOURCE_DOES_NOT_EXIST': 'the store was replaced: cd4ml run --force train'}.get(
-            error.error_code, 'mend what it says' if is_final(error) else 'check tracking_uri in settings.ini, or start the server, then run again')
+            error.error_code,
+            (
+                'mend what it says'
+                if is_final(error)
+                else 'check tracking_uri in settings.ini, or start the server, then run again'
+            ),
+        )
         return InfrastructureError(reason, todo, where=where, code='I16')
     if isinstance(error, OSError):
-        return InfrastructureError(reason, 'mend path or permissions of tracking_uri or artifact_root', where=where, code='I10')
-    return InfrastructureError(f'the database answers: {reason}', 'run again; if it stays, check the database', where=where, code='I11')
+        return InfrastructureError(
+            reason,
+            'mend path or permissions of tracking_uri or artifact_root',
+            where=where,
+            code='I10',
+        )
+    return InfrastructureError(
+        f'the database answers: {reason}',
+        'run again; if it stays, check the database',
+        where=where,
+        code='I11',
+    )
 
-
+# %% ../../notebooks/tracking/store.ipynb #5215f492
 def experiment(
     client: MlflowClient,
     name: str,                           # of the scenario
@@ -106,13 +149,20 @@ def experiment(
 ) -> str:                                # its id
     "The scenario's experiment, made on first use."
     local = tracking_uri(settings).startswith(('sqlite:', 'postgresql', 'mysql'))
-    root = settings.artifact_root if '://' in settings.artifact_root else in_project(settings.artifact_root).as_uri()
+    if '://' in settings.artifact_root:
+        root = settings.artifact_root
+    else:
+        root = in_project(settings.artifact_root).as_uri()
     if found := client.get_experiment_by_name(name):
         return found.experiment_id
     try:
         return client.create_experiment(name, artifact_location=root if local else None)
     except MlflowException as error:
-        found = client.get_experiment_by_name(name) if error.error_code == 'RESOURCE_ALREADY_EXISTS' else None     # by another process, meanwhile
+        # by another process, meanwhile
+        if error.error_code == 'RESOURCE_ALREADY_EXISTS':
+            found = client.get_experiment_by_name(name)
+        else:
+            found = None
         if not found:
             raise
         return found.experiment_id
@@ -133,13 +183,15 @@ def begin_run(
     log(client, run.info.run_id, params=params)
     return run.info.run_id
 
-
+# %% ../../notebooks/tracking/store.ipynb #e6fd9fdd
 def find_run(client: MlflowClient, identity: str, experiment_ids: list[str]) -> str | None:
     "The run with this identity of ours, if it was made."
-    found = client.search_runs(experiment_ids, f"tags.`cd4ml.id` = '{identity}'", ViewType.ALL, max_results=1)
+    found = client.search_runs(
+        experiment_ids, f"tags.`cd4ml.id` = '{identity}'", ViewType.ALL, max_results=1
+    )
     return found[0].info.run_id if found else None
 
-
+# %% ../../notebooks/tracking/store.ipynb #22045f7a
 def log(
     client: MlflowClient,
     run_id: str,
@@ -148,11 +200,16 @@ def log(
     tags: dict[str, Any] | None = None,
 ) -> None:
     "Add metrics, parameters and tags to a run in one batch; the same ones again change nothing."
-    client.log_batch(run_id, metrics=[Metric(_metric_name(name), value, at, step) for name, value, at, step in metrics or []],
-                     params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
-                     tags=[RunTag(key, str(value)[:5000]) for key, value in (tags or {}).items()])
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric(_metric_name(name), value, at, step) for name, value, at, step in metrics or []
+        ],
+        params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
+        tags=[RunTag(key, str(value)[:5000]) for key, value in (tags or {}).items()],
+    )
 
-
+# %% ../../notebooks/tracking/store.ipynb #b94ebc22
 def _metric_name(name: str) -> str:
     "MLflow allows letters, digits and a few signs in a metric's name."
     return re.sub(r'[^\w./ -]', '_', name)[:250]
@@ -162,19 +219,21 @@ def owner() -> str:   # host:process:when it began
     "This process, as a run's tag names it."
     return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
 
-
+# %% ../../notebooks/tracking/store.ipynb #977ae2a9
 def _is_gone(tag: str) -> bool:
     "Whether the process that a tag names is known to be gone; of another host nothing is known."
     host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
     return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
 
-
+# %% ../../notebooks/tracking/store.ipynb #557bdbf8
 def close_interrupted(
     client: MlflowClient,
     *experiment_ids: str,
 ) -> int:                 # how many
     "Mark the runs KILLED whose process is gone."
-    found = client.search_runs(list(experiment_ids), "attributes.status = 'RUNNING'", max_results=1000)
+    found = client.search_runs(
+        list(experiment_ids), "attributes.status = 'RUNNING'", max_results=1000
+    )
     gone = [run.info.run_id for run in found if _is_gone(run.data.tags.get('cd4ml.owner', ''))]
     for run_id in gone:
         client.set_tag(run_id, 'cd4ml.ended', 'its process was killed before it was done')
@@ -191,19 +250,29 @@ def register_candidate(
     alias: str = 'candidate',
     at: int = 0,              # ms since 1970 when it was asked for; 0: now
 ) -> int:                     # the version
-    "Register a run's model directory, once, and point the alias at it, unless a later model has it."
+    """Register a run's model directory, once, and point the alias at it, unless a later model has
+    it."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != 'RESOURCE_ALREADY_EXISTS':
             raise
     known = {int(v.version): v for v in client.search_model_versions(f"name='{name}'")}
-    same_bytes = [v for v in known.values() if v.tags.get('manifest_sha256') == digest and v.run_id == run_id]
+    same_bytes = [
+        v for v in known.values() if v.tags.get('manifest_sha256') == digest and v.run_id == run_id
+    ]
     if same_bytes:
         version = int(same_bytes[0].version)
     else:
-        source, when = f'{client.get_run(run_id).info.artifact_uri}/model', str(at or int(time.time() * 1000))
-        made = client.create_model_version(name, source, run_id, tags={'manifest_sha256': digest, 'cd4ml.at': when, **tags}, await_creation_for=0)
+        source = f'{client.get_run(run_id).info.artifact_uri}/model'
+        when = str(at or int(time.time() * 1000))
+        made = client.create_model_version(
+            name,
+            source,
+            run_id,
+            tags={'manifest_sha256': digest, 'cd4ml.at': when, **tags},
+            await_creation_for=0,
+        )
         version = int(made.version)
     faultpoint('outbox.versioned')
     holder = known.get(int(client.get_registered_model(name).aliases.get(alias, 0)))

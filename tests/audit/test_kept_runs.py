@@ -1,4 +1,5 @@
-"""Runs that are over: every hash computed again, the run done again, and room freed without touching what is needed."""
+"""Runs that are over: every hash computed again, the run done again, and room freed without
+touching what is needed."""
 
 import json
 import random
@@ -23,13 +24,21 @@ gates: [{metric: auc, min: 0.5, at: value}]
 
 
 def git(folder: Path, *words: str) -> str:
-    return subprocess.run(['git', '-C', str(folder), '-c', 'user.name=a', '-c', 'user.email=a@b', *words], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ['git', '-C', str(folder), '-c', 'user.name=a', '-c', 'user.email=a@b', *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def with_data(folder: Path) -> None:
     chance = random.Random(0)
     rows = [(chance.gauss(40, 12), chance.choice('abc'), chance.gauss(0, 1)) for _ in range(400)]
-    text = [f'{age:.1f},{kind},{score:.3f},{int(score + (kind == "a") + chance.gauss(0, .5) > .3)}' for age, kind, score in rows]
+    text = [
+        f'{age:.1f},{kind},{score:.3f},{int(score + (kind == "a") + chance.gauss(0, .5) > .3)}'
+        for age, kind, score in rows
+    ]
     (folder / 'data.csv').write_text('\n'.join(['age,kind,score,bought', *text]) + '\n')
 
 
@@ -44,7 +53,9 @@ def made(tmp_path_factory):
     git(project, 'add', '.')
     git(project, 'commit', '-qm', 'first')
     edited(project / 'scenarios/mine.yaml', 'title: Mine', 'title: Mine, changed')
-    (project / 'notebooks/note.ipynb').write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    (project / 'notebooks/note.ipynb').write_text(
+        '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
     place = Place(project)
     done = place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project)
     assert done.returncode == 0, done.stderr
@@ -81,9 +92,22 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
     done = place.run('verify', cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [line[7:24].strip() for line in done.stdout.splitlines()[:-1]]
-    assert names == ['record', *(f'stage {s}' for s in ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']),
-                     'data', 'code', 'versions', 'model']
-    run_id, version = json.loads(product(project, 'register', 'registration.json').read_text())['run_id'], 'mine@1'
+    assert names == [
+        'record',
+        *(
+            f'stage {s}'
+            for s in [
+                'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register',
+                'report',
+            ]
+        ),
+        'data',
+        'code',
+        'versions',
+        'model',
+    ]
+    run_id = json.loads(product(project, 'register', 'registration.json').read_text())['run_id']
+    version = 'mine@1'
     for name in (run_id, version, record_path(project).stem):
         assert record_path(project).stem in place.run('verify', name, cwd=project).stdout
     wrong = place.run('verify', 'nosuchrun', cwd=project)
@@ -91,14 +115,40 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
 
 
 TAMPERED = {
-    'a product': (lambda p: flipped(product(p, 'split', 'train.parquet')), 'stage split', 'was changed'),
-    'the model': (lambda p: flipped(product(p, 'train', 'model.json')), 'stage train', 'was changed'),
-    'the executed page': (lambda p: flipped(product(p, 'train', 'page.ipynb')), 'stage train', 'was changed'),
-    'a manifest': (lambda p: edited(product(p, 'sweep', 'manifest.json'), '"stage": "sweep"', '"stage": "sweeq"'),
-                   'stage sweep', 'not the one that the run left'),
-    'the record': (lambda p: edited(record_path(p), '"accepted": true', '"accepted": null'), 'record', 'changed after it was written'),
+    'a product': (
+        lambda p: flipped(product(p, 'split', 'train.parquet')),
+        'stage split',
+        'was changed',
+    ),
+    'the model': (
+        lambda p: flipped(product(p, 'train', 'model.json')),
+        'stage train',
+        'was changed',
+    ),
+    'the executed page': (
+        lambda p: flipped(product(p, 'train', 'page.ipynb')),
+        'stage train',
+        'was changed',
+    ),
+    'a manifest': (
+        lambda p: edited(
+            product(p, 'sweep', 'manifest.json'), '"stage": "sweep"', '"stage": "sweeq"'
+        ),
+        'stage sweep',
+        'not the one that the run left',
+    ),
+    'the record': (
+        lambda p: edited(record_path(p), '"accepted": true', '"accepted": null'),
+        'record',
+        'changed after it was written',
+    ),
     'the patch': (lambda p: flipped(record_path(p).with_suffix('.patch')), 'code', 'patch'),
-    'the copy of the data': (lambda p: flipped(next((p / 'products/.inputs').glob('*.csv'))), 'data', 'was changed')}
+    'the copy of the data': (
+        lambda p: flipped(next((p / 'products/.inputs').glob('*.csv'))),
+        'data',
+        'was changed',
+    ),
+}
 
 
 @pytest.mark.parametrize('what', TAMPERED)
@@ -108,7 +158,9 @@ def test_one_byte_that_was_changed_is_found(kept, what):
     tamper(project)
     done = place.run('verify', cwd=project)
     wrong = [line for line in done.stdout.splitlines() if line.startswith('wrong')]
-    assert done.returncode == 2 and len(wrong) == 1 and name in wrong[0] and words in wrong[0], done.stdout
+    assert (
+        done.returncode == 2 and len(wrong) == 1 and name in wrong[0] and words in wrong[0]
+    ), done.stdout
     assert done.stderr.strip().splitlines()[-1].startswith('ERROR V2 ')
 
 
@@ -121,19 +173,23 @@ def test_a_model_that_was_changed_in_the_registry_is_found(made):
         done = place.run('verify', cwd=project)
     finally:
         files[0].write_bytes(before)
-    assert done.returncode == 2 and re.search(r'wrong  model +golden.jsonl of version 1 differ', done.stdout), done.stdout
+    assert done.returncode == 2 and re.search(
+        r'wrong  model +golden.jsonl of version 1 differ', done.stdout
+    ), done.stdout
 
 
 def test_a_run_is_reproduced_from_commit_patch_and_stored_data(kept):
     project, place = kept
-    (project / 'data.csv').write_text('age,kind,score,bought\n1,a,0,1\n')                 # overwritten since
-    edited(project / 'scenarios/mine.yaml', 'rounds: 60', 'rounds: 10')                   # and the scenario changed
+    (project / 'data.csv').write_text('age,kind,score,bought\n1,a,0,1\n')  # overwritten since
+    edited(project / 'scenarios/mine.yaml', 'rounds: 60', 'rounds: 10')   # and the scenario changed
     git(project, 'add', '.')
     git(project, 'commit', '-qm', 'second')
     before = git(project, 'worktree', 'list')
     done = place.run('reproduce', 'latest', '-q', cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'was reproduced, to the byte' in done.stdout and re.search(r'auc +0\.\d+ +0\.\d+ +0 *\n', done.stdout)
+    assert 'was reproduced, to the byte' in done.stdout and re.search(
+        r'auc +0\.\d+ +0\.\d+ +0 *\n', done.stdout
+    )
     assert len(re.findall(r'the same', done.stdout)) == 9
     assert git(project, 'worktree', 'list') == before
 
@@ -143,7 +199,11 @@ def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept)
     (project / 'data.csv').unlink()
     shutil.rmtree(project / 'products/.inputs')
     done = place.run('reproduce', cwd=project)
-    assert done.returncode == 2 and 'no copy of it was kept' in done.stderr and re.search('SHA-256 is [0-9a-f]{64}', done.stderr)
+    assert (
+        done.returncode == 2
+        and 'no copy of it was kept' in done.stderr
+        and re.search('SHA-256 is [0-9a-f]{64}', done.stderr)
+    )
 
 
 def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
@@ -158,17 +218,29 @@ def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
     done = place.run('reproduce', '-q', '--keep', str(tmp_path / 'again'), cwd=project)
     assert done.returncode == 3, done.stdout + done.stderr
     assert re.search(r'clean +the same *\nlearn +differ: value', done.stdout)
-    assert done.stderr.strip().splitlines()[-1].startswith('ERROR REPRODUCE') and 'first stage that differs is learn, cell 7' in done.stderr
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith('ERROR REPRODUCE')
+        and 'first stage that differs is learn, cell 7' in done.stderr
+    )
     assert list((tmp_path / 'again/products/tiny/learn').glob('*/page.ipynb'))
     forced = place.run('run', '-s', 'tiny', '--force', 'learn', cwd=project)
-    assert 'the same ingredients gave another value than before: the page is not deterministic' in forced.stdout      # N11
+    # N11
+    assert (
+        'the same ingredients gave another value than before: the page is not deterministic'
+        in forced.stdout
+    )
 
 
 def test_a_run_outside_git_says_that_its_code_was_not_kept(tmp_path):
     project = tiny(tmp_path / 'project')
     place = Place(project)
     place.environment['GIT_CEILING_DIRECTORIES'] = str(tmp_path)
-    assert place.run('run', '-s', 'tiny', cwd=project, GIT_CEILING_DIRECTORIES=str(tmp_path)).returncode == 0
+    assert (
+        place.run(
+            'run', '-s', 'tiny', cwd=project, GIT_CEILING_DIRECTORIES=str(tmp_path)
+        ).returncode
+        == 0
+    )
     done = place.run('reproduce', cwd=project, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert done.returncode == 2 and 'outside a git repository' in done.stderr
 
@@ -176,20 +248,33 @@ def test_a_run_outside_git_says_that_its_code_was_not_kept(tmp_path):
 # ---- room
 
 def stages_of(project: Path) -> dict[str, list[str]]:
-    return {home.name: sorted(p.name for p in home.iterdir() if re.fullmatch('[0-9a-f]{16}(~.*)?', p.name))
-            for home in (project / 'products/mine').iterdir() if home.is_dir() and home.name != 'runs'}
+    return {
+        home.name: sorted(
+            p.name for p in home.iterdir() if re.fullmatch('[0-9a-f]{16}(~.*)?', p.name)
+        )
+        for home in (project / 'products/mine').iterdir()
+        if home.is_dir() and home.name != 'runs'
+    }
 
 
 def test_gc_never_removes_what_a_registered_model_needs(made):
     project, place = made
     first = record_path(project)
-    assert place.run('run', '-s', 'mine', '-p', 'trials=2', '--force', 'train', cwd=project).returncode == 0     # version 2, over the same keys
-    assert place.run('run', '-s', 'mine', '-p', 'trials=3', '--until', 'sweep', cwd=project).returncode == 0      # something that nobody will need
+    # version 2, over the same keys
+    assert (
+        place.run('run', '-s', 'mine', '-p', 'trials=2', '--force', 'train', cwd=project).returncode
+        == 0
+    )
+    # something that nobody will need
+    assert (
+        place.run('run', '-s', 'mine', '-p', 'trials=3', '--until', 'sweep', cwd=project).returncode
+        == 0
+    )
     assert place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project).returncode == 0
     full = stages_of(project)
     assert len(full['train']) == 2 and len(full['sweep']) == 2
 
-    kept = place.run('gc', cwd=project)                                   # 30 days: all of it is recent
+    kept = place.run('gc', cwd=project)  # 30 days: all of it is recent
     assert kept.returncode == 0 and stages_of(project) == full, kept.stdout
     shown = place.run('gc', '--older-than', '0', '--dry-run', cwd=project)
     assert 'would be freed' in shown.stdout and stages_of(project) == full
@@ -197,8 +282,9 @@ def test_gc_never_removes_what_a_registered_model_needs(made):
     freed = place.run('gc', '--older-than', '0', cwd=project)
     assert freed.returncode == 0, freed.stderr
     left = stages_of(project)
-    assert len(left['sweep']) == 1 and len(left['train']) == 2 and len(left['package']) == 2                       # version 1 and version 2 stand
-    assert len(left['report']) == 1                                                                               # the report of version 1 does not
+    # version 1 and version 2 stand
+    assert len(left['sweep']) == 1 and len(left['train']) == 2 and len(left['package']) == 2
+    assert len(left['report']) == 1  # the report of version 1 does not
     verified = place.run('verify', first.stem, cwd=project)
     assert [line for line in verified.stdout.splitlines() if line.startswith('wrong')] == [
         'wrong  stage report     its manifest is not the one that the run left'], verified.stdout
@@ -206,12 +292,17 @@ def test_gc_never_removes_what_a_registered_model_needs(made):
     MlflowClient(f'sqlite:///{project}/mlflow.db').delete_model_version('mine', '1')
     assert place.run('gc', '--older-than', '0', cwd=project).returncode == 0
     assert len(stages_of(project)['train']) == 1
-    assert place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project).stdout.count('unchanged') == 10
+    assert (
+        place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project).stdout.count('unchanged')
+        == 10
+    )
 
 
 def test_gc_removes_nothing_when_the_registry_does_not_answer(kept):
     project, place = kept
-    (project / 'mlflow.db').write_bytes(b'not a database, and long enough to be taken for one' * 100)
+    (project / 'mlflow.db').write_bytes(
+        b'not a database, and long enough to be taken for one' * 100
+    )
     before = stages_of(project)
     done = place.run('gc', '--older-than', '0', cwd=project)
     assert done.returncode == 4 and stages_of(project) == before

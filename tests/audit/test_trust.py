@@ -1,4 +1,5 @@
-"""What must hold around a run: one at a time, nothing kept under a wrong key, no secret in a patch, nothing good lost."""
+"""What must hold around a run: one at a time, nothing kept under a wrong key, no secret in a patch,
+nothing good lost."""
 
 import errno
 import fcntl
@@ -19,10 +20,10 @@ from test_staleness import current, page, tiny
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.lock import locked
-from cd4ml_nb.planning.parameters import parse_parameters
-from cd4ml_nb.planning.plan import changes_since, make_plan
 from cd4ml_nb.core.processes import began
 from cd4ml_nb.core.provenance import code_state
+from cd4ml_nb.planning.parameters import parse_parameters
+from cd4ml_nb.planning.plan import changes_since, make_plan
 from cd4ml_nb.tracking.store import begin_run, close_interrupted
 
 
@@ -52,8 +53,12 @@ def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_p
         folder = tmp_path / str(round_)
         folder.mkdir()
         (folder / 'lock.json').write_text(left)    # what a killed run may leave is no lock
-        barrier, held, overlaps = context.Barrier(4), context.Value('i', 0), context.Value('i', 0)
-        processes = [context.Process(target=hold, args=(folder, barrier, held, overlaps)) for _ in range(4)]
+        barrier = context.Barrier(4)
+        held = context.Value('i', 0)
+        overlaps = context.Value('i', 0)
+        processes = [
+            context.Process(target=hold, args=(folder, barrier, held, overlaps)) for _ in range(4)
+        ]
         for process in processes:
             process.start()
         for process in processes:
@@ -62,7 +67,16 @@ def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_p
 
 
 def owner(**changes) -> str:
-    return json.dumps({'process': os.getpid(), 'host': socket.gethostname(), 'started': began(os.getpid()), 'since': 'now', 'command': 'cd4ml run'} | changes)
+    return json.dumps(
+        {
+            'process': os.getpid(),
+            'host': socket.gethostname(),
+            'started': began(os.getpid()),
+            'since': 'now',
+            'command': 'cd4ml run',
+        }
+        | changes
+    )
 
 
 @pytest.fixture
@@ -80,7 +94,10 @@ def no_locks(monkeypatch):
     ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
 def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, no_locks, left, free):
     with locked(tmp_path):
-        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+        with (
+            pytest.raises(InfrastructureError, match='another run holds the lock'),
+            locked(tmp_path),
+        ):
             pass
     assert not (tmp_path / 'lock.owner').exists()
     (tmp_path / 'lock.owner').write_text(left)
@@ -97,9 +114,13 @@ def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, no_l
     experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
     begin_run(client, experiment, 'mine', {}, {})
     with locked(tmp_path):
-        monkeypatch.setattr(psutil._pslinux, 'boot_time', lambda: 1e9)      # what the system says of its start moves with the clock
+        # what the system says of its start moves with the clock
+        monkeypatch.setattr(psutil._pslinux, 'boot_time', lambda: 1e9)
         assert close_interrupted(client, experiment) == 0
-        with pytest.raises(InfrastructureError, match='another run holds the lock'), locked(tmp_path):
+        with (
+            pytest.raises(InfrastructureError, match='another run holds the lock'),
+            locked(tmp_path),
+        ):
             pass
 
 
@@ -113,10 +134,17 @@ import os
 print(begin_run(MlflowClient('sqlite:///{tmp_path}/mlflow.db'), '{experiment}', 'killed', {{}}, {{}}), flush=True)
 os.kill(os.getpid(), 9)
 """
-    killed = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split()[-1]
-    mine, foreign = begin_run(client, experiment, 'mine', {}, {}), client.create_run(experiment).info.run_id
+    killed = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    ).stdout.split()[-1]
+    mine = begin_run(client, experiment, 'mine', {}, {})
+    foreign = client.create_run(experiment).info.run_id
     assert close_interrupted(client, experiment) == 1 and close_interrupted(client, experiment) == 0
-    assert {run: client.get_run(run).info.status for run in (killed, mine, foreign)} == {killed: 'KILLED', mine: 'RUNNING', foreign: 'RUNNING'}
+    assert {run: client.get_run(run).info.status for run in (killed, mine, foreign)} == {
+        killed: 'KILLED',
+        mine: 'RUNNING',
+        foreign: 'RUNNING',
+    }
     assert 'killed' in client.get_run(killed).data.tags['cd4ml.ended']
 
 
@@ -132,11 +160,19 @@ def test_I25_odd_names_of_folders(tmp_path, name):
 
 def test_N10_what_a_page_writes_outside_its_products_is_told(tmp_path):
     folder = tiny(tmp_path / 'project')
-    page('learn', '* rate', "* rate; Path('notes.txt').write_text('x'); Path('notebooks/more.txt').write_text('x')")(folder)
+    page(
+        'learn',
+        '* rate',
+        "* rate; Path('notes.txt').write_text('x'); Path('notebooks/more.txt').write_text('x')",
+    )(folder)
     done = Place(folder).run('run', '-s', 'tiny', cwd=folder)
-    assert done.returncode == 0 and re.search('learn +wrote outside its products: notebooks/more.txt, notes.txt\n', done.stdout), done.stdout
+    assert done.returncode == 0 and re.search(
+        'learn +wrote outside its products: notebooks/more.txt, notes.txt\n', done.stdout
+    ), done.stdout
     assert done.stdout.count('outside its products') == 1
-    assert Place(folder).record('tiny')['stages']['learn']['remarks'] == ['wrote outside its products: notebooks/more.txt, notes.txt']
+    assert Place(folder).record('tiny')['stages']['learn']['remarks'] == [
+        'wrote outside its products: notebooks/more.txt, notes.txt'
+    ]
 
 
 @pytest.fixture
@@ -151,16 +187,23 @@ def test_D47_what_changes_during_a_run_is_noticed_for_the_stages_that_read_it(pr
     assert all(changes_since(plan, stage) == [] for stage in plan.steps)
     path = project / 'scenarios/breast_cancer.yaml'
     value = yaml.safe_load(path.read_text(encoding='utf-8'))
-    path.write_text(yaml.safe_dump(value | {'gates': [{'metric': 'auc', 'min': 0.999}]}), encoding='utf-8')
+    path.write_text(
+        yaml.safe_dump(value | {'gates': [{'metric': 'auc', 'min': 0.999}]}), encoding='utf-8'
+    )
     assert {stage for stage in plan.steps if changes_since(plan, stage)} == {'package'}
 
 
 def test_a_forced_stage_that_fails_keeps_the_good_product(project, tmp_path):
-    place, page = Place(tmp_path), project / 'notebooks/stages/12_split.ipynb'
+    place = Place(tmp_path)
+    page = project / 'notebooks/stages/12_split.ipynb'
     assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
     good = place.product('breast_cancer', 'split', 'train.parquet')
-    before, text = good.read_bytes(), page.read_text(encoding='utf-8')
-    page.write_text(text.replace('assert not any(shared.values())', 'assert any(shared.values())'), encoding='utf-8')
+    before = good.read_bytes()
+    text = page.read_text(encoding='utf-8')
+    page.write_text(
+        text.replace('assert not any(shared.values())', 'assert any(shared.values())'),
+        encoding='utf-8',
+    )
     assert place.run(*SMALL, '--until', 'split', '--force', 'split', cwd=project).returncode == 1
     assert good.read_bytes() == before
     page.write_text(text, encoding='utf-8')
@@ -170,7 +213,11 @@ def test_a_forced_stage_that_fails_keeps_the_good_product(project, tmp_path):
 
 def test_V12_a_patch_holds_code_and_neither_secrets_nor_data(tmp_path):
     def git(*words):
-        subprocess.run(['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *words], check=True, capture_output=True)
+        subprocess.run(
+            ['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *words],
+            check=True,
+            capture_output=True,
+        )
     git('init', '-q')
     (tmp_path / 'notebooks').mkdir()
     (tmp_path / 'kept.py').write_text('x = 1\n')
@@ -184,7 +231,12 @@ def test_V12_a_patch_holds_code_and_neither_secrets_nor_data(tmp_path):
     (tmp_path / 'kept.txt').write_bytes('Zürich'.encode('latin-1'))
     git('add', 'kept.txt')
     state = code_state(tmp_path)
-    assert state['dirty'] and b'+x = 2' in state['patch'] and b'"new": true' in state['patch'] and b'canary' not in state['patch']
+    assert (
+        state['dirty']
+        and b'+x = 2' in state['patch']
+        and b'"new": true' in state['patch']
+        and b'canary' not in state['patch']
+    )
 
 
 def test_N06_the_scenario_is_no_parameter():

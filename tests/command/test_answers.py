@@ -1,4 +1,5 @@
-"""A run that has nothing to do answers from its files: at once, and never when anything that matters is otherwise."""
+"""A run that has nothing to do answers from its files: at once, and never when anything that
+matters is otherwise."""
 
 import json
 import os
@@ -15,7 +16,8 @@ from test_staleness import current, edited, tiny
 from cd4ml_nb.command.answers import known_answer
 
 ASKED = ['run', '-s', 'tiny']
-INSTALLED = {'PYTHONSAFEPATH': '1'}     # the installed package, as the command has it, and not the project's copy
+# the installed package, as the command has it, and not the project's copy
+INSTALLED = {'PYTHONSAFEPATH': '1'}
 
 
 @pytest.fixture(scope='module')
@@ -36,9 +38,15 @@ def project(done, monkeypatch):
     for name, value in place.environment.items():
         if name.startswith('CD4ML_'):
             monkeypatch.setenv(name, value)
-    before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    before = {
+        p: p.read_bytes() for p in folder.rglob('*') if p.is_file() and '__pycache__' not in p.parts
+    }
     yield folder
-    for path in [p for p in folder.rglob('*') if p.is_file() and p not in before and '__pycache__' not in p.parts]:
+    for path in [
+        p
+        for p in folder.rglob('*')
+        if p.is_file() and p not in before and '__pycache__' not in p.parts
+    ]:
         path.unlink()
     shutil.rmtree(folder / 'products/tiny/learn/draft', ignore_errors=True)
     for path, data in before.items():
@@ -62,17 +70,31 @@ def new(name: str, text: str = ''):
 
 
 CHANGES = {
-    'a byte of the data': appended('data.csv'), 'the scenario': appended('scenarios/tiny.yaml'), 'the settings': appended('settings.ini'),
-    'the pipeline': appended('pipeline.yaml'), 'a stage': appended('notebooks/tiny_clean.ipynb'), 'another page': appended('notebooks/core/errors.ipynb'),
-    'a module': appended('cd4ml_nb/features.py'), 'a new module': new('cd4ml_nb/more.py'), 'a module in a folder': new('cd4ml_nb/sub/more.py'),
-    'a new page': new('notebooks/40_more.ipynb'), 'a page that is gone': lambda f: (f / 'notebooks/30_features.ipynb').unlink(),
-    'a lock': new('requirements.lock', 'numpy==1.0\n'), 'a product': lambda f: edited(current(f, 'learn') / 'value.json', '4', '5'),
-    'a product that is gone': lambda f: (current(f, 'load') / 'value.json').unlink(), 'an executed page': lambda f: edited(
-        current(f, 'judge') / 'page.ipynb', 'import json', 'import json '),
+    'a byte of the data': appended('data.csv'),
+    'the scenario': appended('scenarios/tiny.yaml'),
+    'the settings': appended('settings.ini'),
+    'the pipeline': appended('pipeline.yaml'),
+    'a stage': appended('notebooks/tiny_clean.ipynb'),
+    'another page': appended('notebooks/core/errors.ipynb'),
+    'a module': appended('cd4ml_nb/features.py'),
+    'a new module': new('cd4ml_nb/more.py'),
+    'a module in a folder': new('cd4ml_nb/sub/more.py'),
+    'a new page': new('notebooks/40_more.ipynb'),
+    'a page that is gone': lambda f: (f / 'notebooks/30_features.ipynb').unlink(),
+    'a lock': new('requirements.lock', 'numpy==1.0\n'),
+    'a product': lambda f: edited(current(f, 'learn') / 'value.json', '4', '5'),
+    'a product that is gone': lambda f: (current(f, 'load') / 'value.json').unlink(),
+    'an executed page': lambda f: edited(
+        current(f, 'judge') / 'page.ipynb', 'import json', 'import json '
+    ),
     'a manifest': lambda f: edited(current(f, 'clean') / 'manifest.json', 'clean', 'clear'),
-    'a pointer': lambda f: (f / 'products/tiny/learn/current').write_text('0' * 16), 'a draft': new('products/tiny/learn/draft/value.json'),
+    'a pointer': lambda f: (f / 'products/tiny/learn/current').write_text('0' * 16),
+    'a draft': new('products/tiny/learn/draft/value.json'),
     'the record of another run': new('products/tiny/runs/20990101-000000-1.json', '{}'),
-    'the note itself': lambda f: next((f / 'products/.answers').glob('*.json')).write_text('{"around": ')}
+    'the note itself': (
+        lambda f: next((f / 'products/.answers').glob('*.json')).write_text('{"around": ')
+    ),
+}
 
 
 @pytest.mark.parametrize('change', CHANGES)
@@ -94,7 +116,12 @@ def test_no_answer_to_another_question(project):
 
 
 def test_time_stamps_are_no_change(project):
-    for path in [*project.glob('notebooks/*'), *project.glob('cd4ml_nb/*.py'), project / 'data.csv', *project.glob('products/tiny/*/*/*')]:
+    for path in [
+        *project.glob('notebooks/*'),
+        *project.glob('cd4ml_nb/*.py'),
+        project / 'data.csv',
+        *project.glob('products/tiny/*/*/*'),
+    ]:
         os.utime(path, (time.time() + 10 ** 8,) * 2)
     assert known_answer(ASKED)
 
@@ -103,14 +130,28 @@ def test_data_that_becomes_too_old_is_no_answer(done, tmp_path):
     source, _ = done
     folder = tmp_path / 'project'
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns('products'))
-    edited(folder / 'scenarios/tiny.yaml', 'source: data.csv', f'source: data.csv, published: {time.strftime("%Y-%m-%d")}, max_age_days: 30')
+    edited(
+        folder / 'scenarios/tiny.yaml',
+        'source: data.csv',
+        f'source: data.csv, published: {time.strftime("%Y-%m-%d")}, max_age_days: 30',
+    )
     place = Place(folder)
     assert place.run(*ASKED, cwd=folder).returncode == 0
     note = next((folder / 'products/.answers').glob('*.json'))
     assert json.loads(note.read_text())['until'] > time.strftime('%Y-%m-%d')
-    code = "import sys, time; from cd4ml_nb import answers\nprint(answers.known_answer(sys.argv[1:]) is not None)\n" \
-           "time.strftime = lambda *_: '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
-    told = subprocess.run([sys.executable, '-c', code, *ASKED], cwd=folder, env=place.environment | INSTALLED, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, time; from cd4ml_nb import answers\nprint(answers.known_answer(sys.argv[1:])"
+        " is not None)\ntime.strftime = lambda *_:"
+        " '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
+    )
+    told = subprocess.run(
+        [sys.executable, '-c', code, *ASKED],
+        cwd=folder,
+        env=place.environment | INSTALLED,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert told.stdout.split() == ['True', 'False']
 
 
@@ -118,7 +159,11 @@ def test_a_change_during_the_run_leaves_no_note(done, tmp_path):
     source, _ = done
     folder = tmp_path / 'project'
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns('products'))
-    edited(folder / 'notebooks/tiny_judge.ipynb', 'value = json', "Path('settings.ini').open('a').write('# later'); value = json")
+    edited(
+        folder / 'notebooks/tiny_judge.ipynb',
+        'value = json',
+        "Path('settings.ini').open('a').write('# later'); value = json",
+    )
     assert Place(folder).run(*ASKED, cwd=folder).returncode == 0
     assert not list((folder / 'products').glob('.answers/*.json'))
 
@@ -129,8 +174,22 @@ def test_the_answer_is_what_the_run_says_and_imports_nothing(done):
         path.unlink()
     whole = place.run(*ASKED, cwd=folder)
     quick = place.run(*ASKED, cwd=folder)
-    assert [line for line in whole.stdout.splitlines() if 'time ' not in line] == [line for line in quick.stdout.splitlines() if 'time ' not in line]
-    assert '0 stages run, 4 unchanged' in whole.stdout and '0 stages run, 4 unchanged' in quick.stdout
-    code = "import sys; from cd4ml_nb.command.start import main; main(); print([m for m in ('typer', 'pydantic', 'yaml') if m in sys.modules])"
-    told = subprocess.run([sys.executable, '-c', code, *ASKED], cwd=folder, env=place.environment | INSTALLED, capture_output=True, text=True, check=True)
+    assert [line for line in whole.stdout.splitlines() if 'time ' not in line] == [
+        line for line in quick.stdout.splitlines() if 'time ' not in line
+    ]
+    assert (
+        '0 stages run, 4 unchanged' in whole.stdout and '0 stages run, 4 unchanged' in quick.stdout
+    )
+    code = (
+        "import sys; from cd4ml_nb.command.start import main; main(); print([m for m in ('typer',"
+        " 'pydantic', 'yaml') if m in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, '-c', code, *ASKED],
+        cwd=folder,
+        env=place.environment | INSTALLED,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert told.stdout.splitlines()[-1] == '[]'

@@ -1,4 +1,5 @@
-"""The command line at the seam: last line, exit code, what is shown, and every bad configuration by its id."""
+"""The command line at the seam: last line, exit code, what is shown, and every bad configuration by
+its id."""
 
 import json
 import os
@@ -18,8 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from cd4ml_nb.command import cli
-from cd4ml_nb.command import console
+from cd4ml_nb.command import cli, console
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.engine.pipeline import Event
 from cd4ml_nb.planning.plan import make_plan
@@ -27,7 +27,11 @@ from cd4ml_nb.runs.record import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSALS: list[float] = []      # seconds of each
-COMMAND = [sys.executable, '-c', 'import sys; from cd4ml_nb.command.cli import main; sys.exit(main())']
+COMMAND = [
+    sys.executable,
+    '-c',
+    'import sys; from cd4ml_nb.command.cli import main; sys.exit(main())',
+]
 SMALL = """\
 name: small
 title: A small problem
@@ -42,7 +46,11 @@ gates:
 def copied(folder: Path) -> Path:
     """A project of its own in `folder`, with one scenario and its data."""
     for name in ('notebooks', 'cd4ml_nb'):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        shutil.copytree(
+            ROOT / name,
+            folder / name,
+            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
+        )
     for name in ('pipeline.yaml', 'settings.ini'):
         shutil.copy(ROOT / name, folder)
     (folder / 'scenarios').mkdir()
@@ -73,7 +81,8 @@ def refusals_are_quick():
 
 
 def refused(capsys, args: list[str], code: str, *words: str, exit_code: int = 2) -> str:
-    """Run a command that must be refused before anything is done, and check how it ends (V6, V7, V8)."""
+    """Run a command that must be refused before anything is done, and check how it ends (V6, V7,
+    V8)."""
     begun = time.monotonic()
     assert main(args) == exit_code
     REFUSALS.append(time.monotonic() - begun)
@@ -204,7 +213,11 @@ def test_C09_unknown_environment_by_option(project, capsys):
 @pytest.mark.parametrize('path', [
     '../../escaped/ingest/table.parquet', 'products/ploomber/other/table.parquet', 'products/ploomber/ingest/../../../x/table.parquet'])
 def test_C10_products_outside_their_folder(project, capsys, path):
-    text = (project / 'pipeline.yaml').read_text().replace('products/ploomber/ingest/table.parquet', path)
+    text = (
+        (project / 'pipeline.yaml')
+        .read_text()
+        .replace('products/ploomber/ingest/table.parquet', path)
+    )
     (project / 'pipeline.yaml').write_text(text)
     assert main(RUN) == 2
     line = last_line(capsys)
@@ -233,7 +246,8 @@ def test_C11_typo_in_a_key_of_the_pipeline(project, capsys):
 
 
 def test_C12_circular_and_missing_upstreams(project, capsys):
-    path, text = project / 'pipeline.yaml', (project / 'pipeline.yaml').read_text()
+    path = project / 'pipeline.yaml'
+    text = (project / 'pipeline.yaml').read_text()
     path.write_text(text.replace('upstream: [ingest]', 'upstream: [ingest, report]', 1))
     refused(capsys, RUN, 'C12', 'validate', '→')
     path.write_text(text.replace('upstream: [ingest]', 'upstream: [ingets]', 1))
@@ -339,14 +353,33 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
     def refused_run(plan, force, until, listen, *_):
         folder = plan.steps['register'].folder
         folder.mkdir(parents=True)
-        gates = [{'metric': 'r2', 'passed': True, 'reason': 'fine'}, {'metric': 'mae', 'passed': False, 'reason': 'mae is 9, above the maximum 5'}]
+        gates = [
+            {'metric': 'r2', 'passed': True, 'reason': 'fine'},
+            {'metric': 'mae', 'passed': False, 'reason': 'mae is 9, above the maximum 5'},
+        ]
         (folder / 'registration.json').write_text(json.dumps({'gates': gates}))
-        return Outcome('r', 'small', {'register': {'status': 'done'}}, False, 'refused: mae', plan.steps['report'].folder / 'report.html', 61.0)
+        return Outcome(
+            'r',
+            'small',
+            {'register': {'status': 'done'}},
+            False,
+            'refused: mae',
+            plan.steps['report'].folder / 'report.html',
+            61.0,
+        )
     monkeypatch.setattr(cli, 'run_plan', refused_run)
     assert main(RUN) == 3
     captured = capsys.readouterr()
-    assert re.search(r'verdict  refused: mae\nreport   products/small/report/\w+/report.html\ntime     1 min 1 s, 1 stage run, 0 unchanged', captured.out)
-    assert re.match(r'ERROR GATE scenarios/small.yaml:gates:mae: mae is 9, above the maximum 5 — read products/small/report', captured.err.split('\n')[-2])
+    assert re.search(
+        r'verdict  refused: mae\nreport   products/small/report/\w+/report.html\ntime     1 min 1'
+        r' s, 1 stage run, 0 unchanged',
+        captured.out,
+    )
+    assert re.match(
+        r'ERROR GATE scenarios/small.yaml:gates:mae: mae is 9, above the maximum 5 — read'
+        r' products/small/report',
+        captured.err.split('\n')[-2],
+    )
 
 
 def test_V7_interrupted_by_a_signal(project, capsys, monkeypatch):
@@ -357,20 +390,47 @@ def test_V7_interrupted_by_a_signal(project, capsys, monkeypatch):
 
 
 def started(args: list[str], cwd: Path, **environment: str) -> subprocess.Popen:
-    env = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')} | {'PYTHONUNBUFFERED': '1'} | environment
-    return subprocess.Popen([*COMMAND, *args], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    env = (
+        {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
+        | {'PYTHONUNBUFFERED': '1'}
+        | environment
+    )
+    return subprocess.Popen(
+        [*COMMAND, *args],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error(project):
-    done = subprocess.run(f'"{sys.executable}" -c "import sys; from cd4ml_nb.command.cli import main; sys.exit(main([\'status\']))" | true', shell=True,
-                          cwd=project, capture_output=True, text=True)
+    done = subprocess.run(
+        f'"{sys.executable}" -c "import sys; from cd4ml_nb.command.cli import main;'
+        ' sys.exit(main([\'status\']))" | true',
+        shell=True,
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and 'Traceback' not in done.stderr
 
 
 def test_light_commands_do_not_load_the_scientific_stack(project):
-    heavy = ['pandas', 'mlflow', 'xgboost', 'papermill', 'sklearn', 'optuna', 'matplotlib', 'jinja2']
-    code = f'import sys; from cd4ml_nb.command.cli import main; main(["--version"]); main(["status"]); print([m for m in {heavy} if m in sys.modules])'
-    assert subprocess.run([sys.executable, '-c', code], cwd=project, capture_output=True, text=True).stdout.rstrip().endswith('[]')
+    heavy = [
+        'pandas', 'mlflow', 'xgboost', 'papermill', 'sklearn', 'optuna', 'matplotlib', 'jinja2',
+    ]
+    code = (
+        'import sys; from cd4ml_nb.command.cli import main; main(["--version"]); main(["status"]);'
+        f' print([m for m in {heavy} if m in sys.modules])'
+    )
+    assert (
+        subprocess.run([sys.executable, '-c', code], cwd=project, capture_output=True, text=True)
+        .stdout.rstrip()
+        .endswith('[]')
+    )
 
 
 # ---- what is shown
@@ -392,7 +452,13 @@ def test_status_shows_a_broken_scenario_beside_the_others(project, capsys):
 
 def test_a_scenario_can_be_named_from_a_folder_below(project, monkeypatch, capsys):
     monkeypatch.chdir(project / 'scenarios')
-    for name in ('small.yaml', 'small', './small.yaml', 'scenarios/small.yaml', str(project / 'scenarios' / 'small.yaml')):
+    for name in (
+        'small.yaml',
+        'small',
+        './small.yaml',
+        'scenarios/small.yaml',
+        str(project / 'scenarios' / 'small.yaml'),
+    ):
         assert main(['why', 'ingest', '-s', name]) == 0, name
 
 
@@ -406,7 +472,9 @@ def test_plain_lines_when_nobody_watches(capsys):
         listen(Event('done', 'sweep', seconds=0.2))
     lines = capsys.readouterr().out.split('\n')
     assert lines[:2] == ['ingest     unchanged', 'sweep      started: params seed: 0 → 1']
-    assert re.fullmatch(r'sweep      running for 0\.\d s: cell 9 of 12: Run · trial 3 of 20', lines[2])
+    assert re.fullmatch(
+        r'sweep      running for 0\.\d s: cell 9 of 12: Run · trial 3 of 20', lines[2]
+    )
     assert lines[-2] == 'sweep      done in 0.2 s'
 
 
@@ -459,7 +527,8 @@ def interrupted(project: Path, engine: str, ready) -> tuple[int, str, list[psuti
 
 
 def has_a_page(pid: int) -> bool:
-    """Whether a run's page is in a process of its own: a child of the fork server, which is a child of the run."""
+    """Whether a run's page is in a process of its own: a child of the fork server, which is a child
+    of the run."""
     return any(p.children() for p in psutil.Process(pid).children())
 
 
@@ -471,7 +540,11 @@ def test_V7_an_interrupted_run_ends_its_processes(project):
 
 
 def test_V7_a_run_interrupted_before_its_first_page_started_says_so_last(project):
-    assert interrupted(project, 'warm', lambda pid: time.sleep(0.5) or True) == (130, STOPPED + 'warm', [])
+    assert interrupted(project, 'warm', lambda pid: time.sleep(0.5) or True) == (
+        130,
+        STOPPED + 'warm',
+        [],
+    )
 
 
 def test_a_stage_is_run_and_remembered(project, capsys):
@@ -507,7 +580,14 @@ def test_I18_a_taken_port_names_its_owner(project, capsys):
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
         for command in ('lab', 'ui'):
-            refused(capsys, [command, '--port', str(port)], 'I18', f'{port} in use by PID {os.getpid()}', 'use --port', exit_code=4)
+            refused(
+                capsys,
+                [command, '--port', str(port)],
+                'I18',
+                f'{port} in use by PID {os.getpid()}',
+                'use --port',
+                exit_code=4,
+            )
 
 
 def test_ui_of_a_remote_store_is_the_servers_own(project, capsys, monkeypatch):
@@ -533,11 +613,21 @@ def answered(url: str, seconds: float = 60) -> tuple[int, str]:
 def test_T1_lab_opens_notebooks_through_the_contents_api(project):
     from cd4ml_nb.command.servers import free_port
     port = free_port()
-    running = started(['lab', '--no-browser', '--port', str(port)], project, JUPYTER_TOKEN='tried', HOME=str(project))
+    running = started(
+        ['lab', '--no-browser', '--port', str(port)],
+        project,
+        JUPYTER_TOKEN='tried',
+        HOME=str(project),
+    )
     try:
-        status, body = answered(f'http://127.0.0.1:{port}/api/contents/notebooks/stages/10_ingest.ipynb?token=tried')
+        status, body = answered(
+            f'http://127.0.0.1:{port}/api/contents/notebooks/stages/10_ingest.ipynb?token=tried'
+        )
         assert status == 200 and json.loads(body)['type'] == 'notebook'
-        assert answered(f'http://127.0.0.1:{port}/api/contents/notebooks/stages/10_ingest.ipynb')[0] == 403
+        assert (
+            answered(f'http://127.0.0.1:{port}/api/contents/notebooks/stages/10_ingest.ipynb')[0]
+            == 403
+        )
     finally:
         running.terminate()
         _, err = running.communicate(timeout=30)
@@ -553,7 +643,10 @@ def test_T27_ui_answers_on_this_machine_and_to_no_other_name(project):
     running = started(['ui', '--port', str(port)], project)
     try:
         assert answered(f'http://127.0.0.1:{port}/health')[0] == 200
-        asked = urllib.request.Request(f'http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search', headers={'Host': 'evil.example'})
+        asked = urllib.request.Request(
+            f'http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search',
+            headers={'Host': 'evil.example'},
+        )
         with pytest.raises(urllib.error.HTTPError, match='403'):
             urllib.request.urlopen(asked, timeout=5)
     finally:
@@ -571,4 +664,7 @@ def test_hooks_and_workflow_run_the_commands_of_the_makefile():
     job = yaml.safe_load((ROOT / '.github' / 'workflows' / 'ci.yml').read_text())['jobs']['check']
     targets = set(re.findall(r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
     assert {step['run'].removeprefix('make ') for step in job['steps'] if 'run' in step} <= targets
-    assert job['strategy']['matrix']['python'] == ['3.11', '3.12'] and job['steps'][-1]['if'] == '${{ always() }}'
+    assert (
+        job['strategy']['matrix']['python'] == ['3.11', '3.12']
+        and job['steps'][-1]['if'] == '${{ always() }}'
+    )

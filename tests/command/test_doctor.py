@@ -1,4 +1,5 @@
-"""`cd4ml doctor`: each thing that can be wrong is found, and says what to do and whose turn it is."""
+"""`cd4ml doctor`: each thing that can be wrong is found, and says what to do and whose turn it is.
+"""
 
 import json
 import os
@@ -48,13 +49,15 @@ def project(tmp_path, monkeypatch) -> Path:
 # ---- the command
 
 def test_a_healthy_environment_is_told_line_by_line_and_ends_with_0(project, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, 'check_imports', lambda packages: Check('imports', 'ok', f'{len(packages)}'))   # tried below, and slow
+    # tried below, and slow
+    monkeypatch.setattr(doctor, 'check_imports', lambda packages: Check('imports', 'ok', f'{len(packages)}'))
     assert main(['doctor']) == 0
     out = capsys.readouterr().out
     lines = dict(reversed(line.split()[:2]) for line in out.splitlines())
     assert set(lines) >= {'python', 'packages', 'jupyter', 'kernel', 'git', 'export', 'settings', 'pipeline', 'scenarios', 'products', 'device', 'tracking',
                           'imports'}
-    assert 'problem' not in lines.values() and lines['git'] == 'warning'      # the copy is no repository
+    # the copy is no repository
+    assert 'problem' not in lines.values() and lines['git'] == 'warning'
 
 
 @pytest.mark.parametrize(('level', 'code', 'ends'), [('warning', 2, 0), ('problem', 2, 2), ('problem', 4, 4)])
@@ -129,7 +132,7 @@ def test_I23_a_kernel_that_is_missing_or_another_python(tmp_path, monkeypatch):
 # ---- tracking
 
 def test_T25_a_server_that_is_down_hangs_or_refuses_is_noticed_in_seconds():
-    with socket.create_server(('127.0.0.1', 0)) as silent:               # accepts, and never answers
+    with socket.create_server(('127.0.0.1', 0)) as silent:  # accepts, and never answers
         begun = time.monotonic()
         found = check_tracking(f'http://ann:secret@127.0.0.1:{silent.getsockname()[1]}', seconds=0.3)
         port = silent.getsockname()[1]

@@ -1,4 +1,5 @@
-"""`cd4ml new`: what it proposes, what it refuses, and that what it writes can be read and would run."""
+"""`cd4ml new`: what it proposes, what it refuses, and that what it writes can be read and would
+run."""
 
 import random
 import shutil
@@ -12,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.command.cli import main
-from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.command.new import choose_task, flow, line, new_scenario, scenario_text, source_words
+from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.scenario.definition import load_scenario
 
@@ -36,16 +37,29 @@ def offers(n: int = 400) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     km = rng.integers(0, 200_000, n)
     return pd.DataFrame({
-        'offer': [f'o-{k:05}' for k in rng.permutation(n)], 'make': rng.choice(['VW', 'Opel', 'Ford'], n), 'km': km,
-        'zip': [f'{k:05}' for k in rng.integers(1000, 1100, n)], 'listed': pd.date_range('2024-01-01', periods=n, freq='h').strftime('%Y-%m-%d'),
-        'text': [' '.join(rng.choice(['very', 'nice', 'car', 'no', 'rust', 'one', 'owner'], 9)) for _ in range(n)],
-        'price': np.round(np.exp(9.5 - km / 150_000 + rng.normal(0, 0.6, n)))})
+        'offer': [f'o-{k:05}' for k in rng.permutation(n)],
+        'make': rng.choice(['VW', 'Opel', 'Ford'], n),
+        'km': km,
+        'zip': [f'{k:05}' for k in rng.integers(1000, 1100, n)],
+        'listed': pd.date_range('2024-01-01', periods=n, freq='h').strftime('%Y-%m-%d'),
+        'text': [
+            ' '.join(rng.choice(['very', 'nice', 'car', 'no', 'rust', 'one', 'owner'], 9))
+            for _ in range(n)
+        ],
+        'price': np.round(np.exp(9.5 - km / 150_000 + rng.normal(0, 0.6, n))),
+    })
 
 
 def written(project: Path, table: pd.DataFrame, target: str = 'price', **options):
     """The scenario for a table, and the findings that it starts with."""
     separator = options.pop('sep', ',')
-    table.to_csv(project / 'data.csv', index=False, sep=separator, decimal=options.pop('decimal', '.'), encoding=options.pop('encoding', 'utf-8'))
+    table.to_csv(
+        project / 'data.csv',
+        index=False,
+        sep=separator,
+        decimal=options.pop('decimal', '.'),
+        encoding=options.pop('encoding', 'utf-8'),
+    )
     path, _, findings = new_scenario('mine', 'data.csv', target, force=True, **options)
     return load_scenario(path), path.read_text(), findings
 
@@ -54,31 +68,51 @@ def test_a_plain_table_gets_types_roles_and_a_log_scale(project):
     scenario, text, findings = written(project, offers())
     assert scenario.task == 'regression' and scenario.target.scale == 'log'
     assert {name: (c.type, c.role) for name, c in scenario.columns.items()} == {
-        'offer': ('category', 'id'), 'make': ('category', 'feature'), 'km': ('number', 'feature'), 'zip': ('category', 'feature'),
-        'listed': ('date', 'time'), 'text': ('text', 'ignore')}
-    assert scenario.data.source == 'data.csv' and scenario.split.by == 'random' and scenario.gates[0].metric == 'r2'
+        'offer': ('category', 'id'),
+        'make': ('category', 'feature'),
+        'km': ('number', 'feature'),
+        'zip': ('category', 'feature'),
+        'listed': ('date', 'time'),
+        'text': ('text', 'ignore'),
+    }
+    assert (
+        scenario.data.source == 'data.csv'
+        and scenario.split.by == 'random'
+        and scenario.gates[0].metric == 'r2'
+    )
     assert 'by: time, column: listed judges on the latest rows' in text
     assert not [f for f in findings if f.level == 'error']
 
 
 def test_nothing_is_invented(project):
     scenario, _, _ = written(project, offers())
-    assert all(c.min is None and c.max is None and not c.unit and not c.words and c.values is None for c in scenario.columns.values())
+    assert all(
+        c.min is None and c.max is None and not c.unit and not c.words and c.values is None
+        for c in scenario.columns.values()
+    )
     assert scenario.target.unit == '' and scenario.data.owner == '' and scenario.data.licence == ''
 
 
 def test_the_text_is_commented_and_makes_a_plan(project):
     _, text, _ = written(project, offers())
     sections = [line for line in text.split('\n') if line and not line.startswith((' ', '#'))]
-    assert {s.split(':')[0] for s in sections} >= {'name', 'task', 'data', 'target', 'columns', 'split', 'search', 'evaluate', 'gates', 'duplicates'}
+    assert {s.split(':')[0] for s in sections} >= {
+        'name', 'task', 'data', 'target', 'columns', 'split', 'search', 'evaluate', 'gates',
+        'duplicates',
+    }
     assert text.count('#') > 20 and all(len(row) < 240 for row in text.split('\n'))
     assert list(make_plan('scenarios/mine.yaml').steps)[0] == 'ingest'
 
 
 def test_separator_decimal_and_encoding_are_found_and_stated(project):
-    table = offers().assign(make=lambda t: t.make.replace('Opel', 'Citroën'), litres=lambda t: t.km / 16)
+    table = offers().assign(
+        make=lambda t: t.make.replace('Opel', 'Citroën'), litres=lambda t: t.km / 16
+    )
     scenario, text, _ = written(project, table, sep=';', decimal=',', encoding='cp1252')
-    assert (scenario.data.separator, scenario.data.decimal) == (';', ',') and scenario.data.encoding in ('cp1252', 'latin-1')
+    assert (scenario.data.separator, scenario.data.decimal) == (
+        ';',
+        ',',
+    ) and scenario.data.encoding in ('cp1252', 'latin-1')
     assert scenario.columns['litres'].type == 'number' and 'encoding: ' in text
     scenario, text, _ = written(project, offers())
     assert "separator: ','" in text and 'decimal: .' in text and 'encoding: utf-8' in text
@@ -87,7 +121,9 @@ def test_separator_decimal_and_encoding_are_found_and_stated(project):
 def test_parquet_says_nothing_about_text(project):
     offers().assign(listed=lambda t: pd.to_datetime(t.listed)).to_parquet(project / 'data.parquet')
     path, _, _ = new_scenario('mine', 'data.parquet', 'price')
-    assert 'separator' not in path.read_text() and load_scenario(path).columns['listed'].type == 'date'
+    assert (
+        'separator' not in path.read_text() and load_scenario(path).columns['listed'].type == 'date'
+    )
 
 
 def test_stray_texts_among_numbers_are_sentinels_of_that_column(project):
@@ -96,7 +132,10 @@ def test_stray_texts_among_numbers_are_sentinels_of_that_column(project):
     table.loc[[1, 5], 'km'] = ['?', 'NA']
     table.loc[2, 'make'] = 'NA'
     scenario, _, _ = written(project, table)
-    assert set(scenario.columns['km'].sentinels) == {'?', 'NA'} and scenario.columns['make'].sentinels == []
+    assert (
+        set(scenario.columns['km'].sentinels) == {'?', 'NA'}
+        and scenario.columns['make'].sentinels == []
+    )
 
 
 @pytest.mark.parametrize(('values', 'task'), [
@@ -131,8 +170,14 @@ def test_D36_columns_that_know_the_target_are_left_out_and_say_why(project):
     table['count'] = table.casual + table.registered
     table['copy'] = table['count'] * 2
     scenario, text, findings = written(project, table, 'count')
-    assert {n for n in ('casual', 'registered', 'copy', 'km') if scenario.columns[n].role == 'ignore'} == {'casual', 'registered', 'copy'}
-    assert 'their exact sum is the target' in text and 'leak_ok' in text and not [f for f in findings if f.code == 'D36']
+    assert {
+        n for n in ('casual', 'registered', 'copy', 'km') if scenario.columns[n].role == 'ignore'
+    } == {'casual', 'registered', 'copy'}
+    assert (
+        'their exact sum is the target' in text
+        and 'leak_ok' in text
+        and not [f for f in findings if f.code == 'D36']
+    )
 
 
 def test_D42_repeated_rows_are_dropped_unless_an_id_tells_them_apart(project):
@@ -149,7 +194,11 @@ def test_D04_rows_without_a_target_are_dropped_and_counted(project):
     table = offers()
     table.loc[:6, 'price'] = None
     scenario, text, findings = written(project, table)
-    assert scenario.target.missing == 'drop' and '7 rows have none' in text and not [f for f in findings if f.level == 'error']
+    assert (
+        scenario.target.missing == 'drop'
+        and '7 rows have none' in text
+        and not [f for f in findings if f.level == 'error']
+    )
 
 
 def test_D06_thin_classes_are_told_at_once(project, capsys):
@@ -162,21 +211,42 @@ def test_D06_thin_classes_are_told_at_once(project, capsys):
 
 
 def test_special_columns_by_name_and_content(project):
-    table = offers().assign(fnlwgt=np.linspace(1, 9, 400), split=['train', 'test'] * 200, constant=1, sex=['m', 'f'] * 200,
-                            booking=[f'ticket {k // 2}' if k < 200 else f'ticket {k}' for k in range(400)])
+    table = offers().assign(
+        fnlwgt=np.linspace(1, 9, 400),
+        split=['train', 'test'] * 200,
+        constant=1,
+        sex=['m', 'f'] * 200,
+        booking=[f'ticket {k // 2}' if k < 200 else f'ticket {k}' for k in range(400)],
+    )
     scenario, text, _ = written(project, table)
     roles = {name: c.role for name, c in scenario.columns.items()}
-    assert (roles['fnlwgt'], roles['split'], roles['constant'], roles['sex']) == ('weight', 'ignore', 'ignore', 'feature')
+    assert (roles['fnlwgt'], roles['split'], roles['constant'], roles['sex']) == (
+        'weight',
+        'ignore',
+        'ignore',
+        'feature',
+    )
     assert scenario.evaluate.groups == ['sex'] and 'a split that somebody made' in text
 
 
 def test_splits_by_time_and_group(project):
     scenario, _, _ = written(project, offers(), roles={'listed': 'time'})
-    assert (scenario.split.by, scenario.split.column, scenario.columns['listed'].role) == ('time', 'listed', 'time')
+    assert (scenario.split.by, scenario.split.column, scenario.columns['listed'].role) == (
+        'time',
+        'listed',
+        'time',
+    )
     scenario, text, _ = written(project, offers().drop(columns='listed'), split='time')
-    assert (scenario.split.by, scenario.split.column) == ('time', None) and "in the rows' order" in text
+    assert (scenario.split.by, scenario.split.column) == (
+        'time',
+        None,
+    ) and "in the rows' order" in text
     scenario, _, _ = written(project, offers(), roles={'zip': 'group'})
-    assert (scenario.split.by, scenario.split.column, scenario.columns['zip'].role) == ('group', 'zip', 'group')
+    assert (scenario.split.by, scenario.split.column, scenario.columns['zip'].role) == (
+        'group',
+        'zip',
+        'group',
+    )
 
 
 # ---- refusals
@@ -231,8 +301,9 @@ def test_any_value_survives_the_text(value):
     assert yaml.safe_load(text) == {'key': {'value': value}} and '\n' not in text
 
 
-names = st.text(st.characters(exclude_categories=['Cs', 'Cc', 'Zl', 'Zp']), min_size=1, max_size=30).filter(
-    lambda s: s.strip() == s and '"' not in s and '{{' not in s and '${' not in s)
+names = st.text(
+    st.characters(exclude_categories=['Cs', 'Cc', 'Zl', 'Zp']), min_size=1, max_size=30
+).filter(lambda s: s.strip() == s and '"' not in s and '{{' not in s and '${' not in s)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -242,14 +313,20 @@ def test_any_column_names_can_be_written_and_read(project, columns, seed):
     if len({unicodedata.normalize('NFC', name) for name in columns}) < len(columns):
         return
     rng = random.Random(seed)
-    table = pd.DataFrame({name: [rng.randint(0, 40) / 4 + k / 7 for k in range(60)] for name in columns})
+    table = pd.DataFrame(
+        {name: [rng.randint(0, 40) / 4 + k / 7 for k in range(60)] for name in columns}
+    )
     table.to_csv(project / 'data.csv', index=False)
     try:
-        path, draft, _ = new_scenario('mine', 'data.csv', unicodedata.normalize('NFC', columns[0]), force=True)
+        path, draft, _ = new_scenario(
+            'mine', 'data.csv', unicodedata.normalize('NFC', columns[0]), force=True
+        )
     except UserError as error:
-        assert error.code in ('D22', 'D16')     # a name such as 7 makes the first line look like data
+        assert error.code in ('D22', 'D16')  # a name such as 7 makes the first line look like data
         return
-    assert set(load_scenario(path).columns) == {unicodedata.normalize('NFC', name) for name in columns[1:]}
+    assert set(load_scenario(path).columns) == {
+        unicodedata.normalize('NFC', name) for name in columns[1:]
+    }
     assert path.read_text() == scenario_text(draft)
 
 
@@ -268,7 +345,13 @@ def test_sources_are_seen_from_the_data_root(project):
 
 REAL = [
     ('ames_housing.csv', 'SalePrice', {}, 'regression', {'Order': 'id', 'PID': 'id'}),
-    ('adult.csv', 'income', {}, 'binary', {'split': 'ignore', 'fnlwgt': 'weight', 'age': 'feature'}),
+    (
+        'adult.csv',
+        'income',
+        {},
+        'binary',
+        {'split': 'ignore', 'fnlwgt': 'weight', 'age': 'feature'},
+    ),
     ('telco_churn.csv', 'Churn', {}, 'binary', {'customerID': 'id', 'TotalCharges': 'feature'}),
     ('diamonds.csv', 'price', {}, 'regression', {'rownames': 'id'}),
     ('wine_quality.csv', 'quality', {'task': 'multiclass'}, 'multiclass', {'color': 'feature'}),
@@ -277,14 +360,27 @@ REAL = [
     ('titanic.csv', 'Survived', {}, 'binary', {'PassengerId': 'id', 'Name': 'ignore'}),
     ('german_credit.csv', 'class-label', {}, 'binary', {'age': 'feature'}),
     ('bank_customer_churn.csv', 'Exited', {}, 'binary', {'RowNumber': 'id', 'CustomerId': 'id'}),
-    ('bike_sharing_hour.csv', 'cnt', {'roles': {'dteday': 'time'}}, 'regression',
-     {'casual': 'ignore', 'registered': 'ignore', 'instant': 'id', 'dteday': 'time'}),
-    ('california_housing.csv', 'median_house_value', {}, 'regression', {'ocean_proximity': 'feature'}),
+    (
+        'bike_sharing_hour.csv',
+        'cnt',
+        {'roles': {'dteday': 'time'}},
+        'regression',
+        {'casual': 'ignore', 'registered': 'ignore', 'instant': 'id', 'dteday': 'time'},
+    ),
+    (
+        'california_housing.csv',
+        'median_house_value',
+        {},
+        'regression',
+        {'ocean_proximity': 'feature'},
+    ),
 ]
 
 
 @pytest.mark.parametrize(('file', 'target', 'options', 'task', 'roles'), REAL, ids=[case[0] for case in REAL])
-def test_real_files_get_a_scenario_that_runs(project, real_data, file, target, options, task, roles):
+def test_real_files_get_a_scenario_that_runs(
+    project, real_data, file, target, options, task, roles
+):
     path, _, findings = new_scenario('mine', str(real_data(file)), target, **options)
     scenario = load_scenario(path)
     assert scenario.task == task and not [f for f in findings if f.level == 'error']

@@ -9,9 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tables import TODAY, labelled, offers, told, validated, validated_file
 
-from cd4ml_nb.data.checks import check_columns, check_table, clean_table, described, pandera_schema, refuse_errors
-from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.data.checks import (
+    check_columns,
+    check_table,
+    clean_table,
+    described,
+    pandera_schema,
+    refuse_errors,
+)
+from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.scenario.definition import Column, Scenario
 from cd4ml_nb.stages.validate import validate_table
 
@@ -31,47 +38,93 @@ def test_a_sound_table_passes_without_a_finding(tmp_path):
 
 
 def test_D01_target_missing_names_the_columns_there_are():
-    plan = Scenario(name='toy', title='A toy', task='regression', data={'source': 'a.csv'}, target={'column': 'prices'})
-    with pytest.raises(UserError, match="a.csv: target 'prices' not found; columns are age, km, fuel, price — did you mean 'price'"):
+    plan = Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        target={'column': 'prices'},
+    )
+    with pytest.raises(
+        UserError,
+        match=(
+            "a.csv: target 'prices' not found; columns are age, km, fuel, price — did you mean"
+            " 'price'"
+        ),
+    ):
         refuse_errors(check_columns(list(offers()), plan), 'a.csv')
 
 
 @pytest.mark.parametrize('name', ['Price', 'price '])
 def test_D02_target_that_differs_in_case_or_space_is_suggested_not_taken(name):
-    plan = Scenario(name='toy', title='A toy', task='regression', data={'source': 'a.csv'}, target={'column': name})
+    plan = Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        target={'column': name},
+    )
     result = validate_table(offers(), plan, [], TODAY)
-    assert len(told(result, 'D02', 'error')) == 1 and "did you mean 'price'?" in told(result, 'D02')[0]
+    assert (
+        len(told(result, 'D02', 'error')) == 1 and "did you mean 'price'?" in told(result, 'D02')[0]
+    )
 
 
 def test_D01_column_of_split_or_groups_that_is_not_there_is_named():
-    plan = Scenario(name='toy', title='A toy', task='regression', data={'source': 'a.csv'}, target={'column': 'price'},
-                    columns={'kms': Column()}, split={'by': 'time', 'column': 'day'}, evaluate={'groups': ['feul'], 'partition': 'make'})
+    plan = Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        target={'column': 'price'},
+        columns={'kms': Column()},
+        split={'by': 'time', 'column': 'day'},
+        evaluate={'groups': ['feul'], 'partition': 'make'},
+    )
     lines = [f.line for f in check_columns(list(offers()), plan)]
-    assert len(lines) == 4 and "evaluate" not in lines[0] and any("groups 'feul' not found" in line and "'fuel'" in line for line in lines)
-    assert any("column 'kms'" in line for line in lines) and any("split.column 'day'" in line for line in lines)
+    assert (
+        len(lines) == 4
+        and "evaluate" not in lines[0]
+        and any("groups 'feul' not found" in line and "'fuel'" in line for line in lines)
+    )
+    assert any("column 'kms'" in line for line in lines) and any(
+        "split.column 'day'" in line for line in lines
+    )
 
 
 def test_D01_an_ignored_column_that_cannot_be_read_is_not_missed(tmp_path):
     table = offers().assign(size=['big'] + ['7'] * 299)
-    assert errors(validated(tmp_path, table, columns={'size': {'type': 'number', 'role': 'ignore'}})) == []
+    assert (
+        errors(validated(tmp_path, table, columns={'size': {'type': 'number', 'role': 'ignore'}}))
+        == []
+    )
 
 
 def test_D03_target_without_any_value(tmp_path):
     result = validated(tmp_path, offers(200).assign(price=np.nan), kind='parquet')
-    assert errors(result) == ['ERROR D03 price: target has no value: 200/200 missing — check the export, or name another target']
+    assert errors(result) == [
+        'ERROR D03 price: target has no value: 200/200 missing — check the export, or name another'
+        ' target'
+    ]
 
 
 def test_D04_target_partly_missing_is_refused_with_rows(tmp_path):
     table = offers()
     table.loc[[16, 40], 'price'] = np.nan
-    assert 'target is missing in 2 of 300 rows (rows 17, 41)' in errors(validated(tmp_path, table))[0]
+    assert (
+        'target is missing in 2 of 300 rows (rows 17, 41)' in errors(validated(tmp_path, table))[0]
+    )
 
 
 def test_D04_target_partly_missing_is_dropped_where_the_scenario_says_so(tmp_path):
     table = offers()
     table.loc[[16, 40], 'price'] = np.nan
     result = validated(tmp_path, table, {'column': 'price', 'missing': 'drop'})
-    assert errors(result) == [] and result.dropped == {'target missing': 2} and len(result.table) == 298
+    assert (
+        errors(result) == []
+        and result.dropped == {'target missing': 2}
+        and len(result.table) == 298
+    )
     assert told(result, 'D04', 'info')
 
 
@@ -83,13 +136,19 @@ def test_D05_constant_target(tmp_path, task, table):
 def test_D06_class_with_one_row_is_named_with_its_count(tmp_path):
     table = labelled()
     table.loc[5, 'sold'] = 'perhaps'
-    assert "class 'perhaps' has 1 row; train, validation and holdout need one each" in told(validated(tmp_path, table, TWO, 'multiclass'), 'D06', 'error')[0]
+    assert (
+        "class 'perhaps' has 1 row; train, validation and holdout need one each"
+        in told(validated(tmp_path, table, TWO, 'multiclass'), 'D06', 'error')[0]
+    )
 
 
 def test_D06_class_with_few_rows_is_a_warning_that_names_the_split(tmp_path):
     table = labelled()
     table.loc[:5, 'sold'] = 'perhaps'
-    assert 'set split.by: stratified' in told(validated(tmp_path, table, TWO, 'multiclass'), 'D06', 'warn')[0]
+    assert (
+        'set split.by: stratified'
+        in told(validated(tmp_path, table, TWO, 'multiclass'), 'D06', 'warn')[0]
+    )
 
 
 @pytest.mark.parametrize('classes, positive', [(('no', 'yes'), 'yes'), ((1, 2), None), ((0, 1), '1'), ((True, False), 'true'), ((1.0, 0.0), '1')])
@@ -111,30 +170,46 @@ def test_D07_the_positive_class_must_be_one_of_them(tmp_path, positive, fine):
 
 
 def test_D07_classes_that_differ_only_in_case_are_pointed_out(tmp_path):
-    assert told(validated(tmp_path, labelled(classes=('no', 'yes', 'Yes ')), TWO, 'multiclass'), 'D07', 'warn')
+    assert told(
+        validated(tmp_path, labelled(classes=('no', 'yes', 'Yes ')), TWO, 'multiclass'),
+        'D07',
+        'warn',
+    )
 
 
 def test_D08_surprise_class_is_refused(tmp_path):
     table = labelled(classes=(1, 2, 3))
     table.loc[9, 'sold'] = 7
     result = validated(tmp_path, table, {'column': 'sold', 'classes': [1, 2, 3]}, 'multiclass')
-    assert "class '7', which is not in target.classes, in 1 of 300 rows (row 10)" in told(result, 'D08', 'error')[0]
+    assert (
+        "class '7', which is not in target.classes, in 1 of 300 rows (row 10)"
+        in told(result, 'D08', 'error')[0]
+    )
 
 
 def test_D08_three_values_are_not_binary(tmp_path):
-    assert 'the task is binary' in told(validated(tmp_path, labelled(classes=(1, 2, 3)), TWO, 'binary'), 'D08', 'error')[0]
+    assert (
+        'the task is binary'
+        in told(validated(tmp_path, labelled(classes=(1, 2, 3)), TWO, 'binary'), 'D08', 'error')[0]
+    )
 
 
 def test_D09_infinite_target_by_row(tmp_path):
     table = offers()
     table.loc[[3, 8], 'price'] = [np.inf, -np.inf]
-    assert 'infinite target in 2 of 300 rows (rows 4, 9)' in told(validated(tmp_path, table, kind='parquet'), 'D09', 'error')[0]
+    assert (
+        'infinite target in 2 of 300 rows (rows 4, 9)'
+        in told(validated(tmp_path, table, kind='parquet'), 'D09', 'error')[0]
+    )
 
 
 def test_D09_logarithmic_target_must_be_positive(tmp_path):
     table = offers()
     table.loc[0, 'price'] = 0
-    assert 'target.scale is log' in errors(validated(tmp_path, table, {'column': 'price', 'scale': 'log'}))[0]
+    assert (
+        'target.scale is log'
+        in errors(validated(tmp_path, table, {'column': 'price', 'scale': 'log'}))[0]
+    )
 
 
 # features
@@ -151,8 +226,15 @@ def test_D11_constant_feature(tmp_path):
 
 def test_D13_columns_of_the_same_content(tmp_path):
     table = offers()
-    assert "same content as 'km'" in told(validated(tmp_path, table.assign(mileage=table.km, brand=table.fuel)), 'D13', 'warn')[0]
-    assert len(told(validated(tmp_path, table.assign(mileage=table.km, brand=table.fuel)), 'D13')) == 2
+    assert (
+        "same content as 'km'"
+        in told(
+            validated(tmp_path, table.assign(mileage=table.km, brand=table.fuel)), 'D13', 'warn'
+        )[0]
+    )
+    assert (
+        len(told(validated(tmp_path, table.assign(mileage=table.km, brand=table.fuel)), 'D13')) == 2
+    )
 
 
 @pytest.mark.parametrize('value', [np.inf, -np.inf, 1e300])
@@ -160,13 +242,19 @@ def test_D26_infinite_or_huge_feature_by_row(tmp_path, value):
     table = offers()
     table.loc[6, 'km'] = value
     result = validated(tmp_path, table, kind='parquet')
-    assert len(errors(result)) == 1 and 'km: ' in errors(result)[0] and '(row 7)' in told(result, 'D26', 'error')[0]
+    assert (
+        len(errors(result)) == 1
+        and 'km: ' in errors(result)[0]
+        and '(row 7)' in told(result, 'D26', 'error')[0]
+    )
 
 
 def test_D26_infinite_feature_may_count_as_missing(tmp_path):
     table = offers()
     table.loc[6, 'km'] = np.inf
-    result = validated(tmp_path, table, kind='parquet', columns={'km': {'max': 1e7, 'outside': 'missing'}})
+    result = validated(
+        tmp_path, table, kind='parquet', columns={'km': {'max': 1e7, 'outside': 'missing'}}
+    )
     assert errors(result) == [] and result.table['km'].isna().sum() == 1
 
 
@@ -184,12 +272,17 @@ def test_D29_codes_with_leading_zeros_stay_texts(tmp_path):
 
 def test_D34_category_with_almost_as_many_values_as_rows(tmp_path):
     table = offers().assign(vin=[f'W{k:04d}' for k in range(300)])
-    assert 'like an id' in told(validated(tmp_path, table, columns={'vin': {'type': 'category'}}), 'D34', 'warn')[0]
+    assert (
+        'like an id'
+        in told(validated(tmp_path, table, columns={'vin': {'type': 'category'}}), 'D34', 'warn')[0]
+    )
 
 
 def test_D34_row_numbers(tmp_path):
     assert told(validated(tmp_path, offers().assign(n=range(300))), 'D34', 'warn')
-    assert not told(validated(tmp_path, offers().assign(n=range(300)), columns={'n': {'role': 'id'}}), 'D34')
+    assert not told(
+        validated(tmp_path, offers().assign(n=range(300)), columns={'n': {'role': 'id'}}), 'D34'
+    )
 
 
 # leaks
@@ -204,7 +297,10 @@ def leaky(what):
         'scaled': {'cents': 100 * y + 5},
         'noisy copy': {'net': y * (1 + rng.normal(0, 1e-4, 300))},
         'falling function': {'discount': 1 / y},
-        'sum': {'net': (net := (y * rng.uniform(0.5, 0.9, 300)).round(2)), 'tax': (y - net).round(2)},
+        'sum': {
+            'net': (net := (y * rng.uniform(0.5, 0.9, 300)).round(2)),
+            'tax': (y - net).round(2),
+        },
         'product': {'hours': (hours := rng.integers(1, 90, 300)), 'rate': y / hours},
     }
     return table.assign(**columns[what])
@@ -217,8 +313,14 @@ def test_D36_leak_of_a_number(tmp_path, what):
 
 
 def test_D36_sum_names_its_parts(tmp_path):
-    assert 'the target is an exact sum of net and tax' in told(validated(tmp_path, leaky('sum')), 'D36')[0]
-    assert 'the target is an exact product of hours and rate' in told(validated(tmp_path, leaky('product')), 'D36')[0]
+    assert (
+        'the target is an exact sum of net and tax'
+        in told(validated(tmp_path, leaky('sum')), 'D36')[0]
+    )
+    assert (
+        'the target is an exact product of hours and rate'
+        in told(validated(tmp_path, leaky('product')), 'D36')[0]
+    )
 
 
 def test_D36_category_that_was_derived_from_the_target(tmp_path):
@@ -253,18 +355,27 @@ def test_D36_leak_of_one_class_among_three(tmp_path):
 
 
 def test_D36_acknowledged_leak_is_recorded(tmp_path):
-    result = validated(tmp_path, leaky('copy'), columns={'total': {'leak_ok': 'known when the offer is made'}})
-    assert errors(result) == [] and 'acknowledged: known when the offer is made' in told(result, 'D36', 'info')[0]
+    result = validated(
+        tmp_path, leaky('copy'), columns={'total': {'leak_ok': 'known when the offer is made'}}
+    )
+    assert (
+        errors(result) == []
+        and 'acknowledged: known when the offer is made' in told(result, 'D36', 'info')[0]
+    )
 
 
 def test_D36_sum_needs_every_part_acknowledged(tmp_path):
     reason = {'leak_ok': 'known when the offer is made'}
     assert told(validated(tmp_path, leaky('sum'), columns={'net': reason}), 'D36', 'error')
-    assert told(validated(tmp_path, leaky('sum'), columns={'net': reason, 'tax': reason}), 'D36', 'info')
+    assert told(
+        validated(tmp_path, leaky('sum'), columns={'net': reason, 'tax': reason}), 'D36', 'info'
+    )
 
 
 def test_D36_ignored_leak_is_no_leak(tmp_path):
-    assert not told(validated(tmp_path, leaky('copy'), columns={'total': {'role': 'ignore'}}), 'D36')
+    assert not told(
+        validated(tmp_path, leaky('copy'), columns={'total': {'role': 'ignore'}}), 'D36'
+    )
 
 
 @pytest.mark.parametrize('seed', range(8))
@@ -277,7 +388,9 @@ def test_D36_honest_features_are_not_leaks(tmp_path, seed):
     table = labelled(120, seed=seed)
     table['strong'] = (table['sold'] == 'yes') + rng.normal(0, 0.5, 120)
     table['dealer'] = rng.choice([f'd{k}' for k in range(100)], 120)
-    assert not told(validated(tmp_path, table, TWO, 'binary', columns={'dealer': {'type': 'category'}}), 'D36')
+    assert not told(
+        validated(tmp_path, table, TWO, 'binary', columns={'dealer': {'type': 'category'}}), 'D36'
+    )
 
 
 # rows, times, groups, weights
@@ -287,7 +400,10 @@ def test_D39_dates_that_cannot_be(tmp_path):
     days = pd.Series(pd.date_range('2023-01-01', periods=300).strftime('%Y-%m-%d'))
     days[[4, 5]] = ['2099-01-01', '1012-01-01']
     result = validated(tmp_path, offers().assign(day=days))
-    assert 'date after 2025-01-01 in 1 of 300 rows (row 5)' in told(result, 'D39', 'warn')[0] and 'before 1900' in told(result, 'D39', 'warn')[1]
+    assert (
+        'date after 2025-01-01 in 1 of 300 rows (row 5)' in told(result, 'D39', 'warn')[0]
+        and 'before 1900' in told(result, 'D39', 'warn')[1]
+    )
 
 
 def test_D40_rows_out_of_order_are_a_note_when_split_by_time(tmp_path):
@@ -301,21 +417,44 @@ def test_D40_split_by_time_needs_a_time_in_every_row(tmp_path):
     days = pd.Series(pd.date_range('2023-01-01', periods=300).strftime('%Y-%m-%d'))
     days[7] = None
     column = {'role': 'time', 'type': 'date'}
-    assert '(row 8)' in told(validated(tmp_path, offers().assign(day=days), columns={'day': column}, split={'by': 'time'}), 'D40', 'error')[0]
-    result = validated(tmp_path, offers().assign(day=days), columns={'day': column | {'missing': False, 'outside': 'drop'}}, split={'by': 'time'})
+    assert (
+        '(row 8)'
+        in told(
+            validated(
+                tmp_path, offers().assign(day=days), columns={'day': column}, split={'by': 'time'}
+            ),
+            'D40',
+            'error',
+        )[0]
+    )
+    result = validated(
+        tmp_path,
+        offers().assign(day=days),
+        columns={'day': column | {'missing': False, 'outside': 'drop'}},
+        split={'by': 'time'},
+    )
     assert errors(result) == [] and len(result.table) == 299
 
 
 def test_D41_declared_group_that_the_split_would_tear_apart(tmp_path):
     table = offers().assign(owner=[f'o{k % 60}' for k in range(300)])
     group = {'owner': {'role': 'group', 'type': 'category'}}
-    assert 'set split.by: group' in told(validated(tmp_path, table, columns=group), 'D41', 'warn')[0]
+    assert (
+        'set split.by: group' in told(validated(tmp_path, table, columns=group), 'D41', 'warn')[0]
+    )
     assert not told(validated(tmp_path, table, columns=group, split={'by': 'group'}), 'D41')
 
 
 def test_D41_too_few_groups(tmp_path):
     table = offers().assign(owner=[f'o{k % 2}' for k in range(300)])
-    assert '2 groups' in told(validated(tmp_path, table, columns={'owner': {'role': 'group'}}, split={'by': 'group'}), 'D41', 'error')[0]
+    assert (
+        '2 groups'
+        in told(
+            validated(tmp_path, table, columns={'owner': {'role': 'group'}}, split={'by': 'group'}),
+            'D41',
+            'error',
+        )[0]
+    )
 
 
 def doubled():
@@ -325,13 +464,18 @@ def doubled():
 @pytest.mark.parametrize('wanted, level, n_left', [('keep', 'warn', 600), ('drop', 'info', 300), ('refuse', 'error', 600)])
 def test_D42_half_of_the_rows_are_duplicates(tmp_path, wanted, level, n_left):
     result = validated(tmp_path, doubled(), duplicates=wanted, columns={'offer': {'role': 'id'}})
-    assert 'in 300 of 600 rows, 50.0 % (rows 301, 302, 303 and 297 more)' in told(result, 'D42', level)[0]
+    assert (
+        'in 300 of 600 rows, 50.0 % (rows 301, 302, 303 and 297 more)'
+        in told(result, 'D42', level)[0]
+    )
     assert len(result.table) == n_left
 
 
 def test_D42_the_first_of_equal_rows_stays(tmp_path):
     result = validated(tmp_path, doubled(), duplicates='drop', columns={'offer': {'role': 'id'}})
-    assert result.table['offer'].tolist() == list(range(300)) and result.dropped == {'duplicates': 300}
+    assert result.table['offer'].tolist() == list(range(300)) and result.dropped == {
+        'duplicates': 300
+    }
 
 
 @pytest.mark.parametrize('outside, level, n_left', [('warn', 'warn', 300), ('refuse', 'error', 300), ('drop', 'info', 298), ('missing', 'info', 300)])
@@ -339,15 +483,23 @@ def test_D43_values_beyond_the_declared_range(tmp_path, outside, level, n_left):
     table = offers()
     table.loc[[2, 5], 'age'] = [-4, 900]
     result = validated(tmp_path, table, columns={'age': {'min': 0, 'max': 60, 'outside': outside}})
-    assert 'age: value outside 0 to 60 in 2 of 300 rows (rows 3, 6)' in told(result, 'D43', level)[0]
-    assert len(result.table) == n_left and result.table['age'].isna().sum() == (2 if outside == 'missing' else 0)
+    assert (
+        'age: value outside 0 to 60 in 2 of 300 rows (rows 3, 6)' in told(result, 'D43', level)[0]
+    )
+    assert len(result.table) == n_left and result.table['age'].isna().sum() == (
+        2 if outside == 'missing' else 0
+    )
 
 
 @pytest.mark.parametrize('outside, level', [('warn', 'warn'), ('refuse', 'error'), ('drop', 'info'), ('missing', 'info')])
 def test_D43_categories_that_are_not_allowed(tmp_path, outside, level):
     table = offers()
     table.loc[3, 'fuel'] = 'Coal'
-    result = validated(tmp_path, table, columns={'fuel': {'values': ['Diesel', 'Petrol', 'Electric'], 'outside': outside}})
+    result = validated(
+        tmp_path,
+        table,
+        columns={'fuel': {'values': ['Diesel', 'Petrol', 'Electric'], 'outside': outside}},
+    )
     assert 'not under values in 1 of 300 rows (row 4)' in told(result, 'D43', level)[0]
     assert ('Coal' in set(result.table['fuel'].dropna())) == (outside in ('warn', 'refuse'))
 
@@ -356,13 +508,23 @@ def test_D43_categories_that_are_not_allowed(tmp_path, outside, level):
 def test_D43_a_value_that_may_not_be_missing(tmp_path, outside, level):
     table = offers()
     table.loc[3, 'age'] = np.nan
-    assert told(validated(tmp_path, table, columns={'age': {'missing': False, 'outside': outside}}), 'D43', level)
+    assert told(
+        validated(tmp_path, table, columns={'age': {'missing': False, 'outside': outside}}),
+        'D43',
+        level,
+    )
 
 
 def test_D43_a_value_blanked_for_its_range_may_still_not_be_missing(tmp_path):
     table = offers()
     table.loc[3, 'age'] = -1
-    assert told(validated(tmp_path, table, columns={'age': {'min': 0, 'missing': False, 'outside': 'missing'}}), 'D43', 'error')
+    assert told(
+        validated(
+            tmp_path, table, columns={'age': {'min': 0, 'missing': False, 'outside': 'missing'}}
+        ),
+        'D43',
+        'error',
+    )
 
 
 @pytest.mark.parametrize('outside', ['refuse', 'drop'])
@@ -378,7 +540,9 @@ def test_D43_target_beyond_its_range(tmp_path, outside):
 def test_D43_weights_are_positive_numbers(tmp_path, bad):
     table = offers().assign(weight=1.0)
     table.loc[11, 'weight'] = bad
-    result = validated(tmp_path, table, kind='parquet', columns={'weight': {'role': 'weight', 'type': 'number'}})
+    result = validated(
+        tmp_path, table, kind='parquet', columns={'weight': {'role': 'weight', 'type': 'number'}}
+    )
     assert '(row 12)' in told(result, 'D43', 'error')[0]
 
 
@@ -388,7 +552,10 @@ def test_D49_a_second_unit_in_a_column(tmp_path, factor, word):
     table['cc'] = np.random.default_rng(2).choice([1200, 1600, 1900, 2400], 300).astype(float)
     assert not told(validated(tmp_path, table), 'D49')
     table.loc[20:30, 'cc'] *= factor
-    assert f'about 1,000 times {word} than the others, in 11 of 300 rows, 3.7 % (rows 21, 22, 23' in told(validated(tmp_path, table), 'D49', 'warn')[0]
+    assert (
+        f'about 1,000 times {word} than the others, in 11 of 300 rows, 3.7 % (rows 21, 22, 23'
+        in told(validated(tmp_path, table), 'D49', 'warn')[0]
+    )
 
 
 @pytest.mark.parametrize('column, words', [({'fuel': {'min': 0}}, 'min and max are for numbers, and this is a category'),
@@ -403,7 +570,9 @@ def test_D50_nothing_left_after_cleaning(tmp_path):
 
 
 def test_D50_too_few_rows(tmp_path):
-    assert told(validated(tmp_path, offers(12)), 'D50', 'error') and told(validated(tmp_path, offers(150)), 'D50', 'warn')
+    assert told(validated(tmp_path, offers(12)), 'D50', 'error') and told(
+        validated(tmp_path, offers(150)), 'D50', 'warn'
+    )
 
 
 def test_every_error_is_told_and_the_first_one_raised(tmp_path):
@@ -428,9 +597,13 @@ def dirty(draw):
     n = draw(st.integers(0, 30))
     return pd.DataFrame({
         'a': pd.Series(draw(st.lists(cells(), min_size=n, max_size=n)), dtype='float64'),
-        'b': pd.Series(draw(st.lists(st.sampled_from(['x', 'y', 'z', None]), min_size=n, max_size=n)), dtype='str'),
+        'b': pd.Series(
+            draw(st.lists(st.sampled_from(['x', 'y', 'z', None]), min_size=n, max_size=n)),
+            dtype='str',
+        ),
         'id': np.arange(n),
-        'y': pd.Series(draw(st.lists(cells(), min_size=n, max_size=n)), dtype='float64')})
+        'y': pd.Series(draw(st.lists(cells(), min_size=n, max_size=n)), dtype='float64'),
+    })
 
 
 POLICIES = st.sampled_from(['warn', 'refuse', 'drop', 'missing'])
@@ -438,17 +611,31 @@ POLICIES = st.sampled_from(['warn', 'refuse', 'drop', 'missing'])
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dirty(), POLICIES, POLICIES, st.sampled_from(['keep', 'drop', 'refuse']), st.sampled_from(['refuse', 'drop']), st.booleans())
-def test_cleaning_accounts_for_every_row_and_is_done_once(table, of_a, of_b, duplicates, of_y, may_miss):
-    plan = Scenario(name='toy', title='A toy', task='regression', data={'source': 'a.csv'}, duplicates=duplicates,
-                    target={'column': 'y', 'min': 0.0, 'outside': of_y, 'missing': of_y},
-                    columns={'a': Column(type='number', min=0.0, max=4.0, outside=of_a, missing=may_miss), 'id': Column(role='id'),
-                             'b': Column(type='category', values=['x', 'y'], outside=of_b)})
-    infos = [{'name': n, 'type': t, 'role': 'feature'} for n, t in [('a', 'number'), ('b', 'category'), ('id', 'number')]]
+def test_cleaning_accounts_for_every_row_and_is_done_once(
+    table, of_a, of_b, duplicates, of_y, may_miss
+):
+    plan = Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        duplicates=duplicates,
+        target={'column': 'y', 'min': 0.0, 'outside': of_y, 'missing': of_y},
+        columns={
+            'a': Column(type='number', min=0.0, max=4.0, outside=of_a, missing=may_miss),
+            'id': Column(role='id'),
+            'b': Column(type='category', values=['x', 'y'], outside=of_b),
+        },
+    )
+    infos = [
+        {'name': n, 'type': t, 'role': 'feature'}
+        for n, t in [('a', 'number'), ('b', 'category'), ('id', 'number')]
+    ]
     infos[2]['role'] = 'id'
     columns = described(infos, plan.columns, 'y')
     clean, dropped, _ = clean_table(table, plan, columns)
     assert len(table) == len(clean) + sum(dropped.values())
-    assert clean.index.is_unique and set(clean.index) <= set(table.index)                       # no row is invented …
+    assert clean.index.is_unique and set(clean.index) <= set(table.index)  # no row is invented …
     same = clean['id'] == table.loc[clean.index, 'id']
     assert same.all() and list(clean) == list(table)
     again, dropped_again, _ = clean_table(clean, plan, columns)
@@ -461,21 +648,52 @@ def test_cleaning_accounts_for_every_row_and_is_done_once(table, of_a, of_b, dup
 
 
 def test_the_schema_is_pandera_and_can_be_written_down(tmp_path):
-    schema = pandera_schema(offers(), {'age': Column(type='number', min=0, max=60), 'fuel': Column(type='category', values=['Diesel'])})
+    schema = pandera_schema(
+        offers(),
+        {
+            'age': Column(type='number', min=0, max=60),
+            'fuel': Column(type='category', values=['Diesel']),
+        },
+    )
     assert 'greater_than_or_equal_to' in schema.to_yaml() and 'Diesel' in schema.to_yaml()
 
 
 def test_a_million_rows_are_checked_in_seconds():
-    n, rng = 1_000_000, np.random.default_rng(0)
-    table = pd.DataFrame({f'x{k}': rng.normal(size=n) for k in range(7)} | {f'c{k}': rng.choice(list('abcdef'), n) for k in range(4)})
+    n = 1_000_000
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {f'x{k}': rng.normal(size=n) for k in range(7)}
+        | {f'c{k}': rng.choice(list('abcdef'), n) for k in range(4)}
+    )
     table['price'] = table['x0'] + rng.normal(size=n)
-    declared = {'x0': Column(min=-4, max=4, outside='drop'), 'x1': Column(min=-4, outside='missing'), 'c0': Column(values=list('abcde'))}
-    plan = Scenario(name='toy', title='A toy', task='regression', data={'source': 'a.csv'}, target={'column': 'price'}, columns=declared, duplicates='drop')
-    columns = described([{'name': c, 'type': 'number' if c[0] == 'x' else 'category', 'role': 'feature'} for c in table if c != 'price'], declared, 'price')
+    declared = {
+        'x0': Column(min=-4, max=4, outside='drop'),
+        'x1': Column(min=-4, outside='missing'),
+        'c0': Column(values=list('abcde')),
+    }
+    plan = Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        target={'column': 'price'},
+        columns=declared,
+        duplicates='drop',
+    )
+    columns = described(
+        [
+            {'name': c, 'type': 'number' if c[0] == 'x' else 'category', 'role': 'feature'}
+            for c in table
+            if c != 'price'
+        ],
+        declared,
+        'price',
+    )
     start = time.perf_counter()
     clean, dropped, _ = clean_table(table, plan, columns)
     findings = check_table(clean, plan, columns, TODAY)
-    assert time.perf_counter() - start < 15     # 5 s on two idle cores; the rest is for whoever shares them
+    # 5 s on two idle cores; the rest is for whoever shares them
+    assert time.perf_counter() - start < 15
     assert findings == [] and 0 < sum(dropped.values()) < 1000
 
 
@@ -495,11 +713,20 @@ def test_real_data_passes_and_what_is_odd_is_told(real_data, tmp_path, name, tar
 
 
 def test_D36_bike_rentals_are_the_sum_of_two_columns(real_data, tmp_path):
-    lines = told(validated_file(tmp_path, real_data('bike_sharing_hour.csv'), 'cnt'), 'D36', 'error')
+    lines = told(
+        validated_file(tmp_path, real_data('bike_sharing_hour.csv'), 'cnt'), 'D36', 'error'
+    )
     assert len(lines) == 1 and 'exact sum of casual and registered' in lines[0]
     ignored = {'casual': {'role': 'ignore'}, 'registered': {'role': 'ignore'}}
-    assert not told(validated_file(tmp_path, real_data('bike_sharing_hour.csv'), 'cnt', columns=ignored), 'D36')
+    assert not told(
+        validated_file(tmp_path, real_data('bike_sharing_hour.csv'), 'cnt', columns=ignored), 'D36'
+    )
 
 
 def test_D42_wine_has_18_percent_duplicates(real_data, tmp_path):
-    assert '1,177 of 6,497 rows, 18.1 %' in told(validated_file(tmp_path, real_data('wine_quality.csv'), 'quality'), 'D42', 'warn')[0]
+    assert (
+        '1,177 of 6,497 rows, 18.1 %'
+        in told(validated_file(tmp_path, real_data('wine_quality.csv'), 'quality'), 'D42', 'warn')[
+            0
+        ]
+    )

@@ -14,9 +14,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cd4ml_nb.data.table import Raw, propose_columns, read_table, row_hashes, seal, table_hash, typed_table, unseal, write_table
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.reading import read_file
+from cd4ml_nb.data.table import (
+    Raw,
+    propose_columns,
+    read_table,
+    row_hashes,
+    seal,
+    table_hash,
+    typed_table,
+    unseal,
+    write_table,
+)
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 
@@ -28,7 +38,9 @@ def typed(texts, data=None, target=None, **column):
     """One column `x` of texts, typed; the series and its description."""
     raw = raw_of(x=texts, y=[str(k) for k in range(len(texts))])
     declared = {'x': Column(**column)} if column else {}
-    df, infos = typed_table(raw, declared, 'infer', target or Target(column='y'), data or Data(source='a.csv'))
+    df, infos = typed_table(
+        raw, declared, 'infer', target or Target(column='y'), data or Data(source='a.csv')
+    )
     return df['x'], infos[0]
 
 
@@ -50,26 +62,54 @@ def with_bad(text, at=7):
 
 def test_D01_D02_a_missing_target_is_named_with_its_neighbours():
     for name in ('Price', 'price ', 'prise'):
-        with pytest.raises(UserError, match=f"a.csv: target '{name}' not found; columns are make, price — did you mean 'price'") as caught:
-            typed_table(raw_of(make=['a'], price=['1']), {}, 'infer', Target(column=name), Data(source='a.csv'))
+        with pytest.raises(
+            UserError,
+            match=(
+                f"a.csv: target '{name}' not found; columns are make, price — did you mean 'price'"
+            ),
+        ) as caught:
+            typed_table(
+                raw_of(make=['a'], price=['1']),
+                {},
+                'infer',
+                Target(column=name),
+                Data(source='a.csv'),
+            )
         assert caught.value.code == 'D01'
 
 
 def test_a_declared_column_that_is_not_there_is_named():
     with pytest.raises(UserError, match="column 'mkae' not found — did you mean 'make'"):
-        typed_table(raw_of(make=['a'], price=['1']), {'mkae': Column()}, 'infer', Target(column='price'), Data(source='a.csv'))
+        typed_table(
+            raw_of(make=['a'], price=['1']),
+            {'mkae': Column()},
+            'infer',
+            Target(column='price'),
+            Data(source='a.csv'),
+        )
 
 
 @pytest.mark.parametrize('column', [{}, {'type': 'number'}])
 def test_D14_one_text_among_numbers(column):
-    line = refused('D14', with_bad('unknown'), "a.csv:x: 1 of 200 not numeric, first at line 9: 'unknown'", 'columns.x: sentinels: ["unknown"]', **column)
+    line = refused(
+        'D14',
+        with_bad('unknown'),
+        "a.csv:x: 1 of 200 not numeric, first at line 9: 'unknown'",
+        'columns.x: sentinels: ["unknown"]',
+        **column,
+    )
     assert 'type: category' in line
 
 
 def test_D14_is_not_raised_when_the_scenario_says_what_the_text_means():
     assert typed(with_bad('unknown'), sentinels=['unknown'])[0].isna().sum() == 1
     assert typed(with_bad('unknown'), type='category')[0][7] == 'unknown'
-    assert typed(with_bad('unknown'), data=Data(source='a.csv', missing=['', 'unknown']))[0].isna().sum() == 1
+    assert (
+        typed(with_bad('unknown'), data=Data(source='a.csv', missing=['', 'unknown']))[0]
+        .isna()
+        .sum()
+        == 1
+    )
 
 
 def test_D14_names_the_other_columns_too():
@@ -80,8 +120,16 @@ def test_D14_names_the_other_columns_too():
 
 def test_D14_the_target_is_told_how_to_declare_a_sentinel():
     with pytest.raises(UserError, match='target: sentinels'):
-        typed_table(raw_of(y=with_bad('n/a')), {}, 'infer', Target(column='y'), Data(source='a.csv'))
-    df, _ = typed_table(raw_of(y=with_bad('-1')), {}, 'infer', Target(column='y', sentinels=[-1]), Data(source='a.csv'))
+        typed_table(
+            raw_of(y=with_bad('n/a')), {}, 'infer', Target(column='y'), Data(source='a.csv')
+        )
+    df, _ = typed_table(
+        raw_of(y=with_bad('-1')),
+        {},
+        'infer',
+        Target(column='y', sentinels=[-1]),
+        Data(source='a.csv'),
+    )
     assert df['y'].isna().sum() == 1
 
 
@@ -98,9 +146,16 @@ def test_D15_thousands_separators(texts, remedy):
 
 
 def test_D15_declared_thousands_are_followed():
-    series, _ = typed(['1.234,5', '12', '-1.000'], data=Data(source='a.csv', thousands='.', decimal=','))
+    series, _ = typed(
+        ['1.234,5', '12', '-1.000'], data=Data(source='a.csv', thousands='.', decimal=',')
+    )
     assert series.tolist() == [1234.5, 12, -1000]
-    refused('D14', ['12.34,5', '1'], data=Data(source='a.csv', thousands='.', decimal=','), type='number')
+    refused(
+        'D14',
+        ['12.34,5', '1'],
+        data=Data(source='a.csv', thousands='.', decimal=','),
+        type='number',
+    )
 
 
 def test_D16_a_decimal_comma():
@@ -116,10 +171,14 @@ def test_D27_whole_numbers_beyond_64_bits(texts):
 
 
 def test_D27_in_parquet():
-    raw = Raw(pa.table({'x': pa.array([1, 2 ** 64 - 1], pa.uint64()), 'y': [1, 2]}), {'source': 'a.parquet'})
+    raw = Raw(
+        pa.table({'x': pa.array([1, 2**64 - 1], pa.uint64()), 'y': [1, 2]}), {'source': 'a.parquet'}
+    )
     with pytest.raises(UserError, match='id-like'):
         typed_table(raw, {}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    df, _ = typed_table(raw, {'x': Column(type='category')}, 'infer', Target(column='y'), Data(source='a.parquet'))
+    df, _ = typed_table(
+        raw, {'x': Column(type='category')}, 'infer', Target(column='y'), Data(source='a.parquet')
+    )
     assert df['x'].tolist() == ['1', '18446744073709551615']
 
 
@@ -130,7 +189,11 @@ def test_whole_numbers_stay_exact():
 
 def test_D29_codes_with_leading_zeros_stay_texts():
     series, info = typed(['01067', '80331', '00001'])
-    assert series.tolist() == ['01067', '80331', '00001'] and info['type'] == 'category' and 'leading zeros' in info['note']
+    assert (
+        series.tolist() == ['01067', '80331', '00001']
+        and info['type'] == 'category'
+        and 'leading zeros' in info['note']
+    )
     assert typed(['0', '0.5', '10'])[1]['type'] == 'number'
 
 
@@ -154,8 +217,16 @@ def test_D37_dates_by_day_and_month_need_a_format(texts, formats):
 
 
 def test_D37_a_declared_format_is_followed():
-    assert typed(['03/04/2021', ''], type='date', format='%d/%m/%Y')[0].tolist()[0] == pd.Timestamp('2021-04-03')
-    refused('D14', ['13/13/2021', '01/02/2021'], 'not a date of the form %d/%m/%Y', type='date', format='%d/%m/%Y')
+    assert typed(['03/04/2021', ''], type='date', format='%d/%m/%Y')[0].tolist()[0] == pd.Timestamp(
+        '2021-04-03'
+    )
+    refused(
+        'D14',
+        ['13/13/2021', '01/02/2021'],
+        'not a date of the form %d/%m/%Y',
+        type='date',
+        format='%d/%m/%Y',
+    )
 
 
 def test_D37_a_format_that_is_none_is_named():
@@ -173,9 +244,21 @@ def test_thousands_and_decimal_cannot_be_the_same():
 
 
 def test_D38_offsets_become_utc():
-    series, info = typed(['2021-06-01T12:00:00+02:00', '2021-06-01 12:00Z', '2021-06-01T07:00:00-05:00', '2021-06-01 12:00:00+00'])
-    assert series.tolist() == [pd.Timestamp('2021-06-01 10:00'), *3 * [pd.Timestamp('2021-06-01 12:00')]]
-    offsets = typed(['01.06.2021 12:00 +0200', '01.06.2021 12:00 +0000'], type='date', format='%d.%m.%Y %H:%M %z')[0]
+    series, info = typed([
+        '2021-06-01T12:00:00+02:00',
+        '2021-06-01 12:00Z',
+        '2021-06-01T07:00:00-05:00',
+        '2021-06-01 12:00:00+00',
+    ])
+    assert series.tolist() == [
+        pd.Timestamp('2021-06-01 10:00'),
+        *3 * [pd.Timestamp('2021-06-01 12:00')],
+    ]
+    offsets = typed(
+        ['01.06.2021 12:00 +0200', '01.06.2021 12:00 +0000'],
+        type='date',
+        format='%d.%m.%Y %H:%M %z',
+    )[0]
     assert offsets.tolist() == [pd.Timestamp('2021-06-01 10:00'), pd.Timestamp('2021-06-01 12:00')]
     assert info['type'] == 'date' and str(series.dtype) == 'datetime64[us]'
 
@@ -185,7 +268,9 @@ def test_D38_aware_and_naive_times_are_not_mixed():
 
 
 def test_D38_a_declared_zone_makes_utc_and_its_gap_and_fold_are_refused():
-    assert typed(['2021-06-01 12:00'], type='date', time_zone='Europe/Berlin')[0][0] == pd.Timestamp('2021-06-01 10:00')
+    assert typed(['2021-06-01 12:00'], type='date', time_zone='Europe/Berlin')[0][
+        0
+    ] == pd.Timestamp('2021-06-01 10:00')
     for text in ('2021-03-28 02:30', '2021-10-31 02:30'):
         refused('D38', ['2021-06-01 12:00', text], 'line 3', type='date', time_zone='Europe/Berlin')
     with pytest.raises(UserError, match="did you mean 'Europe/Berlin'"):
@@ -193,37 +278,109 @@ def test_D38_a_declared_zone_makes_utc_and_its_gap_and_fold_are_refused():
 
 
 def test_D38_times_in_parquet():
-    aware = pa.array([datetime.datetime(2021, 6, 1, 12), None], pa.timestamp('us', 'America/New_York'))
+    aware = pa.array(
+        [datetime.datetime(2021, 6, 1, 12), None], pa.timestamp('us', 'America/New_York')
+    )
     naive = pa.array([datetime.datetime(2021, 6, 1, 12), None], pa.timestamp('ns'))
-    raw = Raw(pa.table({'a': aware, 'n': naive, 'd': pa.array([datetime.date(2021, 6, 1), None]), 'y': [1, 2]}), {'source': 'a.parquet'})
-    df, _ = typed_table(raw, {'n': Column(time_zone='Europe/Berlin')}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    assert df.loc[0, ['a', 'n', 'd']].tolist() == [pd.Timestamp('2021-06-01 12:00'), pd.Timestamp('2021-06-01 10:00'), pd.Timestamp('2021-06-01')]
-    assert df[['a', 'n', 'd']].isna().sum().tolist() == [1, 1, 1] and set(map(str, df.dtypes[:3])) == {'datetime64[us]'}
-    raw = Raw(pa.table({'n': pa.array([datetime.datetime(2021, 3, 28, 2, 30)] * 2), 'y': [1, 2]}), {'source': 'a.parquet'})
+    raw = Raw(
+        pa.table(
+            {'a': aware, 'n': naive, 'd': pa.array([datetime.date(2021, 6, 1), None]), 'y': [1, 2]}
+        ),
+        {'source': 'a.parquet'},
+    )
+    df, _ = typed_table(
+        raw,
+        {'n': Column(time_zone='Europe/Berlin')},
+        'infer',
+        Target(column='y'),
+        Data(source='a.parquet'),
+    )
+    assert df.loc[0, ['a', 'n', 'd']].tolist() == [
+        pd.Timestamp('2021-06-01 12:00'),
+        pd.Timestamp('2021-06-01 10:00'),
+        pd.Timestamp('2021-06-01'),
+    ]
+    assert df[['a', 'n', 'd']].isna().sum().tolist() == [1, 1, 1] and set(
+        map(str, df.dtypes[:3])
+    ) == {'datetime64[us]'}
+    raw = Raw(
+        pa.table({'n': pa.array([datetime.datetime(2021, 3, 28, 2, 30)] * 2), 'y': [1, 2]}),
+        {'source': 'a.parquet'},
+    )
     with pytest.raises(UserError, match='clock change'):
-        typed_table(raw, {'n': Column(time_zone='Europe/Berlin')}, 'infer', Target(column='y'), Data(source='a.parquet'))
+        typed_table(
+            raw,
+            {'n': Column(time_zone='Europe/Berlin')},
+            'infer',
+            Target(column='y'),
+            Data(source='a.parquet'),
+        )
 
 
 @pytest.mark.parametrize('column', [{}, {'type': 'number'}])
 def test_sentinels_are_missing_whether_written_as_text_or_number(column):
     texts = ['1111111', '1111111.0', '5', '']
-    assert typed(texts, sentinels=[1111111], **column)[0].isna().tolist() == [True, True, False, True]
-    assert typed(texts, sentinels=['1111111'], **column)[0].isna().tolist() == [True, False, False, True]
+    assert typed(texts, sentinels=[1111111], **column)[0].isna().tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert typed(texts, sentinels=['1111111'], **column)[0].isna().tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_sentinels_in_parquet():
     days = [datetime.date(1900, 1, 1), datetime.date(2021, 1, 1), None]
-    raw = Raw(pa.table({'x': [1.0, -1.0, None], 'n': [1, 999, 2], 'c': ['a', '-', None], 'd': days, 'y': [1, 2, 3]}), {'source': 'a.parquet'})
-    columns = {'x': Column(sentinels=[-1]), 'n': Column(sentinels=['999']), 'c': Column(sentinels=['-']), 'd': Column(sentinels=['1900-01-01'])}
+    raw = Raw(
+        pa.table({
+            'x': [1.0, -1.0, None],
+            'n': [1, 999, 2],
+            'c': ['a', '-', None],
+            'd': days,
+            'y': [1, 2, 3],
+        }),
+        {'source': 'a.parquet'},
+    )
+    columns = {
+        'x': Column(sentinels=[-1]),
+        'n': Column(sentinels=['999']),
+        'c': Column(sentinels=['-']),
+        'd': Column(sentinels=['1900-01-01']),
+    }
     df, infos = typed_table(raw, columns, 'infer', Target(column='y'), Data(source='a.parquet'))
-    assert df['n'].tolist()[::2] == [1.0, 2.0] and [info['n_missing'] for info in infos] == [2, 1, 2, 2, 0]
+    assert df['n'].tolist()[::2] == [1.0, 2.0] and [info['n_missing'] for info in infos] == [
+        2, 1, 2, 2, 0,
+    ]
 
 
 def test_types_of_parquet_are_kept_and_follow_declarations():
-    raw = Raw(pa.table({'whole': pa.array([1, 2], pa.int8()), 'gaps': [1, None], 'real': pa.array([1.5, 2.5], pa.float32()),
-                        'truth': [True, None], 'kind': pa.array(['a', 'b']).dictionary_encode(), 'code': [1, 2], 'y': [1, 2]}), {'source': 'a.parquet'})
-    df, infos = typed_table(raw, {'code': Column(type='category')}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    assert [str(t) for t in df.dtypes] == ['int64', 'float64', 'float64', 'boolean', 'str', 'str', 'int64']
+    raw = Raw(
+        pa.table({
+            'whole': pa.array([1, 2], pa.int8()),
+            'gaps': [1, None],
+            'real': pa.array([1.5, 2.5], pa.float32()),
+            'truth': [True, None],
+            'kind': pa.array(['a', 'b']).dictionary_encode(),
+            'code': [1, 2],
+            'y': [1, 2],
+        }),
+        {'source': 'a.parquet'},
+    )
+    df, infos = typed_table(
+        raw,
+        {'code': Column(type='category')},
+        'infer',
+        Target(column='y'),
+        Data(source='a.parquet'),
+    )
+    assert [str(t) for t in df.dtypes] == [
+        'int64', 'float64', 'float64', 'boolean', 'str', 'str', 'int64',
+    ]
     assert df['code'].tolist() == ['1', '2'] and infos[4]['type'] == 'category'
 
 
@@ -231,15 +388,23 @@ def test_nested_values_are_refused_unless_ignored():
     raw = Raw(pa.table({'x': [[1], [2]], 'y': [1, 2]}), {'source': 'a.parquet'})
     with pytest.raises(UserError, match='not a single value'):
         typed_table(raw, {}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    df, _ = typed_table(raw, {'x': Column(role='ignore')}, 'infer', Target(column='y'), Data(source='a.parquet'))
+    df, _ = typed_table(
+        raw, {'x': Column(role='ignore')}, 'infer', Target(column='y'), Data(source='a.parquet')
+    )
     assert df['x'].tolist() == ['[1]', '[2]']
 
 
 def test_text_is_no_feature_and_ids_stay_as_written():
     free = [f'This is remark number {k} on the car' for k in range(60)]
     raw = raw_of(remark=free, id=[f'{k:05}' for k in range(60)], y=NUMBERS[:60])
-    _, infos = typed_table(raw, {'id': Column(role='id')}, 'infer', Target(column='y'), Data(source='a.csv'))
-    assert [(i['type'], i['role']) for i in infos] == [('text', 'ignore'), ('category', 'id'), ('number', 'target')]
+    _, infos = typed_table(
+        raw, {'id': Column(role='id')}, 'infer', Target(column='y'), Data(source='a.csv')
+    )
+    assert [(i['type'], i['role']) for i in infos] == [
+        ('text', 'ignore'),
+        ('category', 'id'),
+        ('number', 'target'),
+    ]
 
 
 def test_undeclared_columns_are_inferred_ignored_or_refused():
@@ -252,23 +417,63 @@ def test_undeclared_columns_are_inferred_ignored_or_refused():
 
 def test_proposals_can_be_read_as_they_are():
     n = 200
-    raw = raw_of(PassengerId=[str(k) for k in range(1, n + 1)], price=[str(k * 1.5) for k in range(n)], empty=[''] * n, when=['03/04/2021'] * n,
-                 seen=[f'2021-01-{1 + k % 28:02}' for k in range(n)], mixed=['1', 'a', '2', 'b'] * 50, few=['1', 'NA', '-', '2'] * 50,
-                 big=[str(10 ** 20 + k) for k in range(n)], truth=['True', 'False'] * 100, y=with_bad('?'))
+    raw = raw_of(
+        PassengerId=[str(k) for k in range(1, n + 1)],
+        price=[str(k * 1.5) for k in range(n)],
+        empty=[''] * n,
+        when=['03/04/2021'] * n,
+        seen=[f'2021-01-{1 + k % 28:02}' for k in range(n)],
+        mixed=['1', 'a', '2', 'b'] * 50,
+        few=['1', 'NA', '-', '2'] * 50,
+        big=[str(10**20 + k) for k in range(n)],
+        truth=['True', 'False'] * 100,
+        y=with_bad('?'),
+    )
     proposed = propose_columns(raw)
-    assert proposed['PassengerId'] == {'type': 'number', 'role': 'id'} and proposed['big'] == {'type': 'category', 'role': 'id'}
-    assert proposed['seen'] == {'type': 'date', 'role': 'time'} and proposed['when']['role'] == 'ignore'
-    assert proposed['empty']['role'] == 'ignore' and proposed['price'] == {'type': 'number'} and proposed['mixed'] == {'type': 'category'}
-    assert proposed['few'] == {'type': 'number', 'sentinels': ['NA', '-']} and proposed['truth'] == {'type': 'boolean'}
+    assert proposed['PassengerId'] == {'type': 'number', 'role': 'id'} and proposed['big'] == {
+        'type': 'category',
+        'role': 'id',
+    }
+    assert (
+        proposed['seen'] == {'type': 'date', 'role': 'time'}
+        and proposed['when']['role'] == 'ignore'
+    )
+    assert (
+        proposed['empty']['role'] == 'ignore'
+        and proposed['price'] == {'type': 'number'}
+        and proposed['mixed'] == {'type': 'category'}
+    )
+    assert proposed['few'] == {'type': 'number', 'sentinels': ['NA', '-']} and proposed[
+        'truth'
+    ] == {'type': 'boolean'}
     target = Target(column='y', sentinels=proposed.pop('y')['sentinels'])
-    df, _ = typed_table(raw, {name: Column(**words) for name, words in proposed.items()}, 'refuse', target, Data(source='a.csv'))
+    df, _ = typed_table(
+        raw,
+        {name: Column(**words) for name, words in proposed.items()},
+        'refuse',
+        target,
+        Data(source='a.csv'),
+    )
     assert len(df) == n
 
 
-REAL = {'adult': 'income', 'ames_housing': 'SalePrice', 'bank_customer_churn': 'Exited', 'bike_sharing_hour': 'cnt',
-        'california_housing': 'median_house_value', 'cars_autoscout24_de_2021': 'price', 'cars_autoscout24_eu_2023_24': 'price_eur',
-        'cars_nz_manheim_vehicles': 'final_bid_nzd', 'diamonds': 'price', 'electricity_elec2': 'class', 'german_credit': 'class-label',
-        'penguins': 'species', 'telco_churn': 'Churn', 'titanic': 'Survived', 'wine_quality': 'quality'}
+REAL = {
+    'adult': 'income',
+    'ames_housing': 'SalePrice',
+    'bank_customer_churn': 'Exited',
+    'bike_sharing_hour': 'cnt',
+    'california_housing': 'median_house_value',
+    'cars_autoscout24_de_2021': 'price',
+    'cars_autoscout24_eu_2023_24': 'price_eur',
+    'cars_nz_manheim_vehicles': 'final_bid_nzd',
+    'diamonds': 'price',
+    'electricity_elec2': 'class',
+    'german_credit': 'class-label',
+    'penguins': 'species',
+    'telco_churn': 'Churn',
+    'titanic': 'Survived',
+    'wine_quality': 'quality',
+}
 
 
 @pytest.mark.parametrize('name', REAL)
@@ -277,16 +482,26 @@ def test_every_real_file_is_read_with_what_is_proposed_for_it(real_data, name):
     raw = read_file(path.name, Data(source=path.name), path.parent, 8)
     proposed = propose_columns(raw)
     target = Target(column=REAL[name], sentinels=proposed.pop(REAL[name]).get('sentinels', []))
-    df, infos = typed_table(raw, {n: Column(**words) for n, words in proposed.items()}, 'refuse', target, Data(source=path.name))
+    df, infos = typed_table(
+        raw,
+        {n: Column(**words) for n, words in proposed.items()},
+        'refuse',
+        target,
+        Data(source=path.name),
+    )
     assert len(df) == raw.facts['n_rows'] and len(infos) == len(raw.table.column_names)
-    assert {'Id', 'PassengerId', 'customerID', 'CustomerId', 'rownames', 'offer_id', 'vehicle_id', 'instant'}.isdisjoint(
-        info['name'] for info in infos if info['role'] == 'feature')
+    assert {
+        'Id', 'PassengerId', 'customerID', 'CustomerId', 'rownames', 'offer_id', 'vehicle_id',
+        'instant',
+    }.isdisjoint(info['name'] for info in infos if info['role'] == 'feature')
 
 
 def test_the_blanks_of_telco_churn_are_found(real_data):
     path = real_data('telco_churn.csv')
     raw = read_file(path.name, Data(source=path.name), path.parent, 8)
-    with pytest.raises(UserError, match="TotalCharges: 11 of 7,043 not numeric, first at line 490: ' '"):
+    with pytest.raises(
+        UserError, match="TotalCharges: 11 of 7,043 not numeric, first at line 490: ' '"
+    ):
         typed_table(raw, {}, 'infer', Target(column='Churn'), Data(source=path.name))
     assert propose_columns(raw)['TotalCharges'] == {'type': 'number', 'sentinels': [' ']}
 
@@ -300,18 +515,34 @@ def test_the_na_of_ames_housing_is_a_category(real_data):
 
 # Identity
 
-CELLS = {'float': st.one_of(st.none(), st.floats(allow_nan=True)), 'int': st.integers(-2 ** 63, 2 ** 63 - 1),
-         'text': st.one_of(st.none(), st.text(st.characters(exclude_categories=('Cs',)), max_size=5)), 'bool': st.one_of(st.none(), st.booleans()),
-         'date': st.one_of(st.none(), st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2100, 1, 1)))}
-TYPES = {'float': 'float64', 'int': 'int64', 'text': 'str', 'bool': 'boolean', 'date': 'datetime64[us]'}
+CELLS = {
+    'float': st.one_of(st.none(), st.floats(allow_nan=True)),
+    'int': st.integers(-(2**63), 2**63 - 1),
+    'text': st.one_of(st.none(), st.text(st.characters(exclude_categories=('Cs',)), max_size=5)),
+    'bool': st.one_of(st.none(), st.booleans()),
+    'date': st.one_of(
+        st.none(), st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2100, 1, 1))
+    ),
+}
+TYPES = {
+    'float': 'float64',
+    'int': 'int64',
+    'text': 'str',
+    'bool': 'boolean',
+    'date': 'datetime64[us]',
+}
 
 
 @st.composite
 def frames(draw, min_rows=1):
     kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=4))
     n = draw(st.integers(min_rows, 6))
-    return pd.DataFrame({f'{kind}{k}': pd.array(draw(st.lists(CELLS[kind], min_size=n, max_size=n)), dtype=TYPES[kind])
-                         for k, kind in enumerate(kinds)})
+    return pd.DataFrame({
+        f'{kind}{k}': pd.array(
+            draw(st.lists(CELLS[kind], min_size=n, max_size=n)), dtype=TYPES[kind]
+        )
+        for k, kind in enumerate(kinds)
+    })
 
 
 @settings(max_examples=150, deadline=None)
@@ -321,7 +552,12 @@ def test_a_table_is_its_content_and_nothing_else(df, data):
     n = len(df)
     chunked = pd.concat([df.iloc[:n // 2], df.iloc[n // 2:]])
     padded = pd.concat([df, df, df])
-    assert identity == table_hash(df.copy()) == table_hash(chunked) == table_hash(padded.iloc[n:2 * n])
+    assert (
+        identity
+        == table_hash(df.copy())
+        == table_hash(chunked)
+        == table_hash(padded.iloc[n : 2 * n])
+    )
     order = data.draw(st.permutations(range(n)))
     assert table_hash(df, ordered=False) == table_hash(df.iloc[order], ordered=False)
     if row_hashes(df).tolist() != row_hashes(df.iloc[order]).tolist():
@@ -331,14 +567,26 @@ def test_a_table_is_its_content_and_nothing_else(df, data):
 @settings(max_examples=150, deadline=None)
 @given(frames(), st.data())
 def test_any_changed_cell_name_type_or_order_changes_the_identity(df, data):
-    identity, column = table_hash(df), data.draw(st.sampled_from(list(df)))
-    row, kind = data.draw(st.integers(0, len(df) - 1)), column.rstrip('0123456789')
-    old, new = df[column].iloc[row], data.draw(CELLS[kind])
-    assume(not (pd.isna(old) and (new is None or pd.isna(new))) and (pd.isna(old) or new is None or pd.isna(new) or old != new))
+    identity = table_hash(df)
+    column = data.draw(st.sampled_from(list(df)))
+    row = data.draw(st.integers(0, len(df) - 1))
+    kind = column.rstrip('0123456789')
+    old = df[column].iloc[row]
+    new = data.draw(CELLS[kind])
+    assume(
+        not (pd.isna(old) and (new is None or pd.isna(new)))
+        and (pd.isna(old) or new is None or pd.isna(new) or old != new)
+    )
     values = list(df[column])
     values[row] = new
-    changed = df.assign(**{column: pd.array([None if v is None or v is pd.NA else v for v in values], dtype=TYPES[kind])})
-    assert table_hash(changed) != identity and table_hash(changed, ordered=False) != table_hash(df, ordered=False)
+    changed = df.assign(**{
+        column: pd.array(
+            [None if v is None or v is pd.NA else v for v in values], dtype=TYPES[kind]
+        )
+    })
+    assert table_hash(changed) != identity and table_hash(changed, ordered=False) != table_hash(
+        df, ordered=False
+    )
     assert table_hash(df.rename(columns={column: 'other'})) != identity
     if len(df.columns) > 1:
         assert table_hash(df[df.columns[::-1]]) != identity
@@ -350,13 +598,23 @@ def test_writing_reading_and_sealing_keep_the_content(tmp_path_factory, df):
     folder = tmp_path_factory.mktemp('t')
     write_table(df, folder / 'a.parquet')
     seal(df, folder / 'a.sealed')
-    assert table_hash(read_table(folder / 'a.parquet')) == table_hash(unseal(folder / 'a.sealed', 'evaluate', 'test')) == table_hash(df)
+    assert (
+        table_hash(read_table(folder / 'a.parquet'))
+        == table_hash(unseal(folder / 'a.sealed', 'evaluate', 'test'))
+        == table_hash(df)
+    )
 
 
 def test_texts_do_not_run_into_each_other():
-    assert table_hash(pd.DataFrame({'a': ['ab', 'c']})) != table_hash(pd.DataFrame({'a': ['a', 'bc']}))
-    assert table_hash(pd.DataFrame({'a': ['', None]})) != table_hash(pd.DataFrame({'a': [None, '']}))
-    assert table_hash(pd.DataFrame({'a': ['x'], 'b': ['']})) != table_hash(pd.DataFrame({'a': [''], 'b': ['x']}))
+    assert table_hash(pd.DataFrame({'a': ['ab', 'c']})) != table_hash(
+        pd.DataFrame({'a': ['a', 'bc']})
+    )
+    assert table_hash(pd.DataFrame({'a': ['', None]})) != table_hash(
+        pd.DataFrame({'a': [None, '']})
+    )
+    assert table_hash(pd.DataFrame({'a': ['x'], 'b': ['']})) != table_hash(
+        pd.DataFrame({'a': [''], 'b': ['x']})
+    )
 
 
 def test_a_difference_beyond_the_first_ten_thousand_rows_is_seen():
@@ -384,26 +642,42 @@ def test_row_hashes_do_not_depend_on_type_zero_or_kind_of_missing():
     assert one([3], 'int64') == one([3.0], 'float64') == one([3], 'Int64') == one([3], 'int8')
     assert one([0.0], 'float64') == one([-0.0], 'float64')
     assert one([np.nan], 'float64') == one([None], 'Int64') == one([None], 'str')
-    assert one(['a'], 'str') == one(['a'], object) == row_hashes(pd.DataFrame({'a': pd.Categorical(['a'])}))[0]
+    assert (
+        one(['a'], 'str')
+        == one(['a'], object)
+        == row_hashes(pd.DataFrame({'a': pd.Categorical(['a'])}))[0]
+    )
     assert one([2 ** 53], 'int64') != one([2 ** 53 + 1], 'int64')
 
 
 def test_row_hashes_are_the_same_in_another_process():
-    code = ("import pandas as pd; from cd4ml_nb.data.table import row_hashes, table_hash; df = pd.DataFrame({'a': ['x', None], 'b': [1.5, 2]});"
-            'print(row_hashes(df).tolist(), table_hash(df))')
+    code = (
+        "import pandas as pd; from cd4ml_nb.data.table import row_hashes, table_hash; df ="
+        " pd.DataFrame({'a': ['x', None], 'b': [1.5, 2]});print(row_hashes(df).tolist(),"
+        " table_hash(df))"
+    )
     df = pd.DataFrame({'a': ['x', None], 'b': [1.5, 2]})
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.strip() == f'{row_hashes(df).tolist()} {table_hash(df)}'
 
 
 def test_the_order_of_columns_counts_and_columns_can_be_chosen():
     df = pd.DataFrame({'a': [1, 2], 'b': [2, 1], 'id': [7, 8]})
-    assert row_hashes(df, ['a', 'b'])[0] != row_hashes(df, ['b', 'a'])[0] == row_hashes(df, ['a', 'b'])[1]
+    assert (
+        row_hashes(df, ['a', 'b'])[0]
+        != row_hashes(df, ['b', 'a'])[0]
+        == row_hashes(df, ['a', 'b'])[1]
+    )
 
 
 def test_a_million_rows_are_hashed_in_seconds():
     rng = np.random.default_rng(0)
-    df = pd.DataFrame({f'x{k}': rng.normal(size=1_000_000) for k in range(5)} | {'c': rng.choice(['a', 'b'], 1_000_000)})
+    df = pd.DataFrame(
+        {f'x{k}': rng.normal(size=1_000_000) for k in range(5)}
+        | {'c': rng.choice(['a', 'b'], 1_000_000)}
+    )
     start = time.monotonic()
     table_hash(df)
     row_hashes(df)
@@ -434,10 +708,18 @@ def test_every_look_is_noted(tmp_path):
     df = pd.DataFrame({'a': [1, 2]})
     seal(df, tmp_path / 'h.sealed')
     for purpose in ('metrics', 'golden\ncases'):
-        unseal(tmp_path / 'h.sealed', 'evaluate', purpose, ledger=tmp_path / 'below' / 'looks.jsonl')
-    looks = [json.loads(line) for line in (tmp_path / 'below' / 'looks.jsonl').read_text().splitlines()]
+        unseal(
+            tmp_path / 'h.sealed', 'evaluate', purpose, ledger=tmp_path / 'below' / 'looks.jsonl'
+        )
+    looks = [
+        json.loads(line) for line in (tmp_path / 'below' / 'looks.jsonl').read_text().splitlines()
+    ]
     assert [look['purpose'] for look in looks] == ['metrics', 'golden\ncases']
-    assert set(looks[0]) == {'stage', 'purpose', 'time', 'rows', 'hash'} and looks[0]['rows'] == 2 and looks[0]['hash'] == table_hash(df)
+    assert (
+        set(looks[0]) == {'stage', 'purpose', 'time', 'rows', 'hash'}
+        and looks[0]['rows'] == 2
+        and looks[0]['hash'] == table_hash(df)
+    )
 
 
 def test_a_changed_or_damaged_holdout_is_refused(tmp_path):
@@ -447,7 +729,14 @@ def test_a_changed_or_damaged_holdout_is_refused(tmp_path):
     content = path.read_bytes()
     header = content.index(b'{')
     forged = content.replace(table_hash(df).encode(), table_hash(df[::-1]).encode())
-    for damaged in (content[:-20], content[:header + 5], forged, b'', content[:header], content[:-200] + bytes(200)):
+    for damaged in (
+        content[:-20],
+        content[: header + 5],
+        forged,
+        b'',
+        content[:header],
+        content[:-200] + bytes(200),
+    ):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match='damaged'):
             unseal(path, 'evaluate', 'test')
@@ -457,7 +746,8 @@ def test_a_changed_or_damaged_holdout_is_refused(tmp_path):
         flipped[rng.integers(len(flipped))] ^= 1 << rng.integers(8)
         path.write_bytes(flipped)
         try:
-            assert table_hash(unseal(path, 'evaluate', 'test')) == table_hash(df)   # a bit that carries nothing
+            # a bit that carries nothing
+            assert table_hash(unseal(path, 'evaluate', 'test')) == table_hash(df)
         except UserError as error:
             assert error.code == 'I13'
 

@@ -13,19 +13,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.data.market import CHUNK, REGIONS, THIN, TRUTH, generate, market_options, market_table, write_market
+from cd4ml_nb.data.market import (
+    CHUNK,
+    REGIONS,
+    THIN,
+    TRUTH,
+    generate,
+    market_options,
+    market_table,
+    write_market,
+)
 from cd4ml_nb.scenario.definition import load_scenario
 
-COLUMNS = ['offer_id', 'listing_date', 'make', 'model', 'first_registration', 'mileage_km', 'power_kw', 'fuel', 'gearbox', 'seller',
-           'region', 'price_eur']
+COLUMNS = [
+    'offer_id', 'listing_date', 'make', 'model', 'first_registration', 'mileage_km', 'power_kw',
+    'fuel', 'gearbox', 'seller', 'region', 'price_eur',
+]
 CLEAN = {'duplicates': 0, 'sentinels': 0, 'outliers': 0, 'missing': 0, 'unit_break': 'none'}
 seeds = st.integers(0, 2**31 - 1)
 shares = st.sampled_from([0, 0.01, 0.3])
-any_options = st.fixed_dictionaries({}, optional={
-    'rows': st.integers(1, 3000), 'months': st.integers(1, 120), 'start': st.dates(datetime.date(2021, 1, 1), datetime.date(2035, 12, 31)),
-    'noise': st.floats(0, 0.5), 'inflation': st.floats(-0.05, 0.05), 'thin_makes': st.integers(0, 5), 'thin_share': st.floats(1e-6, 0.01),
-    'bias': st.floats(-0.5, 0.5), 'bias_seller': st.sampled_from(['dealer', 'private']), 'bias_region': st.sampled_from(list(REGIONS)),
-    'duplicates': shares, 'sentinels': shares, 'outliers': shares, 'missing': shares, 'unit_break': st.sampled_from(['none', 'power', 'mileage'])})
+any_options = st.fixed_dictionaries(
+    {},
+    optional={
+        'rows': st.integers(1, 3000),
+        'months': st.integers(1, 120),
+        'start': st.dates(datetime.date(2021, 1, 1), datetime.date(2035, 12, 31)),
+        'noise': st.floats(0, 0.5),
+        'inflation': st.floats(-0.05, 0.05),
+        'thin_makes': st.integers(0, 5),
+        'thin_share': st.floats(1e-6, 0.01),
+        'bias': st.floats(-0.5, 0.5),
+        'bias_seller': st.sampled_from(['dealer', 'private']),
+        'bias_region': st.sampled_from(list(REGIONS)),
+        'duplicates': shares,
+        'sentinels': shares,
+        'outliers': shares,
+        'missing': shares,
+        'unit_break': st.sampled_from(['none', 'power', 'mileage']),
+    },
+)
 few = settings(max_examples=25, deadline=None)
 
 
@@ -38,16 +64,33 @@ def market(seed=0, truth=True, **options) -> pd.DataFrame:
 def test_every_market_is_a_possible_one(options, seed):
     options = {'rows': 500} | options
     table = market(seed, **options)
-    assert list(table) == COLUMNS + TRUTH and len(table) == options['rows'] and table['offer_id'].is_unique
-    assert (table['price_eur'] > 0).all() and (table['fair_price'] > 0).all() and not (table['mileage_km'] < 0).any()
-    assert (table['first_registration'] <= table['listing_date']).all() and (table['first_registration'] >= '1998-12-31').all()
+    assert (
+        list(table) == COLUMNS + TRUTH
+        and len(table) == options['rows']
+        and table['offer_id'].is_unique
+    )
+    assert (
+        (table['price_eur'] > 0).all()
+        and (table['fair_price'] > 0).all()
+        and not (table['mileage_km'] < 0).any()
+    )
+    assert (table['first_registration'] <= table['listing_date']).all() and (
+        table['first_registration'] >= '1998-12-31'
+    ).all()
     months = options.get('months', 12)
     start = pd.Timestamp(options.get('start', '2024-01-01'))
-    assert table['listing_date'].between(start, start + pd.Timedelta(days=round(months * 30.4375))).all()
+    assert (
+        table['listing_date']
+        .between(start, start + pd.Timedelta(days=round(months * 30.4375)))
+        .all()
+    )
     assert table[['make', 'model', 'seller', 'region']].notna().all(axis=None)
     assert (table.loc[table['fuel'] == 'electric', 'first_registration'] >= '2011-12-31').all()
     assert (table[['listing_date', 'first_registration']].dtypes == 'datetime64[us]').all()
-    assert all(pd.api.types.is_numeric_dtype(table[name]) for name in ('offer_id', 'mileage_km', 'power_kw', 'price_eur'))
+    assert all(
+        pd.api.types.is_numeric_dtype(table[name])
+        for name in ('offer_id', 'mileage_km', 'power_kw', 'price_eur')
+    )
 
 
 @few
@@ -82,7 +125,8 @@ def test_what_is_off_is_not_there(seed):
     ('unit_break', 'mileage', {'mileage_km', 'is_broken'})])
 def test_a_switch_changes_its_own_columns_only(option, value, columns):
     base = CLEAN | {'rows': 2000, 'noise': 0.07, 'inflation': 0, 'bias': 0}
-    one, other = market(5, **base), market(5, **base | {option: value})
+    one = market(5, **base)
+    other = market(5, **base | {option: value})
     changed = {name for name in one if not one[name].equals(other[name])}
     assert changed == columns
 
@@ -106,23 +150,42 @@ def test_dirt_has_the_share_asked_for(flag, share):
 @pytest.mark.parametrize(('unit_break', 'column', 'factor'), [('power', 'power_kw', 1.35962), ('mileage', 'mileage_km', 0.621371)])
 def test_the_unit_breaks_in_its_region_from_its_month_on(unit_break, column, factor):
     options = CLEAN | {'rows': 5000, 'unit_break_region': 'south', 'unit_break_month': 4}
-    right, wrong = market(3, **options), market(3, **options | {'unit_break': unit_break})
+    right = market(3, **options)
+    wrong = market(3, **options | {'unit_break': unit_break})
     broken = wrong['is_broken']
-    assert (wrong['region'][broken] == 'south').all() and wrong['listing_date'][broken].min() == pd.Timestamp('2024-05-02')
-    assert broken.sum() == ((wrong['region'] == 'south') & (wrong['listing_date'] >= '2024-05-02')).sum()
+    assert (wrong['region'][broken] == 'south').all() and wrong['listing_date'][
+        broken
+    ].min() == pd.Timestamp('2024-05-02')
+    assert (
+        broken.sum()
+        == ((wrong['region'] == 'south') & (wrong['listing_date'] >= '2024-05-02')).sum()
+    )
     assert (right[column] * factor - wrong[column])[broken].abs().max() <= 0.5
     assert right[column][~broken].equals(wrong[column][~broken])
 
 
 def test_inflation_bias_and_noise_are_what_was_asked_for():
-    table = market(4, rows=50_000, noise=0.1, inflation=-0.02, bias=0.3, bias_seller='dealer', bias_region='capital', **CLEAN)
+    table = market(
+        4,
+        rows=50_000,
+        noise=0.1,
+        inflation=-0.02,
+        bias=0.3,
+        bias_seller='dealer',
+        bias_region='capital',
+        **CLEAN,
+    )
     error = np.log(table['price_eur'] / table['fair_price'])
     group = (table['seller'] == 'dealer') & (table['region'] == 'capital')
     assert group.equals(table['is_biased'])
-    assert error[~group].std() == pytest.approx(0.1, rel=0.03) and error[~group].mean() == pytest.approx(0, abs=0.003)
+    assert error[~group].std() == pytest.approx(0.1, rel=0.03) and error[
+        ~group
+    ].mean() == pytest.approx(0, abs=0.003)
     assert error[group].mean() == pytest.approx(np.log(1.3), abs=4 * 0.1 / np.sqrt(group.sum()))
     months = (table['listing_date'] - table['listing_date'].min()).dt.days / 30.4375
-    assert np.polyfit(months, np.log(table['price_level']), 1)[0] == pytest.approx(np.log(0.98), rel=1e-6)
+    assert np.polyfit(months, np.log(table['price_level']), 1)[0] == pytest.approx(
+        np.log(0.98), rel=1e-6
+    )
 
 
 def test_features_hang_together():
@@ -130,7 +193,9 @@ def test_features_hang_together():
     age = (table['listing_date'] - table['first_registration']).dt.days / 365.25
     assert age.corr(table['mileage_km']) > 0.5
     assert (table.loc[table['fuel'] == 'electric', 'gearbox'] == 'automatic').all()
-    assert table.groupby('make')['fair_price'].median()['Porsche'] > 2 * table['fair_price'].median()
+    assert (
+        table.groupby('make')['fair_price'].median()['Porsche'] > 2 * table['fair_price'].median()
+    )
     assert age[table['seller'] == 'private'].median() > age[table['seller'] == 'dealer'].median()
     assert table.groupby('fuel')['mileage_km'].median().idxmax() == 'diesel'
 
@@ -142,7 +207,9 @@ def test_a_market_of_several_chunks_has_no_seam(tmp_path):
     assert not chunks[0].head(5)['model'].equals(chunks[1]['model'])
     write_market(tmp_path / 'market.parquet', options, 0)
     assert pq.ParquetFile(tmp_path / 'market.parquet').num_row_groups == 2
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / 'market.parquet'), pd.concat(chunks, ignore_index=True))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / 'market.parquet'), pd.concat(chunks, ignore_index=True)
+    )
 
 
 def test_same_seed_same_file_and_nothing_is_left_beside_it(tmp_path):
@@ -168,11 +235,24 @@ def test_a_market_that_fails_leaves_the_former_file(tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):
-    code = ('import re, sys; from pathlib import Path; from cd4ml_nb.data.market import market_options, write_market\n'
-            "write_market(sys.argv[1], market_options({'rows': int(sys.argv[2])}), 0)\n"
-            "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])")  # rusage would count the parent's memory too
-    small, large = (int(subprocess.run([sys.executable, '-c', code, str(tmp_path / rows), rows], check=True, capture_output=True, text=True).stdout)
-                    for rows in ('200000', '1500000'))  # KiB
+    code = (
+        'import re, sys; from pathlib import Path; from cd4ml_nb.data.market import market_options,'
+        ' write_market\n'
+        "write_market(sys.argv[1], market_options({'rows': int(sys.argv[2])}), 0)\n"
+        # rusage would count the parent's memory too
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+    )
+    small, large = (
+        int(
+            subprocess.run(
+                [sys.executable, '-c', code, str(tmp_path / rows), rows],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        for rows in ('200000', '1500000')
+    )  # KiB
     assert large < 1.25 * small and large < 600 * 1024
 
 

@@ -1,4 +1,5 @@
-"""Files that are wrong end with the line that is wrong; those that are right come back letter by letter."""
+"""Files that are wrong end with the line that is wrong; those that are right come back letter by
+letter."""
 
 import contextlib
 import csv
@@ -18,13 +19,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cd4ml_nb.data.table import reading
-from cd4ml_nb.data.table import table_hash, typed_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.data.reading import propose_data, read_file
+from cd4ml_nb.data.table import reading, table_hash, typed_table
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
-GOOD = 'age,make,price\n' + ''.join(f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k}\n' for k in range(200))
+GOOD = 'age,make,price\n' + ''.join(
+    f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k}\n' for k in range(200)
+)
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def bounded(memory, seconds):
 
 
 def typed(raw, columns=None, target='price', **data):
-    return typed_table(raw, columns or {}, 'infer', Target(column=target), Data(source='a.csv', **data))[0]
+    return typed_table(
+        raw, columns or {}, 'infer', Target(column=target), Data(source='a.csv', **data)
+    )[0]
 
 
 def test_a_plain_file_comes_back_as_texts(read):
@@ -170,7 +174,9 @@ def test_D23_every_row_one_field_too_many(refused):
 def test_D24_a_ragged_row_names_its_line(refused, bad, row):
     lines = GOOD.splitlines()
     lines[1 + row] = bad
-    assert f'a.csv:{row + 2}: {bad.count(",") + 1} fields in line {row + 2}, header 3' in refused('D24', '\n'.join(lines))
+    assert f'a.csv:{row + 2}: {bad.count(",") + 1} fields in line {row + 2}, header 3' in refused(
+        'D24', '\n'.join(lines)
+    )
 
 
 def test_D24_a_truncated_last_line(refused):
@@ -178,7 +184,9 @@ def test_D24_a_truncated_last_line(refused):
 
 
 def test_D25_an_unclosed_quote_names_the_line_where_it_opens(refused):
-    assert 'a.csv:3: a quote opens that does not close' in refused('D25', 'a,b\n1,2\n3,"x\n5,6\n7,8\n')
+    assert 'a.csv:3: a quote opens that does not close' in refused(
+        'D25', 'a,b\n1,2\n3,"x\n5,6\n7,8\n'
+    )
 
 
 def test_D25_two_unclosed_quotes_do_not_swallow_the_rows_between(refused):
@@ -197,14 +205,18 @@ def test_D25_quotes_inside_of_texts_are_texts(read):
 
 
 def test_D31_D32_odd_names_are_kept(read):
-    names = ['[a]', '<b>', 'x < y', 'DROP TABLE cars;--', '<script>alert(1)</script>', 'größe', '价格', ' padded ', 'a"b', 'two\nlines']
+    names = [
+        '[a]', '<b>', 'x < y', 'DROP TABLE cars;--', '<script>alert(1)</script>', 'größe', '价格',
+        ' padded ', 'a"b', 'two\nlines',
+    ]
     text = io.StringIO()
     csv.writer(text).writerows([names, *2 * [['1'] * len(names)]])
     assert read(text.getvalue()).table.column_names == names
 
 
 def test_D32_names_that_only_differ_in_code_points_are_refused(refused):
-    composed, decomposed = unicodedata.normalize('NFC', 'größe'), unicodedata.normalize('NFD', 'größe')
+    composed = unicodedata.normalize('NFC', 'größe')
+    decomposed = unicodedata.normalize('NFD', 'größe')
     assert 'different code points' in refused('D32', f'{composed},{decomposed}\n1,2\n3,4\n')
 
 
@@ -220,7 +232,9 @@ def test_D33_integer_names_in_parquet_become_texts_and_are_reported(read, tmp_pa
 
 
 def test_D33_names_on_two_levels_are_refused(refused, tmp_path):
-    table = pd.DataFrame([[1, 2], [3, 4]], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')]))
+    table = pd.DataFrame(
+        [[1, 2], [3, 4]], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')])
+    )
     table.to_parquet(tmp_path / 'm.parquet')
     assert '2 levels' in refused('D33', (tmp_path / 'm.parquet').read_bytes(), 'a.parquet')
 
@@ -228,7 +242,9 @@ def test_D33_names_on_two_levels_are_refused(refused, tmp_path):
 @pytest.fixture
 def parquet():
     sink = io.BytesIO()
-    pq.write_table(pa.table({'a': np.arange(5000), 'price': np.random.default_rng(0).normal(size=5000)}), sink)
+    pq.write_table(
+        pa.table({'a': np.arange(5000), 'price': np.random.default_rng(0).normal(size=5000)}), sink
+    )
     return sink.getvalue()
 
 
@@ -280,8 +296,12 @@ def test_D45_a_packed_file_under_a_plain_name(refused):
 
 
 def test_D45_a_bomb_is_stopped(refused):
-    zeros, packed = bytes(1 << 20), io.BytesIO()
-    with zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as archive, archive.open('a.csv', 'w', force_zip64=True) as member:
+    zeros = bytes(1 << 20)
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as archive,
+        archive.open('a.csv', 'w', force_zip64=True) as member,
+    ):
         for _ in range(300):
             member.write(zeros)
     with bounded(memory=50e6, seconds=5):
@@ -289,7 +309,12 @@ def test_D45_a_bomb_is_stopped(refused):
 
 
 def test_files_of_another_kind_are_named(refused):
-    for head, said in ((b'BZh91AY', 'bzip2'), (b'SQLite format 3\0', 'database'), (b'PK\x03\x04xx[Content_Types].xml', 'Excel'), (b'%PDF-1.7', 'PDF')):
+    for head, said in (
+        (b'BZh91AY', 'bzip2'),
+        (b'SQLite format 3\0', 'database'),
+        (b'PK\x03\x04xx[Content_Types].xml', 'Excel'),
+        (b'%PDF-1.7', 'PDF'),
+    ):
         assert said in refused('D45', head + bytes(range(256)))
 
 
@@ -320,19 +345,30 @@ def test_D47_a_file_that_changes_while_it_is_read(read, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, 'read_csv', parse_and_change)
     with pytest.raises(InfrastructureError) as caught:
         read(GOOD)
-    assert caught.value.code == 'D47' and caught.value.exit_code == 4 and 'changed during run' in caught.value.line
+    assert (
+        caught.value.code == 'D47'
+        and caught.value.exit_code == 4
+        and 'changed during run' in caught.value.line
+    )
 
 
 def test_D48_larger_data_is_refused_before_it_is_read(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, 'read_csv', lambda *_: pytest.fail('was read'))
     line = refused('D48', 1000 * GOOD, max_gb=0.001)
     assert 'GB of memory; the limit is' in line and 'max_data_gb' in line
-    assert 'limit is' in refused('D48', gzip.compress(1000 * GOOD.encode(), 1), 'a.csv.gz', max_gb=0.001)
+    assert 'limit is' in refused(
+        'D48', gzip.compress(1000 * GOOD.encode(), 1), 'a.csv.gz', max_gb=0.001
+    )
 
 
 def test_D48_parquet_counts_unpacked(refused):
     sink = io.BytesIO()
-    pq.write_table(pa.table({'a': np.random.default_rng(0).integers(0, 5, 1_000_000)}), sink, use_dictionary=False, compression='zstd')
+    pq.write_table(
+        pa.table({'a': np.random.default_rng(0).integers(0, 5, 1_000_000)}),
+        sink,
+        use_dictionary=False,
+        compression='zstd',
+    )
     assert len(sink.getvalue()) < 2_000_000
     assert 'limit is' in refused('D48', sink.getvalue(), 'a.parquet', max_gb=0.004)
 
@@ -370,26 +406,39 @@ def test_lines_are_counted_through_texts_of_several_lines_and_empty_lines(read):
 
 
 CELL = st.text(st.characters(exclude_characters='\0', exclude_categories=('Cs',)), max_size=8)
-NAME = st.text(st.characters(exclude_characters='\0\ufeff', exclude_categories=('Cs',)), min_size=1, max_size=8).filter(
-    lambda name: name.strip() and not name.lstrip().startswith(('<', '{', '[')) and not any(c.isdigit() for c in name))
+NAME = st.text(
+    st.characters(exclude_characters='\0\ufeff', exclude_categories=('Cs',)), min_size=1, max_size=8
+).filter(
+    lambda name: name.strip()
+    and not name.lstrip().startswith(('<', '{', '['))
+    and not any(c.isdigit() for c in name)
+)
 
 
 @st.composite
 def tables(draw):
-    names = draw(st.lists(NAME, min_size=2, max_size=4, unique_by=lambda name: unicodedata.normalize('NFC', name)))
-    return names, draw(st.lists(st.lists(CELL, min_size=len(names), max_size=len(names)), min_size=2, max_size=8))
+    names = draw(
+        st.lists(
+            NAME, min_size=2, max_size=4, unique_by=lambda name: unicodedata.normalize('NFC', name)
+        )
+    )
+    return names, draw(
+        st.lists(st.lists(CELL, min_size=len(names), max_size=len(names)), min_size=2, max_size=8)
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables(), st.sampled_from([('\r\n', csv.QUOTE_MINIMAL), ('\r\n', csv.QUOTE_ALL), ('\n', csv.QUOTE_ALL)]))
 def test_what_was_written_is_what_is_read(read, table, dialect):
-    (names, rows), (end, quoting) = table, dialect   # csv.writer leaves a bare CR unquoted when lines end in LF
+    # csv.writer leaves a bare CR unquoted when lines end in LF
+    (names, rows), (end, quoting) = table, dialect
     text = io.StringIO(newline='')
     csv.writer(text, lineterminator=end, quoting=quoting).writerows([names, *rows])
     try:
         raw = read(text.getvalue())
     except UserError as error:
-        assert error.code in ('D22', 'D16'), error.line   # a random table may look like something else; nothing else may happen
+        # a random table may look like something else; nothing else may happen
+        assert error.code in ('D22', 'D16'), error.line
         return
     assert raw.table.column_names == [unicodedata.normalize('NFC', name) for name in names]
     assert [list(row.values()) for row in raw.table.to_pylist()] == rows
@@ -425,9 +474,15 @@ def test_no_changed_byte_ends_in_a_traceback(read, at, byte):
 
 def test_the_way_a_file_is_written_is_proposed(tmp_path):
     for content, expected in [
-        (GOOD.encode(), {}), (GOOD.replace(',', '\t').encode(), {'separator': '\t'}), (GOOD.encode('utf-16'), {'encoding': 'utf-16'}),
-        ('Ort;Preis\nKöln;1.200,50\nBonn;7,5\n'.encode('latin-1'), {'encoding': 'latin-1', 'separator': ';', 'decimal': ',', 'thousands': '.'}),
-        (b'a,price\nx,"1,200"\ny,"3,400.5"\n', {'thousands': ','})]:
+        (GOOD.encode(), {}),
+        (GOOD.replace(',', '\t').encode(), {'separator': '\t'}),
+        (GOOD.encode('utf-16'), {'encoding': 'utf-16'}),
+        (
+            'Ort;Preis\nKöln;1.200,50\nBonn;7,5\n'.encode('latin-1'),
+            {'encoding': 'latin-1', 'separator': ';', 'decimal': ',', 'thousands': '.'},
+        ),
+        (b'a,price\nx,"1,200"\ny,"3,400.5"\n', {'thousands': ','}),
+    ]:
         (tmp_path / 'p.csv').write_bytes(content)
         assert propose_data('p.csv', tmp_path) == expected
         raw = read_file('p.csv', Data(source='p.csv', **expected), tmp_path, 1)
@@ -439,7 +494,10 @@ def test_real_files_are_read_as_pandas_reads_their_texts(real_data, name):
     path = real_data(name)
     raw = read_file(path.name, Data(source=path.name), path.parent, 8)
     texts = pd.read_csv(path, dtype=str, keep_default_na=False)
-    assert raw.table.to_pandas().equals(texts.astype('str')) and propose_data(path.name, path.parent) == {}
+    assert (
+        raw.table.to_pandas().equals(texts.astype('str'))
+        and propose_data(path.name, path.parent) == {}
+    )
 
 
 def test_a_million_rows_take_seconds(read):

@@ -1,4 +1,5 @@
-"""The split: every row once, nothing that belongs together torn apart, time in order, for any table."""
+"""The split: every row once, nothing that belongs together torn apart, time in order, for any
+table."""
 
 import numpy as np
 import pandas as pd
@@ -6,15 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.scenario.definition import Split
 from cd4ml_nb.stages.split import PARTS, blocks, check_parts, overlap, split_rows
 
 
 def table_of(rng, n, distinct):
-    return pd.DataFrame({'x': rng.integers(0, distinct, n), 'who': rng.integers(0, max(2, n // 5), n), 'when': rng.integers(0, n, n),
-                         'id': np.arange(n), 'y': rng.choice(['a', 'b'], n)})
+    return pd.DataFrame({
+        'x': rng.integers(0, distinct, n),
+        'who': rng.integers(0, max(2, n // 5), n),
+        'when': rng.integers(0, n, n),
+        'id': np.arange(n),
+        'y': rng.choice(['a', 'b'], n),
+    })
 
 
 @settings(max_examples=80, deadline=None)
@@ -35,16 +41,31 @@ def test_whatever_belongs_together_stays_together(seed, n, by, distinct):
     else:
         ends = [(p['when'].min(), p['when'].max()) for p in parts if len(p)]
         assert all(earlier[1] < later[0] for earlier, later in zip(ends, ends[1:], strict=False))
-    assert np.array_equal(part, split_rows(table, Split(by=by), 'y', 'binary', ['id'], column, seed))
+    assert np.array_equal(
+        part, split_rows(table, Split(by=by), 'y', 'binary', ['id'], column, seed)
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**31), n=st.integers(200, 2000), holdout=st.floats(0.1, 0.4), validation=st.floats(0.1, 0.4))
 def test_parts_have_their_shares(seed, n, holdout, validation):
-    table = pd.DataFrame({'x': np.arange(n), 'y': np.random.default_rng(seed).choice(['a', 'b'], n, p=[0.9, 0.1])})
+    table = pd.DataFrame(
+        {'x': np.arange(n), 'y': np.random.default_rng(seed).choice(['a', 'b'], n, p=[0.9, 0.1])}
+    )
     for by in ('random', 'stratified', 'time'):
-        part = split_rows(table, Split(by=by, holdout=holdout, validation=validation), 'y', 'binary', [], None, seed)
-        assert abs((part == 2).mean() - holdout) <= 2.01 / n and abs((part == 1).mean() - validation) <= 2.01 / n
+        part = split_rows(
+            table,
+            Split(by=by, holdout=holdout, validation=validation),
+            'y',
+            'binary',
+            [],
+            None,
+            seed,
+        )
+        assert (
+            abs((part == 2).mean() - holdout) <= 2.01 / n
+            and abs((part == 1).mean() - validation) <= 2.01 / n
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -60,18 +81,30 @@ def test_stratified_keeps_each_class_in_proportion(seed):
 @settings(max_examples=60, deadline=None)
 @given(labels=st.lists(st.tuples(st.sampled_from('abcdef'), st.integers(0, 5)), min_size=1, max_size=40))
 def test_blocks_are_the_connected_components(labels):
-    content, group = np.array([c for c, _ in labels], dtype=object), np.array([g for _, g in labels])
+    content = np.array([c for c, _ in labels], dtype=object)
+    group = np.array([g for _, g in labels])
     block = blocks(content, group)
     expected = list(range(len(labels)))
-    for _ in labels:   # the slow, obvious way: take over the smallest neighbour's number until nothing changes
-        expected = [min(expected[j] for j in range(len(labels)) if content[i] == content[j] or group[i] == group[j]) for i in range(len(labels))]
+    for _ in labels:
+        # the slow, obvious way: take over the smallest neighbour's number until nothing changes
+        expected = [
+            min(
+                expected[j]
+                for j in range(len(labels))
+                if content[i] == content[j] or group[i] == group[j]
+            )
+            for i in range(len(labels))
+        ]
     assert [list(block).index(b) for b in block] == expected
 
 
 def test_D40_rows_out_of_order_are_cut_by_their_time():
     table = pd.DataFrame({'when': np.random.default_rng(0).permutation(100), 'y': range(100)})
     part = split_rows(table, Split(by='time'), 'y', 'regression', [], 'when', 0)
-    assert table['when'][part == 0].max() < table['when'][part == 1].min() and table['when'][part == 1].max() < table['when'][part == 2].min()
+    assert (
+        table['when'][part == 0].max() < table['when'][part == 1].min()
+        and table['when'][part == 1].max() < table['when'][part == 2].min()
+    )
 
 
 def test_D40_a_missing_time_is_refused():
@@ -90,7 +123,15 @@ def test_D42_duplicates_never_straddle_even_when_half_of_the_rows_are():
 def test_D50_a_part_without_rows_is_refused():
     empty = pd.DataFrame({'y': []})
     with pytest.raises(UserError, match='0 rows in part holdout'):
-        check_parts({'train': pd.DataFrame({'y': [1.0, 2]}), 'validation': pd.DataFrame({'y': [1.0, 2]}), 'holdout': empty}, 'y', 'regression')
+        check_parts(
+            {
+                'train': pd.DataFrame({'y': [1.0, 2]}),
+                'validation': pd.DataFrame({'y': [1.0, 2]}),
+                'holdout': empty,
+            },
+            'y',
+            'regression',
+        )
 
 
 def test_D06_a_class_that_only_later_parts_have_is_refused():

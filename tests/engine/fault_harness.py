@@ -29,13 +29,15 @@ from tiny import CD4ML, FILES, STAGES, Done, Started, Tiny, sha, tiny_project
 
 LEFT = ('.running-', '.deleting-', '.writing-')
 FORCE = ['run', *(word for stage in STAGES for word in ('--force', stage))]
-WORDS = {'fresh': ['run'], 'forced': FORCE, 'changed': ['run', '-p', 'scale=2'], 'damaged': ['run']}     # state -> the command that is disturbed
-AGAIN = WORDS | {'forced': ['run']}                                                                      # and the one that mends
-WRITES = ('file.', 'publish.', 'pointer.', 'record.', 'cell.end')                                        # where a disk can be full
+# state -> the command that is disturbed
+WORDS = {'fresh': ['run'], 'forced': FORCE, 'changed': ['run', '-p', 'scale=2'], 'damaged': ['run']}
+AGAIN = WORDS | {'forced': ['run']}                                # and the one that mends
+WRITES = ('file.', 'publish.', 'pointer.', 'record.', 'cell.end')  # where a disk can be full
 
 
 def damage_of(folder: Path) -> str:
-    """What is wrong with a product directory, found without the code under test; empty when it is whole."""
+    """What is wrong with a product directory, found without the code under test; empty when it is
+    whole."""
     try:
         files = json.loads((folder / 'manifest.json').read_text())['files']
         if set(files) != set(FILES):
@@ -57,8 +59,10 @@ def whole_ones(project: Tiny) -> set[str]:
 
 
 def lock_is_free(project: Tiny, patience: float = 2.0) -> bool:
-    """Whether nobody holds the lock; a process that is ending closes its files a moment after it has lost its environment."""
-    path, until = project.folder / 'products/lock.json', time.monotonic() + patience
+    """Whether nobody holds the lock; a process that is ending closes its files a moment after it
+    has lost its environment."""
+    path = project.folder / 'products/lock.json'
+    until = time.monotonic() + patience
     if not path.exists():
         return True
     with open(path, 'a') as file:
@@ -73,7 +77,8 @@ def lock_is_free(project: Tiny, patience: float = 2.0) -> bool:
 
 
 def wrong_after(project: Tiny, before: set[str], known: dict[Path, str]) -> list[str]:
-    """What must not be after a run that was disturbed: processes, a lock, damage that passes for a product, or a good product lost."""
+    """What must not be after a run that was disturbed: processes, a lock, damage that passes for a
+    product, or a good product lost."""
     found = []
     if left := project.still_alive():
         found.append(f'{len(left)} processes live on: ' + '; '.join(f'{p.pid} {" ".join(p.cmdline())[:80]}' for p in left if p.is_running()))
@@ -112,7 +117,10 @@ def wrong_records(project: Tiny) -> list[str]:
         return [f'no record of the last run: {error!r}']
     told = {stage: s.get('manifest') for stage, s in record['stages'].items()}
     there = {stage: sha(folder / 'manifest.json') for stage in STAGES if (folder := project.current(stage)) and (folder / 'manifest.json').is_file()}
-    found = [] if record['exit_code'] == 0 else [f'the last record tells of exit code {record["exit_code"]}']
+    if record['exit_code'] == 0:
+        found = []
+    else:
+        found = [f'the last record tells of exit code {record["exit_code"]}']
     if told != there:
         found.append(f'the last record names other products than are current: {[s for s in STAGES if told.get(s) != there.get(s)]}')
     index = project.folder / 'products/index.html'
@@ -124,12 +132,17 @@ def wrong_records(project: Tiny) -> list[str]:
 def wrong_repeat(project: Tiny, words: list[str]) -> list[str]:
     """Whether one more run finds something to do."""
     third = project.run(*words)
-    return [] if third.code == 0 and '0 stages run, 5 unchanged' in third.out else [f'one more run: code {third.code}, {third.out.strip()[-80:]} {third.last}']
+    if third.code == 0 and '0 stages run, 5 unchanged' in third.out:
+        return []
+    return [f'one more run: code {third.code}, {third.out.strip()[-80:]} {third.last}']
 
 
 def wrong_words(done: Done, codes: set[int]) -> list[str]:
     """Whether a run that noticed its trouble says so in one line."""
-    found = [] if done.code in codes else [f'exit code {done.code} instead of {sorted(codes)}: {done.last}']
+    if done.code in codes:
+        found = []
+    else:
+        found = [f'exit code {done.code} instead of {sorted(codes)}: {done.last}']
     if done.code > 0 and (not done.last.startswith('ERROR ') or 'Traceback' in done.err or len(done.err.strip().splitlines()) > 1):
         found.append(f'not one line: {done.err.strip()[-300:]!r}')
     return found
@@ -140,7 +153,7 @@ class Case:
     """One way to disturb a run."""
 
     number: int
-    kind: str                 # 'random', 'point', 'raise', 'enospc', 'disk', 'limit', 'two' or 'wait'
+    kind: str  # 'random', 'point', 'raise', 'enospc', 'disk', 'limit', 'two' or 'wait'
     state: str = 'fresh'
     point: str = ''           # name:action:n
     size: int = 0             # bytes
@@ -160,15 +173,17 @@ class Result:
 
 @dataclass
 class Harness:
-    """Projects in their states, what an uninterrupted run makes of each, and the cases that disturb it."""
+    """Projects in their states, what an uninterrupted run makes of each, and the cases that disturb
+    it."""
 
     place: Path
     seed: int = 1
     pause: float = 0.02
     references: dict[str, dict] = field(default_factory=dict)
-    points: dict[str, Counter] = field(default_factory=dict)      # state -> fault point -> how often one process comes by
-    duration: float = 3.0         # s, of an uninterrupted run
-    startup: float = 1.0          # s, until its first stage
+    # state -> fault point -> how often one process comes by
+    points: dict[str, Counter] = field(default_factory=dict)
+    duration: float = 3.0  # s, of an uninterrupted run
+    startup: float = 1.0   # s, until its first stage
     number: itertools.count = field(default_factory=itertools.count)
 
     def prepare(self) -> None:
@@ -176,7 +191,8 @@ class Harness:
         tiny_project(self.place / 'bare', self.pause)
         for state, parent in (('built', 'bare'), ('fresh', 'bare'), ('forced', 'built'), ('changed', 'built')):
             project = self.copy(parent, state) if state != 'fresh' else self.copy('bare', 'again')
-            listed, begun = self.place / f'{state}.list', time.monotonic()
+            listed = self.place / f'{state}.list'
+            begun = time.monotonic()
             started = project.start(*WORDS.get(state, ['run']), environment={'CD4ML_FAULT': f'list:{listed}'})
             while started.process.poll() is None and not any(project.home.glob('*/.running-*')):
                 time.sleep(0.01)
@@ -245,18 +261,26 @@ class Harness:
     def at_point(self, case: Case, chance: random.Random) -> Result:
         """Let a run come by a fault point."""
         with self.project(case) as project:
-            before, known = whole_ones(project), {p: damage_of(p) for p in product_folders(project)}
+            before = whole_ones(project)
+            known = {p: damage_of(p) for p in product_folders(project)}
             done = project.run(*WORDS[case.state], environment={'CD4ML_FAULT': case.point})
-            wrong = [] if done.code == 0 else wrong_words(done, {'point': {-9, 4}, 'raise': {1}, 'enospc': {4}}[case.kind])
+            if done.code == 0:
+                wrong = []
+            else:
+                wrong = wrong_words(done, {'point': {-9, 4}, 'raise': {1}, 'enospc': {4}}[case.kind])
             wrong += wrong_after(project, before, known)
             wrong += wrong_at_the_end(project, project.run(*AGAIN[case.state]), self.references[case.state], AGAIN[case.state])
             return Result(case, wrong, reached=done.code != 0, told=done.last)
 
     def kill(self, case: Case, chance: random.Random) -> Result:
-        """Kill a run once to three times at random moments, each time resumed from what the last one left."""
+        """Kill a run once to three times at random moments, each time resumed from what the last
+        one left."""
         with self.project(case) as project:
-            before, known = whole_ones(project), {p: damage_of(p) for p in product_folders(project)}
-            wrong, told, kills = [], [], 0
+            before = whole_ones(project)
+            known = {p: damage_of(p) for p in product_folders(project)}
+            wrong = []
+            told = []
+            kills = 0
             engine = ['--engine', 'kernel'] if case.number % 25 == 24 else []
             for k in range(chance.choice([1, 1, 2])):
                 words = [*(WORDS if k == 0 else AGAIN)[case.state], *engine]
@@ -282,7 +306,8 @@ class Harness:
             return Result(case, wrong, kills, kills > 0, ', '.join(told))
 
     def moment(self, started: Started, chance: random.Random) -> float:
-        """Wait for a random moment: sometimes of the whole run, mostly of the time when stages run."""
+        """Wait for a random moment: sometimes of the whole run, mostly of the time when stages run.
+        """
         begun = time.monotonic()
         if chance.random() < 0.2:
             time.sleep(chance.uniform(0, self.duration))
@@ -295,7 +320,8 @@ class Harness:
     def disk(self, case: Case, chance: random.Random) -> Result:
         """Run on a disk with some room left, then with enough."""
         with self.project(case) as project, small_disk(project.folder / 'products') as ballast:
-            before, known = whole_ones(project), {}
+            before = whole_ones(project)
+            known = {}
             free = shutil.disk_usage(ballast.parent).free
             ballast.write_bytes(b'x' * max(0, free - case.size))
             done = project.run(*WORDS[case.state])
@@ -311,7 +337,8 @@ class Harness:
             before = whole_ones(project)
             limit = f'import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({case.size},) * 2); os.execv(sys.argv[1], sys.argv[1:])'
             ended = subprocess.run([sys.executable, '-c', limit, CD4ML, *WORDS[case.state]], cwd=project.folder, env=project.environment,
-                                   capture_output=True, text=True, timeout=60)      # through pipes, as the limit is for every file
+                                   # through pipes, as the limit is for every file
+                                   capture_output=True, text=True, timeout=60)
             done = Done(ended.returncode, ended.stdout, ended.stderr)
             wrong = wrong_words(done, {4}) + ([] if ' I10 ' in done.last or ' I09 ' in done.last else ['neither I10 nor I09'])
             wrong += wrong_after(project, before, {})
@@ -327,7 +354,10 @@ class Harness:
             time.sleep(chance.choice([0, 0, 0.05, 0.3]))
             started.append(project.start(*words))
             ends = sorted((one.end() for one in started), key=lambda done: done.code)
-            wrong = [] if [done.code for done in ends] == ([0, 0] if case.kind == 'wait' else [0, 4]) else [f'codes {[done.code for done in ends]}']
+            if [done.code for done in ends] == ([0, 0] if case.kind == 'wait' else [0, 4]):
+                wrong = []
+            else:
+                wrong = [f'codes {[done.code for done in ends]}']
             if case.kind == 'two':
                 holder = str(started[0].process.pid), str(started[1].process.pid)
                 if not (ends[1].last.startswith('ERROR I14') and any(f'process {pid} ' in ends[1].last for pid in holder)):
@@ -341,15 +371,20 @@ class Harness:
 
 
 def _per_process(names: list[str]) -> Counter:
-    """How often one process comes by each point: pages share the cells, and the process that writes the index takes one file."""
+    """How often one process comes by each point: pages share the cells, and the process that writes
+    the index takes one file."""
     found = Counter(names)
     for name in found:
-        found[name] = found[name] // len(STAGES) if name.startswith('cell.') else found[name] - name.startswith('file.')
+        if name.startswith('cell.'):
+            found[name] = found[name] // len(STAGES)
+        else:
+            found[name] = found[name] - name.startswith('file.')
     return found
 
 
 def strike(started: Started, scope: str) -> bool:
-    """SIGKILL a run alone, it with all its descendants, its process group, its fork server, or a page; False when it was too late."""
+    """SIGKILL a run alone, it with all its descendants, its process group, its fork server, or a
+    page; False when it was too late."""
     family = started.family()
     try:
         run = psutil.Process(started.process.pid)
@@ -390,11 +425,16 @@ def small_disk(folder: Path, size: str = '4m'):
 def can_mount() -> bool:
     """Whether this process may mount a disk."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], capture_output=True) if os.geteuid() == 0 else None
+        if os.geteuid() == 0:
+            done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], capture_output=True)
+        else:
+            done = None
         return done is not None and done.returncode == 0 and subprocess.run(['umount', folder]).returncode == 0
 
 
-LOST, LEFT_RUNNING, WRONG_COUNT = 'complete trials lost', 'left running in MLflow', 'sweeps without exactly their trials'
+LOST = 'complete trials lost'
+LEFT_RUNNING = 'left running in MLflow'
+WRONG_COUNT = 'sweeps without exactly their trials'
 BAD = (LOST, LEFT_RUNNING, WRONG_COUNT, 'sweeps with other trials than an undisturbed one', 'processes left', 'runs that ended badly')
 
 
@@ -423,7 +463,8 @@ class Sweeps:
 
     def workers(self, kills: int) -> Counter:
         """SIGKILL workers at random moments, a dozen in each sweep."""
-        counts, chance = Counter(), random.Random(f'{self.seed} workers')
+        counts = Counter()
+        chance = random.Random(f'{self.seed} workers')
         while counts['kills'] < kills:
             project = self.project()
             started = self.start(project)
@@ -433,13 +474,19 @@ class Sweeps:
         return counts
 
     def coordinators(self, kills: int) -> Counter:
-        """SIGKILL runs at random moments and at lines of the journal, up to four times in each sweep, and then let it end."""
-        counts, chance = Counter(), random.Random(f'{self.seed} coordinators')
+        """SIGKILL runs at random moments and at lines of the journal, up to four times in each
+        sweep, and then let it end."""
+        counts = Counter()
+        chance = random.Random(f'{self.seed} coordinators')
         while counts['kills'] < kills:
-            project, known = self.project(), dict[int, dict]()
+            project = self.project()
+            known = dict[int, dict]()
             for k in range(min(4, kills - counts['kills'])):
                 left = self.n - len(known)
-                fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, max(1, left))}' if k % 2 else ''
+                if k % 2:
+                    fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, max(1, left))}'
+                else:
+                    fault = ''
                 started = self.start(project, fault)
                 if not fault:
                     strike_after(started, len(known) + chance.randint(1, max(1, left // 3)), chance)
@@ -459,7 +506,8 @@ class Sweeps:
 
     def judge(self, project: Tiny, done: Done, counts: Counter) -> None:
         """What must not be after a sweep that has come to its end."""
-        mlflow, exact = told(project), list(range(self.n))
+        mlflow = told(project)
+        exact = list(range(self.n))
         counts['sweeps'] += 1
         counts[LEFT_RUNNING] += mlflow['running']
         counts[WRONG_COUNT] += sorted(ends(project)) != exact or mlflow['trials'] != [exact]
@@ -505,13 +553,16 @@ def main() -> int:
     parser.add_argument('--workers', type=int, default=1, help='cases at the same time')
     parser.add_argument('--only', help='numbers of cases, or kinds, separated by commas; of sweeps: workers, coordinators')
     asked = parser.parse_args()
-    begun, lock, counts = time.monotonic(), threading.Lock(), {}
+    begun = time.monotonic()
+    lock = threading.Lock()
+    counts = {}
     print(f'seed {asked.seed}', flush=True)
     with tempfile.TemporaryDirectory(prefix='cd4ml-faults-') as place:
         only = set(asked.only.split(',')) if asked.only else set()
         wanted = {'workers': asked.worker_kills, 'coordinators': asked.coordinator_kills}
         sweeps = {kind: kills for kind, kills in wanted.items() if kills and (not only or kind in only)}
-        harness, cases = Harness(Path(place), asked.seed), []
+        harness = Harness(Path(place), asked.seed)
+        cases = []
         if not only or only - set(wanted):
             harness.prepare()
             cases = [c for c in harness.cases(asked.kills) if not only or {str(c.number), c.kind} & only]
@@ -539,7 +590,8 @@ def main() -> int:
     for kind, count in counts.items():
         more = f', {count["kills"]} kills' if count['kills'] else ''
         print(f'{kind:<8} {count["good"]} of {count["cases"]} good{more}' + (f', {count["missed"]} came too late or not by' if count['missed'] else ''))
-    good, total = sum(c['good'] for c in counts.values()), sum(c['cases'] for c in counts.values())
+    good = sum(c['good'] for c in counts.values())
+    total = sum(c['cases'] for c in counts.values())
     print(f'{good} of {total} cases good, {sum(c["kills"] for c in counts.values())} kills, seed {asked.seed}, {time.monotonic() - begun:.0f} s')
     return int(good < total or not well)
 

@@ -1,4 +1,5 @@
-"""What a run survives: kills, full disks, torn files, a second run, pages that end early. A sample; `python tests/fault_harness.py` does it 200 times."""
+"""What a run survives: kills, full disks, torn files, a second run, pages that end early. A sample;
+`python tests/fault_harness.py` does it 200 times."""
 
 import json
 import os
@@ -7,15 +8,32 @@ import shutil
 import time
 
 import pytest
-from fault_harness import AGAIN, Case, Harness, can_mount, damage_of, lock_is_free, product_folders, strike, whole_ones, wrong_after, wrong_at_the_end
+from fault_harness import (
+    AGAIN,
+    Case,
+    Harness,
+    can_mount,
+    damage_of,
+    lock_is_free,
+    product_folders,
+    strike,
+    whole_ones,
+    wrong_after,
+    wrong_at_the_end,
+)
 from tiny import FILES, Done, Tiny, sha
 
 from cd4ml_nb.runs.products import flaw
 
-ROWS, BLOB = "with open(product['rows'], 'w') as file:", "with open(product['blob'], 'wb') as file:"
+ROWS = "with open(product['rows'], 'w') as file:"
+BLOB = "with open(product['blob'], 'wb') as file:"
 BLOB_END = 'time.sleep(pause / 6)'
-POINTS = ['lock.held', 'stage.start', 'cell.start', 'cell.end', 'stage.ended', 'publish.hash', 'publish.before_manifest', 'publish.after_manifest',
-          'publish.before_rename', 'publish.after_rename', 'pointer.before', 'pointer.after', 'file.begin', 'file.written', 'file.replaced', 'record.before']
+POINTS = [
+    'lock.held', 'stage.start', 'cell.start', 'cell.end', 'stage.ended', 'publish.hash',
+    'publish.before_manifest', 'publish.after_manifest', 'publish.before_rename',
+    'publish.after_rename', 'pointer.before', 'pointer.after', 'file.begin', 'file.written',
+    'file.replaced', 'record.before',
+]
 
 
 @pytest.fixture(scope='module')
@@ -41,13 +59,23 @@ def bare(harness):
 
 def said(done: Done, code: int, *words: str) -> None:
     """A run ended with this code and one line that has these words."""
-    assert done.code == code and done.last.startswith('ERROR ') and 'Traceback' not in done.err and len(done.err.strip().splitlines()) == 1, done
+    assert (
+        done.code == code
+        and done.last.startswith('ERROR ')
+        and 'Traceback' not in done.err
+        and len(done.err.strip().splitlines()) == 1
+    ), done
     assert [word for word in words if word not in done.last] == [], done.last
 
 
 def heals(harness: Harness, project: Tiny, state: str = 'fresh') -> None:
     """One more run gives what an uninterrupted one gives, and leaves nothing behind."""
-    assert wrong_at_the_end(project, project.run(*AGAIN[state]), harness.references[state], AGAIN[state]) == []
+    assert (
+        wrong_at_the_end(
+            project, project.run(*AGAIN[state]), harness.references[state], AGAIN[state]
+        )
+        == []
+    )
 
 
 def good(harness: Harness, *cases: Case) -> None:
@@ -59,10 +87,15 @@ def test_every_fault_point_is_known(harness):
     assert sorted(set().union(*harness.points.values())) == sorted(POINTS)
 
 
-def test_I01_after_a_kill_at_any_fault_point_the_old_products_are_whole_and_the_next_run_goes_on(harness, built):
+def test_I01_after_a_kill_at_any_fault_point_the_old_products_are_whole_and_the_next_run_goes_on(
+    harness, built
+):
     before = whole_ones(built)
     for k, point in enumerate(POINTS):
-        done = built.run('run', '-p', f'scale={10 + k}', environment={'CD4ML_FAULT': f'{point}:kill'})     # each run finds what the kill before it has left
+        # each run finds what the kill before it has left
+        done = built.run(
+            'run', '-p', f'scale={10 + k}', environment={'CD4ML_FAULT': f'{point}:kill'}
+        )
         assert done.code == (4 if point.startswith('cell.') else -9), (point, done)
         assert wrong_after(built, before, {}) == [], point
         before |= whole_ones(built)
@@ -82,7 +115,11 @@ def test_I01_kills_at_random_moments(harness, number):
 def test_I02_a_kill_between_two_products_of_a_stage_leaves_none_of_them(harness, bare):
     bare.edit('source', ROWS, f'import os; os.kill(os.getpid(), 9)\n{ROWS}')
     said(bare.run('run'), 4, 'I21', 'notebooks/source.ipynb:cell 7', 'SIGKILL')
-    assert not product_folders(bare) and not bare.current('source') and wrong_after(bare, set(), {}) == []
+    assert (
+        not product_folders(bare)
+        and not bare.current('source')
+        and wrong_after(bare, set(), {}) == []
+    )
     bare.edit('source', 'import os; os.kill(os.getpid(), 9)\n', '')
     assert bare.run('run', environment={'CD4ML_FAULT': 'publish.hash:kill:3'}).code == -9
     assert not product_folders(bare) and wrong_after(bare, set(), {}) == []
@@ -90,15 +127,24 @@ def test_I02_a_kill_between_two_products_of_a_stage_leaves_none_of_them(harness,
 
 
 def test_I03_what_a_page_that_raised_has_half_written_is_no_product(harness, bare):
-    bare.edit('left', 'file.flush()\n            time.sleep(pause / 4)', 'file.flush(); assert k < 200')
+    bare.edit(
+        'left', 'file.flush()\n            time.sleep(pause / 4)', 'file.flush(); assert k < 200'
+    )
     said(bare.run('run'), 1, 'N07', 'notebooks/left.ipynb:cell 7', 'AssertionError')
-    assert not bare.current('left') and not bare.current('join') and wrong_after(bare, set(), {}) == []
-    bare.edit('left', 'file.flush(); assert k < 200', 'file.flush()\n            time.sleep(pause / 4)')
+    assert (
+        not bare.current('left') and not bare.current('join') and wrong_after(bare, set(), {}) == []
+    )
+    bare.edit(
+        'left', 'file.flush(); assert k < 200', 'file.flush()\n            time.sleep(pause / 4)'
+    )
     heals(harness, bare)
 
 
-EARLY = {'import sys; sys.exit(0)': (1, 'I04', 'cell 7'), 'import os; os._exit(0)': (4, 'I21', 'code 0', 'cell 7'),
-         'import os, signal; os.kill(os.getpid(), signal.SIGTERM)': (1, 'I04')}
+EARLY = {
+    'import sys; sys.exit(0)': (1, 'I04', 'cell 7'),
+    'import os; os._exit(0)': (4, 'I21', 'code 0', 'cell 7'),
+    'import os, signal; os.kill(os.getpid(), signal.SIGTERM)': (1, 'I04'),
+}
 
 
 def test_I04_a_page_that_ends_early_or_leaves_out_a_product_has_made_none(harness, built):
@@ -107,10 +153,11 @@ def test_I04_a_page_that_ends_early_or_leaves_out_a_product_has_made_none(harnes
         built.edit('source', ROWS, f'{early}\n{ROWS}')
         said(built.run('run'), code, *words)
         built.edit('source', f'{early}\n{ROWS}', ROWS)
-    built.edit('source', BLOB_END, f'{BLOB_END}\nraise SystemExit')       # when all products are written
+    built.edit('source', BLOB_END, f'{BLOB_END}\nraise SystemExit')  # when all products are written
     said(built.run('run'), 1, 'I04', 'cell 8')
     built.edit('source', '\nraise SystemExit', '')
-    built.edit('source', BLOB, "with open('elsewhere', 'wb') as file:")    # when a product is not written
+    # when a product is not written
+    built.edit('source', BLOB, "with open('elsewhere', 'wb') as file:")
     said(built.run('run'), 1, 'I04', "product 'sub/blob.bin' was not written")
     built.edit('source', "with open('elsewhere', 'wb') as file:", BLOB)
     assert wrong_after(built, before, {}) == [] and whole_ones(built) == before
@@ -145,8 +192,18 @@ def test_I10_a_file_where_a_folder_should_be_is_named(harness, bare):
     heals(harness, bare)
 
 
-GARBAGE = [b'', b'{', b'null', b'[]', b'{}', b'\xff\xfe\x00', b'\0' * 300, b'{"stage": "left", "key": "x", "parts": {}, "made_from": {}, "files": {}}',
-           b'{"stage": "left", "key": "x", "parts": {}, "made_from": {}, "files": {"told": 1}}', b'[' * 100_000]
+GARBAGE = [
+    b'',
+    b'{',
+    b'null',
+    b'[]',
+    b'{}',
+    b'\xff\xfe\x00',
+    b'\0' * 300,
+    b'{"stage": "left", "key": "x", "parts": {}, "made_from": {}, "files": {}}',
+    b'{"stage": "left", "key": "x", "parts": {}, "made_from": {}, "files": {"told": 1}}',
+    b'[' * 100_000,
+]
 
 
 @pytest.mark.parametrize('garbage', GARBAGE, ids=range(len(GARBAGE)))
@@ -156,7 +213,9 @@ def test_I13_a_damaged_manifest_makes_a_product_flawed_and_not_the_tool(built, g
 
 
 def test_I13_damaged_manifests_pointers_locks_and_records_are_made_anew(harness, built):
-    (built.current('source') / 'manifest.json').write_bytes((built.current('source') / 'manifest.json').read_bytes()[:200])
+    (built.current('source') / 'manifest.json').write_bytes(
+        (built.current('source') / 'manifest.json').read_bytes()[:200]
+    )
     (built.current('left') / 'manifest.json').write_bytes(b'\0' * 500)
     for stage, text in {'right': b'../../..', 'join': b'\xff\xfe', 'last': b''}.items():
         (built.home / stage / 'current').write_bytes(text)
@@ -201,15 +260,29 @@ def test_I14_the_lock_lasts_as_long_as_any_page_of_a_killed_run_runs(built):
     started.end()
 
 
-OWNERS = {'dead': {'process': 2 ** 22 + 1}, 'reused': {'process': os.getpid(), 'started': 1.0}, 'elsewhere': {'process': 1, 'host': 'elsewhere'}}
+OWNERS = {
+    'dead': {'process': 2**22 + 1},
+    'reused': {'process': os.getpid(), 'started': 1.0},
+    'elsewhere': {'process': 1, 'host': 'elsewhere'},
+}
 
 
 @pytest.mark.parametrize('owner', OWNERS.values(), ids=OWNERS)
 def test_I15_a_lock_that_nobody_holds_is_taken_over_and_said_so(built, owner):
-    left = {'process': 1, 'host': os.uname().nodename, 'since': '2020-01-01 00:00:00', 'started': 0.0, 'command': 'cd4ml run'} | owner
+    left = {
+        'process': 1,
+        'host': os.uname().nodename,
+        'since': '2020-01-01 00:00:00',
+        'started': 0.0,
+        'command': 'cd4ml run',
+    } | owner
     (built.folder / 'products/lock.json').write_text(json.dumps(left))
     done = built.run('run')
-    assert done.code == 0 and 'earlier run ended without giving back its lock' in done.out and f'process {left["process"]}' in done.out
+    assert (
+        done.code == 0
+        and 'earlier run ended without giving back its lock' in done.out
+        and f'process {left["process"]}' in done.out
+    )
     assert (built.folder / 'products/lock.json').read_text() == ''
 
 
@@ -217,8 +290,13 @@ def test_I27_what_a_power_loss_has_torn_is_found_and_made_again(harness, built):
     chance = random.Random(1)
     files = sorted(p for p in built.home.rglob('*') if p.is_file() and 'runs' not in p.parts)
     for path in chance.sample(files, len(files) // 3):
-        size, how = path.stat().st_size, chance.choice(['empty', 'torn', 'zeros'])
-        path.write_bytes(b'' if how == 'empty' else path.read_bytes()[:size // 2] if how == 'torn' else b'\0' * size)
+        size = path.stat().st_size
+        how = chance.choice(['empty', 'torn', 'zeros'])
+        path.write_bytes(
+            b''
+            if how == 'empty'
+            else path.read_bytes()[: size // 2] if how == 'torn' else b'\0' * size
+        )
     heals(harness, built)
 
 
@@ -235,18 +313,30 @@ def test_I28_no_home_no_terminal_and_an_old_locale_do_not_matter(harness, bare):
     bare.edit('left', 'stage = ', "print('Zürich → 東京')\nstage = ")
     scenario = bare.folder / 'scenarios/used_cars.yaml'
     scenario.write_text(scenario.read_text().replace('Kill me', 'Zürich ≥ 東京'), encoding='utf-8')
-    assert bare.run('run', environment={'HOME': '', 'LANG': 'C', 'LC_ALL': 'C', 'TERM': 'dumb'}).code == 0
+    assert (
+        bare.run('run', environment={'HOME': '', 'LANG': 'C', 'LC_ALL': 'C', 'TERM': 'dumb'}).code
+        == 0
+    )
     without = {k: v for k, v in bare.environment.items() if k not in ('HOME', 'LANG', 'LC_ALL')}
-    for words, more in ((['run', '-p', 'scale=2'], {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}), (['run'], {'PYTHONIOENCODING': 'ascii'})):
+    for words, more in (
+        (['run', '-p', 'scale=2'], {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}),
+        (['run'], {'PYTHONIOENCODING': 'ascii'}),
+    ):
         done = bare.run(*words, env=without | more)
         assert done.code == 0 and 'Traceback' not in done.err, done
     assert bare.content() == harness.references['fresh']
 
 
-def test_I28_a_temporary_folder_that_is_removed_during_the_run_does_not_matter(harness, bare, tmp_path):
+def test_I28_a_temporary_folder_that_is_removed_during_the_run_does_not_matter(
+    harness, bare, tmp_path
+):
     folder = tmp_path / 'tmp'
     folder.mkdir()
-    bare.edit('left', 'stage = ', "import os; os.rename(os.environ['TMPDIR'], os.environ['TMPDIR'] + '-gone')\nstage = ")
+    bare.edit(
+        'left',
+        'stage = ',
+        "import os; os.rename(os.environ['TMPDIR'], os.environ['TMPDIR'] + '-gone')\nstage = ",
+    )
     done = bare.run('run', environment={'TMPDIR': str(folder)})
     assert done.code == 0, done
     assert bare.content() == harness.references['fresh']
@@ -275,5 +365,9 @@ def test_N13_what_a_page_has_left_running_is_ended_before_its_products_are_known
     assert built.still_alive(2.0) == []
     first = sha(built.current('left') / FILES['blob'])
     time.sleep(0.3)
-    assert done.code == 0 and damage_of(built.current('left')) == '' and sha(built.current('left') / FILES['blob']) == first
+    assert (
+        done.code == 0
+        and damage_of(built.current('left')) == ''
+        and sha(built.current('left') / FILES['blob']) == first
+    )
     assert built.run('run', '--until', 'left').out.count('unchanged') == 3

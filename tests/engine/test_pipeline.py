@@ -1,4 +1,5 @@
-"""Whole runs on the built-in sets, at the seam a user meets: the command, its exit code, its files, the tracking store."""
+"""Whole runs on the built-in sets, at the seam a user meets: the command, its exit code, its files,
+the tracking store."""
 
 import json
 import re
@@ -13,7 +14,9 @@ from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
 from cd4ml_nb.model.booster import load_model, predict
 
-STAGES = ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']
+STAGES = [
+    'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report',
+]
 
 
 @pytest.fixture(scope='module')
@@ -27,35 +30,67 @@ def test_a_run_ends_with_a_verdict_and_a_report(first):
     place, done = first
     assert done.returncode == 0, done.stdout + done.stderr
     record = place.record('breast_cancer')
-    assert {stage: s['status'] for stage, s in record['stages'].items()} == dict.fromkeys(STAGES, 'done')
+    assert {stage: s['status'] for stage, s in record['stages'].items()} == dict.fromkeys(
+        STAGES, 'done'
+    )
     assert record['accepted'] and record['metric']['value'] > 0
-    report = (place.folder / 'products/breast_cancer' / record['report']).read_text(encoding='utf-8')
+    report = (place.folder / 'products/breast_cancer' / record['report']).read_text(
+        encoding='utf-8'
+    )
     assert 'Content-Security-Policy' in report and str(ROOT) not in report
     assert (place.folder / 'products/index.html').exists()
 
 
 def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     place, _ = first
-    registration, training = place.json('breast_cancer', 'register', 'registration.json'), place.json('breast_cancer', 'train', 'training.json')
+    registration = place.json('breast_cancer', 'register', 'registration.json')
+    training = place.json('breast_cancer', 'train', 'training.json')
     client = MlflowClient(f'sqlite:///{place.folder}/mlflow.db')
-    run, version = client.get_run(training['run_id']), client.get_model_version_by_alias('breast_cancer', 'candidate')
-    assert version.run_id == run.info.run_id == registration['run_id'] and run.info.status == 'FINISHED'
-    assert run.data.tags['cd4ml.model'] == training['model_sha256'] and run.data.tags['cd4ml.commit'] == training['commit']
+    run = client.get_run(training['run_id'])
+    version = client.get_model_version_by_alias('breast_cancer', 'candidate')
+    assert (
+        version.run_id == run.info.run_id == registration['run_id']
+        and run.info.status == 'FINISHED'
+    )
+    assert (
+        run.data.tags['cd4ml.model'] == training['model_sha256']
+        and run.data.tags['cd4ml.commit'] == training['commit']
+    )
     metrics = place.json('breast_cancer', 'evaluate', 'metrics.json')['holdout']
     assert run.data.metrics['holdout.auc'] == pytest.approx(metrics['auc']['value'])
     kept = {file.path for file in client.list_artifacts(run.info.run_id, 'model')}
     assert len(client.list_artifacts(run.info.run_id, 'figures')) == 2
-    assert kept == {f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')}
+    assert kept == {
+        f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')
+    }
 
 
 def test_an_opened_page_works_on_the_current_products_without_injection(first, tmp_path):
     place, _ = first
-    seed = yaml.safe_load((ROOT / 'scenarios/breast_cancer.yaml').read_text(encoding='utf-8'))['seed']
-    done = place.run('notebooks/stages/12_split.ipynb', str(tmp_path / 'out.ipynb'), '--cwd', 'notebooks', '--engine', 'cd4ml', '--no-progress-bar',
-                     '-p', 'scenario', 'scenarios/breast_cancer.yaml', '-p', 'seed', str(seed), command=PAPERMILL)
+    seed = yaml.safe_load((ROOT / 'scenarios/breast_cancer.yaml').read_text(encoding='utf-8'))[
+        'seed'
+    ]
+    done = place.run(
+        'notebooks/stages/12_split.ipynb',
+        str(tmp_path / 'out.ipynb'),
+        '--cwd',
+        'notebooks',
+        '--engine',
+        'cd4ml',
+        '--no-progress-bar',
+        '-p',
+        'scenario',
+        'scenarios/breast_cancer.yaml',
+        '-p',
+        'seed',
+        str(seed),
+        command=PAPERMILL,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     draft = place.folder / 'products/breast_cancer/split/draft'
-    assert (draft / 'train.parquet').read_bytes() == place.product('breast_cancer', 'split', 'train.parquet').read_bytes()
+    assert (draft / 'train.parquet').read_bytes() == place.product(
+        'breast_cancer', 'split', 'train.parquet'
+    ).read_bytes()
     shutil.rmtree(draft)
 
 
@@ -64,23 +99,32 @@ def test_a_second_run_does_nothing(first):
     before = place.record('breast_cancer')
     again = place.run(*SMALL)
     assert again.returncode == 0 and '0 stages run, 9 unchanged' in again.stdout
-    assert place.record('breast_cancer') == before             # and leaves no record, as nothing has happened
+    assert place.record('breast_cancer') == before  # and leaves no record, as nothing has happened
 
 
 def test_the_packaged_model_answers_its_golden_cases_to_the_bit(first):
     place, _ = first
     folder = place.product('breast_cancer', 'package', 'model')
     booster, contract = load_model(folder)
-    cases = [json.loads(line) for line in (folder / 'golden.jsonl').read_text(encoding='utf-8').splitlines()]
+    cases = [
+        json.loads(line)
+        for line in (folder / 'golden.jsonl').read_text(encoding='utf-8').splitlines()
+    ]
     columns = {name: [case['input'][name] for case in cases] for name in cases[0]['input']}
-    assert np.array_equal(np.float32(predict(booster, contract, columns)), np.float32([case['output'] for case in cases]))
+    assert np.array_equal(
+        np.float32(predict(booster, contract, columns)),
+        np.float32([case['output'] for case in cases]),
+    )
 
 
 def test_the_holdout_is_sealed_and_each_look_is_counted(first):
     place, _ = first
     with pytest.raises(Exception, match='(?i)parquet|magic|sealed'):
         pd.read_parquet(place.product('breast_cancer', 'split', 'holdout.sealed'))
-    looks = [json.loads(line) for line in (place.folder / 'products/breast_cancer/looks.jsonl').read_text().splitlines()]
+    looks = [
+        json.loads(line)
+        for line in (place.folder / 'products/breast_cancer/looks.jsonl').read_text().splitlines()
+    ]
     assert [look['stage'] for look in looks] == ['evaluate']
 
 
@@ -95,8 +139,14 @@ def test_a_parameter_changes_only_what_depends_on_it(first):
     status = place.run('status', '--scenario', 'scenarios/breast_cancer.yaml', CD4ML_TRIALS='3')
     assert not re.search('stale|never', status.stdout), status.stdout
     changed = place.run('status', '--scenario', 'scenarios/breast_cancer.yaml', CD4ML_TRIALS='4')
-    rows = {line.split()[0]: line for line in changed.stdout.splitlines() if line.split() and line.split()[0] in STAGES}
-    assert [stage for stage in STAGES if 'stale' in rows[stage]] == ['sweep', 'train', 'evaluate', 'package', 'register', 'report']
+    rows = {
+        line.split()[0]: line
+        for line in changed.stdout.splitlines()
+        if line.split() and line.split()[0] in STAGES
+    }
+    assert [stage for stage in STAGES if 'stale' in rows[stage]] == [
+        'sweep', 'train', 'evaluate', 'package', 'register', 'report',
+    ]
     assert 'trials: 3 → 4' in rows['sweep']
 
 
@@ -107,7 +157,11 @@ def test_a_tampered_product_is_noticed_and_made_again(first):
     path.write_bytes(before[:-100])
     again = place.run(*SMALL, '--until', 'split')
     assert again.returncode == 0, again.stderr
-    assert {stage: s['status'] for stage, s in place.record('breast_cancer')['stages'].items()} == {'ingest': 'kept', 'validate': 'kept', 'split': 'done'}
+    assert {stage: s['status'] for stage, s in place.record('breast_cancer')['stages'].items()} == {
+        'ingest': 'kept',
+        'validate': 'kept',
+        'split': 'done',
+    }
     assert path.read_bytes() == before
 
 
@@ -116,8 +170,17 @@ def test_two_fresh_folders_give_the_same_model_also_with_kernels(first, tmp_path
     other = Place(tmp_path)
     done = other.run(*SMALL, '--until', 'train', '--engine', 'kernel')
     assert done.returncode == 0, done.stderr
-    for stage, file in (('ingest', 'table.parquet'), ('split', 'train.parquet'), ('sweep', 'best.json'), ('train', 'model.json'), ('train', 'contract.json')):
-        assert other.product('breast_cancer', stage, file).read_bytes() == place.product('breast_cancer', stage, file).read_bytes(), (stage, file)
+    for stage, file in (
+        ('ingest', 'table.parquet'),
+        ('split', 'train.parquet'),
+        ('sweep', 'best.json'),
+        ('train', 'model.json'),
+        ('train', 'contract.json'),
+    ):
+        assert (
+            other.product('breast_cancer', stage, file).read_bytes()
+            == place.product('breast_cancer', stage, file).read_bytes()
+        ), (stage, file)
 
 
 def test_a_stage_run_anew_takes_those_along_that_read_it(first):
@@ -125,15 +188,26 @@ def test_a_stage_run_anew_takes_those_along_that_read_it(first):
     done = place.run(*SMALL, '--force', 'train')
     assert done.returncode == 0, done.stderr
     assert {stage: s['status'] for stage, s in place.record('breast_cancer')['stages'].items()} == {
-        stage: 'kept' if stage in ('ingest', 'validate', 'split', 'sweep') else 'done' for stage in STAGES}
-    runs = {place.json('breast_cancer', *where)['run_id'] for where in (('train', 'training.json'), ('package', 'model/manifest.json'),
-                                                                       ('register', 'registration.json'))}
+        stage: 'kept' if stage in ('ingest', 'validate', 'split', 'sweep') else 'done'
+        for stage in STAGES
+    }
+    runs = {
+        place.json('breast_cancer', *where)['run_id']
+        for where in (
+            ('train', 'training.json'),
+            ('package', 'model/manifest.json'),
+            ('register', 'registration.json'),
+        )
+    }
     assert len(runs) == 1
 
 
 def scenario_with(folder, shipped, **changes):
     """A copy of a shipped scenario with some keys replaced."""
-    value = yaml.safe_load((ROOT / 'scenarios' / f'{shipped}.yaml').read_text(encoding='utf-8')) | changes
+    value = (
+        yaml.safe_load((ROOT / 'scenarios' / f'{shipped}.yaml').read_text(encoding='utf-8'))
+        | changes
+    )
     path = folder / f'{value["name"]}.yaml'
     path.write_text(yaml.safe_dump(value), encoding='utf-8')
     return path
@@ -141,34 +215,65 @@ def scenario_with(folder, shipped, **changes):
 
 def test_a_refused_model_gets_its_report_and_exit_code_3(first, tmp_path):
     place, _ = first
-    path = scenario_with(tmp_path, 'breast_cancer', gates=[{'metric': 'auc', 'min': 0.9999}], name='too_strict')
+    path = scenario_with(
+        tmp_path, 'breast_cancer', gates=[{'metric': 'auc', 'min': 0.9999}], name='too_strict'
+    )
     done = place.run('run', '--scenario', str(path), '-p', 'trials=2')
     assert done.returncode == 3, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith('ERROR GATE') and 'auc' in done.stderr
     registration = place.json('too_strict', 'register', 'registration.json')
     assert not registration['accepted'] and registration['version'] is None
-    assert 'Not released' in place.product('too_strict', 'report', 'report.html').read_text(encoding='utf-8')
-    versions = MlflowClient(f'sqlite:///{place.folder}/mlflow.db').search_model_versions("name='too_strict'")
+    assert 'Not released' in place.product('too_strict', 'report', 'report.html').read_text(
+        encoding='utf-8'
+    )
+    versions = MlflowClient(f'sqlite:///{place.folder}/mlflow.db').search_model_versions(
+        "name='too_strict'"
+    )
     assert list(versions) == []
 
 
 def test_bad_data_ends_in_one_line_before_any_training(tmp_path):
-    (tmp_path / 'bad.csv').write_text('age,target\n' + ''.join(f'{n},{n % 2}\n' for n in range(60)) + 'unknown,1\n', encoding='utf-8')
-    path = scenario_with(tmp_path, 'breast_cancer', name='bad', data={'source': str(tmp_path / 'bad.csv')}, columns={'age': {'type': 'number'}},
-                         target={'column': 'target'})
+    (tmp_path / 'bad.csv').write_text(
+        'age,target\n' + ''.join(f'{n},{n % 2}\n' for n in range(60)) + 'unknown,1\n',
+        encoding='utf-8',
+    )
+    path = scenario_with(
+        tmp_path,
+        'breast_cancer',
+        name='bad',
+        data={'source': str(tmp_path / 'bad.csv')},
+        columns={'age': {'type': 'number'}},
+        target={'column': 'target'},
+    )
     place = Place(tmp_path)
     done = place.run('run', '--scenario', str(path))
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith('ERROR D14') and "line 62: 'unknown'" in last and 'Traceback' not in done.stderr
+    assert (
+        done.returncode == 2
+        and last.startswith('ERROR D14')
+        and "line 62: 'unknown'" in last
+        and 'Traceback' not in done.stderr
+    )
     assert list(place.record('bad')['stages']) == ['ingest']
 
 
 def test_a_cell_that_fails_is_named_with_its_page(tmp_path):
     project = copied_project(tmp_path / 'project', 'scenarios/breast_cancer.yaml')
     page = project / 'notebooks/stages/12_split.ipynb'
-    page.write_text(page.read_text(encoding='utf-8').replace('assert not any(shared.values())', 'assert any(shared.values())'), encoding='utf-8')
+    page.write_text(
+        page.read_text(encoding='utf-8').replace(
+            'assert not any(shared.values())', 'assert any(shared.values())'
+        ),
+        encoding='utf-8',
+    )
     done = Place(tmp_path).run(*SMALL, '--until', 'split', cwd=project)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and last.startswith('ERROR N07') and 'notebooks/stages/12_split.ipynb:cell' in last
+    assert (
+        done.returncode == 1
+        and last.startswith('ERROR N07')
+        and 'notebooks/stages/12_split.ipynb:cell' in last
+    )
     kept = tmp_path / 'products/breast_cancer/split/failed'
-    assert 'AssertionError' in (kept / 'traceback.txt').read_text() and (kept / 'page.ipynb').exists()
+    assert (
+        'AssertionError' in (kept / 'traceback.txt').read_text() and (kept / 'page.ipynb').exists()
+    )

@@ -29,8 +29,12 @@ SMALL = [
 
 def measured(tmp_path, real_data, file, target, words, metric):
     """The metric, with its interval, of a scenario that `cd4ml new` wrote."""
-    place, project, name = Place(tmp_path), copied_project(tmp_path / 'project', 'scenarios/used_cars.yaml'), file.split('.')[0]
-    new = place.run('new', name, '--data', str(real_data(file)), '--target', target, *words, cwd=project)
+    place = Place(tmp_path)
+    project = copied_project(tmp_path / 'project', 'scenarios/used_cars.yaml')
+    name = file.split('.')[0]
+    new = place.run(
+        'new', name, '--data', str(real_data(file)), '--target', target, *words, cwd=project
+    )
     assert new.returncode == 0, new.stderr
     done = place.run('run', '--scenario', name, cwd=project)
     assert done.returncode == 0, done.stderr
@@ -38,18 +42,27 @@ def measured(tmp_path, real_data, file, target, words, metric):
 
 
 @pytest.mark.parametrize('file,target,words,metric,reference', SETS, ids=[s[0] for s in SETS])
-def test_a_real_file_reaches_its_reference(tmp_path, real_data, file, target, words, metric, reference):
+def test_a_real_file_reaches_its_reference(
+    tmp_path, real_data, file, target, words, metric, reference
+):
     assert measured(tmp_path, real_data, file, target, words, metric)['value'] >= reference
 
 
 @pytest.mark.parametrize('file,target,words,metric,reference', SMALL, ids=[s[0] for s in SMALL])
-def test_a_small_real_file_reaches_its_reference_within_chance(tmp_path, real_data, file, target, words, metric, reference):
+def test_a_small_real_file_reaches_its_reference_within_chance(
+    tmp_path, real_data, file, target, words, metric, reference
+):
     assert measured(tmp_path, real_data, file, target, words, metric)['high'] >= reference
 
 
 def test_the_showcase_keeps_its_gates(tmp_path, real_data):
     place = Place(tmp_path)
-    done = place.run('run', '--scenario', 'used_cars_de', CD4ML_DATA_ROOT=str(real_data('cars_autoscout24_de_2021.csv').parent))
+    done = place.run(
+        'run',
+        '--scenario',
+        'used_cars_de',
+        CD4ML_DATA_ROOT=str(real_data('cars_autoscout24_de_2021.csv').parent),
+    )
     assert done.returncode == 0, done.stderr
     metrics = place.json('used_cars_de', 'evaluate', 'metrics.json')['holdout']
     assert metrics['mae']['value'] <= 1700 and metrics['r2']['value'] >= 0.94

@@ -1,4 +1,5 @@
-"""The contract's encoder and the model around it, for any values: what a table brings and what JSON brings are the same."""
+"""The contract's encoder and the model around it, for any values: what a table brings and what JSON
+brings are the same."""
 
 import json
 import warnings
@@ -9,28 +10,58 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cd4ml_nb.model.contract import encode, feature_names, make_contract
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.booster import base_parameters, contributions, fit, load_booster, matrix, predict, save_booster, verify_model
+from cd4ml_nb.model.booster import (
+    base_parameters,
+    contributions,
+    fit,
+    load_booster,
+    matrix,
+    predict,
+    save_booster,
+    verify_model,
+)
+from cd4ml_nb.model.contract import encode, feature_names, make_contract
 
-SCHEMA = {'target': {'name': 'y', 'task': 'regression', 'scale': 'linear', 'classes': None},
-          'columns': [{'name': '<b>make</b> [x]', 'type': 'category', 'role': 'feature', 'categories': ['BMW', 'Audi', '', 'NA']},
-                      {'name': 'km', 'type': 'number', 'role': 'feature'}, {'name': 'new', 'type': 'boolean', 'role': 'feature'},
-                      {'name': 'day', 'type': 'date', 'role': 'feature'}, {'name': 'note', 'type': 'text', 'role': 'feature'}]}
+SCHEMA = {
+    'target': {'name': 'y', 'task': 'regression', 'scale': 'linear', 'classes': None},
+    'columns': [
+        {
+            'name': '<b>make</b> [x]',
+            'type': 'category',
+            'role': 'feature',
+            'categories': ['BMW', 'Audi', '', 'NA'],
+        },
+        {'name': 'km', 'type': 'number', 'role': 'feature'},
+        {'name': 'new', 'type': 'boolean', 'role': 'feature'},
+        {'name': 'day', 'type': 'date', 'role': 'feature'},
+        {'name': 'note', 'type': 'text', 'role': 'feature'},
+    ],
+}
 CONTRACT = make_contract(SCHEMA, 'cars', 'Cars', '1.0.0')
 MAKE = '<b>make</b> [x]'
-rows = st.lists(st.fixed_dictionaries({
-    MAKE: st.none() | st.sampled_from(['BMW', 'Audi', '', 'NA', 'Trabant', 'nan', 'None']),
-    'km': st.none() | st.floats(-1e30, 1e30) | st.integers(-10**6, 10**6),
-    'new': st.none() | st.booleans(), 'day': st.none() | st.dates().map(str)}), min_size=1, max_size=30)
+rows = st.lists(
+    st.fixed_dictionaries({
+        MAKE: st.none() | st.sampled_from(['BMW', 'Audi', '', 'NA', 'Trabant', 'nan', 'None']),
+        'km': st.none() | st.floats(-1e30, 1e30) | st.integers(-(10**6), 10**6),
+        'new': st.none() | st.booleans(),
+        'day': st.none() | st.dates().map(str),
+    }),
+    min_size=1,
+    max_size=30,
+)
 
 
 @settings(max_examples=100, deadline=None)
 @given(rows=rows)
 def test_a_table_and_json_are_encoded_to_the_same_bits(rows):
     lists = {name: [row[name] for row in rows] for name in rows[0]}
-    table = pd.DataFrame({MAKE: pd.Series(lists[MAKE], dtype=object), 'km': pd.array(lists['km'], dtype='float64'),
-                          'new': pd.array(lists['new'], dtype='boolean'), 'day': np.array([np.datetime64(d or 'NaT', 'us') for d in lists['day']])})
+    table = pd.DataFrame({
+        MAKE: pd.Series(lists[MAKE], dtype=object),
+        'km': pd.array(lists['km'], dtype='float64'),
+        'new': pd.array(lists['new'], dtype='boolean'),
+        'day': np.array([np.datetime64(d or 'NaT', 'us') for d in lists['day']]),
+    })
     one, unseen = encode(CONTRACT, table)
     two, again = encode(CONTRACT, json.loads(json.dumps(lists)))
     assert one.dtype == np.float32 and one.tobytes() == two.tobytes() and unseen == again
@@ -47,11 +78,19 @@ def test_D35_one_row_never_changes_another(rows, more):
 
 
 def test_D30_the_text_NA_is_a_category_when_the_contract_says_so():
-    assert encode(CONTRACT, {MAKE: ['NA', None], 'km': [1, 1], 'new': [None, None], 'day': [None, None]})[0][:, 0].tolist()[0] == 3.0
+    assert (
+        encode(
+            CONTRACT, {MAKE: ['NA', None], 'km': [1, 1], 'new': [None, None], 'day': [None, None]}
+        )[0][:, 0].tolist()[0]
+        == 3.0
+    )
 
 
 def test_D31_odd_names_are_kept_outside_and_safe_inside():
-    assert feature_names(CONTRACT) == ['f0001', 'f0002', 'f0003', 'f0004'] and CONTRACT['inputs'][0]['name'] == MAKE
+    assert (
+        feature_names(CONTRACT) == ['f0001', 'f0002', 'f0003', 'f0004']
+        and CONTRACT['inputs'][0]['name'] == MAKE
+    )
 
 
 def test_text_columns_never_reach_the_model():
@@ -70,26 +109,48 @@ def test_a_value_of_the_wrong_type_is_named_by_its_input(name, value):
 @pytest.fixture(scope='module')
 def fitted():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({MAKE: rng.choice(['BMW', 'Audi', ''], 500), 'km': rng.random(500) * 1e5, 'new': pd.array(rng.random(500) < 0.2, dtype='boolean'),
-                          'day': pd.Timestamp('2020-01-01') + pd.to_timedelta(rng.integers(0, 900, 500), unit='D')})
+    table = pd.DataFrame({
+        MAKE: rng.choice(['BMW', 'Audi', ''], 500),
+        'km': rng.random(500) * 1e5,
+        'new': pd.array(rng.random(500) < 0.2, dtype='boolean'),
+        'day': pd.Timestamp('2020-01-01') + pd.to_timedelta(rng.integers(0, 900, 500), unit='D'),
+    })
     table['y'] = table['km'] / 1e4 + (table[MAKE] == 'BMW') * 5
-    return fit(base_parameters('regression', 0, 'cpu', 1, 0) | {'max_depth': 4}, matrix(CONTRACT, table), 30), table
+    return (
+        fit(
+            base_parameters('regression', 0, 'cpu', 1, 0) | {'max_depth': 4},
+            matrix(CONTRACT, table),
+            30,
+        ),
+        table,
+    )
 
 
 def test_the_number_of_threads_does_not_change_the_model(fitted):
     booster, table = fitted
-    two = fit(base_parameters('regression', 0, 'cpu', 2, 0) | {'max_depth': 4}, matrix(CONTRACT, table, threads=2), 30)
+    two = fit(
+        base_parameters('regression', 0, 'cpu', 2, 0) | {'max_depth': 4},
+        matrix(CONTRACT, table, threads=2),
+        30,
+    )
     assert np.array_equal(predict(booster, CONTRACT, table), predict(two, CONTRACT, table))
 
 
 def test_columns_in_any_order_give_the_same_prediction(fitted):
     booster, table = fitted
-    assert np.array_equal(predict(booster, CONTRACT, table), predict(booster, CONTRACT, table[table.columns[::-1]]))
+    assert np.array_equal(
+        predict(booster, CONTRACT, table), predict(booster, CONTRACT, table[table.columns[::-1]])
+    )
 
 
 def test_contributions_add_up_to_the_prediction(fitted):
     booster, table = fitted
-    np.testing.assert_allclose(contributions(booster, CONTRACT, table).sum(axis=1), predict(booster, CONTRACT, table), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        contributions(booster, CONTRACT, table).sum(axis=1),
+        predict(booster, CONTRACT, table),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_G05_any_flipped_byte_of_a_model_directory_is_refused(fitted, tmp_path):
@@ -97,13 +158,17 @@ def test_G05_any_flipped_byte_of_a_model_directory_is_refused(fitted, tmp_path):
     save_booster(booster, tmp_path / 'model.json')
     (tmp_path / 'contract.json').write_text(json.dumps(CONTRACT))
     from cd4ml_nb.core.files import file_hash
-    (tmp_path / 'manifest.json').write_text(json.dumps({'files': {n: file_hash(tmp_path / n) for n in ('model.json', 'contract.json')}}))
+    (tmp_path / 'manifest.json').write_text(
+        json.dumps({'files': {n: file_hash(tmp_path / n) for n in ('model.json', 'contract.json')}})
+    )
     verify_model(tmp_path)
     rng = np.random.default_rng(0)
     for name in ('model.json', 'contract.json'):
         good = (tmp_path / name).read_bytes()
         for position in rng.integers(0, len(good), 25):
-            (tmp_path / name).write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1:])
+            (tmp_path / name).write_bytes(
+                good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :]
+            )
             with pytest.raises(UserError, match='differs from the manifest'):
                 verify_model(tmp_path)
         (tmp_path / name).write_bytes(good)

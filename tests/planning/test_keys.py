@@ -7,8 +7,8 @@ from runs import copied_project
 
 import cd4ml_nb.planning.keys as keys_page
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.core.settings import load_settings
+from cd4ml_nb.planning.plan import make_plan
 
 ALL = ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']
 SCENARIO = 'scenarios/mine.yaml'
@@ -44,7 +44,11 @@ def replaced(path, old, new):
 def cell(path, kind, start, change):
     """Change the first cell of a kind whose text starts with `start`."""
     page = json.loads(path.read_text(encoding='utf-8'))
-    one = next(c for c in page['cells'] if c['cell_type'] == kind and ''.join(c['source']).startswith(start))
+    one = next(
+        c
+        for c in page['cells']
+        if c['cell_type'] == kind and ''.join(c['source']).startswith(start)
+    )
     one['source'] = change(''.join(one['source']))
     path.write_text(json.dumps(page), encoding='utf-8')
 
@@ -54,21 +58,78 @@ def from_stage(stage):
 
 
 CHANGES = {
-    'prose of a page': (lambda p: cell(p / 'notebooks/stages/14_sweep.ipynb', 'markdown', '# Sweep', lambda s: s + ' More words.'), []),
-    'a comment in a page': (lambda p: cell(p / 'notebooks/stages/14_sweep.ipynb', 'code', '#| pipeline', lambda s: s + '\n# a comment'), []),
-    'the code of a page': (lambda p: cell(p / 'notebooks/stages/14_sweep.ipynb', 'code', '#| pipeline', lambda s: s + '\nx = 1'), from_stage('sweep')),
-    'a docstring of a helper': (lambda p: replaced(p / 'cd4ml_nb/scenario/metrics.py', '"Every metric of the task."', '"Other words."'), []),
+    'prose of a page': (
+        lambda p: cell(
+            p / 'notebooks/stages/14_sweep.ipynb',
+            'markdown',
+            '# Sweep',
+            lambda s: s + ' More words.',
+        ),
+        [],
+    ),
+    'a comment in a page': (
+        lambda p: cell(
+            p / 'notebooks/stages/14_sweep.ipynb',
+            'code',
+            '#| pipeline',
+            lambda s: s + '\n# a comment',
+        ),
+        [],
+    ),
+    'the code of a page': (
+        lambda p: cell(
+            p / 'notebooks/stages/14_sweep.ipynb', 'code', '#| pipeline', lambda s: s + '\nx = 1'
+        ),
+        from_stage('sweep'),
+    ),
+    'a docstring of a helper': (
+        lambda p: replaced(
+            p / 'cd4ml_nb/scenario/metrics.py', '"Every metric of the task."', '"Other words."'
+        ),
+        [],
+    ),
     'a helper that only evaluate and the report reach': (
-        lambda p: replaced(p / 'cd4ml_nb/show/figures.py', 'def calibration_bins(', 'LEVEL = 1\n\ndef calibration_bins('), []),
-    'a helper of package': (lambda p: replaced(p / 'cd4ml_nb/scenario/thresholds.py', "'passed': passed,", "'passed': bool(passed),"), from_stage('package')),
-    'a helper of a helper': (lambda p: replaced(p / 'cd4ml_nb/scenario/metrics.py', 'np.clip(p, 1e-7, 1 - 1e-7)', 'np.clip(p, 1e-6, 1 - 1e-6)'), from_stage('sweep')),
+        lambda p: replaced(
+            p / 'cd4ml_nb/show/figures.py',
+            'def calibration_bins(',
+            'LEVEL = 1\n\ndef calibration_bins(',
+        ),
+        [],
+    ),
+    'a helper of package': (
+        lambda p: replaced(
+            p / 'cd4ml_nb/scenario/thresholds.py', "'passed': passed,", "'passed': bool(passed),"
+        ),
+        from_stage('package'),
+    ),
+    'a helper of a helper': (
+        lambda p: replaced(
+            p / 'cd4ml_nb/scenario/metrics.py',
+            'np.clip(p, 1e-7, 1 - 1e-7)',
+            'np.clip(p, 1e-6, 1 - 1e-6)',
+        ),
+        from_stage('sweep'),
+    ),
     'a function that nothing reaches': (
-        lambda p: replaced(p / 'cd4ml_nb/scenario/metrics.py', 'def metrics_of(', 'def unused():\n    return 1\n\n\ndef metrics_of('), []),
+        lambda p: replaced(
+            p / 'cd4ml_nb/scenario/metrics.py',
+            'def metrics_of(',
+            'def unused():\n    return 1\n\n\ndef metrics_of(',
+        ),
+        [],
+    ),
     'a gate': (lambda p: replaced(p / SCENARIO, 'min: 0.5', 'min: 0.6'), from_stage('package')),
-    'a group to judge': (lambda p: replaced(p / SCENARIO, 'groups: [kind]', 'groups: []'),
-                         ['validate', *from_stage('split')]),
+    'a group to judge': (
+        lambda p: replaced(p / SCENARIO, 'groups: [kind]', 'groups: []'),
+        ['validate', *from_stage('split')],
+    ),
     'a byte of the data': (lambda p: replaced(p / 'data.csv', '2,b,1', '3,b,1'), ALL),
-    'the order of keys in the scenario': (lambda p: (p / SCENARIO).write_text('\n'.join(reversed(TEXT.strip().split('\n'))), encoding='utf-8'), []),
+    'the order of keys in the scenario': (
+        lambda p: (p / SCENARIO).write_text(
+            '\n'.join(reversed(TEXT.strip().split('\n'))), encoding='utf-8'
+        ),
+        [],
+    ),
 }
 
 
@@ -82,7 +143,8 @@ def test_a_change_reruns_exactly_what_depends_on_it(project, change):
 
 
 def test_another_version_of_a_library_reruns_everything(project, monkeypatch):
-    before, versions = keys(), dict(keys_page.versions())
+    before = keys()
+    versions = dict(keys_page.versions())
     monkeypatch.setattr(keys_page, 'versions', lambda: versions | {'xgboost': '0.0'})
     assert [stage for stage, key in keys().items() if key != before[stage]] == ALL
 
@@ -90,16 +152,26 @@ def test_another_version_of_a_library_reruns_everything(project, monkeypatch):
 def test_a_parameter_reruns_its_stage_and_those_below(project):
     before = keys()
     assert [s for s in ALL if keys('sweep.seed=5')[s] != before[s]] == from_stage('sweep')
-    assert keys('sweep.seed=5') == keys('sweep.seed=5') and keys('sweep.seed=0') == before    # 0 is the scenario's seed: nothing new
+    # 0 is the scenario's seed: nothing new
+    assert keys('sweep.seed=5') == keys('sweep.seed=5') and keys('sweep.seed=0') == before
 
 
 def test_the_stages_are_the_same_in_every_environment(project):
-    shapes = {env: [(s.stage, s.source, s.upstream, s.files) for s in make_plan(SCENARIO, load_settings(env)).steps.values()]
-              for env in ('DEFAULT', 'ci', 'team', 'sagemaker')}
+    shapes = {
+        env: [
+            (s.stage, s.source, s.upstream, s.files)
+            for s in make_plan(SCENARIO, load_settings(env)).steps.values()
+        ]
+        for env in ('DEFAULT', 'ci', 'team', 'sagemaker')
+    }
     assert len({str(shape) for shape in shapes.values()}) == 1
 
 
 def test_data_that_is_too_old_stops_a_run_even_when_all_is_done(project):
-    replaced(project / SCENARIO, 'source: data.csv', 'source: data.csv, published: 2020-01-01, max_age_days: 30')
+    replaced(
+        project / SCENARIO,
+        'source: data.csv',
+        'source: data.csv, published: 2020-01-01, max_age_days: 30',
+    )
     with pytest.raises(UserError, match='days old; 30 are allowed'):
         make_plan(SCENARIO)

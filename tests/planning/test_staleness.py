@@ -1,4 +1,5 @@
-"""The staleness matrix: after each change, exactly which stages a real run redoes, and what `cd4ml why` says of it."""
+"""The staleness matrix: after each change, exactly which stages a real run redoes, and what `cd4ml
+why` says of it."""
 
 import json
 import re
@@ -10,7 +11,10 @@ import pytest
 from runs import ROOT, Place
 
 STAGES = ['load', 'clean', 'learn', 'judge']
-SCENARIO = 'name: tiny\ntitle: Tiny\ntask: regression\ndata: {source: data.csv}\ntarget: {column: y}\nseed: 1\n'
+SCENARIO = (
+    'name: tiny\ntitle: Tiny\ntask: regression\ndata: {source: data.csv}\ntarget: {column:'
+    ' y}\nseed: 1\n'
+)
 FEATURES = '''#| export
 LIMIT = 3
 
@@ -27,24 +31,51 @@ def unrelated(x):
     return x
 '''
 PAGES = {
-    'load': ['from cd4ml_nb.scenario.definition import load_scenario',
-             "plan = load_scenario(scenario, sections=['data'])\nrows = [int(n) for n in Path('data.csv').read_text().split()[1:]]",
-             "Path(product['value']).write_text(json.dumps(rows))"],
-    'clean': ['from cd4ml_nb.features import clipped', "rows = [clipped(x) for x in json.loads(Path(upstream['load']['value']).read_text())]",
-              "Path(product['value']).write_text(json.dumps(rows))"],
-    'learn': ['from cd4ml_nb import features', 'from cd4ml_nb.scenario.definition import load_scenario', "plan = load_scenario(scenario, sections=['title'])",
-              "value = sum(features.scaled(x) for x in json.loads(Path(upstream['clean']['value']).read_text())) * rate",
-              "Path(product['value']).write_text(json.dumps(value))"],
-    'judge': ["value = json.loads(Path(upstream['learn']['value']).read_text())", "Path(product['value']).write_text(json.dumps({'good': value > 0}))"]}
-PARAMETERS = {'load': "scenario = 'scenarios/tiny.yaml'", 'learn': "scenario = 'scenarios/tiny.yaml'\nrate = 1.0   # of learning"}
+    'load': [
+        'from cd4ml_nb.scenario.definition import load_scenario',
+        (
+            "plan = load_scenario(scenario, sections=['data'])\nrows = [int(n) for n in"
+            " Path('data.csv').read_text().split()[1:]]"
+        ),
+        "Path(product['value']).write_text(json.dumps(rows))",
+    ],
+    'clean': [
+        'from cd4ml_nb.features import clipped',
+        "rows = [clipped(x) for x in json.loads(Path(upstream['load']['value']).read_text())]",
+        "Path(product['value']).write_text(json.dumps(rows))",
+    ],
+    'learn': [
+        'from cd4ml_nb import features',
+        'from cd4ml_nb.scenario.definition import load_scenario',
+        "plan = load_scenario(scenario, sections=['title'])",
+        (
+            "value = sum(features.scaled(x) for x in"
+            " json.loads(Path(upstream['clean']['value']).read_text())) * rate"
+        ),
+        "Path(product['value']).write_text(json.dumps(value))",
+    ],
+    'judge': [
+        "value = json.loads(Path(upstream['learn']['value']).read_text())",
+        "Path(product['value']).write_text(json.dumps({'good': value > 0}))",
+    ],
+}
+PARAMETERS = {
+    'load': "scenario = 'scenarios/tiny.yaml'",
+    'learn': "scenario = 'scenarios/tiny.yaml'\nrate = 1.0   # of learning",
+}
 
 
 def written(path: Path, cells: list) -> None:
     """A notebook of cells: text that begins with # is Markdown, a pair is (tag, code)."""
-    page = nbformat.v4.new_notebook(metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python', 'language': 'python'}})
+    page = nbformat.v4.new_notebook(
+        metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python', 'language': 'python'}}
+    )
     for k, cell in enumerate(cells):
         tags, text = ([cell[0]], cell[1]) if isinstance(cell, tuple) else ([], cell)
-        new = nbformat.v4.new_markdown_cell(text) if text.startswith('# ') else nbformat.v4.new_code_cell(text, metadata={'tags': tags} if tags else {})
+        if text.startswith('# '):
+            new = nbformat.v4.new_markdown_cell(text)
+        else:
+            new = nbformat.v4.new_code_cell(text, metadata={'tags': tags} if tags else {})
         new['id'] = f'cell{k}'
         page.cells.append(new)
     nbformat.write(page, path)
@@ -52,28 +83,59 @@ def written(path: Path, cells: list) -> None:
 
 def exported(cells: list[tuple[int, str]]) -> str:
     """A module as nbdev-export writes it."""
-    return ''.join(f'# %% ../notebooks/30_features.ipynb #cell{k}\n' + text.removeprefix('#| export\n') + '\n' for k, text in cells)
+    return ''.join(
+        f'# %% ../notebooks/30_features.ipynb #cell{k}\n' + text.removeprefix('#| export\n') + '\n'
+        for k, text in cells
+    )
 
 
 def tiny(folder: Path) -> Path:
     """A project of four small stages in a row and one page of helpers."""
-    shutil.copytree(ROOT / 'cd4ml_nb', folder / 'cd4ml_nb', ignore=shutil.ignore_patterns('__pycache__'))
-    shutil.copytree(ROOT / 'notebooks', folder / 'notebooks', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    shutil.copytree(
+        ROOT / 'cd4ml_nb', folder / 'cd4ml_nb', ignore=shutil.ignore_patterns('__pycache__')
+    )
+    shutil.copytree(
+        ROOT / 'notebooks',
+        folder / 'notebooks',
+        ignore=shutil.ignore_patterns('.ipynb_checkpoints'),
+    )
     (folder / 'scenarios').mkdir()
     (folder / 'scenarios/tiny.yaml').write_text(SCENARIO)
     (folder / 'data.csv').write_text('y\n1\n5\n')
     shutil.copy(ROOT / 'settings.ini', folder)
-    written(folder / 'notebooks/30_features.ipynb', ['# Features\n\n> Helpers.', '#| default_exp features', FEATURES, '# A word between', MORE])
+    written(
+        folder / 'notebooks/30_features.ipynb',
+        ['# Features\n\n> Helpers.', '#| default_exp features', FEATURES, '# A word between', MORE],
+    )
     (folder / 'cd4ml_nb/features.py').write_text(exported([(2, FEATURES), (4, MORE)]))
     tasks = []
     for k, stage in enumerate(STAGES):
         own = PARAMETERS.get(stage, '')
-        written(folder / f'notebooks/tiny_{stage}.ipynb', [f'# {stage}\n\n> A stage.', ('parameters', f'{own}\nupstream = None\nproduct = None'.strip()),
-                                                          'import json\nfrom pathlib import Path', *PAGES[stage]])
-        params = {line.split(' = ')[0]: None if 'scenario' in line else 1.0 for line in own.splitlines()}
-        tasks.append({'name': stage, 'source': f'notebooks/tiny_{stage}.ipynb', 'upstream': STAGES[k - 1:k], 'params': params,
-                      'product': {'nb': f'products/x/{stage}/page.ipynb', 'value': f'products/x/{stage}/value.json'}})
-    (folder / 'pipeline.yaml').write_text(json.dumps({'meta': {'extract_upstream': False}, 'tasks': tasks}))
+        written(
+            folder / f'notebooks/tiny_{stage}.ipynb',
+            [
+                f'# {stage}\n\n> A stage.',
+                ('parameters', f'{own}\nupstream = None\nproduct = None'.strip()),
+                'import json\nfrom pathlib import Path',
+                *PAGES[stage],
+            ],
+        )
+        params = {
+            line.split(' = ')[0]: None if 'scenario' in line else 1.0 for line in own.splitlines()
+        }
+        tasks.append({
+            'name': stage,
+            'source': f'notebooks/tiny_{stage}.ipynb',
+            'upstream': STAGES[k - 1 : k],
+            'params': params,
+            'product': {
+                'nb': f'products/x/{stage}/page.ipynb',
+                'value': f'products/x/{stage}/value.json',
+            },
+        })
+    (folder / 'pipeline.yaml').write_text(
+        json.dumps({'meta': {'extract_upstream': False}, 'tasks': tasks})
+    )
     return folder
 
 
@@ -102,7 +164,9 @@ def helper(old: str, new: str):
 
 
 def page(stage: str, old: str, new: str):
-    return lambda folder: edited(folder / f'notebooks/tiny_{stage}.ipynb', json.dumps(old)[1:-1], json.dumps(new)[1:-1])
+    return lambda folder: edited(
+        folder / f'notebooks/tiny_{stage}.ipynb', json.dumps(old)[1:-1], json.dumps(new)[1:-1]
+    )
 
 
 def cell(stage: str, position: int, kind: str, text: str):
@@ -110,34 +174,115 @@ def cell(stage: str, position: int, kind: str, text: str):
     def edit(folder: Path) -> None:
         path = folder / f'notebooks/tiny_{stage}.ipynb'
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells.insert(position, nbformat.v4.new_markdown_cell(text) if kind == 'md' else nbformat.v4.new_code_cell(text))
+        notebook.cells.insert(
+            position,
+            (
+                nbformat.v4.new_markdown_cell(text)
+                if kind == 'md'
+                else nbformat.v4.new_code_cell(text)
+            ),
+        )
         nbformat.write(notebook, path)
     return edit
 
 
-MATRIX = {   # change -> what it does, further words of the command, the stages that run again, what `why` says of the first of them
+# change -> what it does, further words of the command, the stages that run again, what `why` says
+# of the first of them
+MATRIX = {
     'prose of a page': (page('clean', 'A stage.', 'Another text.'), (), [], ''),
     'a new cell of prose': (cell('clean', 3, 'md', 'Words.'), (), [], ''),
-    'a comment, and formatting, in a page': (page('clean', 'rows = [clipped(x) for', 'rows = [  # why\n    clipped(x) for'), (), [], ''),
-    'the code of a page': (page('learn', '* rate', '* rate + 1'), (), ['learn', 'judge'], r'page tiny_learn.ipynb: cell 7 changed'),
-    'a new cell of code': (cell('judge', 3, 'code', 'x = 1'), (), ['judge'], r'page tiny_judge.ipynb: cell 4 is new'),
-    'a helper': (helper('min(x, LIMIT)', 'min(LIMIT, x)'), (), ['clean', 'learn', 'judge'],
-                 r'code features.clipped changed \(notebooks/30_features.ipynb:cell 3, line 5\)'),
-    'a constant that a helper reaches': (helper('LIMIT = 3', 'LIMIT = 4'), (), ['clean', 'learn', 'judge'], r'code features.LIMIT changed \(notebooks/30_f'),
-    'a helper of a later stage, by its module': (helper('* 10', '* 20'), (), ['learn', 'judge'],
-                                                 r'code features.scaled changed \(notebooks/30_features.ipynb:cell 5, line 2\)'),
-    'an unrelated function of the same module': (helper('    return x\n', '    return -x\n'), (), [], ''),
-    'a docstring and a comment of a helper': (helper('    return clipped(x)', '    "Words."\n    # more\n    return clipped(x)'), (), [], ''),
-    'a parameter': (lambda folder: None, ('-p', 'learn.rate=2.0'), ['learn', 'judge'], r'params rate: 1.0 → 2.0'),
-    'a byte of the data': (lambda folder: edited(folder / 'data.csv', '5', '6'), (), STAGES, r'data data.csv changed'),
+    'a comment, and formatting, in a page': (
+        page('clean', 'rows = [clipped(x) for', 'rows = [  # why\n    clipped(x) for'),
+        (),
+        [],
+        '',
+    ),
+    'the code of a page': (
+        page('learn', '* rate', '* rate + 1'),
+        (),
+        ['learn', 'judge'],
+        r'page tiny_learn.ipynb: cell 7 changed',
+    ),
+    'a new cell of code': (
+        cell('judge', 3, 'code', 'x = 1'),
+        (),
+        ['judge'],
+        r'page tiny_judge.ipynb: cell 4 is new',
+    ),
+    'a helper': (
+        helper('min(x, LIMIT)', 'min(LIMIT, x)'),
+        (),
+        ['clean', 'learn', 'judge'],
+        r'code features.clipped changed \(notebooks/30_features.ipynb:cell 3, line 5\)',
+    ),
+    'a constant that a helper reaches': (
+        helper('LIMIT = 3', 'LIMIT = 4'),
+        (),
+        ['clean', 'learn', 'judge'],
+        r'code features.LIMIT changed \(notebooks/30_f',
+    ),
+    'a helper of a later stage, by its module': (
+        helper('* 10', '* 20'),
+        (),
+        ['learn', 'judge'],
+        r'code features.scaled changed \(notebooks/30_features.ipynb:cell 5, line 2\)',
+    ),
+    'an unrelated function of the same module': (
+        helper('    return x\n', '    return -x\n'),
+        (),
+        [],
+        '',
+    ),
+    'a docstring and a comment of a helper': (
+        helper('    return clipped(x)', '    "Words."\n    # more\n    return clipped(x)'),
+        (),
+        [],
+        '',
+    ),
+    'a parameter': (
+        lambda folder: None,
+        ('-p', 'learn.rate=2.0'),
+        ['learn', 'judge'],
+        r'params rate: 1.0 → 2.0',
+    ),
+    'a byte of the data': (
+        lambda folder: edited(folder / 'data.csv', '5', '6'),
+        (),
+        STAGES,
+        r'data data.csv changed',
+    ),
     'the time stamp of the data': (lambda folder: (folder / 'data.csv').touch(), (), [], ''),
-    'a section of the scenario that one stage reads': (lambda folder: edited(folder / 'scenarios/tiny.yaml', 'title: Tiny', 'title: Small'), (),
-                                                       ['learn', 'judge'], r'scenario title changed'),
-    'a section that no stage reads': (lambda folder: edited(folder / 'scenarios/tiny.yaml', 'seed: 1', 'seed: 2'), (), [], ''),
-    'a product that was changed': (lambda folder: edited(current(folder, 'clean') / 'value.json', '3', '9'), (), ['clean'],
-                                   r'its product value was changed'),
-    'a product that was truncated': (lambda folder: (current(folder, 'learn') / 'value.json').write_bytes(b''), (), ['learn'], r'has 0 bytes instead of'),
-    'a manifest that is gone': (lambda folder: (current(folder, 'judge') / 'manifest.json').unlink(), (), ['judge'], r'manifest is missing or damaged')}
+    'a section of the scenario that one stage reads': (
+        lambda folder: edited(folder / 'scenarios/tiny.yaml', 'title: Tiny', 'title: Small'),
+        (),
+        ['learn', 'judge'],
+        r'scenario title changed',
+    ),
+    'a section that no stage reads': (
+        lambda folder: edited(folder / 'scenarios/tiny.yaml', 'seed: 1', 'seed: 2'),
+        (),
+        [],
+        '',
+    ),
+    'a product that was changed': (
+        lambda folder: edited(current(folder, 'clean') / 'value.json', '3', '9'),
+        (),
+        ['clean'],
+        r'its product value was changed',
+    ),
+    'a product that was truncated': (
+        lambda folder: (current(folder, 'learn') / 'value.json').write_bytes(b''),
+        (),
+        ['learn'],
+        r'has 0 bytes instead of',
+    ),
+    'a manifest that is gone': (
+        lambda folder: (current(folder, 'judge') / 'manifest.json').unlink(),
+        (),
+        ['judge'],
+        r'manifest is missing or damaged',
+    ),
+}
 
 
 def current(folder: Path, stage: str) -> Path:
@@ -147,7 +292,9 @@ def current(folder: Path, stage: str) -> Path:
 
 def ran(done) -> list[str]:
     """The stages that a run did."""
-    return [stage for stage in STAGES if re.search(rf'^{stage} +done in', done.stdout, re.MULTILINE)]
+    return [
+        stage for stage in STAGES if re.search(rf'^{stage} +done in', done.stdout, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize('change', MATRIX)
@@ -188,7 +335,10 @@ def test_C13_a_library_that_is_not_the_locked_one_is_refused_before_anything_run
     shutil.copytree(source, folder)
     (folder / 'requirements.lock').write_text('numpy==1.0 \\\n    --hash=sha256:0\n')
     done = Place(folder).run('run', '-s', 'tiny', cwd=folder)
-    assert done.returncode == 2 and re.match(r'ERROR C13 requirements.lock: numpy \S+ is installed, 1.0 is locked — make setup', done.stderr)
+    assert done.returncode == 2 and re.match(
+        r'ERROR C13 requirements.lock: numpy \S+ is installed, 1.0 is locked — make setup',
+        done.stderr,
+    )
 
 
 def test_status_shows_every_stage_with_key_age_and_cause(built, tmp_path):
@@ -197,6 +347,13 @@ def test_status_shows_every_stage_with_key_age_and_cause(built, tmp_path):
     shutil.copytree(source, folder)
     page('learn', '* rate', '* rate + 1')(folder)
     told = Place(folder).run('status', cwd=folder).stdout
-    rows = {line.split()[0]: line for line in told.splitlines() if line.split() and line.split()[0] in STAGES}
+    rows = {
+        line.split()[0]: line
+        for line in told.splitlines()
+        if line.split() and line.split()[0] in STAGES
+    }
     assert re.match(r'clean +done +[0-9a-f]{16} +\d', rows['clean'])
-    assert re.match(r'learn +stale +[0-9a-f]{16} .*cell 7 changed', rows['learn']) and 'upstream learn changed' in rows['judge']
+    assert (
+        re.match(r'learn +stale +[0-9a-f]{16} .*cell 7 changed', rows['learn'])
+        and 'upstream learn changed' in rows['judge']
+    )

@@ -1,4 +1,5 @@
-"""Hidden state, at the seam a data scientist meets: pages run cell by cell in real IPython shells and kernels, then registered."""
+"""Hidden state, at the seam a data scientist meets: pages run cell by cell in real IPython shells
+and kernels, then registered."""
 
 import json
 import re
@@ -17,13 +18,14 @@ from nbclient import NotebookClient
 from runs import SMALL, Place, copied_project
 from traitlets.config import Config
 
-from cd4ml_nb.runs import paths as pages
 from cd4ml_nb.audit.check import check_notebooks, rerun_differences
 from cd4ml_nb.core.errors import GateRefused, UserError
+from cd4ml_nb.runs import paths as pages
 from cd4ml_nb.runs.order import Cell, disorder, executed_page, hidden_state
 
 NAME = 'breast_cancer'
-PACKAGE, REGISTER = 'notebooks/stages/17_package.ipynb', 'notebooks/stages/18_register.ipynb'
+PACKAGE = 'notebooks/stages/17_package.ipynb'
+REGISTER = 'notebooks/stages/18_register.ipynb'
 
 
 # ---- a project whose model is made and not yet registered, and pages that are opened in it
@@ -33,7 +35,12 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('made')
     project = copied_project(folder / 'project', f'scenarios/{NAME}.yaml')
     for page in (project / 'notebooks').glob('1*.ipynb'):
-        page.write_text(page.read_text(encoding='utf-8').replace('scenarios/used_cars.yaml', f'scenarios/{NAME}.yaml'), encoding='utf-8')
+        page.write_text(
+            page.read_text(encoding='utf-8').replace(
+                'scenarios/used_cars.yaml', f'scenarios/{NAME}.yaml'
+            ),
+            encoding='utf-8',
+        )
     done = Place(folder).run(*SMALL, '--until', 'package', cwd=project)
     assert done.returncode == 0, done.stderr
     return folder
@@ -65,7 +72,11 @@ def shell() -> Iterator[InteractiveShell]:
 def sources(page: Path | str) -> dict[int, str]:
     """Number -> text of the code cells of a page."""
     notebook = nbformat.read(page, as_version=4)
-    return {number: cell.source for number, cell in enumerate(notebook.cells, start=1) if cell.cell_type == 'code'}
+    return {
+        number: cell.source
+        for number, cell in enumerate(notebook.cells, start=1)
+        if cell.cell_type == 'code'
+    }
 
 
 def edit(page: Path | str, change) -> None:
@@ -105,7 +116,11 @@ def assert_refused(project: Path, *words: str) -> None:
 
 
 def note(project: Path) -> dict:
-    return json.loads((project.parent / f'products/{NAME}/package/draft/executed.json').read_text(encoding='utf-8'))
+    return json.loads(
+        (project.parent / f'products/{NAME}/package/draft/executed.json').read_text(
+            encoding='utf-8'
+        )
+    )
 
 
 def first_run_cell(page: str = PACKAGE) -> int:
@@ -148,7 +163,8 @@ def test_a_cell_that_is_run_twice_at_once_is_no_hidden_state(project):
 
 def test_a_cell_that_ran_out_of_order_is_named(project):
     texts = sources(PACKAGE)
-    first, last = first_run_cell(), max(texts)
+    first = first_run_cell()
+    last = max(texts)
     run_cells([*texts.values(), texts[first]])
     assert_refused(project, PACKAGE, f'cell {first} ran again after cell {last}')
     assert hidden_state('package', NAME)[0].cell == first
@@ -162,30 +178,50 @@ def test_a_cell_that_was_edited_after_it_ran_is_named(project):
         cells[first - 1].source = cells[first - 1].source.replace('contract)', 'contract, n=3)')
 
     edit(PACKAGE, fewer)
-    assert_refused(project, PACKAGE, f'cell {first} was edited after it had run, at `inputs = golden_inputs(', 'sets `inputs`')
+    assert_refused(
+        project,
+        PACKAGE,
+        f'cell {first} was edited after it had run, at `inputs = golden_inputs(',
+        'sets `inputs`',
+    )
 
 
 def test_a_variable_that_only_a_deleted_cell_has_set_is_named(project):
-    extra = [nbformat.v4.new_code_cell('wanted = len(inputs)'), nbformat.v4.new_code_cell('assert wanted > 3')]
+    extra = [
+        nbformat.v4.new_code_cell('wanted = len(inputs)'),
+        nbformat.v4.new_code_cell('assert wanted > 3'),
+    ]
     edit(PACKAGE, lambda cells: cells.extend(extra))
     texts = sources(PACKAGE)
     run_cells(texts.values())
     edit(PACKAGE, lambda cells: cells.pop(-2))
     reader = max(sources(PACKAGE))
-    assert_refused(project, PACKAGE, f'cell {reader} reads `wanted`, which only a cell that is no longer on the page has set')
+    assert_refused(
+        project,
+        PACKAGE,
+        f'cell {reader} reads `wanted`, which only a cell that is no longer on the page has set',
+    )
     found = hidden_state('package', NAME)[0]
     assert (found.page, found.cell, found.variable) == (PACKAGE, reader, 'wanted')
 
 
 def test_a_cell_that_did_not_run_is_named(project):
     texts = sources(PACKAGE)
-    edit(PACKAGE, lambda cells: cells.insert(first_run_cell() - 1, nbformat.v4.new_code_cell('seed = 9')))
+    edit(
+        PACKAGE,
+        lambda cells: cells.insert(first_run_cell() - 1, nbformat.v4.new_code_cell('seed = 9')),
+    )
     run_cells(texts.values())
     assert_refused(project, PACKAGE, f'cell {first_run_cell() - 1} did not run')
 
 
 def test_hidden_state_of_the_page_that_registers_itself_is_named(project):
-    edit(REGISTER, lambda cells: cells.insert(first_run_cell(REGISTER) - 1, nbformat.v4.new_code_cell('forgotten = 1')))
+    edit(
+        REGISTER,
+        lambda cells: cells.insert(
+            first_run_cell(REGISTER) - 1, nbformat.v4.new_code_cell('forgotten = 1')
+        ),
+    )
     texts = sources(REGISTER)
     error = run_cells([text for text in texts.values() if text != 'forgotten = 1'], fail=True)
     assert isinstance(error, GateRefused) and 'did not run' in str(error) and REGISTER in str(error)
@@ -205,7 +241,8 @@ def test_what_the_page_has_read_is_judged_and_not_what_has_been_made_since(proje
         for number, text in sources(REGISTER).items():
             if number <= first:
                 assert one.run_cell(text, store_history=True).success
-        run_cells([*texts, texts[0], texts[-2]])          # a draft in disorder, which the open page does not read
+        # a draft in disorder, which the open page does not read
+        run_cells([*texts, texts[0], texts[-2]])
         assert hidden_state('package', NAME)
         assert one.run_cell(sources(REGISTER)[first], store_history=True).success
 
@@ -215,7 +252,10 @@ def test_a_draft_made_from_products_that_have_been_made_anew_is_refused(project)
     home = project.parent / f'products/{NAME}/evaluate'
     shutil.copytree(home / (home / 'current').read_text(encoding='utf-8').strip(), home / 'draft')
     executed = list(sources('notebooks/stages/16_evaluate.ipynb').values())
-    (home / 'draft/executed.json').write_text(json.dumps({'page': '', 'id': 'later', 'made_from': {}, 'executed': executed}), encoding='utf-8')
+    (home / 'draft/executed.json').write_text(
+        json.dumps({'page': '', 'id': 'later', 'made_from': {}, 'executed': executed}),
+        encoding='utf-8',
+    )
     assert_refused(project, PACKAGE, 'earlier products of evaluate')
 
 
@@ -225,14 +265,20 @@ def test_a_run_whose_page_did_not_end_well_is_named(project):
     assert executed_page(page) == []
     edit(page, lambda cells: cells[-1].metadata.papermill.update(status='failed'))
     last = len(nbformat.read(page, as_version=4).cells)
-    assert [(one.cell, 'validate' in one.page) for one in hidden_state('package', NAME)] == [(last, True)]
+    assert [(one.cell, 'validate' in one.page) for one in hidden_state('package', NAME)] == [
+        (last, True)
+    ]
     assert_refused(project, 'validate', f'cell {last} was not completed')
 
 
 def test_the_runner_refuses_a_page_that_it_is_given_in_disorder(project):
     upstream = {'package': {'nb': project / 'page.ipynb'}}
-    cells = [nbformat.v4.new_code_cell(f'x{k} = {k}', execution_count=count, metadata={'papermill': {'status': 'completed'}})
-             for k, count in enumerate((1, 3, 2))]
+    cells = [
+        nbformat.v4.new_code_cell(
+            f'x{k} = {k}', execution_count=count, metadata={'papermill': {'status': 'completed'}}
+        )
+        for k, count in enumerate((1, 3, 2))
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), project / 'page.ipynb')
     found = hidden_state('register', NAME, upstream, {'nb': project / 'register/page.ipynb'})
     assert [(one.cell, one.variable) for one in found] == [(3, 'x2')]
@@ -242,9 +288,12 @@ def test_the_runner_refuses_a_page_that_it_is_given_in_disorder(project):
 
 def test_a_kernel_in_which_cells_ran_out_of_order_leaves_it_beside_the_draft(project):
     notebook = nbformat.read(PACKAGE, as_version=4)
-    client = NotebookClient(notebook, timeout=100, kernel_name='python3', resources={'metadata': {'path': 'notebooks'}})
+    client = NotebookClient(
+        notebook, timeout=100, kernel_name='python3', resources={'metadata': {'path': 'notebooks'}}
+    )
     first = first_run_cell()
-    order = [number for number in sources(PACKAGE)] + [first - 3, first + 1]     # a cell above ## Run, then one below
+    # a cell above ## Run, then one below
+    order = [number for number in sources(PACKAGE)] + [first - 3, first + 1]
     with client.setup_kernel():
         for number in order:
             client.execute_cell(notebook.cells[number - 1], number - 1)
@@ -257,7 +306,9 @@ def test_outside_ipython_nothing_is_noted(project):
     assert not (product['nb'].parent / 'executed.json').exists()
 
 
-def test_a_note_that_cannot_be_written_disturbs_no_cell_and_leaves_no_older_one(project, monkeypatch):
+def test_a_note_that_cannot_be_written_disturbs_no_cell_and_leaves_no_older_one(
+    project, monkeypatch
+):
     texts = list(sources(PACKAGE).values())
     with shell() as one:
         for text in texts:
@@ -272,14 +323,26 @@ def test_one_hook_serves_a_page_however_often_it_is_run(project):
     with shell() as one:
         before = len(one.events.callbacks['post_run_cell'])
         for _ in range(3):
-            one.run_cell(f"from cd4ml_nb.runs.paths import stage_paths; stage_paths('package', '{NAME}', None, None)", store_history=True)
+            one.run_cell(
+                f"from cd4ml_nb.runs.paths import stage_paths; stage_paths('package', '{NAME}',"
+                " None, None)",
+                store_history=True,
+            )
         assert len(one.events.callbacks['post_run_cell']) == before + 1
 
 
 # ---- all orders
 
-TEXTS = st.lists(st.sampled_from('abcdefgh').flatmap(lambda a: st.builds(lambda k, b: f'{a} = {b} + {k}', st.integers(0, 99), st.sampled_from('abcdefgh'))),
-                 min_size=2, max_size=8, unique=True)
+TEXTS = st.lists(
+    st.sampled_from('abcdefgh').flatmap(
+        lambda a: st.builds(
+            lambda k, b: f'{a} = {b} + {k}', st.integers(0, 99), st.sampled_from('abcdefgh')
+        )
+    ),
+    min_size=2,
+    max_size=8,
+    unique=True,
+)
 
 
 @given(TEXTS, st.data())
@@ -296,23 +359,38 @@ def test_every_order_but_the_pages_own_is_found(texts, data):
 def test_every_cell_left_out_edited_or_deleted_is_found(texts, data):
     k = data.draw(st.integers(0, len(texts) - 2))
     cells = [Cell(number, text) for number, text in enumerate(texts, start=1)]
-    assert [one.cell for one in disorder([t for t in texts if t != texts[k]], cells, 'page')] == [k + 1]
-    assert any(one.cell == k + 1 and 'edited' in one.what for one in disorder([t if t != texts[k] else 'z = 1' for t in texts], cells, 'page'))
-    assert any(one.cell is None or 'another text' in one.what for one in disorder(texts, [c for c in cells if c.number != k + 1], 'page'))
+    assert [one.cell for one in disorder([t for t in texts if t != texts[k]], cells, 'page')] == [
+        k + 1
+    ]
+    assert any(
+        one.cell == k + 1 and 'edited' in one.what
+        for one in disorder([t if t != texts[k] else 'z = 1' for t in texts], cells, 'page')
+    )
+    assert any(
+        one.cell is None or 'another text' in one.what
+        for one in disorder(texts, [c for c in cells if c.number != k + 1], 'page')
+    )
 
 
 @given(TEXTS, st.lists(st.integers(0, 7), max_size=4))
 def test_comments_blank_lines_and_repeats_at_once_are_never_found(texts, at):
     cells = [Cell(number, text) for number, text in enumerate(texts, start=1)]
-    executed = [f'# note\n{text}\n\n' for text in texts for _ in range(1 + (texts.index(text) in at))]
+    executed = [
+        f'# note\n{text}\n\n' for text in texts for _ in range(1 + (texts.index(text) in at))
+    ]
     assert disorder([*executed, '# only a note', '%matplotlib inline'], cells, 'page') == []
 
 
 # ---- notebooks with outputs
 
-def run_and_saved(path: Path, texts: list[str], order: list[int], without: int | None = None) -> Path:
-    """A notebook whose cells ran in this order in a kernel, saved with its outputs, perhaps without one of them."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell('# Sums'), *map(nbformat.v4.new_code_cell, texts)])
+def run_and_saved(
+    path: Path, texts: list[str], order: list[int], without: int | None = None
+) -> Path:
+    """A notebook whose cells ran in this order in a kernel, saved with its outputs, perhaps without
+    one of them."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell('# Sums'), *map(nbformat.v4.new_code_cell, texts)]
+    )
     client = NotebookClient(notebook, timeout=60, kernel_name='python3')
     with client.setup_kernel():
         for count, k in enumerate(order, start=1):
@@ -323,19 +401,29 @@ def run_and_saved(path: Path, texts: list[str], order: list[int], without: int |
     return path
 
 
-def test_a_notebook_whose_saved_result_a_fresh_run_does_not_give_is_named_by_cell_and_variable(project):
-    texts = ['import sys\nrows = [1, 2]', 'rows.append(3)', 'total = sum(rows)\ntotal', 'print("progress", file=sys.stderr)\nobject()']
+def test_a_notebook_whose_saved_result_a_fresh_run_does_not_give_is_named_by_cell_and_variable(
+    project,
+):
+    texts = [
+        'import sys\nrows = [1, 2]',
+        'rows.append(3)',
+        'total = sum(rows)\ntotal',
+        'print("progress", file=sys.stderr)\nobject()',
+    ]
     good = run_and_saved(project / 'good.ipynb', texts, [0, 1, 2, 3])
     assert check_notebooks([good], rerun=True) == []
     bad = run_and_saved(project / 'bad.ipynb', texts, [0, 1, 1, 2, 3])
-    static, rerun = check_notebooks([bad]), rerun_differences(bad)
+    static = check_notebooks([bad])
+    rerun = rerun_differences(bad)
     assert [one.cell for one in static] == [3] and 'ran again, or was deleted' in static[0].what
     assert [(one.cell, one.variable) for one in rerun] == [(4, 'total')]
     assert 'shows `9`, a fresh run `6`' in rerun[0].what
 
 
 def test_a_notebook_that_needs_a_deleted_cell_is_named_by_cell_and_variable(project):
-    path = run_and_saved(project / 'gone.ipynb', ['kept = 1', 'cleaned = 2', 'cleaned + kept'], [0, 1, 2], without=1)
+    path = run_and_saved(
+        project / 'gone.ipynb', ['kept = 1', 'cleaned = 2', 'cleaned + kept'], [0, 1, 2], without=1
+    )
     assert [(one.cell, one.variable) for one in rerun_differences(path)] == [(3, 'cleaned')]
     assert [one.cell for one in check_notebooks([path])] == [3]
 

@@ -27,9 +27,11 @@ SIMULATIONS = 200
 
 
 def two_models(n, seed, ratio=1.0, shared=0.8):
-    """Prices and two predictions of them: errors grow with the price, and most of an error is common to both; the second's are `ratio` times as large."""
+    """Prices and two predictions of them: errors grow with the price, and most of an error is
+    common to both; the second's are `ratio` times as large."""
     rng = np.random.default_rng([17, seed])
-    y, common = rng.lognormal(9, 0.6, n), rng.normal(size=n)
+    y = rng.lognormal(9, 0.6, n)
+    common = rng.normal(size=n)
     errors = [shared * common + np.sqrt(1 - shared**2) * rng.normal(size=n) for _ in 'ab']
     return y, y * (1 + 0.15 * errors[0]), y * (1 + 0.15 * ratio * errors[1])
 
@@ -50,15 +52,17 @@ def test_two_models_that_are_equally_good_are_called_undecided(n):
 
 @pytest.mark.parametrize('n', [400, 2500])
 def test_a_gain_of_3_percent_is_found_as_often_as_the_page_says(n):
-    said, found = [], []
+    said = []
+    found = []
     for seed in range(SIMULATIONS):
         one = compared('regression', *two_models(n, seed, 0.97, shared=0.95), 'mae', seed)
         margin = margin_of(one.reference, 0.01)
         said.append(power(0.03 * one.reference, margin, one))
         found.append(judged(one, margin)['verdict'] == 'better')
     stated = np.mean(said)
-    assert 0.1 < stated < 0.95                                          # a chance that says something
-    assert abs(np.mean(found) - stated) < 2.6 * np.sqrt(stated * (1 - stated) / SIMULATIONS) + 0.02     # 99 % of a binomial, and the error of a stated chance
+    assert 0.1 < stated < 0.95  # a chance that says something
+    # 99 % of a binomial, and the error of a stated chance
+    assert abs(np.mean(found) - stated) < 2.6 * np.sqrt(stated * (1 - stated) / SIMULATIONS) + 0.02
 
 
 def test_the_gain_that_would_be_found_is_the_one_with_that_chance():
@@ -67,12 +71,14 @@ def test_the_gain_that_would_be_found_is_the_one_with_that_chance():
         again = Difference('mae', 100.0, 100.0, 1.2 * error, 9, luck=2 * error)
         for recipes in (None, again):
             assert power(detectable(0.8, 1.0, one, recipes), 1.0, one, recipes) == pytest.approx(0.8, abs=1e-3)
-    assert power(1.0, 1.0, Difference('mae', 100.0, 99.0, 0.5, 1000)) == pytest.approx(0.025, abs=1e-6)     # at the margin itself: half the error of 5 %
+    # at the margin itself: half the error of 5 %
+    assert power(1.0, 1.0, Difference('mae', 100.0, 99.0, 0.5, 1000)) == pytest.approx(0.025, abs=1e-6)
 
 
 @pytest.mark.parametrize('metric', ['mae', 'accuracy'])
 def test_the_interval_of_30_cases_holds_the_truth_where_percentiles_would_be_too_short(metric):
-    ours, percentiles = [], []
+    ours = []
+    percentiles = []
     for seed in range(300):
         rng = np.random.default_rng([5, seed])
         if metric == 'mae':
@@ -80,7 +86,8 @@ def test_the_interval_of_30_cases_holds_the_truth_where_percentiles_would_be_too
         else:
             y = rng.integers(0, 2, 30)
             first, second = (np.where(rng.random(30) < 0.9, y, 1 - y).astype(float) for _ in 'ab')
-            task, truth = 'binary', 0.0
+            task = 'binary'
+            truth = 0.0
         draws = paired_draws(task, y, [first, second], [metric], replicates=300, seed=seed)[metric]
         low, high = difference(metric, draws, 30).interval()
         ours.append(low <= truth <= high)
@@ -93,7 +100,8 @@ def test_exchanged_models_turn_the_verdict_round():
     for seed in range(20):
         y, first, second = two_models(300, seed, ratio=0.9)
         one, other = (compared('regression', y, *pair, 'mae', seed) for pair in ((first, second), (second, first)))
-        told, back = judged(one, 20.0), judged(other, 20.0)
+        told = judged(one, 20.0)
+        back = judged(other, 20.0)
         assert (told['low'], told['high']) == pytest.approx((-back['high'], -back['low']))
         assert back['verdict'] == {'better': 'worse', 'worse': 'better', 'undecided': 'undecided'}[told['verdict']]
 
@@ -111,7 +119,8 @@ def test_every_metric_is_the_one_that_evaluate_reports_and_a_gain_is_better(task
     alone = {name: paired_draws(task, y, [poor, good], [name], replicates=100)[name] for name in metrics_of(task)}
     together = paired_draws(task, y, [poor, good], replicates=100)
     for name in metrics_of(task):
-        assert np.allclose(alone[name], together[name], equal_nan=True), name      # one by one, or all at once
+        # one by one, or all at once
+        assert np.allclose(alone[name], together[name], equal_nan=True), name
         if name not in ('bias', 'calibration_error'):
             assert difference(name, together[name], 400).gain > 0, name
 
@@ -169,7 +178,8 @@ def test_holm_agrees_with_its_definition():
 
 def test_sixty_groups_of_ten_thousand_rows_cost_no_more_than_a_few_times_the_whole():
     y, first, second = two_models(10_000, 0)
-    group, begun = np.arange(10_000) % 60, time.process_time()
+    group = np.arange(10_000) % 60
+    begun = time.process_time()
     paired_draws('regression', y, [first, second], replicates=1000)
     whole = time.process_time()
     for k in range(60):
@@ -180,10 +190,12 @@ def test_sixty_groups_of_ten_thousand_rows_cost_no_more_than_a_few_times_the_who
 # ---- the luck of training
 
 def learned(rows, seed, width):
-    """A model of random features, as quick as a model gets: what it predicts depends on the seed."""
+    """A model of random features, as quick as a model gets: what it predicts depends on the seed.
+    """
     x, y = rows
     rng = np.random.default_rng(seed)
-    slopes, offsets = rng.normal(0, 0.6, (x.shape[1], width)), rng.uniform(0, 2 * np.pi, width)
+    slopes = rng.normal(0, 0.6, (x.shape[1], width))
+    offsets = rng.uniform(0, 2 * np.pi, width)
     features = np.cos(x @ slopes + offsets)
     weights = np.linalg.solve(features.T @ features + np.eye(width), features.T @ y)
     return lambda z: np.cos(z @ slopes + offsets) @ weights
@@ -191,8 +203,11 @@ def learned(rows, seed, width):
 
 def world(n, seed):
     """Rows from one world, ever new."""
-    rng, nature = np.random.default_rng([3, seed]), np.random.default_rng(99)
-    x, slopes, heights = rng.normal(size=(n, 6)), nature.normal(size=(6, 25)), nature.normal(size=25)
+    rng = np.random.default_rng([3, seed])
+    nature = np.random.default_rng(99)
+    x = rng.normal(size=(n, 6))
+    slopes = nature.normal(size=(6, 25))
+    heights = nature.normal(size=25)
     return x, np.sin(x @ slopes) @ heights / 2 + rng.normal(0, 0.8, n)
 
 
@@ -211,7 +226,8 @@ class Pool:
 
 
 def verdicts_of(ours, theirs, same_rows, rows=800, gain=None):
-    """Compared and trained again, over and over: verdicts on the models, final verdicts, and stated chances."""
+    """Compared and trained again, over and over: verdicts on the models, final verdicts, and stated
+    chances."""
     found = []
     for seed in range(SIMULATIONS):
         rng = np.random.default_rng([23, seed])
@@ -241,11 +257,13 @@ def test_two_trainings_of_one_recipe_on_resampled_rows_are_called_undecided():
 
 
 def test_a_better_recipe_is_found_about_as_often_as_the_page_says():
-    poor, good = Pool(16), Pool(40, first=1000)
+    poor = Pool(16)
+    good = Pool(40, first=1000)
     gain = poor.error - good.error
     _, final, stated = verdicts_of(poor, good, same_rows=True, gain=gain)
     assert 0.2 < np.mean(stated) < 0.95
-    assert abs(final.count('better') / SIMULATIONS - np.mean(stated)) < 0.12      # the luck is known from six trainings only
+    # the luck is known from six trainings only
+    assert abs(final.count('better') / SIMULATIONS - np.mean(stated)) < 0.12
 
 
 def test_the_luck_of_a_recipe_that_no_seed_changes_is_none():
@@ -264,11 +282,13 @@ def test_a_gain_has_one_sign_whatever_the_metric(metric):
 @pytest.mark.slow
 def test_real_boosters_of_one_recipe_are_called_undecided(real_data):
     cars = pd.read_csv(real_data('cars_autoscout24_de_2021.csv')).drop_duplicates().query('500 <= price <= 150_000').reset_index(drop=True)
-    x, price = cars.drop(columns='price'), cars['price'].to_numpy(dtype=float)
+    x = cars.drop(columns='price')
+    price = cars['price'].to_numpy(dtype=float)
     x = x.assign(**{c: x[c].astype('category') for c in x.columns if not pd.api.types.is_numeric_dtype(x[c])})
     rng = np.random.default_rng(0)
     order = rng.permutation(len(x))
-    past, sealed = order[:20_000], order[20_000:]
+    past = order[:20_000]
+    sealed = order[20_000:]
     judges = xgb.DMatrix(x.iloc[sealed], enable_categorical=True)
 
     def says(rows, seed):
@@ -292,7 +312,7 @@ def test_real_boosters_of_one_recipe_are_called_undecided(real_data):
     seeds = [says(past, seed) for seed in range(24)]
     by_rows, undecided = run(lambda draw: np.split(np.array(seeds, dtype=object)[draw.permutation(24)[:12]].astype(float), 2), True, 3000)
     assert undecided >= 0.95 > by_rows
-    families = []                    # a model of resampled rows, and five trainings on rows resampled from those
+    families = []  # a model of resampled rows, and five trainings on rows resampled from those
     for k in range(10):
         own = rng.choice(past, len(past))
         families.append([says(own, 100 + k), *(says(rng.choice(own, len(own)), 1000 + 10 * k + j) for j in range(5))])

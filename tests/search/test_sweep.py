@@ -1,4 +1,5 @@
-"""Sweeps: the same trials whoever does the work and whoever is killed, exactly as many as were asked for, and nothing that has ended is done twice."""
+"""Sweeps: the same trials whoever does the work and whoever is killed, exactly as many as were
+asked for, and nothing that has ended is done twice."""
 
 import json
 import math
@@ -43,22 +44,32 @@ from sweeps import (
 )
 from tiny import Tiny
 
-from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.core.errors import Cd4mlError
-from cd4ml_nb.search.halving import Judge
 from cd4ml_nb.core.journal import Journal
-from cd4ml_nb.scenario.metrics import METRICS, score
-from cd4ml_nb.model.booster import base_parameters, device_used, observed, predict
-from cd4ml_nb.search.sampler import distributions
-from cd4ml_nb.scenario.definition import Search
-from cd4ml_nb.search.search import LOST, STATES, Course, Record, best_of, holds, quick, search, study_of
 from cd4ml_nb.core.settings import Settings, gpu_count
-from cd4ml_nb.tracking.queue import held
-from cd4ml_nb.stages.sweep import make_workers
-from cd4ml_nb.tracking.store import experiment
-from cd4ml_nb.stages.train import fit_winner
+from cd4ml_nb.model.booster import base_parameters, device_used, observed, predict
+from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.scenario.definition import Search
+from cd4ml_nb.scenario.metrics import METRICS, score
+from cd4ml_nb.search.halving import Judge
+from cd4ml_nb.search.sampler import distributions
+from cd4ml_nb.search.search import (
+    LOST,
+    STATES,
+    Course,
+    Record,
+    best_of,
+    holds,
+    quick,
+    search,
+    study_of,
+)
 from cd4ml_nb.search.trial import Problem, built_in_metric, make_problem, run_trial
 from cd4ml_nb.search.workers import Evaluate, ForkedWorkers, Heard, OneThread, Workers
+from cd4ml_nb.stages.sweep import make_workers
+from cd4ml_nb.stages.train import fit_winner
+from cd4ml_nb.tracking.queue import held
+from cd4ml_nb.tracking.store import experiment
 
 TRIALS = 10
 N_TRAIN = 160
@@ -81,26 +92,47 @@ def watchdog():
 # ---- the search, with the workers of this process
 
 def toy_search(**more: Any) -> Search:
-    return Search.model_validate({'space': SPACE, 'rounds': 120, 'early_stopping': 120, 'startup': 4} | more)
+    return Search.model_validate(
+        {'space': SPACE, 'rounds': 120, 'early_stopping': 120, 'startup': 4} | more
+    )
 
 
-def toy_problem(task: str, metric: str, plan: Search, weight: str | None = 'w', device: str = 'cpu', **target: Any) -> Problem:
+def toy_problem(
+    task: str,
+    metric: str,
+    plan: Search,
+    weight: str | None = 'w',
+    device: str = 'cpu',
+    **target: Any,
+) -> Problem:
     rows = table(task)
     contract = make_contract(schema(task, **target), 'toy', 'Toy', '1.0.0')
     base = base_parameters(task, len(contract['output']['classes'] or []), device, 2, 3)
     return make_problem(task, metric, contract, base, plan, rows[:N_TRAIN], rows[N_TRAIN:], weight)
 
 
-def swept(folder: Path, plan: Search, workers: Workers, wanted: int, metric: str = 'mae', mode: str = 'repeatable', name: str = 'toy',
-          sample: int = 0) -> list[Record]:
+def swept(
+    folder: Path,
+    plan: Search,
+    workers: Workers,
+    wanted: int,
+    metric: str = 'mae',
+    mode: str = 'repeatable',
+    name: str = 'toy',
+    sample: int = 0,
+) -> list[Record]:
     """The records of a sweep, which leaves no process and no open file behind."""
-    before, begun = set(descendants(os.getpid())), len(os.listdir('/proc/self/fd'))
+    before = set(descendants(os.getpid()))
+    begun = len(os.listdir('/proc/self/fd'))
     with Journal(folder / f'{name}.jsonl') as journal, workers:
         if not journal.entries:
             journal.append(study={'id': name})
         records = search(Course(plan, metric, wanted, 5, journal, mode, sample), workers)
     assert [r['number'] for r in records] == list(range(wanted))
-    assert not alive(set(descendants(os.getpid())) - before, 0) and len(os.listdir('/proc/self/fd')) <= begun
+    assert (
+        not alive(set(descendants(os.getpid())) - before, 0)
+        and len(os.listdir('/proc/self/fd')) <= begun
+    )
     return records
 
 
@@ -109,7 +141,12 @@ def bare(records: list[Record]) -> list[Record]:
 
 
 KINDS = {
-    'regression of a logarithm, weighted, max_bin searched': ('regression', 'mae', 'w', {'max_bin': {'choice': [16, 64, 256]}}),
+    'regression of a logarithm, weighted, max_bin searched': (
+        'regression',
+        'mae',
+        'w',
+        {'max_bin': {'choice': [16, 64, 256]}},
+    ),
     'two classes, a metric of XGBoost, weighted': ('binary', 'auc', 'w', {}),
     'several classes, a metric of our own': ('multiclass', 'macro_f1', None, {}),
 }
@@ -117,28 +154,49 @@ CREWS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(tmp_path, kind):
+def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
+    tmp_path, kind
+):
     task, metric, weight, more = KINDS[kind]
     plan = toy_search(space=SPACE | more)
     problem = toy_problem(task, metric, plan, weight)
     assert bool(built_in_metric(problem)) == ('of XGBoost' in kind)
-    one, *others = (bare(swept(tmp_path, plan, make_workers(problem, crew), 14, metric, name=str(k))) for k, crew in enumerate(CREWS))
+    one, *others = (
+        bare(swept(tmp_path, plan, make_workers(problem, crew), 14, metric, name=str(k)))
+        for k, crew in enumerate(CREWS)
+    )
     assert others == [one, one]
     assert {r['state'] for r in one} == {'complete', 'pruned'}
 
     best = best_of(one, METRICS[metric].better)
-    train, validation = table(task)[:N_TRAIN], table(task)[N_TRAIN:]
+    train = table(task)[:N_TRAIN]
+    validation = table(task)[N_TRAIN:]
     technical = {'device', 'nthread', 'seed'}
     params = {k: v for k, v in (problem.base | best['params']).items() if k not in technical}
-    booster = fit_winner(problem.contract, train, {'params': params, 'rounds': best['rounds']}, weight, device='cpu', nthread=2, seed=3)
+    booster = fit_winner(
+        problem.contract,
+        train,
+        {'params': params, 'rounds': best['rounds']},
+        weight,
+        device='cpu',
+        nthread=2,
+        seed=3,
+    )
     y = observed(problem.contract['output'], validation['y'])
-    there = score(task, y, predict(booster, problem.contract, validation), validation[weight].to_numpy() if weight else None)[metric]
-    assert there == pytest.approx(best['value'], rel=1e-5)       # XGBoost's own metrics add up in float32
+    there = score(
+        task,
+        y,
+        predict(booster, problem.contract, validation),
+        validation[weight].to_numpy() if weight else None,
+    )[metric]
+    # XGBoost's own metrics add up in float32
+    assert there == pytest.approx(best['value'], rel=1e-5)
 
 
 def napping(params: dict[str, Any], judge: Judge, sampled: bool) -> dict[str, Any]:
     """A trial without a model, which takes 20 ms or so."""
-    floor, curve = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9, []
+    floor = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9
+    curve = []
     for rung in range(4):
         time.sleep(0.003 + 0.004 * params['subsample'])
         curve.append([rung, floor + 0.5 ** rung])
@@ -154,7 +212,10 @@ def undisturbed(tmp_path_factory) -> list[Record]:
 
 @pytest.mark.parametrize('seed', range(2))
 def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, undisturbed, seed):
-    project, chance, over, kills = Tiny(tmp_path), random.Random(seed), threading.Event(), []
+    project = Tiny(tmp_path)
+    chance = random.Random(seed)
+    over = threading.Event()
+    kills = []
 
     def counted(params, judge, sampled):
         with open(tmp_path / 'begun', 'ab') as file:
@@ -162,7 +223,11 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
         return napping(params, judge, sampled)
 
     def strike() -> None:
-        kills.append(kill_workers(project, lambda: descendants(os.getpid()), lambda: not over.is_set(), chance, 25))
+        kills.append(
+            kill_workers(
+                project, lambda: descendants(os.getpid()), lambda: not over.is_set(), chance, 25
+            )
+        )
 
     striking = threading.Thread(target=strike)
     striking.start()
@@ -172,7 +237,7 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
         over.set()
         striking.join()
     assert bare(records) == undisturbed and kills[0] >= 5
-    assert (tmp_path / 'begun').stat().st_size <= 40 + kills[0]         # each kill costs one trial at most
+    assert (tmp_path / 'begun').stat().st_size <= 40 + kills[0]  # each kill costs one trial at most
 
 
 def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
@@ -186,7 +251,10 @@ def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
         time.sleep(0.05)                 # the one who looks has seen them
         os.kill(pid, signal.SIGKILL)
 
-    ended = forked(lambda: swept(tmp_path, toy_search(), ForkedWorkers([endless] * 2), 4), kill_when_both_are_busy)
+    ended = forked(
+        lambda: swept(tmp_path, toy_search(), ForkedWorkers([endless] * 2), 4),
+        kill_when_both_are_busy,
+    )
     assert (ended.code, ended.left) == (-9, 0)
 
 
@@ -205,7 +273,8 @@ def test_I05_the_death_of_a_worker_that_has_nothing_to_do_is_no_trials_fault():
 
 def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_path):
     with ForkedWorkers([napping]) as workers:
-        with held(tmp_path / 'lock', 0) as mine:        # as the courier that tells MLflow does, when a worker has died and is replaced
+        with held(tmp_path / 'lock', 0) as mine:
+            # as the courier that tells MLflow does, when a worker has died and is replaced
             assert mine
             workers.start(0, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1})
         with held(tmp_path / 'lock', 0) as mine:
@@ -223,11 +292,20 @@ def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_
             os.kill(os.getpid(), signal.SIGKILL)
         return napping(params, judge, sampled)
 
-    one, two = (swept(tmp_path, toy_search(), ForkedWorkers([deadly] * n), 20, name=str(n)) for n in (1, 3))
+    one, two = (
+        swept(tmp_path, toy_search(), ForkedWorkers([deadly] * n), 20, name=str(n)) for n in (1, 3)
+    )
     assert bare(one) == bare(two)
     failed = [r for r in one if r['state'] == 'failed']
-    assert [r['params']['max_depth'] for r in failed] == [2] * len(failed) and failed and {r['state'] for r in one} >= {'complete', 'failed'}
-    assert {r['reason'] for r in failed} == {f'its worker was ended by signal 9 (SIGKILL): page fault in the driver, {LOST} times: too little memory?'}
+    assert (
+        [r['params']['max_depth'] for r in failed] == [2] * len(failed)
+        and failed
+        and {r['state'] for r in one} >= {'complete', 'failed'}
+    )
+    assert {r['reason'] for r in failed} == {
+        f'its worker was ended by signal 9 (SIGKILL): page fault in the driver, {LOST} times: too'
+        ' little memory?'
+    }
     assert len(deaths.read_text().splitlines()) == 2 * LOST * len(failed)
 
 
@@ -248,7 +326,9 @@ def test_I19_a_trial_that_does_not_fit_into_memory_is_failed_and_the_sweep_goes_
     records = swept(tmp_path, toy_search(), ForkedWorkers([hungry] * 2), 20)
     for record in records:
         small = record['params']['max_depth'] not in (2, 3)
-        assert (record['state'] != 'failed') == small and (record['reason'] == '' if small else record['reason'].startswith('out of memory'))
+        assert (record['state'] != 'failed') == small and (
+            record['reason'] == '' if small else record['reason'].startswith('out of memory')
+        )
     assert {r['reason'] for r in records} == {'', 'out of memory', 'out of memory: std::bad_alloc'}
 
 
@@ -277,32 +357,68 @@ def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_repla
 
 @pytest.mark.parametrize('metric,more,words', [('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
                                                 ('mape', {}, 'mape is inf on the validation rows')])
-def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(tmp_path, metric, more, words):
-    plan, rows = toy_search(space=SPACE | more), table('regression')
+def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(
+    tmp_path, metric, more, words
+):
+    plan = toy_search(space=SPACE | more)
+    rows = table('regression')
     rows['y'] = np.round(np.log(rows['y']))
     contract = make_contract(schema('regression', scale='linear'), 'toy', 'Toy', '1.0.0')
-    problem = make_problem('regression', metric, contract, base_parameters('regression', 0, 'cpu', 1, 0), plan, rows[:N_TRAIN], rows[N_TRAIN:])
-    one, two = (swept(tmp_path, plan, make_workers(problem, [('cpu', 1)] * n), 8, metric, name=str(n)) for n in (1, 2))
+    problem = make_problem(
+        'regression',
+        metric,
+        contract,
+        base_parameters('regression', 0, 'cpu', 1, 0),
+        plan,
+        rows[:N_TRAIN],
+        rows[N_TRAIN:],
+    )
+    one, two = (
+        swept(tmp_path, plan, make_workers(problem, [('cpu', 1)] * n), 8, metric, name=str(n))
+        for n in (1, 2)
+    )
     failed = [r for r in one if r['state'] == 'failed']
-    assert failed and all(words in r['reason'] and len(r['reason']) <= 300 and r['value'] is None for r in failed)
-    assert all((r['state'] == 'failed') == (r['params'].get('objective') != 'reg:squarederror') for r in one)
-    assert bare(one) == bare(two) and not any(r['reason'].startswith('[') for r in one)      # when XGBoost said it is not repeatable
+    assert failed and all(
+        words in r['reason'] and len(r['reason']) <= 300 and r['value'] is None for r in failed
+    )
+    assert all(
+        (r['state'] == 'failed') == (r['params'].get('objective') != 'reg:squarederror')
+        for r in one
+    )
+    # when XGBoost said it is not repeatable
+    assert bare(one) == bare(two) and not any(r['reason'].startswith('[') for r in one)
     if not more:
-        with pytest.raises(Cd4mlError, match=f'C15 search: none of 8 trials succeeded; the first says: {words}'):
+        with pytest.raises(
+            Cd4mlError, match=f'C15 search: none of 8 trials succeeded; the first says: {words}'
+        ):
             best_of(one, METRICS[metric].better)
 
 
 @pytest.mark.parametrize('against', ['size', 'latency'])
 def test_quality_can_be_weighed_against_the_size_or_the_speed_of_the_model(tmp_path, against):
-    plan = toy_search(against=against, tolerance=0.03, space=SPACE | {'num_parallel_tree': {'low': 1, 'high': 12, 'integer': True}})
-    records = swept(tmp_path, plan, make_workers(toy_problem('regression', 'mae', plan), [('cpu', 1)] * 2), 14)
+    plan = toy_search(
+        against=against,
+        tolerance=0.03,
+        space=SPACE | {'num_parallel_tree': {'low': 1, 'high': 12, 'integer': True}},
+    )
+    records = swept(
+        tmp_path, plan, make_workers(toy_problem('regression', 'mae', plan), [('cpu', 1)] * 2), 14
+    )
     assert {r['state'] for r in records} == {'complete'} and all(r[against] > 0 for r in records)
     best = min(r['value'] for r in records)
     near = [r for r in records if r['value'] <= 1.03 * best]
     chosen = best_of(records, 'low', against, plan.tolerance)
-    assert chosen in near and chosen[against] == min(r[against] for r in near) and 1 < len(near) < len(records)
+    assert (
+        chosen in near
+        and chosen[against] == min(r[against] for r in near)
+        and 1 < len(near) < len(records)
+    )
     points = {r['number']: (r['value'], r[against]) for r in records}
-    front = {k for k, (value, cost) in points.items() if not any(v <= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())}
+    front = {
+        k
+        for k, (value, cost) in points.items()
+        if not any(v <= value and c <= cost and (v, c) != (value, cost) for v, c in points.values())
+    }
     assert {trial.number for trial in study_of(records, plan, 'mae').best_trials} == front
 
 
@@ -316,7 +432,9 @@ def test_an_asynchronous_sweep_has_exactly_as_many_trials_and_goes_on_after_a_ki
         ended = forked(work)
         assert (ended.code, ended.left) == (-9 if fault else 0, 0), ended
         assert before.items() <= ends(at(tmp_path)).items()
-    assert sorted(ends(at(tmp_path))) == list(range(24)) and {r['state'] for r in ends(at(tmp_path)).values()} <= set(STATES)
+    assert sorted(ends(at(tmp_path))) == list(range(24)) and {
+        r['state'] for r in ends(at(tmp_path)).values()
+    } <= set(STATES)
 
 
 def at(folder: Path) -> Tiny:
@@ -329,16 +447,24 @@ def at(folder: Path) -> Tiny:
 
 
 @pytest.mark.parametrize('size', [300, 2500, 6000])
-def test_I10_a_journal_that_cannot_grow_ends_the_sweep_in_one_line_and_loses_nothing(tmp_path, undisturbed, size):
+def test_I10_a_journal_that_cannot_grow_ends_the_sweep_in_one_line_and_loses_nothing(
+    tmp_path, undisturbed, size
+):
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         swept(tmp_path, toy_search(), ForkedWorkers([napping] * 2), 40)
 
     ended = forked(work)
-    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I10 ') and 'toy.jsonl' in ended.error
+    assert (
+        (ended.code, ended.left) == (4, 0)
+        and ended.error.startswith('InfrastructureError I10 ')
+        and 'toy.jsonl' in ended.error
+    )
     known = ends(at(tmp_path))
     records = swept(tmp_path, toy_search(), ForkedWorkers([napping] * 2), 40)
-    assert bare(records) == undisturbed and known.items() <= {r['number']: r for r in records}.items()
+    assert (
+        bare(records) == undisturbed and known.items() <= {r['number']: r for r in records}.items()
+    )
 
 
 @pytest.mark.skipif(not gpu_count(), reason='there is no CUDA GPU here')
@@ -349,7 +475,8 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
         problem = toy_problem('regression', 'mae', plan, device=device)
 
         def evaluate(params, judge, sampled):
-            with warnings.catch_warnings(record=True) as heard:       # XGBoost warns of each prediction for which it moves data
+            with warnings.catch_warnings(record=True) as heard:
+                # XGBoost warns of each prediction for which it moves data
                 warnings.simplefilter('always')
                 result = run_trial(params | {'device': device}, problem, judge)
             assert not heard, heard[0].message
@@ -359,7 +486,13 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
 
     def work() -> None:         # in a child, since a process that has begun CUDA cannot be forked
         for device in ('cpu', 'cuda'):
-            records = swept(tmp_path, plan, ForkedWorkers([quiet(device)], once=device == 'cuda'), 12, name=device)
+            records = swept(
+                tmp_path,
+                plan,
+                ForkedWorkers([quiet(device)], once=device == 'cuda'),
+                12,
+                name=device,
+            )
             assert {r.get('device', r['reason']) for r in records} == {device}
             (tmp_path / device).write_text(str(best_of(records, 'low')['value']))
 
@@ -374,14 +507,19 @@ def story(seed: int, params: dict[str, Any]) -> tuple[list[float], str]:
     """How a trial with these parameters goes: what it says at each rung, and how it ends."""
     chance = random.Random(f'{seed} {json.dumps(params)}')
     loss = chance.choice([0.0, 1.0, chance.uniform(0, 2)])            # ties are common
-    return [loss + chance.choice([0, 0, 1]) * 0.5 ** k for k in range(chance.randint(0, 4))], chance.choice(['complete'] * 6 + ['failed', 'deadly'])
+    return [
+        loss + chance.choice([0, 0, 1]) * 0.5**k for k in range(chance.randint(0, 4))
+    ], chance.choice(['complete'] * 6 + ['failed', 'deadly'])
 
 
 class Drawn(Workers):
     """Workers in which time passes as chance has it."""
 
     def __init__(self, n: int, seed: int, chance: random.Random, deaths: float = 0.0):
-        self.n, self.seed, self.chance, self.deaths = n, seed, chance, deaths
+        self.n = n
+        self.seed = seed
+        self.chance = chance
+        self.deaths = deaths
         self.under_way: dict[int, dict[str, Any]] = {}
         self.lost: dict[int, int] = {}
 
@@ -396,15 +534,29 @@ class Drawn(Workers):
     def answer(self, number: int, go_on: bool) -> None:
         one = self.under_way[number]
         assert one['waits']
-        one |= {'waits': False, 'at': one['at'] + 1, 'end': one['end'] if go_on else 'pruned', 'values': one['values'][:None if go_on else one['at'] + 1]}
+        one |= {
+            'waits': False,
+            'at': one['at'] + 1,
+            'end': one['end'] if go_on else 'pruned',
+            'values': one['values'][: None if go_on else one['at'] + 1],
+        }
 
     def heard(self) -> list[Heard]:
         moving = [number for number, one in self.under_way.items() if not one['waits']]
         assert moving, f'all wait for each other: {self.under_way}'
         seen = self.chance.sample(moving, self.chance.randint(1, len(moving)))
-        struck = [number for number, one in self.under_way.items() if one['end'] != 'deadly' and self.lost.get(number, 0) < LOST - 1
-                  and (one['waits'] or number in seen) and self.chance.random() < self.deaths]
-        return [self.lose(number) if number in struck else self.step(number) for number in sorted({*seen, *struck})]
+        struck = [
+            number
+            for number, one in self.under_way.items()
+            if one['end'] != 'deadly'
+            and self.lost.get(number, 0) < LOST - 1
+            and (one['waits'] or number in seen)
+            and self.chance.random() < self.deaths
+        ]
+        return [
+            self.lose(number) if number in struck else self.step(number)
+            for number in sorted({*seen, *struck})
+        ]
 
     def lose(self, number: int) -> Heard:
         self.lost[number] = self.lost.get(number, 0) + 1
@@ -422,7 +574,16 @@ class Drawn(Workers):
         del self.under_way[number]
         if one['end'] == 'failed':
             return number, 'failed', 'as it was drawn'
-        return number, 'done', {'state': one['end'], 'value': one.get('value', min(one['values'], default=1.0)), 'rounds': one['at'], 'curve': []}
+        return (
+            number,
+            'done',
+            {
+                'state': one['end'],
+                'value': one.get('value', min(one['values'], default=1.0)),
+                'rounds': one['at'],
+                'curve': [],
+            },
+        )
 
 
 class OnRows(Drawn):
@@ -441,7 +602,8 @@ class Cut(Exception):
 
 def cut_after(journal: Journal, n: int) -> Journal:
     """A journal whose process ends after so many lines, before the last is written or after it."""
-    append, left = journal.append, [n]
+    append = journal.append
+    left = [n]
 
     def appended(**entry: Any) -> None:
         left[0] -= 1
@@ -454,13 +616,22 @@ def cut_after(journal: Journal, n: int) -> Journal:
 
 
 def quota_kept(records: list[Record], plan: Search) -> None:
-    """At each rung a trial has gone on exactly if few enough of those before it stood better, by their share of all trials so far."""
-    suggested = [holds(distributions(quick(plan.space)), r['params']) for r in records]      # else: the best again, with a slower learning rate
+    """At each rung a trial has gone on exactly if few enough of those before it stood better, by
+    their share of all trials so far."""
+    # else: the best again, with a slower learning rate
+    suggested = [holds(distributions(quick(plan.space)), r['params']) for r in records]
     for record, own in zip(records, suggested, strict=True):
-        rivals = [r for r, quickly in zip(records[:record['number']], suggested, strict=False) if quickly or not own]
+        rivals = [
+            r
+            for r, quickly in zip(records[: record['number']], suggested, strict=False)
+            if quickly or not own
+        ]
         for rung, value in enumerate(record['expected']):
-            standing = [r['expected'][rung] if rung < len(r['expected']) else r['value'] for r in rivals
-                        if rung < len(r['expected']) or r['state'] == 'complete']
+            standing = [
+                r['expected'][rung] if rung < len(r['expected']) else r['value']
+                for r in rivals
+                if rung < len(r['expected']) or r['state'] == 'complete'
+            ]
             allowed = max(1, math.ceil((len(rivals) + 1) * plan.keep ** (rung + 1) - 1e-9))
             stopped = record['state'] == 'pruned' and rung == len(record['expected']) - 1
             assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
@@ -469,57 +640,142 @@ def quota_kept(records: list[Record], plan: Search) -> None:
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
 @given(st.data())
 def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alone(data):
-    draw, seed = data.draw, data.draw(st.integers(0, 10_000))
-    wanted, keep, window = draw(st.integers(1, 24)), draw(st.sampled_from([0.1, 1 / 3, 0.5, 0.9])), draw(st.integers(1, 9))
-    plan = toy_search(keep=keep, window=window, startup=draw(st.sampled_from([3, 30])), sampler=draw(st.sampled_from(['gp', 'tpe'])))
+    draw = data.draw
+    seed = data.draw(st.integers(0, 10_000))
+    wanted = draw(st.integers(1, 24))
+    keep = draw(st.sampled_from([0.1, 1 / 3, 0.5, 0.9]))
+    window = draw(st.integers(1, 9))
+    plan = toy_search(
+        keep=keep,
+        window=window,
+        startup=draw(st.sampled_from([3, 30])),
+        sampler=draw(st.sampled_from(['gp', 'tpe'])),
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone = bare(swept(folder, plan, Drawn(1, seed, random.Random(0)), wanted, name='alone'))
         for cut in draw(st.lists(st.integers(0, 40), max_size=3)):
-            workers = Drawn(draw(st.sampled_from([1, 3, 9])), seed, random.Random(cut), draw(st.sampled_from([0.0, 0.3])))
+            workers = Drawn(
+                draw(st.sampled_from([1, 3, 9])),
+                seed,
+                random.Random(cut),
+                draw(st.sampled_from([0.0, 0.3])),
+            )
             with Journal(folder / 'toy.jsonl') as journal, suppress(Cut):
-                search(Course(plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)), workers)
-        workers = Drawn(draw(st.sampled_from([1, 2, 3, 9])), seed, random.Random(seed), draw(st.sampled_from([0.0, 0.3])))
+                search(
+                    Course(
+                        plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)
+                    ),
+                    workers,
+                )
+        workers = Drawn(
+            draw(st.sampled_from([1, 2, 3, 9])),
+            seed,
+            random.Random(seed),
+            draw(st.sampled_from([0.0, 0.3])),
+        )
         assert bare(swept(folder, plan, workers, wanted)) == alone
         quota_kept(alone, plan)
-        swept(folder, plan, Drawn(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2), wanted, mode='asynchronous', name='hasty')
+        swept(
+            folder,
+            plan,
+            Drawn(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2),
+            wanted,
+            mode='asynchronous',
+            name='hasty',
+        )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
 @given(st.data())
-def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(data):
-    draw, seed = data.draw, data.draw(st.integers(0, 10_000))
-    wanted, keep = draw(st.integers(1, 24)), draw(st.sampled_from([0.1, 0.2, 0.5]))
+def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(
+    data,
+):
+    draw = data.draw
+    seed = data.draw(st.integers(0, 10_000))
+    wanted = draw(st.integers(1, 24))
+    keep = draw(st.sampled_from([0.1, 0.2, 0.5]))
     plan = toy_search(keep=keep, window=draw(st.integers(1, 9)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        alone = bare(swept(folder, plan, OnRows(1, seed, random.Random(0)), wanted, name='alone', sample=90))
+        alone = bare(
+            swept(folder, plan, OnRows(1, seed, random.Random(0)), wanted, name='alone', sample=90)
+        )
         for cut in draw(st.lists(st.integers(0, 60), max_size=3)):
-            workers = OnRows(draw(st.sampled_from([1, 3, 9])), seed, random.Random(cut), draw(st.sampled_from([0.0, 0.3])))
+            workers = OnRows(
+                draw(st.sampled_from([1, 3, 9])),
+                seed,
+                random.Random(cut),
+                draw(st.sampled_from([0.0, 0.3])),
+            )
             with Journal(folder / 'toy.jsonl') as journal, suppress(Cut):
                 search(Course(plan, 'mae', wanted, 5, cut_after(journal, cut), sample=90), workers)
-        workers = OnRows(draw(st.sampled_from([1, 2, 3, 9])), seed, random.Random(seed), draw(st.sampled_from([0.0, 0.3])))
+        workers = OnRows(
+            draw(st.sampled_from([1, 2, 3, 9])),
+            seed,
+            random.Random(seed),
+            draw(st.sampled_from([0.0, 0.3])),
+        )
         assert bare(swept(folder, plan, workers, wanted, sample=90)) == alone
-        ranked = sorted((r for r in alone if 'sample' in r), key=lambda r: (r['sample'], r['number']))
+        ranked = sorted(
+            (r for r in alone if 'sample' in r), key=lambda r: (r['sample'], r['number'])
+        )
         places = max(1, math.floor(wanted * keep + 1e-9))
-        assert all(r['state'] in ('complete', 'failed') for r in ranked[:places]) and all(r['state'] == 'pruned' for r in ranked[places:])
-        assert all(r['sample'] == r['value'] + 0.5 * (r['state'] == 'complete') for r in ranked if r['state'] != 'failed')
-        hasty = swept(folder, plan, OnRows(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2), wanted, mode='asynchronous', name='hasty', sample=90)
+        assert all(r['state'] in ('complete', 'failed') for r in ranked[:places]) and all(
+            r['state'] == 'pruned' for r in ranked[places:]
+        )
+        assert all(
+            r['sample'] == r['value'] + 0.5 * (r['state'] == 'complete')
+            for r in ranked
+            if r['state'] != 'failed'
+        )
+        hasty = swept(
+            folder,
+            plan,
+            OnRows(draw(st.integers(1, 9)), seed, random.Random(seed), 0.2),
+            wanted,
+            mode='asynchronous',
+            name='hasty',
+            sample=90,
+        )
         assert sum(r['state'] == 'complete' for r in hasty) <= places
 
 
 def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(tmp_path):
     plan = toy_search(sample=0.25, keep=0.3)
     problem = toy_problem('multiclass', 'log_loss', plan)
-    assert problem.sample is not None and problem.sample.matrices(256)[0].num_row() <= 0.25 * N_TRAIN + 3 and problem.matrices(256)[0].num_row() == N_TRAIN
+    assert (
+        problem.sample is not None
+        and problem.sample.matrices(256)[0].num_row() <= 0.25 * N_TRAIN + 3
+        and problem.matrices(256)[0].num_row() == N_TRAIN
+    )
     assert problem.sample.search.rounds == 76 and len(set(problem.sample.y)) == 3
-    one, other = (bare(swept(tmp_path, plan, make_workers(problem, crew), 10, 'log_loss', name=str(len(crew)), sample=90)) for crew in CREWS[:2])
+    one, other = (
+        bare(
+            swept(
+                tmp_path,
+                plan,
+                make_workers(problem, crew),
+                10,
+                'log_loss',
+                name=str(len(crew)),
+                sample=90,
+            )
+        )
+        for crew in CREWS[:2]
+    )
     assert one == other
     complete = [r for r in one if r['state'] == 'complete']
-    assert len(complete) == 3 and max(r['sample'] for r in complete) <= min(r['value'] for r in one if r['state'] == 'pruned')
-    whole = toy_problem('multiclass', 'log_loss', plan.model_copy(update={'sample': 1.0, 'prune': 'none'}))
+    assert len(complete) == 3 and max(r['sample'] for r in complete) <= min(
+        r['value'] for r in one if r['state'] == 'pruned'
+    )
+    whole = toy_problem(
+        'multiclass', 'log_loss', plan.model_copy(update={'sample': 1.0, 'prune': 'none'})
+    )
     assert complete[0]['value'] == run_trial(complete[0]['params'], whole)['value']
-    assert toy_problem('multiclass', 'log_loss', toy_search(sample=0.25, prune='none')).sample is None
+    assert (
+        toy_problem('multiclass', 'log_loss', toy_search(sample=0.25, prune='none')).sample is None
+    )
 
 
 def test_a_trial_has_taken_what_it_took_on_the_sample_and_on_all_rows(tmp_path):
@@ -527,7 +783,9 @@ def test_a_trial_has_taken_what_it_took_on_the_sample_and_on_all_rows(tmp_path):
         time.sleep(0.2 if sampled else 0.1)
         return {'state': 'complete', 'value': params['learning_rate'], 'rounds': 1, 'curve': []}
 
-    records = swept(tmp_path, toy_search(sample=0.25, keep=0.3), ForkedWorkers([evaluate] * 2), 4, sample=90)
+    records = swept(
+        tmp_path, toy_search(sample=0.25, keep=0.3), ForkedWorkers([evaluate] * 2), 4, sample=90
+    )
     assert sorted(r['state'] for r in records) == ['complete', 'pruned', 'pruned', 'pruned']
     assert all(r['seconds'] >= (0.3 if r['state'] == 'complete' else 0.2) for r in records)
 
@@ -572,7 +830,8 @@ def whole(tmp_path_factory, empty_store) -> Tiny:
 
 @pytest.fixture
 def again(made) -> Tiny:
-    """Another such project, which may be damaged; a copy would not do, since MLflow's store is known by its path."""
+    """Another such project, which may be damaged; a copy would not do, since MLflow's store is
+    known by its path."""
     project = made()
     assert run_page(project, TRIALS).code == 0
     return project
@@ -580,33 +839,63 @@ def again(made) -> Tiny:
 
 def whole_in_mlflow(project: Tiny, *trials: int) -> None:
     """Each sweep is one run that is over, with exactly its trials below it."""
-    assert told(project) == {'sweeps': len(trials), 'trials': [list(range(n)) for n in trials], 'running': 0}
+    assert told(project) == {
+        'sweeps': len(trials),
+        'trials': [list(range(n)) for n in trials],
+        'running': 0,
+    }
 
 
 def test_what_a_sweep_has_found_and_on_which_device_stands_in_its_products(whole):
-    best, trials = product(whole, 'best'), product(whole, 'trials')['trials']
-    assert (best['n_trials'], len(trials), best['device']) == (TRIALS, TRIALS, 'cuda' if gpu_count() else 'cpu')
-    assert best['value'] == trials[best['number']]['value'] == min(r['value'] for r in trials if r['state'] == 'complete')
+    best = product(whole, 'best')
+    trials = product(whole, 'trials')['trials']
+    assert (best['n_trials'], len(trials), best['device']) == (
+        TRIALS,
+        TRIALS,
+        'cuda' if gpu_count() else 'cpu',
+    )
+    assert (
+        best['value']
+        == trials[best['number']]['value']
+        == min(r['value'] for r in trials if r['state'] == 'complete')
+    )
     whole_in_mlflow(whole, TRIALS)
 
 
 def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended(made, whole):
-    project, chance = made(), random.Random(1)
-    lines = 2 * TRIALS + 1                    # of a journal: the sweep, and of each trial its begin and its end
-    faults = ['before:kill:1', 'after:kill:1', 'before:kill:2', 'after:kill:4', 'random', 'random', 'last']
+    project = made()
+    chance = random.Random(1)
+    lines = 2 * TRIALS + 1  # of a journal: the sweep, and of each trial its begin and its end
+    faults = [
+        'before:kill:1', 'after:kill:1', 'before:kill:2', 'after:kill:4', 'random', 'random',
+        'last',
+    ]
     for fault in faults:
-        left, before, struck = lines - len(entries(project)), ends(project), lambda pid: None
+        left = lines - len(entries(project))
+        before = ends(project)
+        struck = lambda pid: None
         if fault == 'random':
-            def struck(pid: int, n: int = min(len(before) + 1, TRIALS), pause: float = chance.uniform(0, 0.01)) -> None:
+            def struck(
+                pid: int,
+                n: int = min(len(before) + 1, TRIALS),
+                pause: float = chance.uniform(0, 0.01),
+            ) -> None:
                 when_ended(project, n)
                 time.sleep(pause)
                 os.kill(pid, signal.SIGKILL)
 
-        ended = run_page(project, TRIALS, struck, environment={'CD4ML_FAULT': f'journal.{f"after:kill:{left}" if fault == "last" else fault}'})
+        ended = run_page(
+            project,
+            TRIALS,
+            struck,
+            environment={
+                'CD4ML_FAULT': f'journal.{f"after:kill:{left}" if fault == "last" else fault}'
+            },
+        )
         assert (ended.code, ended.left) == (-9, 0), (fault, ended)
         assert before.items() <= ends(project).items(), fault
     before = ends(project)
-    assert sorted(before) == list(range(TRIALS))         # all have ended, and nothing is published yet
+    assert sorted(before) == list(range(TRIALS))  # all have ended, and nothing is published yet
     assert run_page(project, TRIALS).code == 0
     assert ends(project) == before and content(project) == content(whole)
     whole_in_mlflow(project, TRIALS)
@@ -620,54 +909,102 @@ def test_more_trials_begin_with_those_that_are_known_and_the_same_ones_again_are
     whole_in_mlflow(again, TRIALS + 3)
     before = content(again)
     assert run_page(again, TRIALS + 3).code == 0
-    assert content(again) == before and not {r['at'] for r in more} & {r['at'] for r in product(again, 'trials')['trials']}
+    assert content(again) == before and not {r['at'] for r in more} & {
+        r['at'] for r in product(again, 'trials')['trials']
+    }
     whole_in_mlflow(again, TRIALS + 3, TRIALS + 3)
 
 
 @pytest.mark.parametrize('damage', ['middle', 'end'])
-def test_I12_a_damaged_journal_is_used_up_to_the_damage_and_what_follows_is_done_again(again, whole, damage):
-    path, known = journal_path(again), ends(again)
+def test_I12_a_damaged_journal_is_used_up_to_the_damage_and_what_follows_is_done_again(
+    again, whole, damage
+):
+    path = journal_path(again)
+    known = ends(again)
     content_before = path.read_bytes()
     lines = content_before.splitlines(keepends=True)
     kept = 8
     good = b''.join(lines[:kept])
-    path.write_bytes(good + (lines[kept].replace(b'"', b"'", 1) + b''.join(lines[kept + 1:]) if damage == 'middle' else lines[kept][:20] + b'\0' * 500))
-    damaged, ended = path.read_bytes(), run_page(again, TRIALS)
+    path.write_bytes(
+        good
+        + (
+            lines[kept].replace(b'"', b"'", 1) + b''.join(lines[kept + 1 :])
+            if damage == 'middle'
+            else lines[kept][:20] + b'\0' * 500
+        )
+    )
+    damaged = path.read_bytes()
+    ended = run_page(again, TRIALS)
     assert ended.code == 0 and content(again) == content(whole)
     backups = list(path.parent.glob('*.damaged-*'))
     assert [b.read_bytes() for b in backups] == ([damaged] if damage == 'middle' else [])
-    assert (f'is damaged after line {kept}' in ended.printed and backups[0].name in ended.printed) if backups else 'damaged' not in ended.printed
-    old = {n: r for n, r in known.items() if json.dumps({'end': r}, separators=(',', ':')).encode() in good}
+    assert (
+        (f'is damaged after line {kept}' in ended.printed and backups[0].name in ended.printed)
+        if backups
+        else 'damaged' not in ended.printed
+    )
+    old = {
+        n: r
+        for n, r in known.items()
+        if json.dumps({'end': r}, separators=(',', ':')).encode() in good
+    }
     assert old and old.items() <= ends(again).items() and not set(known) - set(ends(again))
     whole_in_mlflow(again, TRIALS)
 
 
-def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_with_4_and_one_line(again):
+def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_with_4_and_one_line(
+    again,
+):
     path = journal_path(again)
     with Journal(path):
         ended = run_page(again, TRIALS + 1)
-    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I23 ') and path.name in ended.error and '\n' not in ended.error
+    assert (
+        (ended.code, ended.left) == (4, 0)
+        and ended.error.startswith('InfrastructureError I23 ')
+        and path.name in ended.error
+        and '\n' not in ended.error
+    )
     path.unlink()
     path.mkdir()
     ended = run_page(again, TRIALS + 1)
-    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I10 ') and path.name in ended.error and '\n' not in ended.error
+    assert (
+        (ended.code, ended.left) == (4, 0)
+        and ended.error.startswith('InfrastructureError I10 ')
+        and path.name in ended.error
+        and '\n' not in ended.error
+    )
 
 
-def test_I09_a_disk_that_is_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(made, whole):
+def test_I09_a_disk_that_is_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(
+    made, whole
+):
     project = made()
     ended = run_page(project, TRIALS, environment={'CD4ML_FAULT': 'journal.before:enospc:6'})
-    assert (ended.code, ended.left) == (4, 0) and ended.error.startswith('InfrastructureError I09 ') and '.jsonl' in ended.error, ended
+    assert (
+        (ended.code, ended.left) == (4, 0)
+        and ended.error.startswith('InfrastructureError I09 ')
+        and '.jsonl' in ended.error
+    ), ended
     before = ends(project)
-    assert run_page(project, TRIALS).code == 0 and before.items() <= ends(project).items() and content(project) == content(whole)
+    assert (
+        run_page(project, TRIALS).code == 0
+        and before.items() <= ends(project).items()
+        and content(project) == content(whole)
+    )
     whole_in_mlflow(project, TRIALS)
 
 
 def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_running(made):
-    project = made(fixed={'objective': 'reg:gamma'})                # of logarithms, some of them negative
+    project = made(fixed={'objective': 'reg:gamma'})  # of logarithms, some of them negative
     for _ in range(2):
         ended = run_page(project, 3)
         assert (ended.code, ended.left) == (2, 0) and '\n' not in ended.error
-        assert ended.error.startswith('UserError C15 search: none of 3 trials succeeded; the first says: ') and 'label must be positive' in ended.error
+        assert (
+            ended.error.startswith(
+                'UserError C15 search: none of 3 trials succeeded; the first says: '
+            )
+            and 'label must be positive' in ended.error
+        )
     scenario = project.folder / 'scenarios/used_cars.yaml'
     scenario.write_text(scenario.read_text().replace('reg:gamma', 'reg:squarederror'))
     assert run_page(project, 3).code == 0
@@ -685,8 +1022,22 @@ def uses_openmp(project: Tiny) -> None:
     """Have the page train a model, with two threads, before it forks."""
     path = project.folder / PAGE
     page = json.loads(path.read_text())
-    place = next(k for k, cell in enumerate(page['cells']) if 'make_workers(problem, members) as workers' in ''.join(cell['source']))
-    page['cells'].insert(place, {'cell_type': 'code', 'id': 'before', 'metadata': {}, 'source': TRAIN, 'outputs': [], 'execution_count': None})
+    place = next(
+        k
+        for k, cell in enumerate(page['cells'])
+        if 'make_workers(problem, members) as workers' in ''.join(cell['source'])
+    )
+    page['cells'].insert(
+        place,
+        {
+            'cell_type': 'code',
+            'id': 'before',
+            'metadata': {},
+            'source': TRAIN,
+            'outputs': [],
+            'execution_count': None,
+        },
+    )
     path.write_text(json.dumps(page))
 
 
@@ -695,22 +1046,34 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
         pytest.skip('there is a GPU here')
     project = made()
     done = project.run('run', environment={'CD4ML_DEVICE': 'cuda'})
-    assert done.code == 2 and done.last.startswith('ERROR I20 ') and len(done.err.strip().splitlines()) == 1 and not list(project.home.glob('*/*'))
+    assert (
+        done.code == 2
+        and done.last.startswith('ERROR I20 ')
+        and len(done.err.strip().splitlines()) == 1
+        and not list(project.home.glob('*/*'))
+    )
 
 
-def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(made):
+def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(
+    made,
+):
     slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}
-    n, project, plain = 30, made(**slow), made('plain', **slow)
+    n = 30
+    project = made(**slow)
+    plain = made('plain', **slow)
     uses_openmp(project)
     for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
-        before, started = ends(project), project.start('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
+        before = ends(project)
+        started = project.start('run', '-p', f'trials={n}', environment={'CD4ML_THREADS': '2'})
         when_ended(project, len(before) + 3)
         os.killpg(started.process.pid, number)
         done = started.end()
         assert done.code == code and project.still_alive() == [], done
         assert before.items() <= ends(project).items() and len(before) + 3 <= len(ends(project)) < n
     before = ends(project)
-    done = project.run('run', '-p', f'trials={n}', '--engine', 'kernel', environment={'CD4ML_THREADS': '2'})
+    done = project.run(
+        'run', '-p', f'trials={n}', '--engine', 'kernel', environment={'CD4ML_THREADS': '2'}
+    )
     assert done.code == 0 and before.items() <= ends(project).items(), done
     assert run_page(plain, n).code == 0 and content(project) == content(plain)
     whole_in_mlflow(project, n)

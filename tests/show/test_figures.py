@@ -1,4 +1,5 @@
-"""Figures: equal inputs give equal files, small ones, that hold any name and both colour schemes."""
+"""Figures: equal inputs give equal files, small ones, that hold any name and both colour schemes.
+"""
 
 import re
 import xml.dom.minidom
@@ -19,7 +20,8 @@ ROWS = [{'value': f'group {k}', 'n': 100 - k, 'low': 1.0, 'middle': 2.0 + k, 'hi
 def drawn(kind, name='mileage'):
     """One figure of a kind, with a name in every place that takes one."""
     x = np.random.default_rng(0).gamma(2, 5000, 3000)
-    y, p = x * np.exp(np.random.default_rng(1).normal(0, 0.2, 3000)), np.linspace(0.01, 0.99, 500)
+    y = x * np.exp(np.random.default_rng(1).normal(0, 0.2, 3000))
+    p = np.linspace(0.01, 0.99, 500)
     named = [{**t, 'params': {**t['params'], name: t['number'], name + '2': name + str(t['number'] % 3)}} for t in TRIALS]
     return {
         'history': lambda: f.sweep_history(TRIALS, name, unit=name), 'importance': lambda: f.parameter_importance({name: 0.7, name + '2': 0.3}),

@@ -1,4 +1,5 @@
-"""The report: the verdict in words for every task, nothing active in it, legible for everyone, one small file."""
+"""The report: the verdict in words for every task, nothing active in it, legible for everyone, one
+small file."""
 
 import json
 import re
@@ -34,36 +35,53 @@ def regression():
 def spoken(task, accepted):
     products = facts(task, accepted)
     output = products['contract']['output']
-    text, sentences = verdict(products['registration'], products['metrics'], output['words'], output['positive'])
+    text, sentences = verdict(
+        products['registration'], products['metrics'], output['words'], output['positive']
+    )
     return plain(' '.join([text, *sentences]))
 
 
 def test_an_accepted_regression_says_how_far_off_the_price_is():
-    assert spoken('regression', True) == (
-        'Accepted as a candidate. On 8,799 cases it has never seen, the price is off by 1,612 EUR (1,564 to 1,661) on average; '
-        'for a naive guess it is 2,902 EUR. The naive guess is the median price among those of the same make and model.')
+    assert (
+        spoken('regression', True)
+        == 'Accepted as a candidate. On 8,799 cases it has never seen, the price is off by 1,612'
+        ' EUR (1,564 to 1,661) on average; for a naive guess it is 2,902 EUR. The naive guess is'
+        ' the median price among those of the same make and model.'
+    )
 
 
 def test_a_refused_regression_names_gate_bound_and_value():
     assert spoken('regression', False).startswith(
-        'Not released. Gate mae refused: the average error had to be at most 1,451 EUR; 1,612 EUR was measured (1,564 to 1,661 EUR), '
-        'and the unfavourable end of the interval counts. On 8,799 cases')
+        'Not released. Gate mae refused: the average error had to be at most 1,451 EUR; 1,612 EUR'
+        ' was measured (1,564 to 1,661 EUR), and the unfavourable end of the interval counts. On'
+        ' 8,799 cases'
+    )
 
 
 def test_an_accepted_binary_model_says_how_well_it_ranks():
-    assert spoken('binary', True) == (
-        'Accepted as a candidate. On 8,799 cases it has never seen, it ranks a case that is “>50K” above one that is not '
-        '92.7 % (89.9 to 95.5) of the time; for a naive guess it is 50.0 %. The naive guess is the frequency of each outcome.')
+    assert (
+        spoken('binary', True)
+        == 'Accepted as a candidate. On 8,799 cases it has never seen, it ranks a case that is'
+        ' “>50K” above one that is not 92.7 % (89.9 to 95.5) of the time; for a naive guess it'
+        ' is 50.0 %. The naive guess is the frequency of each outcome.'
+    )
 
 
 def test_an_accepted_multiclass_model_adds_how_many_are_right():
     said = spoken('multiclass', True)
-    assert 'log loss, 0 is perfect) is .612 (.594 to .630)' in said and 'Also, 74.2 % (72.0 to 76.4) of the cases are classified right' in said
+    assert (
+        'log loss, 0 is perfect) is .612 (.594 to .630)' in said
+        and 'Also, 74.2 % (72.0 to 76.4) of the cases are classified right' in said
+    )
 
 
 @pytest.mark.parametrize('task', ['binary', 'multiclass'])
 def test_a_refused_model_of_classes_names_its_gate(task):
-    assert re.match(r'Not released\. Gate (auc|log_loss) refused: the .* had to be at (least|most) \.\d+; \.\d+ was measured', spoken(task, False))
+    assert re.match(
+        r'Not released\. Gate (auc|log_loss) refused: the .* had to be at (least|most) \.\d+; \.\d+'
+        r' was measured',
+        spoken(task, False),
+    )
 
 
 def test_a_gate_on_an_undefined_metric_says_so():
@@ -77,24 +95,42 @@ def test_each_report_is_one_inert_legible_file(task, accepted):
     text = report(task, accepted)
     page = check(text)
     assert len(text) < 500_000
-    assert page.text.index('Accepted as a candidate' if accepted else 'Not released') < page.text.index('What it does')
-    for heading in ('How good it is', 'For whom', 'Can the numbers be trusted?', 'What drives', 'How it was found', 'Gates', 'Where it comes from'):
+    assert page.text.index(
+        'Accepted as a candidate' if accepted else 'Not released'
+    ) < page.text.index('What it does')
+    for heading in (
+        'How good it is', 'For whom', 'Can the numbers be trusted?', 'What drives',
+        'How it was found', 'Gates', 'Where it comes from',
+    ):
         assert heading in page.text
-    for said in ('AutoScout24', 'CC0', '1 November 2021', '1,848 days old', 'equal to an earlier row', 'Lada (7), Ferrari (4)',
-                 'passed' if accepted else 'refused'):
+    for said in (
+        'AutoScout24',
+        'CC0',
+        '1 November 2021',
+        '1,848 days old',
+        'equal to an earlier row',
+        'Lada (7), Ferrari (4)',
+        'passed' if accepted else 'refused',
+    ):
         assert said in page.text, said
     assert '{{' not in text and 'None' not in page.text and 'nan' not in page.text.split()
 
 
 def test_numbers_have_units_and_forms_of_their_own(regression):
     text = check(regression).text
-    for said in ('1,612 EUR', '1,564 to 1,661 EUR', '94.6 %', '0 to 480,000 km', '1990 to 2021', '21,000 km', ' 2019 ', '+27 %', '−27 %',
-                 'the upper end, 1,661 EUR'):
+    for said in (
+        '1,612 EUR', '1,564 to 1,661 EUR', '94.6 %', '0 to 480,000 km', '1990 to 2021', '21,000 km',
+        ' 2019 ', '+27 %', '−27 %', 'the upper end, 1,661 EUR',
+    ):
         assert said in text, said
 
 
 def test_no_folder_of_this_machine_and_no_password_is_in_it(regression):
-    assert 'geheim' not in regression and '/srv/data' not in regression and str(project_root()) not in regression
+    assert (
+        'geheim' not in regression
+        and '/srv/data' not in regression
+        and str(project_root()) not in regression
+    )
     assert 'postgresql://db.example.invalid/mlflow' in regression
 
 
@@ -105,41 +141,80 @@ def test_equal_products_give_equal_reports(regression):
 @pytest.mark.parametrize('payload', [' '.join(PAYLOADS[k::8]) for k in range(8)])
 def test_X05_hostile_texts_in_every_field_are_inert(payload):
     products = hostile(copied(facts('binary', False)), payload)
-    text = report('binary', products=products, about={key: payload + value for key, value in ABOUT.items()})
+    text = report(
+        'binary', products=products, about={key: payload + value for key, value in ABOUT.items()}
+    )
     page = check(text)
     assert 'used_cars_de' in page.text
 
 
 def test_X05_hostile_class_names_of_several_classes_are_inert():
     products = hostile(copied(facts('multiclass')), PAYLOADS[1])
-    table = predictions('multiclass', 500).rename(columns=lambda name: f'p_{PAYLOADS[1]}{name[2:]}' if name.startswith('p_') else name)
+    table = predictions('multiclass', 500).rename(
+        columns=lambda name: f'p_{PAYLOADS[1]}{name[2:]}' if name.startswith('p_') else name
+    )
     check(report_html(products, table, {}, ABOUT))
 
 
 def notebook(payload):
     """A page whose prose, code and outputs all hold a payload."""
-    kinds = ['text/html', 'text/markdown', 'text/plain', 'image/svg+xml', 'text/latex', 'application/javascript', 'application/vnd.jupyter.widget-view+json']
-    outputs = [new_output('stream', text=payload), new_output('stream', name='stderr', text=payload),
-               new_output('error', ename=payload, evalue=payload, traceback=[payload]), *(new_output('display_data', data={k: payload}) for k in kinds),
-               new_output('execute_result', data={'image/png': payload}), new_output('display_data', data={'image/png': PNG}, metadata={'alt': payload})]
-    return new_notebook(cells=[new_markdown_cell(f'# {payload}\n\n{payload}\n\n[x]({payload})\n\n![x]({payload})'), new_code_cell(payload, outputs=outputs),
-                               nbformat.v4.new_raw_cell(payload)])
+    kinds = [
+        'text/html',
+        'text/markdown',
+        'text/plain',
+        'image/svg+xml',
+        'text/latex',
+        'application/javascript',
+        'application/vnd.jupyter.widget-view+json',
+    ]
+    outputs = [
+        new_output('stream', text=payload),
+        new_output('stream', name='stderr', text=payload),
+        new_output('error', ename=payload, evalue=payload, traceback=[payload]),
+        *(new_output('display_data', data={k: payload}) for k in kinds),
+        new_output('execute_result', data={'image/png': payload}),
+        new_output('display_data', data={'image/png': PNG}, metadata={'alt': payload}),
+    ]
+    return new_notebook(
+        cells=[
+            new_markdown_cell(f'# {payload}\n\n{payload}\n\n[x]({payload})\n\n![x]({payload})'),
+            new_code_cell(payload, outputs=outputs),
+            nbformat.v4.new_raw_cell(payload),
+        ]
+    )
 
 
 def test_X05_hostile_prose_code_and_outputs_of_pages_are_inert():
-    pages = {f'page{k}': executed_html(notebook(payload), f'page{k}') for k, payload in enumerate(PAYLOADS)}
+    pages = {
+        f'page{k}': executed_html(notebook(payload), f'page{k}')
+        for k, payload in enumerate(PAYLOADS)
+    }
     check(report(pages=pages))
 
 
 def test_a_page_keeps_its_form_and_loses_what_is_not_for_readers():
-    table = '<style scoped>.a {}</style><table border="1" class="dataframe"><thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
-    outputs = [new_output('stream', text=f'wrote {project_root()}/products/x, from postgresql://me:geheim@host/db'),
-               new_output('execute_result', data={'text/html': table}),
-               new_output('display_data', data={'image/png': PNG}), new_output('stream', text='x' * 100_000)]
-    cells = [new_markdown_cell('# Train\n\n> Fit.\n\n### Why\n\nSee [source](https://example.org/a).'), new_code_cell('#| export\nimport os', outputs=outputs),
-             new_code_cell('#| default_exp train')]
+    table = (
+        '<style scoped>.a {}</style><table border="1"'
+        ' class="dataframe"><thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
+    )
+    outputs = [
+        new_output(
+            'stream', text=f'wrote {project_root()}/products/x, from postgresql://me:geheim@host/db'
+        ),
+        new_output('execute_result', data={'text/html': table}),
+        new_output('display_data', data={'image/png': PNG}),
+        new_output('stream', text='x' * 100_000),
+    ]
+    cells = [
+        new_markdown_cell('# Train\n\n> Fit.\n\n### Why\n\nSee [source](https://example.org/a).'),
+        new_code_cell('#| export\nimport os', outputs=outputs),
+        new_code_cell('#| default_exp train'),
+    ]
     text = executed_html(new_notebook(cells=cells), 'train')
-    for kept in ('<h4>Train</h4>', '<h5>Why</h5>', '<blockquote>', '<th>make</th>', 'alt="Page train, figure 1"', './products/x', 'postgresql://host/db'):
+    for kept in (
+        '<h4>Train</h4>', '<h5>Why</h5>', '<blockquote>', '<th>make</th>',
+        'alt="Page train, figure 1"', './products/x', 'postgresql://host/db',
+    ):
         assert kept in text, kept
     for gone in ('scoped', 'https://', 'default_exp', '#|', 'geheim', str(project_root())):
         assert gone not in text, gone
@@ -148,8 +223,20 @@ def test_a_page_keeps_its_form_and_loses_what_is_not_for_readers():
 
 def test_large_images_are_left_out_and_a_report_stays_under_two_megabytes():
     picture = 'A' * 120_000
-    page = new_notebook(cells=[new_code_cell('plot()', outputs=[new_output('display_data', data={'image/png': picture}) for _ in range(5)])])
-    pages = {f'stage{k}': executed_html(json.loads(json.dumps(page), object_hook=nbformat.NotebookNode), f'stage{k}') for k in range(9)}
+    page = new_notebook(
+        cells=[
+            new_code_cell(
+                'plot()',
+                outputs=[new_output('display_data', data={'image/png': picture}) for _ in range(5)],
+            )
+        ]
+    )
+    pages = {
+        f'stage{k}': executed_html(
+            json.loads(json.dumps(page), object_hook=nbformat.NotebookNode), f'stage{k}'
+        )
+        for k in range(9)
+    }
     text = report(pages=pages)
     assert len(text) < 2_000_000 and 'left out here for its size' in text
     check(text)
@@ -157,12 +244,20 @@ def test_large_images_are_left_out_and_a_report_stays_under_two_megabytes():
 
 def test_what_a_stage_may_leave_out_is_left_out():
     products = copied(facts())
-    for product, keys in {'catalogue': ['age_days', 'licence', 'owner', 'published', 'sampled'],
-                          'metrics': ['gain', 'partitions', 'groups', 'groups_too_small', 'calibration'],
-                          'trials': ['importance'], 'training': ['dirty', 'commit', 'threads', 'xgboost'], 'explanation': ['method']}.items():
+    for product, keys in {
+        'catalogue': ['age_days', 'licence', 'owner', 'published', 'sampled'],
+        'metrics': ['gain', 'partitions', 'groups', 'groups_too_small', 'calibration'],
+        'trials': ['importance'],
+        'training': ['dirty', 'commit', 'threads', 'xgboost'],
+        'explanation': ['method'],
+    }.items():
         for key in keys:
             del products[product][key]
-    products['registration']['gates'], products['explanation']['cases'], products['explanation']['global'] = [], [], []
+    (
+        products['registration']['gates'],
+        products['explanation']['cases'],
+        products['explanation']['global'],
+    ) = ([], [], [])
     text = check(report(products=products)).text
     assert 'no gates' in text and 'names no groups' in text and 'not in a repository' in text
 
@@ -178,7 +273,11 @@ def test_what_a_stage_must_say_is_not_made_up(missing):
 def test_undefined_values_are_dashes():
     products = copied(facts('binary'))
     products['metrics']['holdout']['precision'] = {'value': None, 'low': None, 'high': None}
-    products['metrics']['partitions']['rows'][0]['metrics']['auc'] = {'value': None, 'low': None, 'high': None}
+    products['metrics']['partitions']['rows'][0]['metrics']['auc'] = {
+        'value': None,
+        'low': None,
+        'high': None,
+    }
     assert 'no interval' in check(report('binary', products=products)).text
 
 

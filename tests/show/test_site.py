@@ -1,4 +1,5 @@
-"""The index: what stands now, what ran before, links that resolve from a folder, nothing trusted."""
+"""The index: what stands now, what ran before, links that resolve from a folder, nothing trusted.
+"""
 
 import json
 import shutil
@@ -12,13 +13,14 @@ from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
 from cd4ml_nb.core.files import write_json, write_text
-from cd4ml_nb.stages.report import executed_html, report_html
 from cd4ml_nb.show.site import write_index
+from cd4ml_nb.stages.report import executed_html, report_html
 
 
 def publish(root, name='cars', task='regression', accepted=True, products=None):
     """Current products of a scenario, and the records of three runs."""
-    products, home = products or facts(task, accepted), root / name
+    products = products or facts(task, accepted)
+    home = root / name
     for stage, product in (('register', 'registration'), ('evaluate', 'metrics'), ('train', 'contract')):
         write_text(home / stage / 'current', 'k1')
         write_json(home / stage / 'k1' / f'{product}.json', products[product])

@@ -1,4 +1,5 @@
-"""Any source becomes a table that is known by its content, and a catalogue entry; the page runs as papermill runs it."""
+"""Any source becomes a table that is known by its content, and a catalogue entry; the page runs as
+papermill runs it."""
 
 import datetime
 import json
@@ -8,12 +9,22 @@ import pandas as pd
 import papermill
 import pytest
 
-from cd4ml_nb.data.table import read_table, table_hash, typed_table
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.stages.ingest import BUNDLED, bundled_table, catalogue_entry, first_rows, read_data, sampled
+from cd4ml_nb.data.table import read_table, table_hash, typed_table
 from cd4ml_nb.scenario.definition import Data, Target, age_in_days
+from cd4ml_nb.stages.ingest import (
+    BUNDLED,
+    bundled_table,
+    catalogue_entry,
+    first_rows,
+    read_data,
+    sampled,
+)
 
-CSV = 'age,make,price,seen\n' + ''.join(f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k},2021-01-{1 + k % 28:02}\n' for k in range(300))
+CSV = 'age,make,price,seen\n' + ''.join(
+    f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k},2021-01-{1 + k % 28:02}\n'
+    for k in range(300)
+)
 SCENARIO = """
 name: mine
 title: Mine
@@ -32,10 +43,20 @@ def ingest(tmp_path):
 
     def run(scenario, folder='out', **parameters):
         (tmp_path / 'mine.yaml').write_text(scenario)
-        product = {name: str(tmp_path / folder / 'ingest' / name) for name in ('nb', 'table', 'catalogue')}
-        papermill.execute_notebook('notebooks/stages/10_ingest.ipynb', str(tmp_path / 'page.ipynb'), progress_bar=False, log_output=False,
-                                   parameters={'scenario': str(tmp_path / 'mine.yaml'), 'upstream': {}, 'product': product} | parameters)
-        return read_table(product['table']), json.loads((tmp_path / folder / 'ingest' / 'catalogue').read_text())
+        product = {
+            name: str(tmp_path / folder / 'ingest' / name) for name in ('nb', 'table', 'catalogue')
+        }
+        papermill.execute_notebook(
+            'notebooks/stages/10_ingest.ipynb',
+            str(tmp_path / 'page.ipynb'),
+            progress_bar=False,
+            log_output=False,
+            parameters={'scenario': str(tmp_path / 'mine.yaml'), 'upstream': {}, 'product': product}
+            | parameters,
+        )
+        return read_table(product['table']), json.loads(
+            (tmp_path / folder / 'ingest' / 'catalogue').read_text()
+        )
 
     return run
 
@@ -44,17 +65,32 @@ def test_the_page_reads_a_file_and_describes_it(ingest, tmp_path):
     (tmp_path / 'a.csv').write_text(CSV)
     df, entry = ingest(SCENARIO % (tmp_path / 'a.csv'), rows=0)
     assert df.shape == (300, 4) and entry['data_hash'] == table_hash(df)
-    assert (entry['n_rows'], entry['n_rows_in_file'], entry['sampled'], entry['encoding'], entry['separator'], entry['first_line']) == (
-        300, 300, False, 'utf-8', ',', 2)
+    assert (
+        entry['n_rows'],
+        entry['n_rows_in_file'],
+        entry['sampled'],
+        entry['encoding'],
+        entry['separator'],
+        entry['first_line'],
+    ) == (300, 300, False, 'utf-8', ',', 2)
     assert [(c['name'], c['type'], c['role'], c['declared']) for c in entry['columns']] == [
-        ('age', 'number', 'feature', True), ('make', 'category', 'feature', False), ('price', 'number', 'target', True), ('seen', 'date', 'feature', False)]
-    assert entry['inferred'] == ['make', 'seen'] and entry['columns'][0]['max'] == 29 and len(entry['sample']) == 5
+        ('age', 'number', 'feature', True),
+        ('make', 'category', 'feature', False),
+        ('price', 'number', 'target', True),
+        ('seen', 'date', 'feature', False),
+    ]
+    assert (
+        entry['inferred'] == ['make', 'seen']
+        and entry['columns'][0]['max'] == 29
+        and len(entry['sample']) == 5
+    )
     sample, _ = ingest(SCENARIO % (tmp_path / 'a.csv'), 'second', rows=50, seed=None)
     assert len(sample) == 50 and sample['price'].is_monotonic_increasing
 
 
 def test_D19_D47_the_identity_is_the_content_not_the_bytes(tmp_path):
-    hashes, files = set(), set()
+    hashes = set()
+    files = set()
     for end in ('\n', '\r\n', '\r'):
         (tmp_path / 'a.csv').write_bytes(CSV.replace('\n', end).encode())
         raw = read_data(Data(source='a.csv'), 0, tmp_path, 1)
@@ -67,7 +103,9 @@ def test_D19_D47_the_identity_is_the_content_not_the_bytes(tmp_path):
 def test_messages_name_the_source_as_the_scenario_does(tmp_path):
     (tmp_path / 'a.csv').write_text(CSV.replace('\n7,', '\nseven,', 1))
     raw = read_data(Data(source='a.csv'), 0, tmp_path, 1)
-    with pytest.raises(UserError, match=r"^D14 a.csv:age: 1 of 300 not numeric, first at line 9: 'seven'"):
+    with pytest.raises(
+        UserError, match=r"^D14 a.csv:age: 1 of 300 not numeric, first at line 9: 'seven'"
+    ):
         typed_table(raw, {}, 'infer', Target(column='price'), Data(source='a.csv'))
 
 
@@ -85,13 +123,19 @@ def test_the_market_is_a_source_and_its_seed_counts():
 def test_bundled_sets_are_sources(name):
     data = Data(source=f'builtin:{name}')
     df, infos = typed_table(read_data(data, 0, '.', 1), {}, 'infer', Target(column='target'), data)
-    assert infos[-1]['role'] == 'target' and infos[-1]['type'] == ('number' if name in ('diabetes', 'digits') else 'category')
+    assert infos[-1]['role'] == 'target' and infos[-1]['type'] == (
+        'number' if name in ('diabetes', 'digits') else 'category'
+    )
     assert len(df) == len(bundled_table(name)) and not df['target'].isna().any()
 
 
 def test_unknown_sets_and_options_are_refused():
-    for source, options, said in [('builtin:usd_cars', {}, "did you mean 'used_cars'"), ('builtin:wine', {'rows': 5}, "no option 'rows'"),
-                                  ('builtin:used_cars', {'row': 5}, "did you mean 'rows'"), ('a.csv', {'rows': 5}, 'for built-in')]:
+    for source, options, said in [
+        ('builtin:usd_cars', {}, "did you mean 'used_cars'"),
+        ('builtin:wine', {'rows': 5}, "no option 'rows'"),
+        ('builtin:used_cars', {'row': 5}, "did you mean 'rows'"),
+        ('a.csv', {'rows': 5}, 'for built-in'),
+    ]:
         with pytest.raises(UserError, match=said):
             read_data(Data(source=source, options=options), 0, '.', 1)
 
@@ -99,7 +143,10 @@ def test_unknown_sets_and_options_are_refused():
 def test_stale_data_is_refused():
     data = Data(source='a.csv', published=datetime.date(2024, 1, 1), max_age_days=30)
     assert age_in_days(data, datetime.date(2024, 1, 31)) == 30
-    for today, said in ((datetime.date(2024, 2, 1), '31 days old; 30 are allowed'), (datetime.date(2023, 12, 31), 'in the future')):
+    for today, said in (
+        (datetime.date(2024, 2, 1), '31 days old; 30 are allowed'),
+        (datetime.date(2023, 12, 31), 'in the future'),
+    ):
         with pytest.raises(UserError, match=said):
             age_in_days(data, today)
     with pytest.raises(UserError, match='without published'):
@@ -107,19 +154,45 @@ def test_stale_data_is_refused():
 
 
 def test_a_sample_keeps_types_and_order_and_follows_the_seed():
-    df = pd.DataFrame({'k': range(1000), 'c': ['a', None] * 500, 'b': pd.array([True, None] * 500, 'boolean')})
+    df = pd.DataFrame(
+        {'k': range(1000), 'c': ['a', None] * 500, 'b': pd.array([True, None] * 500, 'boolean')}
+    )
     sample = sampled(df, 100, seed=1)
-    assert sample['k'].is_monotonic_increasing and sample['k'].is_unique and (sample.dtypes == df.dtypes).all() and sample.index.tolist() == list(range(100))
+    assert (
+        sample['k'].is_monotonic_increasing
+        and sample['k'].is_unique
+        and (sample.dtypes == df.dtypes).all()
+        and sample.index.tolist() == list(range(100))
+    )
     assert sample.equals(sampled(df, 100, seed=1)) and not sample.equals(sampled(df, 100, seed=2))
     assert sampled(df, 5000, seed=1) is df
 
 
 def test_a_catalogue_entry_is_json_whatever_the_values():
-    df = pd.DataFrame({'x': [np.inf, np.nan], 'n': [2 ** 62, 1], 'b': pd.array([True, None], 'boolean'), 'd': pd.to_datetime(['2021-01-01', None]),
-                       'c': ['<script>', None]})
-    infos = [{'name': name, 'type': 'number', 'role': 'feature', 'declared': False, 'unit': '', 'note': ''} for name in df]
-    facts = dict.fromkeys(('source', 'format', 'bytes', 'file_sha256', 'encoding', 'separator', 'first_line', 'notes')) | {'n_rows': 2}
+    df = pd.DataFrame({
+        'x': [np.inf, np.nan],
+        'n': [2**62, 1],
+        'b': pd.array([True, None], 'boolean'),
+        'd': pd.to_datetime(['2021-01-01', None]),
+        'c': ['<script>', None],
+    })
+    infos = [
+        {
+            'name': name,
+            'type': 'number',
+            'role': 'feature',
+            'declared': False,
+            'unit': '',
+            'note': '',
+        }
+        for name in df
+    ]
+    facts = dict.fromkeys(
+        ('source', 'format', 'bytes', 'file_sha256', 'encoding', 'separator', 'first_line', 'notes')
+    ) | {'n_rows': 2}
     entry = catalogue_entry(df, infos, facts, Data(source='a.csv'), None)
     json.dumps(entry, allow_nan=False)
-    assert first_rows(df) == [{'x': 'inf', 'n': 2 ** 62, 'b': True, 'd': '2021-01-01', 'c': '<script>'},
-                              {'x': None, 'n': 1, 'b': None, 'd': None, 'c': None}]
+    assert first_rows(df) == [
+        {'x': 'inf', 'n': 2**62, 'b': True, 'd': '2021-01-01', 'c': '<script>'},
+        {'x': None, 'n': 1, 'b': None, 'd': None, 'c': None},
+    ]

@@ -11,29 +11,54 @@ import pytest
 from tables import TODAY, labelled, offers, scenario_for, validated
 
 import cd4ml_nb.engine.warm  # noqa: F401 registers papermill's engine `cd4ml`
-from cd4ml_nb.model.contract import make_contract
-from cd4ml_nb.data.table import read_table, typed_table, write_table
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.reading import read_file
+from cd4ml_nb.data.table import read_table, typed_table, write_table
+from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.definition import Scenario
-from cd4ml_nb.stages.validate import data_report, findings_record, histogram, table_schema, validate_table
+from cd4ml_nb.stages.validate import (
+    data_report,
+    findings_record,
+    histogram,
+    table_schema,
+    validate_table,
+)
 
 
 def plan_of(target, task='regression', **sections):
-    return Scenario(name='toy', title='A toy problem', task=task, data={'source': 'toy.csv'}, target=target, **sections)
+    return Scenario(
+        name='toy',
+        title='A toy problem',
+        task=task,
+        data={'source': 'toy.csv'},
+        target=target,
+        **sections,
+    )
 
 
 def infos_of(table, target, **changed):
     """Columns as the catalogue has them: numbers and categories, but for what is said."""
-    kinds = {name: 'number' if table[name].dtype.kind in 'fiu' else 'date' if table[name].dtype.kind == 'M' else 'category' for name in table}
+    kinds = {
+        name: (
+            'number'
+            if table[name].dtype.kind in 'fiu'
+            else 'date' if table[name].dtype.kind == 'M' else 'category'
+        )
+        for name in table
+    }
     kinds |= {name: kind for name, (kind, _) in changed.items()}
     roles = {name: role for name, (_, role) in changed.items()} | {target: 'target'}
-    return [{'name': name, 'type': kind, 'role': roles.get(name, 'feature')} for name, kind in kinds.items()]
+    return [
+        {'name': name, 'type': kind, 'role': roles.get(name, 'feature')}
+        for name, kind in kinds.items()
+    ]
 
 
 def schema_of(table, target, task='regression', changed=None, **sections):
     plan = plan_of({'column': target} if isinstance(target, str) else target, task, **sections)
-    result = validate_table(table, plan, infos_of(table, plan.target.column, **(changed or {})), TODAY)
+    result = validate_table(
+        table, plan, infos_of(table, plan.target.column, **(changed or {})), TODAY
+    )
     return table_schema(result, plan), result, plan
 
 
@@ -41,16 +66,26 @@ def schema_of(table, target, task='regression', changed=None, **sections):
 
 
 def test_a_regression_target_is_float_and_classes_are_texts():
-    assert schema_of(offers().assign(price=lambda t: t.price.astype(int)), 'price')[1].table['price'].dtype == 'float64'
+    assert (
+        schema_of(offers().assign(price=lambda t: t.price.astype(int)), 'price')[1]
+        .table['price']
+        .dtype
+        == 'float64'
+    )
     schema, result, _ = schema_of(labelled(classes=(2, 1)), 'sold', 'binary')
-    assert set(result.table['sold']) == {'1', '2'} and sorted(schema['target']['classes']) == ['1', '2']
+    assert set(result.table['sold']) == {'1', '2'} and sorted(schema['target']['classes']) == [
+        '1',
+        '2',
+    ]
 
 
 @pytest.mark.parametrize('classes, positive, expected', [
     (('no', 'yes'), None, ['no', 'yes']), (('no', 'yes'), 'no', ['yes', 'no']), (('no', 'yes'), False, ['yes', 'no']),
     ((0, 1), None, ['0', '1']), ((0, 1), 0, ['1', '0']), (('good', 'bad'), 'bad', ['good', 'bad'])])
 def test_classes_of_a_binary_target_are_negative_then_positive(classes, positive, expected):
-    schema, _, _ = schema_of(labelled(classes=classes), {'column': 'sold', 'positive': positive}, 'binary')
+    schema, _, _ = schema_of(
+        labelled(classes=classes), {'column': 'sold', 'positive': positive}, 'binary'
+    )
     assert schema['target']['classes'] == expected and schema['target']['positive'] == expected[1]
 
 
@@ -60,7 +95,9 @@ def test_D07_without_a_word_the_rarer_class_is_positive():
 
 
 def test_classes_of_three_stand_in_their_natural_order():
-    assert schema_of(labelled(classes=(10, 9, 2)), 'sold', 'multiclass')[0]['target']['classes'] == ['2', '9', '10']
+    assert schema_of(labelled(classes=(10, 9, 2)), 'sold', 'multiclass')[0]['target'][
+        'classes'
+    ] == ['2', '9', '10']
 
 
 def test_categories_stand_by_frequency_then_name_and_declared_ones_are_kept():
@@ -81,20 +118,41 @@ def test_ranges_are_those_of_the_cleaned_rows():
 
 def test_values_of_ids_and_ignored_columns_are_not_in_the_schema():
     table = offers().assign(id=range(300), note=[f'secret {k}' for k in range(300)])
-    schema, result, plan = schema_of(table, 'price', changed={'id': ('number', 'id'), 'note': ('text', 'ignore')})
-    assert all(c['min'] is c['max'] is c['categories'] is None for c in schema['columns'] if c['name'] in ('id', 'note'))
-    assert 'secret' not in json.dumps(schema) + data_report(result, plan, 'a.csv') + json.dumps(findings_record(result))
+    schema, result, plan = schema_of(
+        table, 'price', changed={'id': ('number', 'id'), 'note': ('text', 'ignore')}
+    )
+    assert all(
+        c['min'] is c['max'] is c['categories'] is None
+        for c in schema['columns']
+        if c['name'] in ('id', 'note')
+    )
+    assert 'secret' not in json.dumps(schema) + data_report(result, plan, 'a.csv') + json.dumps(
+        findings_record(result)
+    )
 
 
 def test_D10_feature_without_values_is_left_out_by_a_rule_that_can_be_read():
     schema, result, _ = schema_of(offers().assign(colour=np.nan), 'price')
     colour = next(c for c in schema['columns'] if c['name'] == 'colour')
-    assert colour['role'] == 'ignore' and colour['why_ignored'] == 'no value in any row' and 'colour' in result.table
+    assert (
+        colour['role'] == 'ignore'
+        and colour['why_ignored'] == 'no value in any row'
+        and 'colour' in result.table
+    )
 
 
 def test_the_contract_is_built_from_the_schema():
-    table = offers().assign(day=pd.Timestamp('2024-01-01') + pd.to_timedelta(np.arange(300) % 90, 'D'), colour=np.nan, id=range(300))
-    schema, _, _ = schema_of(table, {'column': 'price', 'unit': 'EUR'}, changed={'id': ('number', 'id')}, columns={'km': {'unit': 'km'}})
+    table = offers().assign(
+        day=pd.Timestamp('2024-01-01') + pd.to_timedelta(np.arange(300) % 90, 'D'),
+        colour=np.nan,
+        id=range(300),
+    )
+    schema, _, _ = schema_of(
+        table,
+        {'column': 'price', 'unit': 'EUR'},
+        changed={'id': ('number', 'id')},
+        columns={'km': {'unit': 'km'}},
+    )
     contract = make_contract(schema, 'toy', 'A toy problem', '1.0.0')
     assert [i['name'] for i in contract['inputs']] == ['age', 'km', 'fuel', 'day']
     assert contract['output']['unit'] == 'EUR' and contract['inputs'][1]['unit'] == 'km'
@@ -117,12 +175,16 @@ class Reader(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.seen, self.addresses = [], [], []
+        self.open = []
+        self.seen = []
+        self.addresses = []
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.seen.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in ('src', 'href', 'srcset', 'action', 'data')]
+        self.addresses += [
+            value for name, value in attrs if name in ('src', 'href', 'srcset', 'action', 'data')
+        ]
         if tag not in ('meta', 'link', 'br', 'hr', 'img', 'rect', 'path'):
             self.open.append(tag)
 
@@ -141,7 +203,9 @@ def test_the_report_needs_no_network_and_no_script():
     reader = Reader(page)
     assert reader.open == [] and reader.addresses == []
     assert not [tag for tag, _ in reader.seen if tag in ('script', 'link', 'iframe', 'img')]
-    policy = next(a['content'] for tag, a in reader.seen if a.get('http-equiv') == 'Content-Security-Policy')
+    policy = next(
+        a['content'] for tag, a in reader.seen if a.get('http-equiv') == 'Content-Security-Policy'
+    )
     assert policy.startswith("default-src 'none'") and 'prefers-color-scheme: dark' in page
     assert not re.search(r'@import|url\(', page)
 
@@ -153,24 +217,50 @@ def test_X_names_and_categories_are_shown_never_obeyed(payload):
     table['empty ' + payload] = np.nan
     reader = Reader(report_of(table))
     assert not [tag for tag, _ in reader.seen if tag in ('script', 'img')]
-    assert not [name for _, attributes in reader.seen for name in attributes if name.startswith('on')]
+    assert not [
+        name for _, attributes in reader.seen for name in attributes if name.startswith('on')
+    ]
     assert '7 * 7' in payload or '{{' not in payload
 
 
 def test_the_report_says_how_many_rows_and_why():
-    page = report_of(pd.concat([offers(), offers()[:7]]).reset_index(drop=True), duplicates='drop').replace('\N{NO-BREAK SPACE}', ' ')
-    assert '300 rows may be learned from' in page and '307 rows came in, 7 rows were left out' in page and 'duplicates' in page
+    page = report_of(
+        pd.concat([offers(), offers()[:7]]).reset_index(drop=True), duplicates='drop'
+    ).replace('\N{NO-BREAK SPACE}', ' ')
+    assert (
+        '300 rows may be learned from' in page
+        and '307 rows came in, 7 rows were left out' in page
+        and 'duplicates' in page
+    )
 
 
 def test_the_report_shows_every_kind_of_column():
     table = offers().assign(
-        day=pd.Timestamp('2024-01-01') + pd.to_timedelta(np.arange(300) % 90, 'D'), colour=np.nan, land='DE', id=range(300),
-        new=pd.array([True, False, None] * 100, dtype='boolean'), late=pd.Series([pd.NaT] * 299 + [pd.Timestamp('2024-05-01')]))
-    page = report_of(table, changed={'new': ('boolean', 'feature'), 'id': ('number', 'id'), 'colour': ('number', 'feature'), 'late': ('date', 'feature')})
+        day=pd.Timestamp('2024-01-01') + pd.to_timedelta(np.arange(300) % 90, 'D'),
+        colour=np.nan,
+        land='DE',
+        id=range(300),
+        new=pd.array([True, False, None] * 100, dtype='boolean'),
+        late=pd.Series([pd.NaT] * 299 + [pd.Timestamp('2024-05-01')]),
+    )
+    page = report_of(
+        table,
+        changed={
+            'new': ('boolean', 'feature'),
+            'id': ('number', 'id'),
+            'colour': ('number', 'feature'),
+            'late': ('date', 'feature'),
+        },
+    )
     reader = Reader(page)
     assert reader.open == []
-    assert sum(attributes.get('class') == 'card' for _, attributes in reader.seen) == len(table.columns) - 1
-    assert '2024-01-01 to 2024-03-30' in page and 'nan' not in re.sub(r'<style>.*?</style>', '', page, flags=re.S).lower().replace('financ', '')
+    assert (
+        sum(attributes.get('class') == 'card' for _, attributes in reader.seen)
+        == len(table.columns) - 1
+    )
+    assert '2024-01-01 to 2024-03-30' in page and 'nan' not in re.sub(
+        r'<style>.*?</style>', '', page, flags=re.S
+    ).lower().replace('financ', '')
 
 
 def test_a_histogram_is_not_flattened_by_one_outlier():
@@ -196,12 +286,36 @@ def ingested(tmp_path):
         typed, infos = typed_table(raw, plan.columns, plan.undeclared, plan.target, plan.data)
         write_table(typed, tmp_path / 'ingest' / 'table.parquet')
         write_json(tmp_path / 'ingest' / 'catalogue.json', {'source': 'toy.csv', 'columns': infos})
-        upstream = {'ingest': {name: str(tmp_path / 'ingest' / name.replace('table', 'table.parquet').replace('catalogue', 'catalogue.json'))
-                               for name in ('table', 'catalogue')}}
-        product = {name: str(tmp_path / 'validate' / file) for name, file in
-                   [('table', 'table.parquet'), ('findings', 'findings.json'), ('schema', 'schema.json'), ('report', 'data_report.html')]}
-        papermill.execute_notebook('notebooks/stages/11_validate.ipynb', str(tmp_path / 'page.ipynb'), engine_name='cd4ml', progress_bar=False,
-                                   parameters={'scenario': str(tmp_path / 'toy.yaml'), 'upstream': upstream, 'product': product})
+        upstream = {
+            'ingest': {
+                name: str(
+                    tmp_path
+                    / 'ingest'
+                    / name.replace('table', 'table.parquet').replace('catalogue', 'catalogue.json')
+                )
+                for name in ('table', 'catalogue')
+            }
+        }
+        product = {
+            name: str(tmp_path / 'validate' / file)
+            for name, file in [
+                ('table', 'table.parquet'),
+                ('findings', 'findings.json'),
+                ('schema', 'schema.json'),
+                ('report', 'data_report.html'),
+            ]
+        }
+        papermill.execute_notebook(
+            'notebooks/stages/11_validate.ipynb',
+            str(tmp_path / 'page.ipynb'),
+            engine_name='cd4ml',
+            progress_bar=False,
+            parameters={
+                'scenario': str(tmp_path / 'toy.yaml'),
+                'upstream': upstream,
+                'product': product,
+            },
+        )
 
     return run
 
@@ -211,13 +325,19 @@ def test_the_page_writes_table_findings_schema_and_report(tmp_path, ingested):
     files = {path.name for path in (tmp_path / 'validate').iterdir()}
     assert files == {'table.parquet', 'findings.json', 'schema.json', 'data_report.html'}
     assert len(read_table(tmp_path / 'validate' / 'table.parquet')) == 300
-    assert json.loads((tmp_path / 'validate' / 'findings.json').read_text())['dropped'] == {'duplicates': 7}
+    assert json.loads((tmp_path / 'validate' / 'findings.json').read_text())['dropped'] == {
+        'duplicates': 7
+    }
 
 
 def test_the_page_tells_every_finding_and_writes_nothing_when_there_is_an_error(tmp_path, ingested):
     with pytest.raises(papermill.PapermillExecutionError, match='D43') as raised:
-        ingested(offers().assign(total=lambda t: t.price, owner=[f'o{k % 9}' for k in range(300)], land='DE'),
-                 columns={'owner': {'missing': False, 'values': ['o1'], 'outside': 'refuse'}})
+        ingested(
+            offers().assign(
+                total=lambda t: t.price, owner=[f'o{k % 9}' for k in range(300)], land='DE'
+            ),
+            columns={'owner': {'missing': False, 'values': ['o1'], 'outside': 'refuse'}},
+        )
     assert 'and 1 more, listed above' in str(raised.value)
     page = (tmp_path / 'page.ipynb').read_text()
     assert 'ERROR D43 owner' in page and 'ERROR D36 total' in page and 'WARN  D11 land' in page

@@ -1,4 +1,5 @@
-"""Tracking, at the seam a stage meets: no metric is lost and none stands twice, whether the store refuses, hangs, fails, is locked, or a process is killed."""
+"""Tracking, at the seam a stage meets: no metric is lost and none stands twice, whether the store
+refuses, hangs, fails, is locked, or a process is killed."""
 
 import contextlib
 import io
@@ -30,15 +31,24 @@ from postgres import postgres
 from runs import SMALL, Place
 
 from cd4ml_nb.core.errors import InfrastructureError
-from cd4ml_nb.tracking.sender import Tree, known_run, open_run, open_tree, register_model, sync
 from cd4ml_nb.core.settings import Settings
-from cd4ml_nb.tracking.queue import OPERATIONS, address, outbox, registered_version, resolved, waiting_line
+from cd4ml_nb.tracking.queue import (
+    OPERATIONS,
+    address,
+    outbox,
+    registered_version,
+    resolved,
+    waiting_line,
+)
+from cd4ml_nb.tracking.sender import Tree, known_run, open_run, open_tree, register_model, sync
 from cd4ml_nb.tracking.store import experiment, register_candidate
 
-N_TRIALS, CURVE = 3, [(0, 3.0), (25, 2.0), (50, 1.5)]
+N_TRIALS = 3
+CURVE = [(0, 3.0), (25, 2.0), (50, 1.5)]
 
 
-# ---- everything that speaks with a store does so in a process of its own, forked from this one, which has the libraries
+# ---- everything that speaks with a store does so in a process of its own, forked from this one,
+# which has the libraries
 
 @dataclass
 class Ended:
@@ -55,7 +65,8 @@ def in_process(work: Callable[..., Any], *words: Any, **environment: str) -> End
     (here, there), begun = os.pipe(), time.monotonic()
     pid = os.fork()
     if pid == 0:
-        code, out = 70, io.StringIO()
+        code = 70
+        out = io.StringIO()
         try:
             os.environ.update(environment)
             with contextlib.redirect_stdout(out):
@@ -108,7 +119,11 @@ def place(folder: Path, empty_store: Path) -> Settings:
     """Settings with a store of their own, and a model to upload."""
     shutil.copy(empty_store, folder / 'mlflow.db')
     (folder / 'model.json').write_text('{}')
-    return Settings(products=str(folder / 'products'), tracking_uri=f'sqlite:///{folder}/mlflow.db', artifact_root=str(folder / 'files'))
+    return Settings(
+        products=str(folder / 'products'),
+        tracking_uri=f'sqlite:///{folder}/mlflow.db',
+        artifact_root=str(folder / 'files'),
+    )
 
 
 def model_of(here: Settings) -> Path:
@@ -133,8 +148,18 @@ def a_run(here: Settings, told: Callable[[str], None] = lambda step: None) -> st
 
 def tell(tree: Tree, number: int) -> None:
     state = ('complete', 'pruned', 'failed')[number % 3]
-    tree.trial(number, {'depth': number}, {'mae': 1.25 + number, 'rounds': 50.0}, CURVE, 'mae', state, '' if number % 3 == 0 else 'why', 100.0, 101.5,
-               'cuda:1')
+    tree.trial(
+        number,
+        {'depth': number},
+        {'mae': 1.25 + number, 'rounds': 50.0},
+        CURVE,
+        'mae',
+        state,
+        '' if number % 3 == 0 else 'why',
+        100.0,
+        101.5,
+        'cuda:1',
+    )
 
 
 def a_sweep(here: Settings, n: int = N_TRIALS, key: str = 'k') -> str:
@@ -150,13 +175,33 @@ def stored(here: Settings) -> dict[str, Any]:
     """What a store has: runs with all that is in them, and versions of the model."""
     client = MlflowClient(address(here), address(here))
     found = []
-    for run in client.search_runs([e.experiment_id for e in client.search_experiments()], order_by=['attributes.start_time']):
-        rows = [(m.key, m.value, m.step) for key in run.data.metrics for m in client.get_metric_history(run.info.run_id, key)]
-        found.append({'id': run.info.run_id, 'name': run.info.run_name, 'status': run.info.status, 'params': run.data.params, 'rows': sorted(rows),
-                      'tags': run.data.tags, 'files': sorted(f.path for f in client.list_artifacts(run.info.run_id, 'model'))})
-    versions = [(int(v.version), v.run_id, v.tags.get('manifest_sha256')) for v in client.search_model_versions("name='toy'")]
+    for run in client.search_runs(
+        [e.experiment_id for e in client.search_experiments()], order_by=['attributes.start_time']
+    ):
+        rows = [
+            (m.key, m.value, m.step)
+            for key in run.data.metrics
+            for m in client.get_metric_history(run.info.run_id, key)
+        ]
+        found.append({
+            'id': run.info.run_id,
+            'name': run.info.run_name,
+            'status': run.info.status,
+            'params': run.data.params,
+            'rows': sorted(rows),
+            'tags': run.data.tags,
+            'files': sorted(f.path for f in client.list_artifacts(run.info.run_id, 'model')),
+        })
+    versions = [
+        (int(v.version), v.run_id, v.tags.get('manifest_sha256'))
+        for v in client.search_model_versions("name='toy'")
+    ]
     alias = client.get_registered_model('toy').aliases if versions else {}
-    return {'runs': found, 'versions': versions, 'alias': {name: int(version) for name, version in alias.items()}}
+    return {
+        'runs': found,
+        'versions': versions,
+        'alias': {name: int(version) for name, version in alias.items()},
+    }
 
 
 def runs_of(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -166,7 +211,12 @@ def runs_of(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def assert_whole_run(content: dict[str, Any]) -> None:
     """The run of `a_run` is there once, with everything once."""
     (run,) = runs_of(content, 'first')
-    assert (run['status'], run['params'], run['rows'], run['files']) == ('FINISHED', {'depth': '3'}, [('mae', 1.5, 0)], ['model/model.json'])
+    assert (run['status'], run['params'], run['rows'], run['files']) == (
+        'FINISHED',
+        {'depth': '3'},
+        [('mae', 1.5, 0)],
+        ['model/model.json'],
+    )
     assert run['tags']['cd4ml.stage'] == 'train' and run['tags']['verdict'] == 'good'
     assert content['versions'] == [(1, run['id'], 'abc')] and content['alias'] == {'candidate': 1}
 
@@ -174,19 +224,37 @@ def assert_whole_run(content: dict[str, Any]) -> None:
 def assert_whole_sweep(content: dict[str, Any], n: int = N_TRIALS) -> None:
     """The sweep of `a_sweep` is there once, with each trial once."""
     (parent,) = runs_of(content, 'sweep')
-    assert (parent['status'], parent['params'], [row[:2] for row in parent['rows']]) == ('FINISHED', {'sampler': 'TPE'}, [('mae', 1.25)])
-    children = [run for run in content['runs'] if run['tags'].get('mlflow.parentRunId') == parent['id']]
+    assert (parent['status'], parent['params'], [row[:2] for row in parent['rows']]) == (
+        'FINISHED',
+        {'sampler': 'TPE'},
+        [('mae', 1.25)],
+    )
+    children = [
+        run for run in content['runs'] if run['tags'].get('mlflow.parentRunId') == parent['id']
+    ]
     assert sorted(run['tags']['cd4ml.trial'] for run in children) == sorted(map(str, range(n)))
     for run in children:
         number = int(run['tags']['cd4ml.trial'])
-        assert run['status'] == ('FAILED' if number % 3 == 2 else 'FINISHED') and run['params'] == {'depth': str(number)}
-        assert run['rows'] == sorted([('mae', value, step) for step, value in CURVE] + [('mae', 1.25 + number, 51), ('rounds', 50.0, 0)])
-        assert (run['tags']['cd4ml.state'], 'cd4ml.reason' in run['tags']) == (('complete', 'pruned', 'failed')[number % 3], number % 3 > 0)
+        assert run['status'] == ('FAILED' if number % 3 == 2 else 'FINISHED') and run['params'] == {
+            'depth': str(number)
+        }
+        assert run['rows'] == sorted(
+            [('mae', value, step) for step, value in CURVE]
+            + [('mae', 1.25 + number, 51), ('rounds', 50.0, 0)]
+        )
+        assert (run['tags']['cd4ml.state'], 'cd4ml.reason' in run['tags']) == (
+            ('complete', 'pruned', 'failed')[number % 3],
+            number % 3 > 0,
+        )
         assert run['tags']['cd4ml.device'] == 'cuda:1'
 
 
 def assert_nothing_waits(here: Settings) -> None:
-    left = [path for path in outbox(here).rglob('*') if path.is_file() and path.relative_to(outbox(here)).parts[0] in ('waiting', 'aside')]
+    left = [
+        path
+        for path in outbox(here).rglob('*')
+        if path.is_file() and path.relative_to(outbox(here)).parts[0] in ('waiting', 'aside')
+    ]
     assert not left and waiting_line(here) == ''
 
 
@@ -220,18 +288,31 @@ def test_the_same_key_later_continues_the_same_parent_and_another_or_a_forgotten
     first, again, other, anew = done(story)
     assert first == again and len({first, other, anew}) == 3
     runs = done(stored, here)['runs']
-    assert [sum(run['tags'].get('mlflow.parentRunId') == parent for run in runs) for parent in (first, other, anew)] == [2, 1, 1]
+    assert [
+        sum(run['tags'].get('mlflow.parentRunId') == parent for run in runs)
+        for parent in (first, other, anew)
+    ] == [2, 1, 1]
     assert {run['status'] for run in runs if run['name'] == 'sweep'} == {'FINISHED'}
 
 
 def test_I06_a_kill_while_the_store_is_made_leaves_none_or_a_whole_one(tmp_path):
     path = tmp_path / 'new' / 'mlflow.db'
-    here = Settings(products=str(tmp_path / 'products'), tracking_uri=f'sqlite:///{path}', artifact_root=str(tmp_path / 'files'))
+    here = Settings(
+        products=str(tmp_path / 'products'),
+        tracking_uri=f'sqlite:///{path}',
+        artifact_root=str(tmp_path / 'files'),
+    )
     (tmp_path / 'model.json').write_text('{}')
 
     def dies_at(table: str) -> None:
         import sqlalchemy
-        sqlalchemy.event.listen(sqlalchemy.Table, 'after_create', lambda made, *_, **__: os.kill(os.getpid(), signal.SIGKILL) if made.name == table else None)
+        sqlalchemy.event.listen(
+            sqlalchemy.Table,
+            'after_create',
+            lambda made, *_, **__: (
+                os.kill(os.getpid(), signal.SIGKILL) if made.name == table else None
+            ),
+        )
         a_run(here)
 
     for table in ('experiments', 'model_versions', 'spans'):
@@ -239,7 +320,9 @@ def test_I06_a_kill_while_the_store_is_made_leaves_none_or_a_whole_one(tmp_path)
         assert path.parent.is_dir() and not path.exists()
     done(a_run, here)
     done(sync, here)
-    assert {run['name'] for run in done(stored, here)['runs']} == {'first'} and waiting_line(here) == ''
+    assert {run['name'] for run in done(stored, here)['runs']} == {'first'} and waiting_line(
+        here
+    ) == ''
 
 
 # ---- a store that does not answer
@@ -259,14 +342,23 @@ def test_I16_a_server_that_refuses_costs_no_time_and_is_told_in_one_line(here):
     assert lines == [f'tracking unavailable (connection refused), spooling to {outbox(here)}']
     assert ended.value.startswith('local-') and resolved(ended.value, down) == ended.value
     assert in_process(a_run, down).seconds < 8                 # who comes next does not try
-    assert not [path for path in outbox(here).rglob('*') if path.is_file() and b'geheim' in path.read_bytes()]
-    assert waiting_line(here) == '10 operations for the tracking store wait (connection refused): cd4ml sync'
+    assert not [
+        path
+        for path in outbox(here).rglob('*')
+        if path.is_file() and b'geheim' in path.read_bytes()
+    ]
+    assert (
+        waiting_line(here)
+        == '10 operations for the tracking store wait (connection refused): cd4ml sync'
+    )
 
 
 def test_I16_a_server_that_hangs_costs_ten_seconds_in_all(here):
     with silent() as port:
         down = here.model_copy(update={'tracking_uri': f'http://127.0.0.1:{port}'})
-        first, second, sweep = in_process(a_run, down), in_process(a_run, down), in_process(a_sweep, down)
+        first = in_process(a_run, down)
+        second = in_process(a_run, down)
+        sweep = in_process(a_sweep, down)
     assert [ended.code for ended in (first, second, sweep)] == [0, 0, 0]
     assert 9 < first.seconds < 13 and second.seconds < 2 and sweep.seconds < 2
     assert first.out.count('tracking unavailable (no answer') == 1
@@ -274,8 +366,12 @@ def test_I16_a_server_that_hangs_costs_ten_seconds_in_all(here):
 
 def serve(folder: Path, port_file: Path) -> None:
     """MLflow's own server behind a gate that fails as the file `mode` says: PATH FAILURE."""
-    os.environ.update({'_MLFLOW_SERVER_FILE_STORE': f'sqlite:///{folder}/mlflow.db', '_MLFLOW_SERVER_SERVE_ARTIFACTS': 'true',
-                       '_MLFLOW_SERVER_ARTIFACT_ROOT': 'mlflow-artifacts:/', '_MLFLOW_SERVER_ARTIFACT_DESTINATION': f'{folder}/files'})
+    os.environ.update({
+        '_MLFLOW_SERVER_FILE_STORE': f'sqlite:///{folder}/mlflow.db',
+        '_MLFLOW_SERVER_SERVE_ARTIFACTS': 'true',
+        '_MLFLOW_SERVER_ARTIFACT_ROOT': 'mlflow-artifacts:/',
+        '_MLFLOW_SERVER_ARTIFACT_DESTINATION': f'{folder}/files',
+    })
     import logging
 
     from mlflow.server import app
@@ -287,7 +383,8 @@ def serve(folder: Path, port_file: Path) -> None:
         if not failure or wanted not in environ['PATH_INFO']:
             return app(environ, start)
         if failure.startswith('deaf'):
-            b''.join(app(environ, lambda *_: lambda data: None))     # it does what it is asked for, and does not say so
+            # it does what it is asked for, and does not say so
+            b''.join(app(environ, lambda *_: lambda data: None))
         if failure.endswith('hangs'):
             time.sleep(60)
         code = failure.removeprefix('deaf ')
@@ -311,7 +408,11 @@ class Server:
 
     def settings(self, folder: Path) -> Settings:
         (folder / 'model.json').write_text('{}')
-        return Settings(products=str(folder / 'products'), tracking_uri=f'http://127.0.0.1:{self.port}', artifact_root=str(folder / 'unused'))
+        return Settings(
+            products=str(folder / 'products'),
+            tracking_uri=f'http://127.0.0.1:{self.port}',
+            artifact_root=str(folder / 'unused'),
+        )
 
 
 @contextlib.contextmanager
@@ -342,30 +443,47 @@ def server(tmp_path_factory, empty_store) -> Iterator[Server]:
         yield one
 
 
-MODES = ['log-batch 500', 'log-batch 503', 'log-batch hangs', 'runs/create deaf 500', 'runs/create deaf hangs', 'log-batch deaf 503', 'artifacts 503',
-         'model-versions/create deaf 500']
+MODES = [
+    'log-batch 500', 'log-batch 503', 'log-batch hangs', 'runs/create deaf 500',
+    'runs/create deaf hangs', 'log-batch deaf 503', 'artifacts 503',
+    'model-versions/create deaf 500',
+]
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_once_later(server, tmp_path, mode):
+def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_once_later(
+    server, tmp_path, mode
+):
     here = server.settings(tmp_path)
 
     def names(content):
-        return {kind: [one for one in content[kind] if kind != 'runs' or one['tags'].get('cd4ml.id', '')[:38] in ours] for kind in ('runs', 'versions')}
+        return {
+            kind: [
+                one
+                for one in content[kind]
+                if kind != 'runs' or one['tags'].get('cd4ml.id', '')[:38] in ours
+            ]
+            for kind in ('runs', 'versions')
+        }
 
     server.fail(mode)
     ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1')
     server.fail()
     assert ended.code == 0 and ended.seconds < 6, ended
     told = ended.out.count('tracking unavailable (')
-    assert told == bool(waiting_line(here)) and (told or mode.endswith('deaf 500')), ended     # what was done unheard is found at the second try
+    # what was done unheard is found at the second try
+    assert told == bool(waiting_line(here)) and (told or mode.endswith('deaf 500')), ended
     synced = done(sync, here)
     assert bool(synced.sent) == told and (synced.left, synced.reason) == (0, '')
     assert_nothing_waits(here)
     ours = {path.stem for path in (outbox(here) / 'ids').iterdir()}
     content = names(done(stored, here))
     (run,) = content['runs']
-    assert (run['status'], run['rows'], run['files']) == ('FINISHED', [('mae', 1.5, 0)], ['model/model.json'])
+    assert (run['status'], run['rows'], run['files']) == (
+        'FINISHED',
+        [('mae', 1.5, 0)],
+        ['model/model.json'],
+    )
     assert run['id'] == resolved(ended.value, here)
     assert [version[1:] for version in content['versions']].count((run['id'], 'abc')) == 1
 
@@ -382,12 +500,14 @@ def test_a_sweep_goes_on_by_itself_when_the_store_is_back(server, tmp_path):
         tell(tree, 1)
         server.fail()
         path = outbox(here) / 'down.json'
-        path.write_text(path.read_text().replace('"pause": 60.0', '"pause": 0.0'))      # a minute later
+        path.write_text(path.read_text().replace('"pause": 60.0', '"pause": 0.0'))  # a minute later
         tell(tree, 2)
         tree.close('FINISHED', {'mae': 1.25})
 
     ended = in_process(story)
-    assert ended.code == 0 and ended.out.splitlines() == [f'tracking unavailable (HTTP 503), spooling to {outbox(here)}']
+    assert ended.code == 0 and ended.out.splitlines() == [
+        f'tracking unavailable (HTTP 503), spooling to {outbox(here)}'
+    ]
     assert_nothing_waits(here)
     content = done(stored, here)
     parent = next(path.stem for path in (outbox(here) / 'ids').iterdir())
@@ -404,7 +524,10 @@ def test_a_store_that_says_no_ends_the_stage_in_one_line(here):
             return error.line
         return ''
 
-    assert 'ERROR I16 sqlite:' in (line := done(story)) and 'the store was replaced: cd4ml run --force train' in line
+    assert (
+        'ERROR I16 sqlite:' in (line := done(story))
+        and 'the store was replaced: cd4ml run --force train' in line
+    )
     assert_nothing_waits(here)
 
 
@@ -413,8 +536,13 @@ def test_a_store_that_says_no_ends_the_stage_in_one_line(here):
 @contextlib.contextmanager
 def exclusively(path: Path) -> Iterator[int]:
     """Another process that has locked a database."""
-    code = f'import sqlite3; d = sqlite3.connect({str(path)!r}, isolation_level=None); d.execute("begin exclusive"); print(1, flush=True); input()'
-    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    code = (
+        f'import sqlite3; d = sqlite3.connect({str(path)!r}, isolation_level=None);'
+        ' d.execute("begin exclusive"); print(1, flush=True); input()'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         other.stdout.readline()
         try:
             yield other.pid
@@ -427,8 +555,13 @@ def test_I11_a_locked_database_is_waited_for_with_its_holder_named(here):
     with exclusively(path) as pid:
         ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1.6')
     assert ended.code == 0 and ended.seconds < 8
-    assert [f'mlflow.db is locked by PID {pid}' in line for line in ended.out.splitlines()] == [True, True], ended.out
-    assert 'waiting up to' in ended.out.splitlines()[0] and ended.out.splitlines()[1].startswith('tracking unavailable (')
+    assert [f'mlflow.db is locked by PID {pid}' in line for line in ended.out.splitlines()] == [
+        True,
+        True,
+    ], ended.out
+    assert 'waiting up to' in ended.out.splitlines()[0] and ended.out.splitlines()[1].startswith(
+        'tracking unavailable ('
+    )
     assert done(sync, here).left == 0
     assert_whole_run(done(stored, here))
 
@@ -440,7 +573,11 @@ def test_I11_a_database_that_is_locked_for_a_while_only_delays(here):
 
     with exclusively(Path(here.tracking_uri.removeprefix('sqlite:///'))) as pid:
         ended = in_process(patient, pid)
-    assert ended.code == 0 and f'is locked by PID {pid}: waiting up to' in ended.out and 'unavailable' not in ended.out
+    assert (
+        ended.code == 0
+        and f'is locked by PID {pid}: waiting up to' in ended.out
+        and 'unavailable' not in ended.out
+    )
     assert_whole_run(done(stored, here))
     assert_nothing_waits(here)
 
@@ -494,7 +631,10 @@ def assert_survives(here: Settings, kills: list[str]) -> None:
     assert done(sync, here).left == 0
     content = done(stored, here)
     assert_whole_sweep(content, 2)
-    accepted = (Path(here.products).parent / 'told').read_text().split() if (Path(here.products).parent / 'told').exists() else []
+    if (Path(here.products).parent / 'told').exists():
+        accepted = (Path(here.products).parent / 'told').read_text().split()
+    else:
+        accepted = []
     runs = runs_of(content, 'first')
     assert len(runs) <= 1 and len(runs) >= ('opened' in accepted) and len(content['versions']) <= 1
     for run in runs:
@@ -534,7 +674,10 @@ def test_a_torn_last_line_is_told_and_what_stands_before_is_sent(here):
         with open(path, 'ab') as file:
             file.write(line)
         ended = in_process(sync, down)
-        assert f'{path}: line 7 is damaged; 1 line from there on were set aside in' in ended.out and ended.value.left == 5
+        assert (
+            f'{path}: line 7 is damaged; 1 line from there on were set aside in' in ended.out
+            and ended.value.left == 5
+        )
     kept = sorted(outbox(here).glob(f'aside/*/{OPERATIONS}'))
     assert b'damaged\n' in [one.read_bytes() for one in kept]
     assert 'refused or damaged, in' in waiting_line(here)
@@ -547,9 +690,15 @@ def test_a_line_that_was_changed_keeps_those_behind_it_from_being_sent_and_loses
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b''.join([*lines[:2], lines[2].replace(b'1.5', b'1.6'), *lines[3:]]))
     ended = in_process(sync, down)
-    assert 'line 3 is damaged; 4 lines from there on were set aside in' in ended.out and ended.value.left == 1
+    assert (
+        'line 3 is damaged; 4 lines from there on were set aside in' in ended.out
+        and ended.value.left == 1
+    )
     (aside,) = (outbox(here) / 'aside').iterdir()
-    assert len((aside / OPERATIONS).read_bytes().splitlines()) == 4 and (aside / 'files/4/model.json').read_text() == '{}'
+    assert (
+        len((aside / OPERATIONS).read_bytes().splitlines()) == 4
+        and (aside / 'files/4/model.json').read_text() == '{}'
+    )
 
 
 # ---- runs that nobody has any more
@@ -563,15 +712,23 @@ def test_I06_runs_of_the_dead_are_closed_at_the_next_start_and_no_others(here):
         with open_run(here, 'toy', 'dead', {}, {}):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    alive, ended = Path(here.products) / 'alive', Path(here.products) / 'ended'
+    alive = Path(here.products) / 'alive'
+    ended = Path(here.products) / 'ended'
 
     def lives() -> tuple[str, str]:
         with open_run(here, 'toy', 'alive', {}, {}) as run:
             client = MlflowClient(here.tracking_uri)
-            foreign = client.create_run(client.get_run(run.run_id).info.experiment_id, run_name='foreign', tags={'cd4ml.owner': 'elsewhere:1:0'})
+            foreign = client.create_run(
+                client.get_run(run.run_id).info.experiment_id,
+                run_name='foreign',
+                tags={'cd4ml.owner': 'elsewhere:1:0'},
+            )
             alive.touch()
             until(ended.is_file)
-            return client.get_run(run.run_id).info.status, client.get_run(foreign.info.run_id).info.status
+            return (
+                client.get_run(run.run_id).info.status,
+                client.get_run(foreign.info.run_id).info.status,
+            )
 
     def starts_another() -> None:
         until(alive.is_file)
@@ -580,15 +737,32 @@ def test_I06_runs_of_the_dead_are_closed_at_the_next_start_and_no_others(here):
         ended.touch()
 
     assert [in_process(dies, kind).code for kind in ('run', 'tree')] == [-signal.SIGKILL] * 2
-    with ThreadPoolExecutor(2) as both:           # forked from here, where no thread speaks with a store
-        another, living = both.submit(in_process, starts_another), both.submit(in_process, lives)
-    assert (living.result().value, living.result().out) == (('RUNNING', 'RUNNING'), '2 interrupted runs marked KILLED\n')
+    with ThreadPoolExecutor(2) as both:  # forked from here, where no thread speaks with a store
+        another = both.submit(in_process, starts_another)
+        living = both.submit(in_process, lives)
+    assert (living.result().value, living.result().out) == (
+        ('RUNNING', 'RUNNING'),
+        '2 interrupted runs marked KILLED\n',
+    )
     assert (another.result().code, another.result().out) == (0, '')
     content = done(stored, here)
-    assert {run['name']: run['status'] for run in content['runs']} == {'dead': 'KILLED', 'dead sweep': 'KILLED', 'alive': 'FINISHED', 'next': 'FINISHED',
-                                                                      'foreign': 'RUNNING'}
-    assert all('killed before' in run['tags']['cd4ml.ended'] for run in content['runs'] if run['status'] == 'KILLED')
-    assert done(lambda: open_tree(here, 'toy', 'dead sweep', {}, {}, 'dead').close('FINISHED', {})) is None      # it is taken up again
+    assert {run['name']: run['status'] for run in content['runs']} == {
+        'dead': 'KILLED',
+        'dead sweep': 'KILLED',
+        'alive': 'FINISHED',
+        'next': 'FINISHED',
+        'foreign': 'RUNNING',
+    }
+    assert all(
+        'killed before' in run['tags']['cd4ml.ended']
+        for run in content['runs']
+        if run['status'] == 'KILLED'
+    )
+    # it is taken up again
+    assert (
+        done(lambda: open_tree(here, 'toy', 'dead sweep', {}, {}, 'dead').close('FINISHED', {}))
+        is None
+    )
     (sweep,) = runs_of(done(stored, here), 'dead sweep')
     assert sweep['status'] == 'FINISHED' and 'cd4ml.ended' not in sweep['tags']
 
@@ -596,7 +770,7 @@ def test_I06_runs_of_the_dead_are_closed_at_the_next_start_and_no_others(here):
 def test_a_registration_that_has_waited_does_not_displace_a_later_model(here):
     down = here.model_copy(update={'tracking_uri': 'http://127.0.0.1:9'})
     done(a_run, down)
-    for path in outbox(here).glob(f'waiting/*/{OPERATIONS}'):          # the same store, down at first
+    for path in outbox(here).glob(f'waiting/*/{OPERATIONS}'):  # the same store, down at first
         as_stored_for(path, here)
 
     def another() -> int:
@@ -608,13 +782,20 @@ def test_a_registration_that_has_waited_does_not_displace_a_later_model(here):
     assert done(sync, here).left == 0
     content = done(stored, here)
     assert len(content['versions']) == 2 and content['alias'] == {'candidate': 1}
-    assert registered_version({'accepted': True, 'version': None, 'manifest_sha256': 'abc'}, here) == 2
+    assert (
+        registered_version({'accepted': True, 'version': None, 'manifest_sha256': 'abc'}, here) == 2
+    )
 
 
 def as_stored_for(path: Path, here: Settings) -> None:
     from cd4ml_nb.tracking.queue import as_line, from_line, store_name
     lines = [from_line(line) for line in path.read_bytes().splitlines(keepends=True)]
-    path.write_bytes(b''.join(as_line(line | ({'store': store_name(here)} if line['do'] == 'begin' else {})) for line in lines))
+    path.write_bytes(
+        b''.join(
+            as_line(line | ({'store': store_name(here)} if line['do'] == 'begin' else {}))
+            for line in lines
+        )
+    )
 
 
 def test_what_waits_for_another_store_is_left_for_it(here):
@@ -630,7 +811,11 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
     folder.mkdir()
     (folder / 'model.json').write_text('{}')
     with postgres(tmp_path / 'pg') as server:
-        here = Settings(products=str(folder / 'products'), tracking_uri=server.uri, artifact_root=str(folder / 'files'))
+        here = Settings(
+            products=str(folder / 'products'),
+            tracking_uri=server.uri,
+            artifact_root=str(folder / 'files'),
+        )
 
         def interrupted() -> None:
             tree = open_tree(here, 'toy', 'sweep', {'sampler': 'TPE'}, {}, 'k')
@@ -648,7 +833,11 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
         ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='3')
         assert ended.code == 0 and ended.seconds < 8
         (line,) = ended.out.splitlines()
-        assert line.startswith('tracking unavailable (') and 'geheim' not in line and line.endswith(f'spooling to {outbox(here)}'), line
+        assert (
+            line.startswith('tracking unavailable (')
+            and 'geheim' not in line
+            and line.endswith(f'spooling to {outbox(here)}')
+        ), line
         server.start()
         done(a_sweep, here)
         content = done(lambda: (sync(here), stored(here))[1])
@@ -660,7 +849,9 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
 
 # ---- a whole pipeline
 
-def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_registered_after_sync(tmp_path, empty_store):
+def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_registered_after_sync(
+    tmp_path, empty_store
+):
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
     away = Place(tmp_path)
@@ -672,7 +863,11 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_
     page = away.product('breast_cancer', 'train', 'page.ipynb').read_text(encoding='utf-8')
     assert 'tracking unavailable (connection refused), spooling to' in page
 
-    here = Settings(products=str(tmp_path / 'products'), tracking_uri=f'http://127.0.0.1:{port}', artifact_root=str(tmp_path / 'files'))
+    here = Settings(
+        products=str(tmp_path / 'products'),
+        tracking_uri=f'http://127.0.0.1:{port}',
+        artifact_root=str(tmp_path / 'files'),
+    )
     (tmp_path / 'server').mkdir()
     with served_at(port, tmp_path / 'server', empty_store):
         assert done(sync, here).left == 0
@@ -681,12 +876,27 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_
         assert second.returncode == 0, second.stderr
         content = done(stored, here)
     one, two = [run for run in content['runs'] if 'cd4ml.model' in run['tags']]
-    assert [run['status'] for run in content['runs'] if run['tags'].get('cd4ml.kind') == 'sweep'] == ['FINISHED']
+    assert [
+        run['status'] for run in content['runs'] if run['tags'].get('cd4ml.kind') == 'sweep'
+    ] == ['FINISHED']
     assert sum(run['tags'].get('cd4ml.kind') == 'trial' for run in content['runs']) == 3
-    assert one['id'] == resolved(registration['run_id'], here) and two['id'] == away.json('breast_cancer', 'register', 'registration.json')['run_id']
-    assert one['rows'] == two['rows'] and len(one['rows']) > 20 and one['params'] == two['params'] and one['files'] == two['files'] != []
-    own = {'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit', 'mlflow.source.git.commit'}
-    assert {k: v for k, v in one['tags'].items() if k not in own} == {k: v for k, v in two['tags'].items() if k not in own}
+    assert (
+        one['id'] == resolved(registration['run_id'], here)
+        and two['id'] == away.json('breast_cancer', 'register', 'registration.json')['run_id']
+    )
+    assert (
+        one['rows'] == two['rows']
+        and len(one['rows']) > 20
+        and one['params'] == two['params']
+        and one['files'] == two['files'] != []
+    )
+    own = {
+        'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit',
+        'mlflow.source.git.commit',
+    }
+    assert {k: v for k, v in one['tags'].items() if k not in own} == {
+        k: v for k, v in two['tags'].items() if k not in own
+    }
     assert one['status'] == two['status'] == 'FINISHED'
 
 
@@ -718,16 +928,33 @@ def relay(door: socket.socket, port: int) -> None:
 
 def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
     from cd4ml_nb.command.servers import ask_mlflow, saved_comparison
-    here, base = server.settings(tmp_path), f'http://127.0.0.1:{server.port}'
+    here = server.settings(tmp_path)
+    base = f'http://127.0.0.1:{server.port}'
     parent = done(a_sweep, here, 3, str(tmp_path))
     url = saved_comparison(base, 'toy')
-    assert url == saved_comparison(base) and f'/runs?viewStateShareKey=cd4ml{parent[:12]}&compareRunsMode=CHART' in url
+    assert (
+        url == saved_comparison(base)
+        and f'/runs?viewStateShareKey=cd4ml{parent[:12]}&compareRunsMode=CHART' in url
+    )
     assert saved_comparison(base, 'other') == ''
-    tags = ask_mlflow(base, 'experiments/search', {'filter': "name = 'toy'", 'max_results': 1})['experiments'][0]['tags']
-    (view,) = [json.loads(tag['value']) for tag in tags if tag['key'] == f'mlflow.sharedViewState.cd4ml{parent[:12]}']
+    tags = ask_mlflow(base, 'experiments/search', {'filter': "name = 'toy'", 'max_results': 1})[
+        'experiments'
+    ][0]['tags']
+    (view,) = [
+        json.loads(tag['value'])
+        for tag in tags
+        if tag['key'] == f'mlflow.sharedViewState.cd4ml{parent[:12]}'
+    ]
     state = json.loads(view['state'])
-    assert view['name'].startswith('sweep, ') and parent in state['searchFilter'] and state['orderByAsc'] is True
-    assert state['compareRunCharts'][0]['selectedParams'] == ['depth'] and state['compareRunCharts'][1]['metricKey'] == 'mae'
+    assert (
+        view['name'].startswith('sweep, ')
+        and parent in state['searchFilter']
+        and state['orderByAsc'] is True
+    )
+    assert (
+        state['compareRunCharts'][0]['selectedParams'] == ['depth']
+        and state['compareRunCharts'][1]['metricKey'] == 'mae'
+    )
 
 
 @pytest.mark.slow
@@ -735,21 +962,37 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
     webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
     if not (shutil.which('chromium') and shutil.which('chromedriver')):
         pytest.skip('needs chromium and chromedriver')
-    from cd4ml_nb.command.servers import end_family, free_port, mlflow_command, mlflow_environment, saved_comparison
+    from cd4ml_nb.command.servers import (
+        end_family,
+        free_port,
+        mlflow_command,
+        mlflow_environment,
+        saved_comparison,
+    )
     done(a_sweep, here)
     port = free_port()
-    pages = subprocess.Popen(mlflow_command(here, port), env=os.environ | mlflow_environment(here), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pages = subprocess.Popen(
+        mlflow_command(here, port),
+        env=os.environ | mlflow_environment(here),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which('chromium')
-    for argument in ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-dev-shm-usage'):
+    for argument in (
+        '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+        '--disable-background-networking', '--disable-dev-shm-usage',
+    ):
         options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
+    browser = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
+    )
     try:
         wait_for(lambda: urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2))
         browser.set_window_size(1500, 1000)
         browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
         for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
-            wait_for(lambda: words in browser.find_element('tag name', 'body').text)        # noqa: B023
+            wait_for(lambda: words in browser.find_element('tag name', 'body').text)  # noqa: B023
         text = browser.find_element('tag name', 'body').text
         assert text.index('trial 0') < text.index('trial 1') < text.index('trial 2')
     finally:
