@@ -54,7 +54,7 @@ def file_sha256(path: str) -> str:
 # %% ../../notebooks/command/answers.ipynb #b21110e5
 def surroundings(root: Path) -> dict[str, Any]:
     "What a plan depends on besides the content of files: names, the environment, the machine."
-    own = Path(__file__).parent if '__file__' in globals() else root / 'cd4ml_nb'
+    own = Path(__file__).parents[1] if '__file__' in globals() else root / 'cd4ml_nb'
     package = root / 'cd4ml_nb'
     folders = {
         str(folder): sorted(

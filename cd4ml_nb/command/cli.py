@@ -251,7 +251,7 @@ def leave_note(
             str(step.folder / MANIFEST): file_sha256(str(step.folder / MANIFEST))
         }
     if data.published and data.max_age_days:
-        until = data.published + datetime.timedelta(days=data.max_age_days)
+        until = str(data.published + datetime.timedelta(days=data.max_age_days))
     else:
         until = ''
     ends = [
@@ -266,7 +266,7 @@ def leave_note(
     told = {
         'absent': [str(step.home / 'draft') for step in steps],
         'present': installed_at(),
-        'until': str(until),
+        'until': until,
         'runs': [
             str(plan.home / 'runs'),
             sorted(p.name for p in (plan.home / 'runs').glob('*.json')),

@@ -89,7 +89,7 @@ def source_hashes(root: Path) -> dict[str, str]:
         root,
         [
             *single,
-            *sorted((root / 'notebooks').glob('*.ipynb')),
+            *sorted((root / 'notebooks').rglob('*.ipynb')),
             *sorted((root / 'cd4ml_nb').rglob('*.py')),
         ],
     )

@@ -535,10 +535,13 @@ def _read_header(
     if refusal := separator_refusal(text, separator, where):
         raise refusal
     lines: list[str] = []
-    # type: ignore[func-returns-value]
-    reader = csv.reader(
-        (lines.append(line) or line for line in io.StringIO(text, newline='')), delimiter=separator
-    )
+
+    def remembered() -> Iterator[str]:
+        for line in io.StringIO(text, newline=''):
+            lines.append(line)
+            yield line
+
+    reader = csv.reader(remembered(), delimiter=separator)
     try:
         header = next((row for row in reader if row), [])
     except csv.Error:

@@ -14,10 +14,13 @@ from ..core.errors import UserError
 from .code import read_cells
 
 # %% ../../notebooks/planning/exports.ipynb #eb71afe4
-def module_cells(text: str) -> list[tuple[str, str]]:    # (cell id, code)
+def module_cells(
+    text: str,
+    module: str = '',             # its dotted name inside the package
+) -> list[tuple[str, str]]:       # (cell id, code)
     "The cells of an exported module."
     parts = re.split(r'^# %% \S+ #(\S+)\n', text, flags=re.MULTILINE)
-    return [(name, _relative(code)) for name, code in zip(parts[1::2], parts[2::2], strict=True)]
+    return [(name, _absolute(code, module)) for name, code in zip(parts[1::2], parts[2::2], strict=True)]
 
 # %% ../../notebooks/planning/exports.ipynb #addb7e2c
 def page_cells(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -29,39 +32,50 @@ def page_cells(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
         if cell['cell_type'] == 'code' and re.search(r'^#\|\s*exporti?\s*$', source, re.MULTILINE):
             found.append((
                 cell['id'],
-                _relative(
+                _absolute(
                     '\n'.join(line for line in source.split('\n') if not line.startswith('#|'))
                 ),
             ))
     return found
 
 # %% ../../notebooks/planning/exports.ipynb #7d7da051
-def _relative(code: str) -> str:
-    "Code with imports as the exporter writes most of them."
-    return re.sub(r'^(\s*)from cd4ml_nb\.', r'\1from .', code.strip(), flags=re.MULTILINE)
+def _absolute(code: str, module: str = '') -> str:
+    "Code with its imports as the pages write them; the exporter makes most of them relative."
+    package = ('cd4ml_nb', *module.split('.')[:-1])
+
+    def full(found: re.Match) -> str:
+        above = package[: len(package) - len(found[2]) + 1]
+        return f'{found[1]}from {".".join([*above, found[3]])} '
+
+    return re.sub(r'^(\s*)from (\.+)(\S*) ', full, code.strip(), flags=re.MULTILINE)
+
+# %% ../../notebooks/planning/exports.ipynb #5a7de210
+def _exported(path: Path, module: str) -> list[tuple[str, str]] | None:    # None: not there
+    "The cells of a module that come from its page."
+    if not path.is_file():
+        return None
+    cells = module_cells(path.read_text(encoding='utf-8'), module)
+    return [cell for cell in cells if cell[0] != '0']
 
 # %% ../../notebooks/planning/exports.ipynb #392fdf69
-def stale_modules(root: Path) -> list[str]:
+def stale_modules(root: Path) -> list[str]:    # such as core/errors.py
     "Modules of the package that are not what the pages export."
     package = root / 'cd4ml_nb'
-    wanted = {'__init__', '_modidx'}
+    wanted = {'_modidx.py'}
     stale = []
-    for path in sorted((root / 'notebooks').glob('*.ipynb')):
+    for path in sorted((root / 'notebooks').rglob('*.ipynb')):
+        if '.ipynb_checkpoints' in path.parts:
+            continue
         cells = read_cells(path)
-        if name := re.search(
-            r'^#\|\s*default_exp\s+(\S+)',
-            '\n'.join(''.join(c['source']) for c in cells),
-            re.MULTILINE,
-        ):
-            module = package / f'{name[1]}.py'
-            wanted.add(name[1])
-            if not module.is_file() or [
-                cell for cell in module_cells(module.read_text(encoding='utf-8')) if cell[0] != '0'
-            ] != page_cells(cells):
-                stale.append(module.name)
-    return stale + sorted(
-        f'{p.name} (no page)' for p in package.glob('*.py') if p.stem not in wanted
-    )
+        code = '\n'.join(''.join(cell['source']) for cell in cells)
+        if found := re.search(r'^#\|\s*default_exp\s+(\S+)', code, re.MULTILINE):
+            name = f'{found[1].replace(".", "/")}.py'
+            wanted.add(name)
+            if _exported(package / name, found[1]) != page_cells(cells):
+                stale.append(name)
+    there = {path.relative_to(package).as_posix() for path in package.rglob('*.py')}
+    gone = sorted(n for n in there - wanted if not n.endswith('__init__.py'))
+    return stale + [f'{name} (no page)' for name in gone]
 
 # %% ../../notebooks/planning/exports.ipynb #bbd48775
 def refuse_stale_export(root: Path) -> None:

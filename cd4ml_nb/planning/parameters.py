@@ -72,7 +72,7 @@ def declared_parameters(page: Page) -> dict[str, Declared]:
 def _declared(statement: ast.stmt, where: str) -> tuple[str, Declared]:
     "A line of a parameters cell."
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
+        target: ast.expr | None = statement.targets[0]
     else:
         target = getattr(statement, 'target', None)
     if (

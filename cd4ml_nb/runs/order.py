@@ -41,10 +41,9 @@ def without_magics(source: str) -> str:
 # %% ../../notebooks/runs/order.ipynb #372020b2
 def _line_as_call(line: str) -> str:
     "One line, as a call if it is a magic."
-    # type: ignore[union-attr]
-    indent, target, sign, rest = re.fullmatch(
-        r'(\s*)([\w\s,.]+=\s*)?(%|!{1,2})?(.*)', line
-    ).groups()
+    parts = re.fullmatch(r'(\s*)([\w\s,.]+=\s*)?(%|!{1,2})?(.*)', line)
+    assert parts
+    indent, target, sign, rest = parts.groups()
     if sign == '%' and (magic := re.match(r'(\w+)\s*(.*)', rest)):
         return f'{indent}{target or ""}{_SHELL}.run_line_magic({magic[1]!r}, {magic[2]!r})'
     if sign in ('!', '!!'):
@@ -414,11 +413,9 @@ def _edited(session: Session) -> dict[int, int]:
         missing = [place for place in range(above + 1, below) if place not in session.at]
         alone = session.at[k + 1:k + 2] == [below] and (k == 0 or session.at[k - 1] is not None)
         if len(missing) == 1 and alone:
-            place = missing[0]
-        else:
-            place = _likest(session.ran[k], session.cells)
-        if place is not None:
-            found[k] = place
+            found[k] = missing[0]
+        elif (likest := _likest(session.ran[k], session.cells)) is not None:
+            found[k] = likest
     return found
 
 # %% ../../notebooks/runs/order.ipynb #aa34aec2

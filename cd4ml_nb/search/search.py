@@ -332,14 +332,12 @@ def choose(course: Course) -> list[Record]:
     course.chosen = True
     sign = 1 if course.better == 'low' else -1
     places = max(1, int(round(course.wanted * course.search.keep, 9)))
-    ranked = sorted(
-        (
-            t
-            for t in course.trials
-            if t.sample and (not t.record or t.record['state'] == 'complete')
-        ),
-        key=lambda t: (sign * t.sample['value'], t.number),
-    )  # type: ignore[index]
+    sampled = [
+        (sign * t.sample['value'], t.number, t)
+        for t in course.trials
+        if t.sample and (not t.record or t.record['state'] == 'complete')
+    ]
+    ranked = [t for _, _, t in sorted(sampled, key=lambda row: row[:2])]
     course.queue.extend(t for t in ranked[:places] if not t.record)
     return [t.sample | {'state': 'pruned'} for t in ranked[places:] if t.sample and not t.record]
 

@@ -445,7 +445,7 @@ def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str)
             'Right of zero the challenger is better; in brackets: cases.',
         )
     else:
-        figure = ''
+        figure = Markup('')
     unit = unit if METRICS[metric].in_unit else ''
     values = [
         [

@@ -382,10 +382,9 @@ def _unit_scale(values: Sequence[Any]) -> tuple[list[float], str, str]:
             numbers = np.log(numbers)
         low = numbers.min()
         high = numbers.max()
-        # type: ignore[return-value]
-        return list((numbers - low) / ((high - low) or 1)), *(
-            short(float(f'{f(values):.3g}')) for f in (min, max)
-        )
+        first = short(float(f'{min(values):.3g}'))
+        last = short(float(f'{max(values):.3g}'))
+        return list((numbers - low) / ((high - low) or 1)), first, last
     names = sorted({str(v) for v in values})
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
     return [place[str(v)] for v in values], plain(names[0], 16), plain(names[-1], 16)

@@ -471,7 +471,7 @@ def group_part(
             'Dot: value of the group; line: its interval; dashed: all cases; in brackets: cases.',
         )
     else:
-        figure = ''
+        figure = Markup('')
     shown = [
         [
             str(row['value']),
@@ -801,7 +801,7 @@ def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -
             parameter_importance(trials['importance']), 'Importance of each parameter.'
         )
     else:
-        importance = ''
+        importance = Markup('')
     if several:
         paths = figure_html(
             parallel_coordinates(compared, trials['better']),
@@ -810,7 +810,7 @@ def search_html(trials: Mapping[str, Any], best: Mapping[str, Any], unit: str) -
             ' not matter.',
         )
     else:
-        paths = ''
+        paths = Markup('')
     return render(
         FOUND,
         told=told,

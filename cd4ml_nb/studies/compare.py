@@ -515,15 +515,11 @@ def one_verdict(
         'models': of_models,
         'not_worse': of_models['not_worse'],
         'confidence': confidence,
-        # type: ignore[union-attr]
-        'recipes': (
-            of_recipes
-            and of_recipes | {
-                'trainings': len(again[0]),
-                'same_rows': same_rows,
-                'luck': recipes.luck,
-            }
-        ),
+        'recipes': of_recipes and of_recipes | {
+            'trainings': len(again[0]),
+            'same_rows': same_rows,
+            'luck': recipes.luck if recipes else None,
+        },
         'after_looks': verdict_of(*strict),
         'power': [{'gain': s, 'chance': c} for s, c in chances.items() if np.isfinite(c)],
         'detectable': detectable(0.8, margin, models, recipes, confidence),
@@ -647,7 +643,7 @@ def code_of(rival: Rival) -> dict[str, Any]:
     "Commit, modules and libraries."
     code = rival.record['code']
     modules = {
-        f'module {Path(name).stem}': digest
+        f'module {name.removeprefix("cd4ml_nb/").removesuffix(".py")}': digest
         for name, digest in code['sources'].items()
         if name.startswith('cd4ml_nb/') and '/_' not in name
     }

@@ -28,8 +28,8 @@ os.environ.setdefault('MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT', 'true')
 # a failure is told in one line of ours
 logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 
-# noqa: E402, F401   (MLflow would load both on first use, in each process anew)
-import mlflow.store.model_registry.sqlalchemy_store
+# MLflow would load both on first use, in each process anew
+import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 from mlflow.entities import Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
@@ -41,8 +41,8 @@ from ..core.faults import faultpoint  # noqa: E402
 from ..core.files import in_project  # noqa: E402
 from ..core.processes import began, is_gone  # noqa: E402
 
-# noqa: E402
-from ..core.settings import Settings, load_settings, tracking_uri, without_password
+from ..core.settings import Settings, load_settings, tracking_uri  # noqa: E402
+from ..core.settings import without_password  # noqa: E402
 
 # %% ../../notebooks/tracking/store.ipynb #980854e8
 # MLflow's codes for no

@@ -873,7 +873,10 @@ def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended
     for fault in faults:
         left = lines - len(entries(project))
         before = ends(project)
-        struck = lambda pid: None
+
+        def struck(pid: int) -> None:
+            "Nothing more than the fault itself."
+
         if fault == 'random':
             def struck(
                 pid: int,
