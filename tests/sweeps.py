@@ -91,7 +91,7 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     page = json.loads((ROOT / PAGE).read_text())
     page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
     (folder / PAGE).write_text(json.dumps(page))
-    told = {'name': 'tiny', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task]}
+    told = {'name': 'used_cars', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task]}
     write_scenario(folder, told | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}})
     rows = table(task)
     write_table(rows[:160], folder / 'data/train.parquet')

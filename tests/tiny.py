@@ -27,7 +27,7 @@ STAGES = {
 }
 FILES = {'nb': 'page.ipynb', 'told': 'told.json', 'rows': 'rows.csv', 'blob': 'sub/blob.bin'}
 SCENARIO = {
-    'name': 'tiny',
+    'name': 'used_cars',
     'title': 'Kill me',
     'task': 'regression',
     'data': {'source': 'data.csv'},
@@ -158,7 +158,7 @@ class Tiny:
 
     @property
     def home(self) -> Path:
-        return self.folder / 'products/tiny'
+        return self.folder / 'products/used_cars'
 
     @property
     def environment(self) -> dict[str, str]:

@@ -30,8 +30,8 @@ import typer
 
 from .answers import file_sha256, inputs_of, surroundings, write_note
 from .console import all_scenarios, as_table, catalogue, catalogue_row
-from .console import describe_data, last_run, scenario_row, show, span, stage_table
-from .console import watching
+from .console import describe_data, last_run, scenario_row, show, show_drafts, span
+from .console import stage_table, watching
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.errors import did_you_mean, one_line
 from ..core.files import in_project, project_root, read_json, shown
@@ -39,11 +39,11 @@ from ..core.lock import locked
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
-from ..planning.exports import refuse_stale_export
+from ..planning.exports import StaleExport, refuse_stale_export
 from ..planning.keys import data_path, installed_at
 from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of
-from ..runs.paths import products_root
+from ..runs.paths import drafts, products_root
 from ..runs.products import MANIFEST, read_manifest
 from ..runs.record import Outcome, find_record
 from ..tracking.queue import store_name, waiting_line
@@ -327,7 +327,9 @@ def status(
 ) -> None:
     "What is done, what is stale and why, and how the last runs ended."
     if scenario is not None:
-        show(stage_table(make_plan(scenario_path(scenario), None, parameter)))
+        plan = make_plan(scenario_path(scenario), None, parameter)
+        show(stage_table(plan))
+        show_drafts(plan.scenario.name)
         return
     scenarios = all_scenarios()
     show(
@@ -337,9 +339,10 @@ def status(
         )
     )
     for path, one in scenarios.items():
-        if not isinstance(one, Cd4mlError) and last_run(one.name):
+        if not isinstance(one, Cd4mlError) and (last_run(one.name) or drafts(one.name)):
             print(f'\n{one.name}')
             show(stage_table(make_plan(path, None, parameter)))
+            show_drafts(one.name)
 
 # %% ../../notebooks/command/cli.ipynb #35162b4d
 @app.command()
@@ -758,6 +761,7 @@ def doctor() -> None:
             f' — {one_line(check.todo)}' if check.todo and check.level != 'ok' else ''
         )
         typer.secho(text, fg={'ok': None, 'warning': 'yellow', 'problem': 'red'}[check.level])
+        print(''.join(f'{line}\n' for line in check.shown), end='')
     problems = [check for check in checks if check.level == 'problem']
     if problems:
         worst = min(problems, key=lambda check: check.exit_code)
@@ -928,7 +932,8 @@ def main(
         except KeyboardInterrupt:
             return stopped(130, args)
         except Cd4mlError as error:
-            return ended(error.line, error.exit_code)
+            lines = error.shown if isinstance(error, StaleExport) else []
+            return ended('\n'.join([*lines, error.line]), error.exit_code)
         except BrokenPipeError:  # `cd4ml status | head -1` has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + 13

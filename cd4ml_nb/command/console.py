@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'STYLES', 'span', 'Line', 'Board', 'live_table', 'event_line', 'heartbeat_line', 'heartbeats', 'on_terminal',
-           'watching', 'stage_row', 'stage_table', 'as_table', 'show', 'all_scenarios', 'last_run', 'scenario_row',
-           'metric_text', 'catalogue', 'catalogue_row', 'describe_data']
+           'watching', 'stage_row', 'stage_table', 'draft_row', 'show_drafts', 'as_table', 'show', 'all_scenarios',
+           'last_run', 'scenario_row', 'metric_text', 'catalogue', 'catalogue_row', 'describe_data']
 
 # %% ../../notebooks/command/console.ipynb #0e955a58
 import datetime
@@ -27,7 +27,7 @@ from ..core.errors import Cd4mlError, one_line
 from ..core.files import project_root, read_json
 from ..engine.pipeline import Event, Listener
 from ..planning.plan import Plan, Step, why
-from ..runs.paths import current_folder, products_root
+from ..runs.paths import Draft, current_folder, drafts, products_root
 from ..scenario.definition import Scenario, load_scenario
 
 # %% ../../notebooks/command/console.ipynb #48e91612
@@ -242,6 +242,32 @@ def stage_table(plan: Plan) -> Table:
     "The stages of a scenario: done, stale or never run, and why."
     rows = [stage_row(plan, step, time.time()) for step in plan.steps.values()]
     return as_table(['stage', 'state', 'key', 'age', 'took', 'why it would run'], rows)
+
+# %% ../../notebooks/command/console.ipynb #2b43db47
+def draft_row(
+    draft: Draft,
+    now: float,          # seconds since the epoch
+) -> list[str]:          # stage, age, who reads it, how to remove it
+    "A draft's line in the table."
+    below = ', '.join(draft.readers)
+    used = {
+        'read': f'{below} when run by hand; no cd4ml run' if below else 'nothing below it',
+        'older': 'nothing: a run has accepted something later',
+        'incomplete': 'nothing: it is not complete',
+    }[draft.state]
+    return [draft.stage, f'{span(max(0.0, now - draft.made))} ago', used, draft.removal]
+
+# %% ../../notebooks/command/console.ipynb #f3e52532
+def show_drafts(scenario: str) -> None:
+    "Print the drafts of a scenario, if there are any."
+    if found := drafts(scenario):
+        print()
+        show(
+            as_table(
+                ['draft', 'made by hand', 'read by', 'to remove it'],
+                [draft_row(draft, time.time()) for draft in found],
+            )
+        )
 
 # %% ../../notebooks/command/console.ipynb #7adf4d31
 STYLES = {

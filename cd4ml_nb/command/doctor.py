@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -35,7 +35,7 @@ from ..core.errors import Cd4mlError, UserError
 from ..core.files import in_project, project_root, shown
 from ..core.settings import Settings, device_of, gpu_count, load_settings, threads_of
 from ..core.settings import tracking_uri, without_password
-from ..planning.exports import refuse_stale_export
+from ..planning.exports import StaleExport, refuse_stale_export
 from ..runs.paths import read_pipeline
 from ..scenario.definition import load_scenario
 
@@ -48,6 +48,7 @@ class Check:
     text: str                    # what was found
     todo: str = ''               # what to do about it
     exit_code: int = 2           # of a problem
+    shown: list[str] = field(default_factory=list)     # lines that show it
 
 # %% ../../notebooks/command/doctor.ipynb #cd55715f
 def exit_code(checks: list[Check]) -> int:
@@ -314,6 +315,10 @@ def check_export(root: Path) -> Check:
     "The package is what the pages export."
     try:
         refuse_stale_export(root)
+    except StaleExport as error:
+        return Check(
+            'export', 'problem', f'{error.where}: {error.what}', error.todo, shown=error.shown
+        )
     except Cd4mlError as error:
         return Check('export', 'problem', error.what, error.todo)
     return Check('export', 'ok', 'the package is what the notebooks say')

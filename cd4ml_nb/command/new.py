@@ -27,7 +27,7 @@ from ..data.checks import Finding, check_table, clean_table, described, duplicat
 from ..data.checks import positive_class, same_class, sum_or_product
 from ..data.reading import propose_data
 from ..data.table import Raw, propose_columns, typed_table
-from ..scenario.definition import Column, Data, Scenario, Target, load_scenario
+from ..scenario.definition import Column, Data, Scenario, Target, read_scenario
 from ..scenario.metrics import PRIMARY
 from ..stages.ingest import read_data
 from ..stages.validate import learned_target
@@ -607,10 +607,10 @@ def new_scenario(
     draft = draft_scenario(name, raw, data, target, task, split, roles)
     with atomic(path) as temporary:
         temporary.write_text(scenario_text(draft), encoding='utf-8')
-        findings = first_findings(load_scenario(temporary), raw)
+        findings = first_findings(read_scenario(temporary), raw)
         draft.notes = list(_notes(findings))
         temporary.write_text(scenario_text(draft), encoding='utf-8')
-        load_scenario(temporary)
+        read_scenario(temporary)
     return path, draft, findings
 
 # %% ../../notebooks/command/new.ipynb #3b6c27fb

@@ -6,7 +6,7 @@
 __all__ = ['Listener', 'BASE', 'GRACE', 'KILL', 'Event', 'start_processes', 'imports_of', 'Execution', 'work_folder',
            'unfinished', 'Run', 'start', 'places', 'modules_of', 'keep_data', 'accept', 'finish', 'shortcoming',
            'made_before', 'remarks', 'publish_stage', 'kept_error', 'run_all', 'hear', 'watch', 'stop_all', 'run',
-           'index_is_old', 'write_index_there', 'needed_for']
+           'keep_candidate', 'index_is_old', 'write_index_there', 'done_there', 'needed_for']
 
 # %% ../../notebooks/engine/pipeline.ipynb #5949357d
 import ast
@@ -41,6 +41,7 @@ from ..planning.plan import Plan, Step, changes_since, why
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
 from ..runs.record import Outcome, code_record, keep_input, records, write_record
+from ..tracking.queue import answered, ask_again, asked_candidate
 
 # %% ../../notebooks/engine/pipeline.ipynb #026087b5
 @dataclass
@@ -559,6 +560,7 @@ def _run(
     state = Run(plan, outcome, wanted, force, listen, processes, command, debug)
     try:
         run_all(state, 1 if debug else threads_of(plan.settings.jobs))
+        keep_candidate(state)
         outcome.error = state.failed[0] if state.failed else None
         outcome.others = state.failed[1:]
     except Cd4mlError as error:
@@ -588,6 +590,35 @@ def _run(
         )
     outcome.seconds = round(time.monotonic() - begun, 2)
     return outcome
+
+# %% ../../notebooks/engine/pipeline.ipynb #10e82360
+def keep_candidate(run: Run) -> None:
+    """Have the registry's candidate be the current model, where another one was asked to be it
+    since."""
+    step = run.plan.steps.get('register')
+    kept = run.outcome.stages.get('register', {}).get('status') == 'kept'
+    if step is None or not kept or 'registration' not in step.files:
+        return
+    registration = read_json(step.folder / step.files['registration'])
+    settings = run.plan.settings
+    if registration['accepted']:
+        asked = asked_candidate(registration['model_name'], settings)
+    else:
+        asked = ''
+    back = asked != registration['manifest_sha256'] if asked else run.moved
+    if not registration['accepted'] or not back:
+        return
+    at = ask_again(registration, settings)
+    done_there(run.processes(), 'send', 'cd4ml_nb.tracking.sender', 60.0)
+    version = answered(registration, at, settings)
+    named = f'{registration["model_name"]} version {version}'
+    if version:
+        words = f'{named} is the candidate again'
+    else:
+        words = 'its model is the candidate again as soon as the tracking store has it'
+    run.ended('register', 'kept', remarks=[words])
+    run.moved = True
+    run.listen(Event('note', 'register', words))
 
 # %% ../../notebooks/engine/pipeline.ipynb #4a2b0413
 def _conclude(
@@ -630,20 +661,27 @@ def _runs_there() -> str:
 def write_index_there(processes: Processes, patience: float = 60.0) -> bool:
     # s -> whether it was written
     "Write the page over all scenarios and runs, where its libraries are."
+    if done := done_there(processes, 'index', 'cd4ml_nb.show.site', patience):
+        write_text(products_root() / '.index', _runs_there())
+    return done
+
+# %% ../../notebooks/engine/pipeline.ipynb #151104f1
+def done_there(
+    processes: Processes,
+    task: str,             # index or send
+    module: str,           # that it needs
+    patience: float,       # s
+) -> bool:
+    "Do something that is no page in a process of its own, where its libraries are."
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
     with suppress(queue.Empty, InfrastructureError):
         processes.start(
-            'index',
-            {'do': 'index', 'root': str(project_root()), 'environment': environment},
-            ['cd4ml_nb.show.site'],
+            task, {'do': task, 'root': str(project_root()), 'environment': environment}, [module]
         )
         while True:
             name, kind, code = processes.told.get(timeout=patience)
-            if (name, kind) == ('index', 'ended'):
-                break
-        if code == 0:
-            write_text(products_root() / '.index', _runs_there())
-            return True
+            if (name, kind) == (task, 'ended'):
+                return code == 0
     return False
 
 # %% ../../notebooks/engine/pipeline.ipynb #e9583877

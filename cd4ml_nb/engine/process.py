@@ -178,11 +178,15 @@ def _failure(error: BaseException, cells: dict[int, dict[str, Any]]) -> dict[str
 
 # %% ../../notebooks/engine/process.ipynb #28461e41
 def run_task(task: dict[str, Any], descriptors: list[int]) -> int:
-    "Run a page, or write the index; the body of a process."
-    if task.get('do') != 'index':
+    "Run a page, write the index, or send what waits for the tracking store; the body of a process."
+    if 'do' not in task:
         return run_page(task, descriptors)
     os.environ.update(task['environment'])
     os.chdir(task['root'])
+    if task['do'] == 'send':
+        from cd4ml_nb.tracking.sender import send_waiting
+        send_waiting()
+        return 0
     from cd4ml_nb.runs.paths import products_root
     from cd4ml_nb.show.site import write_index
     write_index(products_root())

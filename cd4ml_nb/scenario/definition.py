@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Name', 'Share', 'PARAMETERS', 'WHOLE', 'OBJECTIVES', 'CHOICES', 'SHARED', 'SPACES', 'Section', 'Data', 'Column',
            'Target', 'Split', 'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'View',
-           'load_scenario', 'age_in_days']
+           'load_scenario', 'read_scenario', 'refuse_other_name', 'age_in_days']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
@@ -476,7 +476,15 @@ def load_scenario(
     # that the caller uses; None: all. A literal list, since the runner reads it off the page
     sections: list[str] | None = None,
 ) -> Any:              # a Scenario, or a View of one
-    "Read and check a scenario."
+    "Read and check a scenario, which must be named like its file."
+    scenario = read_scenario(path)
+    refuse_other_name(in_project(path), scenario.name)
+    return scenario if sections is None else View(scenario, sections)
+
+# %% ../../notebooks/scenario/definition.ipynb #956563bf
+def read_scenario(path: str | Path) -> Scenario:
+    """Read and check a scenario, whatever its file is called: a draft, or the copy of an earlier
+    state."""
     place = in_project(path)
     value, lines = read_yaml(place)
     if nested := next(((k, v) for k, v in _texts(value) if '{{' in v or '${' in v), None):
@@ -487,10 +495,9 @@ def load_scenario(
             code='C08',
         )
     try:
-        scenario = Scenario(**_dated(value))
+        return Scenario(**_dated(value))
     except ValidationError as error:
         raise _explained(error, shown(place), lines) from None
-    return scenario if sections is None else View(scenario, sections)
 
 # %% ../../notebooks/scenario/definition.ipynb #1da21f39
 def _texts(value: Any, above: tuple = ()) -> typing.Iterator[tuple[tuple, str]]:
@@ -566,6 +573,29 @@ def _known_keys(loc: tuple) -> list[str]:
 # %% ../../notebooks/scenario/definition.ipynb #e5bea032
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+# %% ../../notebooks/scenario/definition.ipynb #692e9079
+def refuse_other_name(
+    path: Path,     # of the scenario's file
+    name: str,      # of the scenario
+) -> None:
+    """Refuse a scenario that is not named like its file, so that no copy takes over the products of
+    another."""
+    if name == path.stem:
+        return
+    ways = []
+    if re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}', path.stem):
+        ways.append(f'write name: {path.stem}')
+    if not any(path.with_name(f'{name}{ending}').exists() for ending in ('.yaml', '.yml')):
+        ways.append(f'rename the file to {name}{path.suffix}')
+    what = (
+        f"the file is called '{path.stem}' and its scenario '{name}', whose products and candidate"
+        " it would take over"
+    )
+    line = read_yaml(path)[1].get(('name',), '')
+    raise UserError(
+        what, ', or '.join(ways) or 'rename both', where=f'{shown(path)}:{line}', code='C10'
+    )
 
 # %% ../../notebooks/scenario/definition.ipynb #ae1d0561
 def age_in_days(

@@ -33,7 +33,7 @@ from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of
 from ..scenario.comparison import n_units, paired_draws, power, shared_confidence
 from ..scenario.comparison import trained_again, verdict_of
-from ..scenario.definition import Compare, Evaluate, Scenario, load_scenario
+from ..scenario.definition import Compare, Evaluate, Scenario, load_scenario, read_scenario
 from ..show.comparison_page import comparison_html, verdict_words
 from ..stages.evaluate import group_labels, reasons
 from ..stages.report import effect, outcome, reason_value
@@ -770,7 +770,7 @@ def current_scenario(rival: Rival) -> Scenario:
             raise error
     with tempfile.TemporaryDirectory() as folder:
         write_text(Path(folder) / 'scenario.yaml', rival.record['scenario_text'])
-        return load_scenario(Path(folder) / 'scenario.yaml')
+        return read_scenario(Path(folder) / 'scenario.yaml')
 
 # %% ../../notebooks/studies/compare.ipynb #9ddbe437
 def open_contest(

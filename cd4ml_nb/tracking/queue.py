@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['Operation', 'OPERATIONS', 'APPLIED', 'outbox', 'store_name', 'address', 'as_line', 'from_line', 'held', 'Spool',
            'begin_anew', 'refresh', 'alone', 'append', 'settle', 'come_back', 'forget', 'note', 'retire', 'set_aside',
-           'waiting', 'waiting_line', 'resolved', 'registered_version', 'remember_id', 'remember_version', 'mark_down',
-           'down_since', 'mark_up']
+           'waiting', 'waiting_line', 'resolved', 'registered_version', 'remember_id', 'remember_version',
+           'registering', 'remember_candidate', 'asked_candidate', 'ask_again', 'answered', 'mark_down', 'down_since',
+           'mark_up']
 
 # %% ../../notebooks/tracking/queue.ipynb #1247c060
 import contextlib
@@ -390,9 +391,75 @@ def remember_id(root: Path, local: str, run_id: str, store: str) -> None:
     write_json(root / 'ids' / f'{local}.json', {'run_id': run_id, 'store': store})
 
 # %% ../../notebooks/tracking/queue.ipynb #711ecb70
-def remember_version(root: Path, digest: str, version: int, store: str) -> None:
+def remember_version(root: Path, digest: str, version: int, store: str, at: int = 0) -> None:
+    # at: when it was asked for, ms since 1970
     "Keep the version of a model whose registration has waited."
-    write_json(root / 'versions' / f'{digest}.json', {'version': version, 'store': store})
+    write_json(root / 'versions' / f'{digest}.json', {'version': version, 'store': store, 'at': at})
+
+# %% ../../notebooks/tracking/queue.ipynb #bbc6a8f0
+def registering(
+    run_id: str,              # MLflow's, or ours
+    model: str,               # name of the registered model
+    digest: str,              # hash of the model's manifest
+    tags: dict[str, str],
+    alias: str = 'candidate',
+) -> Operation:
+    "The operation that makes a model a version, once, and points the alias at it."
+    at = int(time.time() * 1000)
+    return {
+        'do': 'register',
+        'run': run_id,
+        'model': model,
+        'digest': digest,
+        'tags': tags,
+        'alias': alias,
+        'at': at,
+    }
+
+# %% ../../notebooks/tracking/queue.ipynb #f77a04d1
+def remember_candidate(root: Path, model: str, digest: str, store: str) -> None:
+    "Keep which model was last asked to be the candidate."
+    write_json(root / 'candidates' / f'{model}.json', {'digest': digest, 'store': store})
+
+# %% ../../notebooks/tracking/queue.ipynb #62696a88
+def asked_candidate(
+    model: str,                         # name of the registered model
+    settings: Settings | None = None,
+) -> str:                               # hash of its manifest; '': not known
+    "The model that was last asked to be the candidate in this store."
+    settings = settings or load_settings()
+    known = _known(outbox(settings) / 'candidates' / f'{model}.json') or {}
+    return known['digest'] if known.get('store') == store_name(settings) else ''
+
+# %% ../../notebooks/tracking/queue.ipynb #37cc58b2
+def ask_again(
+    registration: dict[str, Any],       # the product of the stage register, accepted
+    settings: Settings | None = None,
+) -> int:                               # when, ms since 1970
+    "Write down that a model which was accepted earlier is to be the candidate again."
+    settings = settings or load_settings()
+    root = outbox(settings)
+    run_id = resolved(registration['run_id'], settings)
+    if (root / 'waiting' / registration['run_id']).is_dir():
+        name = registration['run_id']
+    else:
+        name = run_id
+    model = registration['model_name']
+    digest = registration['manifest_sha256']
+    operation = registering(run_id, model, digest, {'verdict': registration['verdict']})
+    append(Spool(root / 'waiting' / name, store_name(settings)), operation)
+    remember_candidate(root, model, digest, store_name(settings))
+    return operation['at']
+
+# %% ../../notebooks/tracking/queue.ipynb #0d38e86b
+def answered(
+    registration: dict[str, Any],
+    at: int,                            # what `ask_again` has returned
+    settings: Settings | None = None,
+) -> int | None:  # the version; None: the store does not have it yet, or has refused it
+    "Whether the store has made a model the candidate again."
+    known = _known(outbox(settings) / 'versions' / f'{registration["manifest_sha256"]}.json') or {}
+    return known['version'] if known.get('at') == at else None
 
 # %% ../../notebooks/tracking/queue.ipynb #9d30e6cc
 def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None:

@@ -6,11 +6,12 @@
 __all__ = ['LIMIT', 'FIRST', 'RATE', 'State', 'Refused', 'Unavailable', 'Sending', 'carry_out', 'send_trial', 'send_files',
            'set_up', 'reach', 'holders', 'Courier', 'limit', 'courier', 'tell_down', 'send', 'wait', 'Run',
            'register_model', 'now', 'as_text', 'open_run', 'known_run', 'Tree', 'trial_rows', 'open_tree',
-           'forget_tree', 'Synced', 'sync']
+           'forget_tree', 'Synced', 'send_waiting', 'sync']
 
 # %% ../../notebooks/tracking/sender.ipynb #fd2d9576
 import contextlib
 import hashlib
+import io
 import os
 import sqlite3
 import tempfile
@@ -36,8 +37,9 @@ from ..core.files import shown
 from ..core.settings import Settings, load_settings
 from .queue import Operation, Spool, address, append, begin_anew, come_back
 from .queue import down_since, forget, held, mark_down, mark_up, note, outbox
-from .queue import refresh, registered_version, remember_id, remember_version
-from .queue import resolved, retire, set_aside, settle, store_name, waiting
+from .queue import refresh, registered_version, registering, remember_candidate
+from .queue import remember_id, remember_version, resolved, retire, set_aside
+from .queue import settle, store_name, waiting
 from .store import as_error, begin_run, close_interrupted, experiment, find_run
 from .store import is_final, log, owner, reason_of, register_candidate
 
@@ -120,7 +122,9 @@ def carry_out(one: Sending, operation: Operation) -> dict[str, str]:
             operation['alias'],
             operation['at'],
         )
-        remember_version(one.spool.root, operation['digest'], version, one.spool.store)
+        remember_version(
+            one.spool.root, operation['digest'], version, one.spool.store, operation['at']
+        )
     elif do == 'resume':
         if 'cd4ml.ended' in client.get_run(run_id).data.tags:
             client.delete_tag(run_id, 'cd4ml.ended')
@@ -601,15 +605,8 @@ def register_model(
     alias: str = 'candidate',
 ) -> int | None:               # the version; None: it has to wait
     "Register a run's model directory, once, and point the alias at it."
-    run.ask({
-        'do': 'register',
-        'run': run.run_id,
-        'model': model,
-        'digest': digest,
-        'tags': tags,
-        'alias': alias,
-        'at': now(),
-    })
+    run.ask(registering(run.run_id, model, digest, tags, alias))
+    remember_candidate(run.courier.root, model, digest, run.courier.store)
     run.wait()
     if run.spool.pending:
         return None
@@ -875,6 +872,17 @@ class Synced:
     reason: str = ''  # why
     # other store -> operations that wait for it
     elsewhere: dict[str, int] = field(default_factory=dict)
+
+# %% ../../notebooks/tracking/sender.ipynb #35592448
+def send_waiting(settings: Settings | None = None) -> None:
+    """Send what waits for the tracking store, unless it is down; a run says at its end what still
+    waits."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        one = courier(settings or load_settings())
+        wait(one)
+    for spool in waiting(one.root):
+        if spool.store == one.store:
+            retire(spool)
 
 # %% ../../notebooks/tracking/sender.ipynb #554deb07
 def sync(settings: Settings | None = None) -> Synced:

@@ -263,6 +263,9 @@ def register_candidate(
     ]
     if same_bytes:
         version = int(same_bytes[0].version)
+        if at > int(same_bytes[0].tags.get('cd4ml.at', 0)):
+            # asked for again: nothing older shall displace it
+            client.set_model_version_tag(name, str(version), 'cd4ml.at', str(at))
     else:
         source = f'{client.get_run(run_id).info.artifact_uri}/model'
         when = str(at or int(time.time() * 1000))

@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from runs import PAPERMILL, Place
 
-from cd4ml_nb.command import cli, console
+from cd4ml_nb.command import cli, console, doctor
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.engine.pipeline import Event
 from cd4ml_nb.planning.plan import make_plan
@@ -254,6 +255,44 @@ def test_C12_circular_and_missing_upstreams(project, capsys):
     refused(capsys, RUN, 'C12', "did you mean 'ingest'?")
 
 
+@pytest.mark.parametrize('command', [['run', '-s'], ['status', '-s'], ['why', '-s'], ['compare', '-s'], ['trend', '-s'], ['ui', '-s'],
+                                     ['check', '-s']])
+def test_C10_a_copied_scenario_does_not_take_over_the_products_of_the_first(
+    project, capsys, command
+):
+    (project / 'scenarios' / 'copy.yaml').write_text(SMALL)
+    line = refused(capsys, [*command, 'copy'], 'C10', "'copy'", "'small'", 'write name: copy')
+    assert line.startswith('ERROR C10 scenarios/copy.yaml:1: ') and 'rename the file' not in line
+    assert not (project / 'products/small').exists()
+    (project / 'scenarios' / 'small.yaml').unlink()
+    refused(capsys, [*command, 'copy'], 'C10', 'write name: copy, or rename the file to small.yaml')
+
+
+def test_C10_a_stage_on_a_copied_scenario_is_refused_by_papermill_too(project):
+    (project / 'scenarios' / 'copy.yaml').write_text(SMALL)
+    done = Place(project).run(
+        'notebooks/stages/10_ingest.ipynb',
+        'out.ipynb',
+        '-p',
+        'scenario',
+        'scenarios/copy.yaml',
+        cwd=project,
+        command=PAPERMILL,
+    )
+    assert (
+        done.returncode
+        and 'C10 scenarios/copy.yaml:1: ' in done.stderr
+        and 'write name: copy' in done.stderr
+    )
+    assert not list((project / 'products').glob('small/*/*/*.parquet'))
+
+
+def test_C10_a_scenario_that_is_not_named_like_its_file_is_told_beside_the_others(project, capsys):
+    (project / 'scenarios' / 'copy.yaml').write_text(SMALL)
+    assert main(['status']) == 0
+    assert 'C10 scenarios/copy.yaml:1: ' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('space', ['{low: 3, high: 1}', '{low: 1, high: 1}', '{choice: []}', '{low: 0, high: 1, log: true}', '{low: 1}',
                                    '{choice: [{a: 1}]}', '{low: 1, high: 2, choice: [1]}'])
 def test_C15_search_spaces_that_hold_nothing(project, capsys, space):
@@ -274,10 +313,85 @@ def test_N01_a_module_older_than_its_notebook(project, capsys):
     refused(capsys, RUN, 'N01', 'run export: 1 file differs', 'files.py')
 
 
-def test_N02_a_module_edited_by_hand(project, capsys):
-    with open(project / 'cd4ml_nb' / 'split.py', 'a') as file:
-        file.write('\nX = 1\n')
-    refused(capsys, RUN, 'N01', 'split.py')
+def hand_edited(project: Path) -> None:
+    """A helper of the split is edited in its module, and its notebook saved afterwards, as
+    JupyterLab does by itself."""
+    path = project / 'cd4ml_nb' / 'split.py'
+    path.write_text(path.read_text() + '\nX = 1\n')
+    os.utime(path, (time.time() - 60, time.time() - 60))
+    page = project / 'notebooks' / 'stages/12_split.ipynb'
+    os.utime(
+        page,
+        (
+            (time.time(), time.time())
+            if (project / '.git').exists()
+            else (time.time() - 600, time.time() - 600)
+        ),
+    )
+
+
+def assert_told_how_to_keep_it(text: str) -> None:
+    number, cell = re.search(
+        r'^--- notebooks/stages/12_split.ipynb, cell (\d+) \((\w+)\)$', text, re.MULTILINE
+    ).groups()
+    cells = json.loads((ROOT / 'notebooks' / 'stages/12_split.ipynb').read_text())['cells']
+    assert cells[int(number) - 1]['id'] == cell
+    assert '\n+++ cd4ml_nb/stages/split.py\n' in text and '\n+X = 1\n' in text
+    assert (
+        f'put the lines with + into notebooks/stages/12_split.ipynb, cell {number} ({cell}), then'
+        ' make export'
+        in text
+    )
+
+
+@pytest.mark.parametrize('git', [False, True])
+def test_N02_a_module_edited_by_hand_is_shown_with_the_cell_it_belongs_to(project, capsys, git):
+    if git:
+        for words in (
+            ['init', '-q'],
+            ['add', '.'],
+            ['-c', 'user.name=a', '-c', 'user.email=a@b', 'commit', '-qm', 'first'],
+        ):
+            subprocess.run(['git', *words], cwd=project, check=True)
+    hand_edited(project)
+    assert main(RUN) == 2
+    err = capsys.readouterr().err
+    assert (
+        err.splitlines()[-1].startswith('ERROR N02 cd4ml_nb/stages/split.py:')
+        and 'Traceback' not in err
+    )
+    assert_told_how_to_keep_it(err)
+    line = int(err.splitlines()[-1].split(':')[1])
+    assert (
+        (project / 'cd4ml_nb' / 'split.py').read_text().splitlines()[line - 2].startswith('# %% ')
+    )
+
+
+def test_N02_the_doctor_shows_a_module_edited_by_hand(project, capsys, monkeypatch):
+    monkeypatch.setattr(
+        'cd4ml_nb.command.doctor.check_imports', lambda packages: doctor.Check('imports', 'ok', '')
+    )
+    hand_edited(project)
+    assert main(['doctor']) == 2
+    assert_told_how_to_keep_it(capsys.readouterr().out)
+
+
+def test_N01_a_notebook_that_was_edited_is_exported_whatever_the_files_times_say(project, capsys):
+    for words in (
+        ['init', '-q'],
+        ['add', '.'],
+        ['-c', 'user.name=a', '-c', 'user.email=a@b', 'commit', '-qm', 'first'],
+    ):
+        subprocess.run(['git', *words], cwd=project, check=True)
+    path = project / 'notebooks' / 'core/files.ipynb'
+    path.write_text(path.read_text().replace('of a file\'s bytes', 'of the bytes of a file'))
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    assert refused(capsys, RUN, 'N01', 'files.py').endswith(' — make export')
+
+
+def test_N01_a_module_that_no_notebook_writes_is_not_answered_with_an_export(project, capsys):
+    (project / 'cd4ml_nb' / 'mine.py').write_text('X = 1\n')
+    assert 'make export' not in refused(capsys, RUN, 'N01', 'cd4ml_nb/mine.py', 'default_exp mine')
 
 
 def test_N03_merge_conflict_markers(project, capsys):

@@ -181,7 +181,12 @@ def test_I10_a_limit_on_the_size_of_files_is_infrastructure(harness, size, state
 
 
 def test_I10_a_file_where_a_folder_should_be_is_named(harness, bare):
-    for place in ('products', 'products/.inputs', 'products/tiny/left', 'products/tiny/runs'):
+    for place in (
+        'products',
+        'products/.inputs',
+        'products/used_cars/left',
+        'products/used_cars/runs',
+    ):
         shutil.rmtree(bare.folder / 'products', ignore_errors=True)
         path = bare.folder / place
         path.parent.mkdir(parents=True, exist_ok=True)

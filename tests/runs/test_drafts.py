@@ -1,0 +1,142 @@
+"""Drafts, which a page leaves that somebody runs by hand: read while they are the newest, said
+aloud, and named by `cd4ml status`."""
+
+import shutil
+
+import nbformat
+import pytest
+from engine_pages import Ended, Tiny
+from runs import PAPERMILL
+
+PARAMETERS = "text = 'run'\nupstream = None\nproduct = None"
+IMPORTS = 'from cd4ml_nb.runs.paths import stage_paths'
+STAGES = {'first': (), 'second': ('first',), 'third': ('second',)}
+
+
+def body(stage: str) -> str:
+    """What a page does: it writes its text behind the texts of those that it reads."""
+    return (f"upstream, product = stage_paths('{stage}', 'tiny', upstream, product)\n"
+            "above = [paths['out'].read_text() for paths in upstream.values()]\n"
+            "product['out'].write_text(' '.join([*above, text]))")
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A project of three pages, after one run."""
+    project = Tiny(tmp_path / 'project')
+    for stage, above in STAGES.items():
+        project.add(
+            stage,
+            IMPORTS,
+            body(stage),
+            upstream=above,
+            parameters=PARAMETERS,
+            params={'text': 'run'},
+        )
+    project.run().check(0)
+    yield project
+    project.end_all()
+
+
+def by_hand(project: Tiny, stage: str, text: str = 'hand') -> tuple[str, str]:
+    """Run a page as somebody does who opens it: what it made, and what its cells say."""
+    words = (
+        f'pages/{stage}.ipynb',
+        'out.ipynb',
+        '-p',
+        'text',
+        text,
+        '--engine',
+        'cd4ml',
+        '--no-progress-bar',
+    )
+    done = project.end(project.begin(command=PAPERMILL, options=words))
+    assert done.code == 0, done.err
+    cells = nbformat.read(project.folder / 'out.ipynb', as_version=4).cells
+    said = ''.join(
+        output.get('text', '')
+        for cell in cells
+        if cell.cell_type == 'code'
+        for output in cell.outputs
+    )
+    return (project.home / stage / 'draft/out.txt').read_text(), said
+
+
+def status(project: Tiny, *words: str) -> dict[str, str]:
+    """The lines of drafts that the command shows, by stage."""
+    done: Ended = project.end(project.begin(options=('status', *words))).check(0)
+    _, there, below = done.out.partition('draft ')
+    if there:
+        return {line.split()[0]: line for line in below.splitlines()[1:] if line.strip()}
+    return {}
+
+
+def test_a_newer_draft_is_read_and_the_page_that_reads_it_says_so(tiny):
+    assert by_hand(tiny, 'second')[0] == 'run hand'
+    text, said = by_hand(tiny, 'third')
+    assert text == 'run hand hand'
+    assert (
+        'third reads the draft of second, made by hand on 20' in said
+        and 'not what a run has accepted' in said
+    )
+    assert 'rm -r products/tiny/second/draft' in said
+    shutil.rmtree(tiny.home / 'second/draft')
+    assert by_hand(tiny, 'third') == ('run run hand', '')
+
+
+@pytest.mark.parametrize('stage', ['second', 'first'])
+def test_what_a_run_has_accepted_later_wins_over_an_older_draft_of_the_stage_and_of_those_below(
+    tiny, stage
+):
+    by_hand(tiny, 'second')
+    draft = tiny.folder / 'kept'
+    shutil.copytree(tiny.home / 'second/draft', draft)
+    tiny.run('-p', f'{stage}.text=later', '--until', stage).check(0)
+    if stage == 'second':  # accepting it has removed the draft; a copy comes back
+        assert not (tiny.home / 'second/draft').exists()
+        shutil.copytree(draft, tiny.home / 'second/draft')
+    text, said = by_hand(tiny, 'third')
+    assert (
+        'hand hand' not in text
+        and 'third leaves the draft of second' in said
+        and 'a run has accepted something later' in said
+    )
+    assert 'nothing: a run has accepted something later' in status(tiny)['second']
+
+
+def test_status_names_each_draft_its_age_who_reads_it_and_how_to_remove_it(tiny):
+    assert status(tiny) == status(tiny, '-s', 'tiny') == {}
+    by_hand(tiny, 'first')
+    by_hand(tiny, 'third')
+    for words in ((), ('-s', 'tiny')):
+        told = status(tiny, *words)
+        assert list(told) == ['first', 'third']
+        assert 's ago' in told['first'] and 'second when run by hand; no cd4ml run' in told['first']
+        assert (
+            told['first'].rstrip().endswith('rm -r products/tiny/first/draft')
+            and 'nothing below it' in told['third']
+        )
+    tiny.run().check(0)
+    assert status(tiny) == {}
+
+
+def test_a_draft_that_is_not_complete_is_told_and_not_read(tiny):
+    by_hand(tiny, 'second')
+    pipeline = tiny.folder / 'pipeline.yaml'
+    pipeline.write_text(
+        pipeline.read_text().replace(
+            'out: products/x/second/out.txt',
+            'out: products/x/second/out.txt\n    more: products/x/second/m.txt',
+        )
+    )
+    text, said = by_hand(tiny, 'third')
+    assert text == 'run run hand' and 'it is not complete' in said
+    assert 'nothing: it is not complete' in status(tiny)['second']
+
+
+def test_without_any_run_drafts_follow_each_other(tiny):
+    shutil.rmtree(tiny.home)
+    assert by_hand(tiny, 'first')[0] == 'hand'
+    text, said = by_hand(tiny, 'second')
+    assert text == 'hand hand' and 'no run has made any yet' in said
+    assert list(status(tiny)) == ['first', 'second']
