@@ -780,9 +780,11 @@ def lab(
     browser: Annotated[bool, typer.Option(help='Open a browser.')] = True,
 ) -> None:
     "JupyterLab on this environment."
-    from cd4ml_nb.command.servers import lab_command, refuse_taken, serve
+    from cd4ml_nb.command.servers import lab_command, lab_environment, refuse_taken, serve
     refuse_taken(port)
-    ended_well(serve(lab_command(project_root(), port, browser), project_root()), 'JupyterLab')
+    command = lab_command(project_root(), port, browser)
+    with tempfile.TemporaryDirectory(prefix='cd4ml-lab-') as folder:
+        ended_well(serve(command, project_root(), lab_environment(Path(folder))), 'JupyterLab')
 
 # %% ../../notebooks/command/cli.ipynb #c29f1a34
 @app.command()
@@ -816,6 +818,7 @@ def ui(
         refuse_taken,
         serve,
         show_comparison,
+        training_view,
     )
     name = load_scenario(scenario_path(scenario), sections=['title']).name if scenario else ''
     if study:
@@ -825,7 +828,7 @@ def ui(
     base = f'http://127.0.0.1:{port}'
     command = mlflow_command(settings, port, allowed_hosts)
     refuse_taken(port)
-    print(base, flush=True)
+    print(training_view(base, 'experiments'), flush=True)
     ended_well(
         serve(
             command,

@@ -193,3 +193,21 @@ def test_the_answer_is_what_the_run_says_and_imports_nothing(done):
         check=True,
     )
     assert told.stdout.splitlines()[-1] == '[]'
+
+
+def test_python_m_is_the_command_and_as_quick(done):
+    folder, place = done
+    for path in (folder / 'products/.answers').glob('*'):
+        path.unlink()
+    words = ('-X', 'importtime', '-m', 'cd4ml_nb', *ASKED)
+    whole = place.run(*words, cwd=folder, command=sys.executable, **INSTALLED)
+    quick = place.run(*words, cwd=folder, command=sys.executable, **INSTALLED)
+    assert whole.returncode == quick.returncode == 0
+    assert (
+        '0 stages run, 4 unchanged' in whole.stdout and '0 stages run, 4 unchanged' in quick.stdout
+    )
+    assert ' typer' in whole.stderr and ' typer' not in quick.stderr
+    wrong = place.run('-m', 'cd4ml_nb', 'rn', cwd=folder, command=sys.executable, **INSTALLED)
+    assert wrong.returncode == 2 and wrong.stderr.startswith(
+        "ERROR USAGE cd4ml: no such command 'rn'"
+    )

@@ -156,6 +156,21 @@ def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
     refused(capsys, RUN, 'C04', "did you mean 'max_depth'?", 'scenarios/small.yaml:2')
 
 
+@pytest.mark.parametrize(('text', 'words'), [
+    ('search: {fixed: {monotone_constraints: [1, 0]}}', ['not supported here', 'constraints', 'remove it']),
+    ('search: {fixed: {interaction_constraints: "[[0, 1]]"}}', ['not supported here', 'constraints']),
+    ('search: {space: {booster: {choice: [gbtree, dart]}}}', ['not supported here', 'always gbtree']),
+    ('search: {fixed: {booster: gblinear}}', ['not supported here', 'always gbtree']),
+    ('search: {fixed: {multi_strategy: multi_output_tree}}', ['not supported here']),
+    ('search: {fixed: {eta: 0.1}}', ["is written as 'learning_rate'"]),
+    ('search: {fixed: {n_estimators: 100}}', ["is written as 'search.rounds'"]),
+    ('search: {fixed: {objective: "rank:ndcg"}}', ['not supported here', 'reg:squarederror'])])
+def test_C04_a_parameter_that_xgboost_has_is_not_called_unknown(project, capsys, text, words):
+    with_scenario(project, 'title:', f'{text}\ntitle:')
+    line = refused(capsys, RUN, 'C04', *words, 'scenarios/small.yaml:2')
+    assert 'has no parameter' not in line
+
+
 @pytest.mark.parametrize(('gate', 'word'), [('{metric: r2}', 'no threshold'), ('{metric: r3, min: 0.5}', "unknown metric 'r3'"),
                                             ('{metric: mae, min: 5}', 'wrong way'), ('{metric: auc, min: 0.5}', 'does not apply')])
 def test_C05_gates_that_could_not_close(project, capsys, gate, word):
@@ -709,6 +724,27 @@ def test_ui_of_a_remote_store_is_the_servers_own(project, capsys, monkeypatch):
     assert 'secret' not in refused(capsys, ['ui'], 'UI', 'open https://ann:***@mlflow.example')
 
 
+def test_T36_T37_ui_prints_the_training_view_and_starts_no_runner_of_jobs(
+    project, capsys, monkeypatch
+):
+    from cd4ml_nb.command import servers
+    begun = []
+
+    def serve(command, root, environment, meanwhile):
+        begun.append((command, environment))
+        return 0
+    monkeypatch.setattr(servers, 'serve', serve)
+    port = servers.free_port()
+    assert main(['ui', '--port', str(port)]) == 0
+    assert (
+        capsys.readouterr().out.strip()
+        == f'http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning'
+    )
+    (command, environment), = begun
+    assert command[command.index('--workers') + 1] == '1'
+    assert environment['MLFLOW_SERVER_ENABLE_JOB_EXECUTION'] == 'false'
+
+
 def answered(url: str, seconds: float = 60) -> tuple[int, str]:
     """The status and body of an address, as soon as something answers there."""
     until = time.monotonic() + seconds
@@ -750,19 +786,95 @@ def test_T1_lab_opens_notebooks_through_the_contents_api(project):
         answered(f'http://127.0.0.1:{port}/', seconds=0)
 
 
+def test_lab_asks_nobody_about_news_and_writes_no_settings(project):
+    from cd4ml_nb.command.servers import free_port
+    port = free_port()
+    home = project / 'home'
+    home.mkdir()
+    running = started(
+        ['lab', '--no-browser', '--port', str(port)], project, JUPYTER_TOKEN='tried', HOME=str(home)
+    )
+    try:
+        _, body = answered(
+            f'http://127.0.0.1:{port}/lab/api/settings/@jupyterlab/apputils-extension:notification?token=tried'
+        )
+        properties = json.loads(body)['schema']['properties']
+        assert (
+            properties['fetchNews']['default'] == 'false'
+            and properties['checkForUpdates']['default'] is False
+        )
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+    assert not [
+        path
+        for path in home.rglob('*')
+        if 'labconfig' in path.parts or path.suffix == '.jupyterlab-settings'
+    ]
+
+
+@pytest.mark.slow
+def test_lab_opens_without_a_pop_up(project):
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
+    if not (shutil.which('chromium') and shutil.which('chromedriver')):
+        pytest.skip('needs chromium and chromedriver')
+    from cd4ml_nb.command.servers import free_port
+    port = free_port()
+    running = started(
+        ['lab', '--no-browser', '--port', str(port)],
+        project,
+        JUPYTER_TOKEN='tried',
+        HOME=str(project),
+    )
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which('chromium')
+    for argument in (
+        '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
+        '--disable-background-networking', '--disable-dev-shm-usage',
+    ):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
+    )
+    try:
+        answered(f'http://127.0.0.1:{port}/api', seconds=120)
+        browser.get(f'http://127.0.0.1:{port}/lab?token=tried')
+        until = time.monotonic() + 60
+        while (
+            not browser.find_elements('css selector', '.jp-Launcher-body')
+            and time.monotonic() < until
+        ):
+            time.sleep(0.2)
+        assert browser.find_elements('css selector', '.jp-Launcher-body')
+        time.sleep(5)           # the question came a moment later
+        assert [
+            one.text
+            for one in browser.find_elements('css selector', '.jp-Dialog, .Toastify__toast')
+        ] == []
+    finally:
+        browser.quit()
+        running.terminate()
+        running.communicate(timeout=30)
+
+
 @pytest.mark.slow
 def test_T27_ui_answers_on_this_machine_and_to_no_other_name(project):
     from cd4ml_nb.command.servers import free_port
     port = free_port()
     running = started(['ui', '--port', str(port)], project)
     try:
-        assert answered(f'http://127.0.0.1:{port}/health')[0] == 200
+        assert answered(f'http://127.0.0.1:{port}/health', seconds=240)[0] == 200
         asked = urllib.request.Request(
             f'http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search',
             headers={'Host': 'evil.example'},
         )
         with pytest.raises(urllib.error.HTTPError, match='403'):
             urllib.request.urlopen(asked, timeout=5)
+        family = [
+            ' '.join(child.cmdline())
+            for child in psutil.Process(running.pid).children(recursive=True)
+        ]
+        assert family and not [command for command in family if 'mlflow.server.jobs' in command]
     finally:
         running.terminate()
         running.communicate(timeout=30)

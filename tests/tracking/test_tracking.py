@@ -936,6 +936,7 @@ def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
         url == saved_comparison(base)
         and f'/runs?viewStateShareKey=cd4ml{parent[:12]}&compareRunsMode=CHART' in url
     )
+    assert url.endswith('&workflowType=machine_learning')
     assert saved_comparison(base, 'other') == ''
     tags = ask_mlflow(base, 'experiments/search', {'filter': "name = 'toy'", 'max_results': 1})[
         'experiments'
@@ -993,6 +994,7 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
         browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
         for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
             wait_for(lambda: words in browser.find_element('tag name', 'body').text)  # noqa: B023
+        assert 'workflowType=machine_learning' in browser.current_url
         text = browser.find_element('tag name', 'body').text
         assert text.index('trial 0') < text.index('trial 1') < text.index('trial 2')
     finally:
