@@ -380,10 +380,17 @@ def catalogue() -> list[dict[str, Any]]:
                 'licence': data.licence,
                 'published': data.published,
                 'scenarios': [],
+                'units': {},
                 'entry': None,
             },
         )
         one['scenarios'].append(scenario.name)
+        one['units'] |= {
+            name: column.unit for name, column in scenario.columns.items() if column.unit
+        }
+        one['units'] |= (
+            {scenario.target.column: scenario.target.unit} if scenario.target.unit else {}
+        )
         one['entry'] = one['entry'] or _entry(scenario.name)
     return list(sets.values())
 
@@ -440,7 +447,9 @@ def describe_data(one: dict[str, Any]) -> list[Table]:
             str(c.get(key, '')) if c.get(key) is not None else ''
             for key in ('name', 'type', 'role', 'unit', 'n_missing', 'n_distinct', 'min', 'max')
         ]
-        for c in entry.get('columns', [])
+        for c in (
+            c | {'unit': one.get('units', {}).get(c['name'], '')} for c in entry.get('columns', [])
+        )
     ]
     sample = entry.get('sample') or []
     heads = list(sample[0]) if sample and isinstance(sample[0], dict) else []

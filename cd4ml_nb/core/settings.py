@@ -83,7 +83,7 @@ def _from_environment() -> dict[str, tuple[str, str]]:
             texts[name.removeprefix('CD4ML_').lower()] = (value, name)
         elif (
             name.startswith('CD4ML_')
-            and name not in ('CD4ML_ENV', 'CD4ML_FAULT')
+            and name not in ('CD4ML_ENV', 'CD4ML_FAULT', 'CD4ML_RUN')
             and not name.startswith('CD4ML_TEST_')
         ):
             raise UserError(

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Level', 'YES', 'NO', 'FLOAT32_MAX', 'PARTS', 'FEW', 'LEVEL_OF', 'TODO', 'LEAK', 'LEAK_ROWS', 'LEAK_CELLS', 'EXACT',
            'NOT_A_LEAK', 'FEWEST', 'Finding', 'rows_shown', 'found', 'refuse_errors', 'described', 'check_columns',
-           'check_declarations', 'class_name', 'class_texts', 'class_counts', 'class_order', 'same_class',
-           'positive_class', 'check_missing_target', 'check_number_target', 'check_classes', 'check_target',
-           'pandera_schema', 'Breach', 'breaches', 'policy', 'breach_words', 'clean_table', 'duplicate_rows',
-           'features', 'check_values', 'check_identity', 'check_copies', 'check_units', 'correlation_leak',
-           'class_share', 'number_share', 'threshold_share', 'leak', 'misfit', 'exact_parts', 'sum_or_product',
-           'check_leaks', 'check_size', 'check_dates', 'check_weights', 'split_column', 'check_order', 'check_groups',
-           'check_table']
+           'check_judged', 'check_declarations', 'class_name', 'class_texts', 'class_counts', 'class_order',
+           'same_class', 'positive_class', 'check_missing_target', 'check_number_target', 'check_classes',
+           'check_target', 'pandera_schema', 'Breach', 'breaches', 'policy', 'breach_words', 'clean_table',
+           'duplicate_rows', 'features', 'check_values', 'check_identity', 'check_copies', 'check_units',
+           'correlation_leak', 'class_share', 'number_share', 'threshold_share', 'leak', 'misfit', 'exact_parts',
+           'sum_or_product', 'check_leaks', 'check_size', 'check_dates', 'check_weights', 'split_column', 'check_order',
+           'check_groups', 'check_table']
 
 # %% ../../notebooks/data/checks.ipynb #20b39677
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ..core.errors import UserError, did_you_mean
 from .table import row_hashes
-from ..scenario.definition import Column, Split, Target
+from ..scenario.definition import Column, Evaluate, Split, Target, absent_columns
 
 # %% ../../notebooks/data/checks.ipynb #21ed221c
 Level = Literal['error', 'warn', 'info']       # error: nothing is learned from this table
@@ -124,27 +124,19 @@ def described(
 # %% ../../notebooks/data/checks.ipynb #39d35172
 def check_columns(
     names: list[str],             # in the table
-    plan: Any,                    # a scenario, or a view with target, columns, split and evaluate
+    plan: Any,                    # a scenario, or a view with target, columns and split
 ) -> list[Finding]:
     "Columns that the scenario speaks of and the table lacks."
     wanted = {
         plan.target.column: 'target',
         **{name: 'column' for name, column in plan.columns.items() if column.role != 'ignore'},
     }
-    wanted |= {
-        name: key
-        for key, name in [
-            ('split.column', plan.split.column),
-            ('evaluate.partition', plan.evaluate.partition),
-        ]
-        if name
-    }
-    wanted |= {
-        name: key
-        for key in ('groups', 'baseline_by')
-        for name in getattr(plan.evaluate, key)
-        if name not in wanted
-    }
+    wanted |= {plan.split.column: 'split.column'} if plan.split.column else {}
+    return _not_found(names, {name: key for name, key in wanted.items() if name not in names})
+
+# %% ../../notebooks/data/checks.ipynb #d890839f
+def _not_found(names: list[str], absent: dict[str, str]) -> list[Finding]:
+    "Findings about columns that some key of the scenario names."
     known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
     folded = {name.strip().casefold() for name in names}
     return [
@@ -156,9 +148,16 @@ def check_columns(
             f"{key} '{name}' not found; columns are {known}",
             did_you_mean(name, names),
         )
-        for name, key in wanted.items()
-        if name not in names
+        for name, key in absent.items()
     ]
+
+# %% ../../notebooks/data/checks.ipynb #91a84afc
+def check_judged(
+    names: list[str],             # in the table
+    judging: Evaluate,
+) -> list[Finding]:
+    "Columns by which the model is to be judged and which the table lacks."
+    return _not_found(names, absent_columns(judging, names))
 
 # %% ../../notebooks/data/checks.ipynb #cde9798d
 def check_declarations(columns: dict[str, Column]) -> list[Finding]:

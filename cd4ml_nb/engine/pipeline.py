@@ -6,7 +6,7 @@
 __all__ = ['Listener', 'BASE', 'GRACE', 'KILL', 'Event', 'start_processes', 'imports_of', 'Execution', 'work_folder',
            'unfinished', 'Run', 'start', 'places', 'modules_of', 'keep_data', 'accept', 'finish', 'shortcoming',
            'made_before', 'remarks', 'publish_stage', 'kept_error', 'run_all', 'hear', 'watch', 'stop_all', 'run',
-           'keep_candidate', 'index_is_old', 'write_index_there', 'done_there', 'needed_for']
+           'refuse_absent_columns', 'keep_candidate', 'index_is_old', 'write_index_there', 'done_there', 'needed_for']
 
 # %% ../../notebooks/engine/pipeline.ipynb #5949357d
 import ast
@@ -38,9 +38,11 @@ from .process import JOURNAL, PROGRESS, STDERR
 from ..planning.code import Page
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
+from ..runs.find import records
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
-from ..runs.record import Outcome, code_record, keep_input, records, write_record
+from ..runs.record import Outcome, code_record, keep_input, write_record
+from ..scenario.definition import absent_columns
 from ..tracking.queue import answered, ask_again, asked_candidate
 
 # %% ../../notebooks/engine/pipeline.ipynb #026087b5
@@ -203,7 +205,9 @@ def start(run: Run, stage: str) -> None:
         'upstream': upstream,
         'product': {name: shown(work / file) for name, file in step.files.items()},
     }
-    environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
+    environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')} | {
+        'CD4ML_RUN': run.outcome.run
+    }
     task = {
         'root': str(project_root()),
         'source': step.source,
@@ -494,6 +498,7 @@ def run(
                 where='pipeline.yaml',
                 code='N06',
             )
+    refuse_absent_columns(plan)
     wanted = needed_for(plan, until)
     own = _Lazy(processes)
     try:
@@ -532,6 +537,26 @@ class _Lazy:
     def close(self) -> None:
         if self.started:
             self.started.close()
+
+# %% ../../notebooks/engine/pipeline.ipynb #9e229cc2
+def refuse_absent_columns(plan: Plan) -> None:
+    "Refuse to judge by columns that the validated table lacks, before anything is learned."
+    step = plan.steps.get('validate')
+    path = step.folder / step.files.get('schema', '') if step else None
+    if path is None or not path.is_file():       # validate will look itself
+        return
+    try:
+        schema = read_json(path)
+        names = [schema['target']['name'], *(column['name'] for column in schema['columns'])]
+    except (Cd4mlError, OSError, KeyError, TypeError):      # damaged: validate runs again
+        return
+    for name, key in absent_columns(plan.scenario.evaluate, names).items():
+        raise UserError(
+            f"{key} '{name}' not found; columns are {', '.join(names[:20])}",
+            did_you_mean(name, names),
+            where=plan.path,
+            code='D01',
+        )
 
 # %% ../../notebooks/engine/pipeline.ipynb #a7dbedf7
 def _run(
@@ -574,6 +599,8 @@ def _run(
             else:
                 outcome.stopped = 1
         _conclude(plan, outcome, started, begun, code)
+        with suppress(Exception):       # nobody listens any more
+            listen(Event('note', '', f'recorded as {outcome.run}'))
         raise
     _read_verdict(plan, outcome)
     if (
@@ -582,6 +609,9 @@ def _run(
         or _says_otherwise(plan, outcome)
     ):
         _conclude(plan, outcome, started, begun, code)
+    else:
+        # nothing was done: these are the products of that run
+        outcome.run = records(plan.scenario.name)[0].stem
     if index_is_old() and not write_index_there(processes()):
         listen(
             Event(

@@ -20,7 +20,7 @@ from ..core.cache import remembered
 from ..core.errors import UserError, did_you_mean
 from ..core.files import file_hash, in_project, json_hash, shown
 from .code import Page, Reach, place_of, reached
-from ..scenario.definition import Scenario
+from ..scenario.definition import ASIDE, Scenario, parts_read
 
 # %% ../../notebooks/planning/keys.ipynb #f31cc211
 def data_path(
@@ -122,7 +122,8 @@ Parts = dict[str, dict[str, Any]]
 
 
 def sections_read(page: Page) -> list[str]:
-    "The sections of the scenario that a page says it reads; all of them if it does not say."
+    """The sections of the scenario that a page says it reads, and the kinds of what stands aside;
+    all of them if it does not say."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(page.code)):
         if isinstance(node, ast.Call) and 'load_scenario' in (
@@ -133,7 +134,7 @@ def sections_read(page: Page) -> list[str]:
             found.update(
                 ast.literal_eval(literal)
                 if isinstance(literal, ast.List)
-                else Scenario.model_fields
+                else [*Scenario.model_fields, *ASIDE]
             )
     return sorted(found)
 
@@ -149,7 +150,7 @@ def ingredients(
 ) -> Parts:
     "Everything that a stage's products depend on."
     sections = remembered('sections', page.code, lambda: sections_read(page))
-    read = scenario.model_dump(mode='json', include={'name', 'task', *sections})
+    read = parts_read(scenario, sections)
     return {
         'page': {page.path.name: page.hashes()},
         'code': _reached_once(page, reach),

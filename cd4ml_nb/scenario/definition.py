@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['Name', 'Share', 'PARAMETERS', 'WHOLE', 'OBJECTIVES', 'CHOICES', 'INSTEAD', 'UNSUPPORTED', 'REASONS',
-           'OTHER_OBJECTIVES', 'Parameter', 'SHARED', 'SPACES', 'Section', 'Data', 'Column', 'Target', 'Split', 'Range',
-           'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'View', 'load_scenario',
-           'read_scenario', 'refuse_other_name', 'age_in_days']
+           'OTHER_OBJECTIVES', 'Parameter', 'SHARED', 'SPACES', 'ASIDE', 'Section', 'Data', 'Column', 'Target', 'Split',
+           'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'set_aside', 'parts_read',
+           'View', 'load_scenario', 'read_scenario', 'refuse_other_name', 'age_in_days', 'refuse_old_data', 'judged_by',
+           'absent_columns']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
 import re
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -516,18 +518,70 @@ class Scenario(Section):
         "The columns with a role."
         return [name for name, column in self.columns.items() if column.role == role]
 
+# %% ../../notebooks/scenario/definition.ipynb #fa584b13
+ASIDE: dict[str, dict[str, tuple[str, ...]]] = {  # kind -> section -> its keys
+    'words': {
+        'data': ('owner', 'licence'),
+        'target': ('unit', 'words'),
+        'columns': ('unit', 'words'),
+    },
+    'limits': {'data': ('max_age_days',)},
+}
+
+
+def set_aside(
+    scenario: Scenario,
+    asked: Iterable[str],      # sections and kinds
+) -> Scenario:
+    "The scenario without the keys of the kinds that nobody asked for."
+    changed: dict[str, Any] = {}
+    for section in Scenario.model_fields:
+        keys = [key for kind in ASIDE if kind not in asked for key in ASIDE[kind].get(section, ())]
+        if keys:
+            changed[section] = _reset(getattr(scenario, section), keys)
+    return scenario.model_copy(update=changed)
+
+# %% ../../notebooks/scenario/definition.ipynb #9d8f3f2f
+def _reset(part: Any, keys: list[str]) -> Any:
+    "A section, or each of several, with some keys at their defaults."
+    if isinstance(part, dict):
+        return {name: _reset(item, keys) for name, item in part.items()}
+    return part.model_copy(update={key: type(part).model_fields[key].default for key in keys})
+
+# %% ../../notebooks/scenario/definition.ipynb #057945c7
+def parts_read(
+    scenario: Scenario,
+    sections: list[str],       # that a page asks for, kinds of what stands aside among them
+) -> dict[str, Any]:           # JSON
+    "All that a page can see of a scenario."
+    seen = set_aside(scenario, []).model_dump(mode='json', include={'name', 'task', *sections})
+    for kind in ASIDE.keys() & set(sections):
+        keys = {section: ASIDE[kind][section] for section in ASIDE[kind].keys() & set(sections)}
+        seen[kind] = {
+            section: _only(getattr(scenario, section), keys[section]) for section in sorted(keys)
+        }
+    return seen
+
+# %% ../../notebooks/scenario/definition.ipynb #36260bd8
+def _only(part: Any, keys: tuple[str, ...]) -> Any:
+    "Some keys of a section, or of each of several."
+    if isinstance(part, dict):
+        return {name: _only(item, keys) for name, item in part.items()}
+    return part.model_dump(mode='json', include=set(keys))
+
 # %% ../../notebooks/scenario/definition.ipynb #cc3fa3b8
 class View:
-    "Some sections of a scenario; the others are out of reach."
+    "Some sections of a scenario; the others, and what stands aside, are out of reach."
 
     def __init__(self, scenario: Scenario, sections: list[str]):
-        if unknown := set(sections) - set(Scenario.model_fields):
+        known = [*Scenario.model_fields, *ASIDE]
+        if unknown := set(sections) - set(known):
             raise ValueError(
                 f"a scenario has no section '{sorted(unknown)[0]}':"
-                f" {did_you_mean(sorted(unknown)[0], Scenario.model_fields)}"
+                f" {did_you_mean(sorted(unknown)[0], known)}"
             )
         derived = {'search': ['metric'], 'columns': ['with_role']}
-        self._scenario = scenario
+        self._scenario = set_aside(scenario, sections)
         self._sections = [
             'name',
             'task',
@@ -703,3 +757,27 @@ def age_in_days(
             code='stale',
         )
     return age
+
+# %% ../../notebooks/scenario/definition.ipynb #b9b2ef4e
+def refuse_old_data(
+    path: str | Path,          # of the scenario's file
+    today: datetime.date,
+) -> None:
+    "Refuse data that is older than its scenario allows."
+    age_in_days(load_scenario(path).data, today)
+
+# %% ../../notebooks/scenario/definition.ipynb #5d9c3955
+def judged_by(path: str | Path) -> Evaluate:
+    "How a scenario judges its model, for a check that only refuses."
+    judging: Evaluate = load_scenario(path).evaluate
+    return judging
+
+# %% ../../notebooks/scenario/definition.ipynb #c33425b5
+def absent_columns(judging: Evaluate, names: Iterable[str]) -> dict[str, str]:
+    # column -> the key that names it
+    "The columns by which a model is to be judged, and which its table lacks."
+    wanted = {judging.partition: 'evaluate.partition'} if judging.partition else {}
+    for key in ('groups', 'baseline_by'):
+        wanted = {name: key for name in getattr(judging, key)} | wanted
+    there = set(names)
+    return {name: key for name, key in wanted.items() if name not in there}

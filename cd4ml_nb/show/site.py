@@ -112,7 +112,7 @@ def scenario_card(
         for stage, file in (
             ('register', 'registration.json'),
             ('evaluate', 'metrics.json'),
-            ('train', 'contract.json'),
+            ('package', 'model/contract.json'),
         )
     )
     records = run_records(home)
@@ -121,7 +121,7 @@ def scenario_card(
         words: link(root, current_product(home, stage, file))
         for words, stage, file in (
             ('Model report', 'report', 'report.html'),
-            ('Data report', 'validate', 'data_report.html'),
+            ('Data report', 'report', 'data_report.html'),
         )
     }
     told = read_or_none(home / 'trend.json') or {}

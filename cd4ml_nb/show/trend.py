@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['QUIET', 'HEAD', 'BODY', 'PART', 'SHOWN', 'Ends', 'Primary', 'Stage', 'Code', 'Source', 'Record', 'read_records',
            'product_folders', 'evaluated', 'values_of', 'report_of', 'same_holdout', 'changed_parameters',
-           'changed_sections', 'changes', 'Release', 'releases_of', 'Asked', 'asked_by', 'Story', 'story_of',
-           'notes_of', 'stories_of', 'Verdict', 'verdict_of', 'column_labels', 'axis_text', 'chart_of', 'title_of',
-           'says_of', 'how_told', 'part_of', 'release_rows', 'change_cell', 'facts_of', 'page_html', 'as_json', 'Trend',
-           'read_trend', 'write_trend']
+           'changed_sections', 'changes', 'Release', 'releases_of', 'Asked', 'asked_by', 'asked_of', 'Story',
+           'story_of', 'notes_of', 'stories_of', 'Verdict', 'verdict_of', 'column_labels', 'axis_text', 'chart_of',
+           'title_of', 'says_of', 'how_told', 'part_of', 'release_rows', 'change_cell', 'facts_of', 'page_html',
+           'as_json', 'Trend', 'read_trend', 'write_trend']
 
 # %% ../../notebooks/show/trend.ipynb #de23e82a
 import datetime
@@ -16,7 +16,8 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -26,8 +27,9 @@ import yaml
 from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 
-from ..core.errors import Cd4mlError
+from ..core.errors import Cd4mlError, UserError
 from ..core.files import file_hash, read_json, write_json, write_text
+from ..runs.find import find_record
 from ..scenario.decay import LENGTHS, NEEDED, Limits, Point, decay_finding, holdout_numbers
 from ..scenario.decay import improvement, level_text, phases, share, unusual
 from ..scenario.metrics import METRICS
@@ -315,7 +317,10 @@ def releases_of(home: Path) -> tuple[list[Release], dict[str, Any]]:
     for record in judged:
         before = found[-1] if found else None
         if before and _same_model(before.record, record):
-            found[-1] = Release(**{**vars(before), 'repeats': before.repeats + 1})
+            told_now = _named_anew(before.record, record)
+            found[-1] = Release(
+                **{**vars(before), 'record': told_now, 'repeats': before.repeats + 1}
+            )
             continue
         holdout = _known_holdout(record, known, before.holdout if before else '')
         told = changes(before.record, record) if before else []
@@ -324,7 +329,7 @@ def releases_of(home: Path) -> tuple[list[Release], dict[str, Any]]:
         )
     return found, {'damaged': damaged, 'unjudged': len(records) - len(judged)}
 
-# %% ../../notebooks/show/trend.ipynb #d20f34d0
+# %% ../../notebooks/show/trend.ipynb #faaa3c6a
 def _known_holdout(record: Record, known: dict[str, str], last: str) -> str:
     """One name for a holdout that records know by one hash or another; without any it is taken for
     the last one."""
@@ -337,16 +342,28 @@ def _known_holdout(record: Record, known: dict[str, str], last: str) -> str:
     known.update(dict.fromkeys(hashes, name))
     return name
 
-# %% ../../notebooks/show/trend.ipynb #1cabd84c
+# %% ../../notebooks/show/trend.ipynb #d88eaeed
 def _same_model(before: Record, after: Record) -> bool:
     "Whether a run measured the model of the one before, with the same verdict."
     one, other = (r.stages.get('evaluate', Stage()).stable for r in (before, after))
+    if 'predictions' in one and 'predictions' in other:
+        # the rest also holds words, and which groups were looked at
+        one = {'predictions': one['predictions']}
+        other = {'predictions': other['predictions']}
     return (
         bool(one)
         and one == other
         and before.metrics == after.metrics
         and before.accepted == after.accepted
     )
+
+# %% ../../notebooks/show/trend.ipynb #a61b00cd
+def _named_anew(before: Record, after: Record) -> Record:
+    "A record with the title and the unit that a later run of the same model gives."
+    metric = before.metric
+    if metric and after.metric and after.metric.unit:
+        metric = metric.model_copy(update={'unit': after.metric.unit})
+    return before.model_copy(update={'title': after.title or before.title, 'metric': metric})
 
 # %% ../../notebooks/show/trend.ipynb #d9982b88
 @dataclass(frozen=True)
@@ -390,6 +407,21 @@ def asked_by(record: Record) -> Asked:
         margin if margin and 0 < margin < 1 else 0.025,
         str(trend.get('since') or ''),
     )
+
+# %% ../../notebooks/show/trend.ipynb #3405955c
+def asked_of(releases: Sequence[Release], root: Path, scenario: str) -> Asked:
+    """What the last release asks; a unit that it leaves unsaid is that of an earlier one, and a run
+    has any of its names."""
+    asked = asked_by(releases[-1].record)
+    units = [
+        r.record.metric.unit
+        for r in reversed(releases)
+        if r.record.metric and r.record.metric.name == asked.metric
+    ]
+    since = asked.since
+    with suppress(UserError):
+        since = find_record(since, scenario, root).stem if since else ''
+    return replace(asked, unit=asked.unit or next(filter(None, units), ''), since=since)
 
 # %% ../../notebooks/show/trend.ipynb #b465add5
 @dataclass(frozen=True)
@@ -1122,7 +1154,7 @@ def read_trend(products_root: Path | str, name: str) -> Trend:
     "The trend of a scenario, from the records of its runs."
     home = Path(products_root) / name
     releases, told = releases_of(home)
-    asked = asked_by(releases[-1].record) if releases else Asked('', '', {})
+    asked = asked_of(releases, Path(products_root), name) if releases else Asked('', '', {})
     stories = stories_of(releases, asked)
     return Trend(home, releases, stories, verdict_of(releases, stories, asked.margin), asked, told)
 

@@ -127,8 +127,6 @@ def catalogue_entry(
         'separator': facts['separator'],
         'first_line': facts['first_line'],
         'notes': facts['notes'],
-        'owner': data.owner,
-        'licence': data.licence,
         'published': data.published.isoformat() if data.published else None,
         'age_days': age_days,
         'data_hash': table_hash(df),
@@ -168,8 +166,7 @@ def catalogue_table(entry: dict[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(
         entry['columns'],
         columns=[
-            'name', 'type', 'role', 'unit', 'declared', 'n_missing', 'n_distinct', 'min', 'max',
-            'note',
+            'name', 'type', 'role', 'declared', 'n_missing', 'n_distinct', 'min', 'max', 'note',
         ],
     )
     missing = [f'{100 * n / entry["n_rows"]:.1f} %' if n else '' for n in table['n_missing']]

@@ -1013,7 +1013,7 @@ def report_html(
         (
             'For whom it is better or worse',
             'groups',
-            groups_html(metrics, words, facts['schema'].get('partition')),
+            groups_html(metrics, words, metrics.get('offer')),
         ),
         (
             'Can the numbers be trusted?',

@@ -13,6 +13,8 @@ from mlflow.tracking import MlflowClient
 from runs import Place, copied_project
 from test_staleness import edited, page, tiny
 
+from cd4ml_nb.runs.find import find_record
+
 SCENARIO = """name: mine
 title: Mine
 task: binary
@@ -112,6 +114,92 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
         assert record_path(project).stem in place.run('verify', name, cwd=project).stdout
     wrong = place.run('verify', 'nosuchrun', cwd=project)
     assert wrong.returncode == 2 and 'no such run' in wrong.stderr
+
+
+def test_a_run_is_named_alike_everywhere_and_mlflow_shows_its_name(made):
+    project, place = made
+    run = record_path(project).stem
+    registration = json.loads(product(project, 'register', 'registration.json').read_text())
+    client = MlflowClient(tracking_uri=place.environment['CD4ML_TRACKING_URI'])
+    there = client.get_run(registration['run_id']).data.tags
+    assert there['cd4ml.run'] == run and run in there['mlflow.note.content']
+    assert client.get_model_version('mine', '1').tags['cd4ml.run'] == run
+    names = ('latest', 'latest~0', run[:12], run, 'mine@1', registration['run_id'])
+    assert {find_record(name, 'mine', project / 'products').stem for name in names} == {run}
+    same = place.run('compare', 'latest', 'mine@1', '-s', 'mine', cwd=project)
+    assert (
+        same.returncode == 2 and f'RUN {run}: a run cannot be compared with itself' in same.stderr
+    )
+    assert (
+        place.run('verify', 'latest', '-s', 'mine', cwd=project).stdout.splitlines()[-1]
+        == f'{run} is as it was'
+    )
+    for words, said in (
+        (('verify', 'latest~1'), 'there is 1 run only'),
+        (('verify', 'latest', '-s', 'used_cars'), 'nothing has run yet'),
+        (('compare', 'latest~5', 'latest'), 'there is 1 run only'),
+        (('reproduce', 'nosuchrun'), 'no such run'),
+    ):
+        wrong = place.run(*words, cwd=project)
+        assert wrong.returncode == 2 and re.match(f'ERROR RUN .*{said}', wrong.stderr), wrong.stderr
+
+
+def test_D01_a_group_that_is_not_there_is_refused_before_anything_is_learned(kept):
+    project, place = kept
+    edited(project / 'scenarios/mine.yaml', 'search:', 'evaluate: {groups: [knd]}\nsearch:')
+    done = place.run('run', '-s', 'mine', '-p', 'trials=2', '-p', 'sweep.seed=9', cwd=project)
+    assert (
+        done.returncode == 2
+        and "groups 'knd' not found" in done.stderr
+        and "did you mean 'kind'" in done.stderr
+    ), (done.stdout + done.stderr)
+    assert 'started' not in done.stdout
+
+
+def test_a_title_and_a_group_re_run_what_shows_and_judges_and_the_pages_say_it(kept):
+    project, place = kept
+    model = product(project, 'train', 'model.json')
+    edited(project / 'scenarios/mine.yaml', 'title: Mine, changed', 'title: Said better')
+    edited(
+        project / 'scenarios/mine.yaml',
+        'target: {column: bought}',
+        'target: {column: bought, words: purchase}',
+    )
+    edited(
+        project / 'scenarios/mine.yaml',
+        'search:',
+        'columns: {age: {words: years of age, unit: a}}\nevaluate: {groups: [kind], partition:'
+        ' kind}\nsearch:',
+    )
+    done = place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r'^(\w+) +done in', done.stdout, re.MULTILINE) == [
+        'evaluate',
+        'package',
+        'register',
+        'report',
+    ]
+    assert product(project, 'train', 'model.json') == model
+    report, data = (
+        product(project, 'report', name).read_text() for name in ('report.html', 'data_report.html')
+    )
+    contract = json.loads(product(project, 'package', 'model/contract.json').read_text())
+    assert (
+        'Said better' in report
+        and 'Said better' in data
+        and contract['title'] == 'Said better'
+        and contract['version'] == '1.0.0'
+    )
+    assert (
+        'years of age' in report
+        and 'years of age' in data
+        and 'purchase' in report
+        and contract['output']['words'] == 'purchase'
+    )
+    assert (
+        next(i for i in contract['inputs'] if i['name'] == 'age')['unit'] == 'a'
+        and contract['partition']['column'] == 'kind'
+    )
 
 
 TAMPERED = {

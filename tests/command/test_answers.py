@@ -168,6 +168,23 @@ def test_a_change_during_the_run_leaves_no_note(done, tmp_path):
     assert not list((folder / 'products').glob('.answers/*.json'))
 
 
+def test_each_run_says_which_one_it_is_and_going_back_is_a_run_too(done, tmp_path):
+    source, _ = done
+    folder = tmp_path / 'project'
+    shutil.copytree(source, folder)
+    place = Place(folder)
+    said = []
+    for rate in ('1.0', '2.0', '1.0', '1.0'):
+        ended = place.run(*ASKED, '-p', f'learn.rate={rate}', cwd=folder)
+        assert ended.returncode == 0, ended.stderr
+        said.append(ended.stdout.splitlines()[-1].removeprefix('run      '))
+    runs = sorted(path.stem for path in (folder / 'products/tiny/runs').glob('*.json'))
+    assert sorted(set(said)) == runs and said[2] == said[3] and len(runs) == 3
+    again = place.run('run', '-s', 'tiny', '-p', 'learn.rate=1.0', '--until', 'clean', cwd=folder)
+    # those are the products of that run, too
+    assert again.stdout.splitlines()[-1] == f'run      {said[3]}'
+
+
 def test_the_answer_is_what_the_run_says_and_imports_nothing(done):
     folder, place = done
     for path in (folder / 'products/.answers').glob('*'):
@@ -180,6 +197,8 @@ def test_the_answer_is_what_the_run_says_and_imports_nothing(done):
     assert (
         '0 stages run, 4 unchanged' in whole.stdout and '0 stages run, 4 unchanged' in quick.stdout
     )
+    run, = (path.stem for path in (folder / 'products/tiny/runs').glob('*.json'))
+    assert whole.stdout.splitlines()[-1] == quick.stdout.splitlines()[-1] == f'run      {run}'
     code = (
         "import sys; from cd4ml_nb.command.start import main; main(); print([m for m in ('typer',"
         " 'pydantic', 'yaml') if m in sys.modules])"

@@ -12,6 +12,7 @@ from tables import TODAY, labelled, offers, told, validated, validated_file
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.checks import (
     check_columns,
+    check_judged,
     check_table,
     clean_table,
     described,
@@ -81,7 +82,13 @@ def test_D01_column_of_split_or_groups_that_is_not_there_is_named():
         split={'by': 'time', 'column': 'day'},
         evaluate={'groups': ['feul'], 'partition': 'make'},
     )
-    lines = [f.line for f in check_columns(list(offers()), plan)]
+    lines = [
+        f.line
+        for f in [
+            *check_columns(list(offers()), plan),
+            *check_judged(list(offers()), plan.evaluate),
+        ]
+    ]
     assert (
         len(lines) == 4
         and "evaluate" not in lines[0]

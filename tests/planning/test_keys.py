@@ -15,8 +15,9 @@ SCENARIO = 'scenarios/mine.yaml'
 TEXT = """name: mine
 title: Mine
 task: binary
-data: {source: data.csv}
+data: {source: data.csv, published: 2026-01-01, max_age_days: 99999}
 target: {column: y}
+columns: {x: {type: number}}
 evaluate: {groups: [kind]}
 gates: [{metric: auc, min: 0.5}]
 """
@@ -121,7 +122,63 @@ CHANGES = {
     'a gate': (lambda p: replaced(p / SCENARIO, 'min: 0.5', 'min: 0.6'), from_stage('package')),
     'a group to judge': (
         lambda p: replaced(p / SCENARIO, 'groups: [kind]', 'groups: []'),
-        ['validate', *from_stage('split')],
+        from_stage('evaluate'),
+    ),
+    'the market to judge by': (
+        lambda p: replaced(
+            p / SCENARIO, 'groups: [kind]', 'groups: [kind], partition: kind, min_rows: 40'
+        ),
+        from_stage('evaluate'),
+    ),
+    'the age that data may have': (
+        lambda p: replaced(p / SCENARIO, 'max_age_days: 99999', 'max_age_days: 88888'),
+        [],
+    ),
+    'the title': (
+        lambda p: replaced(p / SCENARIO, 'title: Mine', 'title: My own'),
+        from_stage('package'),
+    ),
+    'a description and an owner': (
+        lambda p: replaced(p / SCENARIO, 'task:', 'description: Words.\nowner: Ann\ntask:'),
+        ['report'],
+    ),
+    'whose the data is': (
+        lambda p: replaced(
+            p / SCENARIO, 'source: data.csv', 'source: data.csv, owner: Ann, licence: MIT'
+        ),
+        ['report'],
+    ),
+    'the unit of the target': (
+        lambda p: replaced(p / SCENARIO, 'column: y', 'column: y, unit: EUR, words: asked'),
+        from_stage('evaluate'),
+    ),
+    'words and unit of a column': (
+        lambda p: replaced(
+            p / SCENARIO, 'x: {type: number}', 'x: {type: number, unit: km, words: distance}'
+        ),
+        from_stage('evaluate'),
+    ),
+    'what a column may hold': (
+        lambda p: replaced(p / SCENARIO, 'x: {type: number}', 'x: {type: number, max: 9}'),
+        ALL,
+    ),
+    'when the data was published': (
+        lambda p: replaced(p / SCENARIO, '2026-01-01', '2026-01-02'),
+        ALL,
+    ),
+    'the version of the contract': (
+        lambda p: replaced(p / SCENARIO, 'task:', 'contract: {version: 1.0.1}\ntask:'),
+        from_stage('package'),
+    ),
+    'when a model counts as better': (
+        lambda p: replaced(
+            p / SCENARIO, 'task:', 'compare: {margin: 0.5}\ntrend: {margin: 0.5}\ntask:'
+        ),
+        [],
+    ),
+    'what the sweep tries': (
+        lambda p: replaced(p / SCENARIO, 'task:', 'search: {rounds: 7}\ntask:'),
+        from_stage('sweep'),
     ),
     'a byte of the data': (lambda p: replaced(p / 'data.csv', '2,b,1', '3,b,1'), ALL),
     'the order of keys in the scenario': (
@@ -170,8 +227,8 @@ def test_the_stages_are_the_same_in_every_environment(project):
 def test_data_that_is_too_old_stops_a_run_even_when_all_is_done(project):
     replaced(
         project / SCENARIO,
-        'source: data.csv',
-        'source: data.csv, published: 2020-01-01, max_age_days: 30',
+        'published: 2026-01-01, max_age_days: 99999',
+        'published: 2020-01-01, max_age_days: 30',
     )
     with pytest.raises(UserError, match='days old; 30 are allowed'):
         make_plan(SCENARIO)

@@ -258,6 +258,14 @@ MATRIX = {
         ['learn', 'judge'],
         r'scenario title changed',
     ),
+    'wording in a section that one stage reads': (
+        lambda folder: edited(
+            folder / 'scenarios/tiny.yaml', 'source: data.csv', 'source: data.csv, owner: Ann'
+        ),
+        (),
+        [],
+        '',
+    ),
     'a section that no stage reads': (
         lambda folder: edited(folder / 'scenarios/tiny.yaml', 'seed: 1', 'seed: 2'),
         (),

@@ -21,12 +21,12 @@ def publish(root, name='cars', task='regression', accepted=True, products=None):
     """Current products of a scenario, and the records of three runs."""
     products = products or facts(task, accepted)
     home = root / name
-    for stage, product in (('register', 'registration'), ('evaluate', 'metrics'), ('train', 'contract')):
+    for stage, product, place in (('register', 'registration', ''), ('evaluate', 'metrics', ''), ('package', 'contract', 'model')):
         write_text(home / stage / 'current', 'k1')
-        write_json(home / stage / 'k1' / f'{product}.json', products[product])
-    for stage, file in (('report', 'report.html'), ('validate', 'data_report.html')):
-        write_text(home / stage / 'current', 'k1\n')
-        write_text(home / stage / 'k1' / file, '<!doctype html><title>x</title>')
+        write_json(home / stage / 'k1' / place / f'{product}.json', products[product])
+    for file in ('report.html', 'data_report.html'):
+        write_text(home / 'report' / 'current', 'k1\n')
+        write_text(home / 'report' / 'k1' / file, '<!doctype html><title>x</title>')
     metric = products['metrics']['metric']
     for k, code in enumerate((0, 4, 0 if accepted else 3)):
         record(home, f'run{k}', title=products['contract']['title'], started=f'2026-11-2{k}T10:0{k}:00+00:00', seconds=61.5, exit_code=code,
@@ -60,7 +60,7 @@ def test_each_scenario_has_verdict_metric_links_and_history(tmp_path):
     for said in ('3 scenarios, 2 with a model', 'Accepted as a candidate.', 'Not released.', '1,612 EUR', '1,564 to 1,661 EUR', '.927',
                  '22 November 2026, 10:02', 'refused', 'stopped', '62 s', '3 runs'):
         assert said in page.text, said
-    assert [h for h in page.attributes('href') if h.startswith('cars/')][:2] == ['cars/report/k1/report.html', 'cars/validate/k1/data_report.html']
+    assert [h for h in page.attributes('href') if h.startswith('cars/')][:2] == ['cars/report/k1/report.html', 'cars/report/k1/data_report.html']
 
 
 def test_the_index_is_the_same_when_nothing_changed_and_moves_with_its_folder(tmp_path):
@@ -81,7 +81,7 @@ def test_a_run_that_stopped_half_way_shows_what_there_is(tmp_path):
 @pytest.mark.parametrize('damage', [b'', b'{"run":', b'\xff\xfe', b'[]', b'null', b'"text"'])
 def test_damaged_files_are_a_line_and_never_a_failure(tmp_path, damage):
     home = publish(tmp_path)
-    for path in ('runs/run0.json', 'evaluate/k1/metrics.json', 'register/k1/registration.json', 'train/k1/contract.json', 'validate/current'):
+    for path in ('runs/run0.json', 'evaluate/k1/metrics.json', 'register/k1/registration.json', 'package/k1/model/contract.json', 'report/current'):
         (home / path).write_bytes(damage)
     page = checked(write_index(tmp_path))
     assert 'its record cannot be read' in page.text and 'No model yet.' in page.text

@@ -363,6 +363,33 @@ def test_any_number_of_releases_has_a_page(tmp_path, n):
     ), 'one of eight was refused'
 
 
+def test_wording_filled_in_afterwards_is_no_release_and_names_the_unit(tmp_path):
+    home = series(tmp_path / 'cars', [1600.0, 1600.0, 1500.0])
+    for k in (0, 1, 2):
+        path = home / f'runs/run000{k}.json'
+        told = json.loads(path.read_text())
+        told['metric']['unit'] = 'EUR' if k == 1 else ''
+        told['metrics']['bias'] = 1.0
+        told['title'] = 'Said better' if k == 1 else 'Said'
+        told['stages']['evaluate']['stable'] = {
+            'metrics': f'{k}',
+            'predictions': 'one' if k < 2 else 'another',
+        }
+        write_json(path, told)
+    trend = read_trend(tmp_path, 'cars')
+    assert [(r.record.run, r.repeats, r.record.title) for r in trend.releases] == [
+        ('run0000', 1, 'Said better'),
+        ('run0002', 0, 'Said'),
+    ]
+    assert trend.asked.unit == 'EUR'
+
+
+def test_a_trend_is_judged_since_a_run_by_any_of_its_names(tmp_path):
+    for name in ('run0002', 'latest~1'):
+        home = series(tmp_path / 'cars', quiet(4), text=SCENARIO + f'trend: {{since: {name}}}\n')
+        assert read_trend(home.parent, 'cars').asked.since == 'run0002'
+
+
 def test_three_hundred_releases_take_less_than_a_second(tmp_path):
     series(tmp_path / 'cars', quiet(300))
     write_trend(tmp_path, 'cars')

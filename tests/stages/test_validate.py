@@ -16,13 +16,8 @@ from cd4ml_nb.data.reading import read_file
 from cd4ml_nb.data.table import read_table, typed_table, write_table
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.definition import Scenario
-from cd4ml_nb.stages.validate import (
-    data_report,
-    findings_record,
-    histogram,
-    table_schema,
-    validate_table,
-)
+from cd4ml_nb.show.data_page import data_report, histogram
+from cd4ml_nb.stages.validate import findings_record, table_schema, validate_table
 
 
 def plan_of(target, task='regression', **sections):
@@ -302,7 +297,6 @@ def ingested(tmp_path):
                 ('table', 'table.parquet'),
                 ('findings', 'findings.json'),
                 ('schema', 'schema.json'),
-                ('report', 'data_report.html'),
             ]
         }
         papermill.execute_notebook(
@@ -320,10 +314,10 @@ def ingested(tmp_path):
     return run
 
 
-def test_the_page_writes_table_findings_schema_and_report(tmp_path, ingested):
+def test_the_page_writes_table_findings_and_schema(tmp_path, ingested):
     ingested(pd.concat([offers(), offers()[:7]]), duplicates='drop')
     files = {path.name for path in (tmp_path / 'validate').iterdir()}
-    assert files == {'table.parquet', 'findings.json', 'schema.json', 'data_report.html'}
+    assert files == {'table.parquet', 'findings.json', 'schema.json'}
     assert len(read_table(tmp_path / 'validate' / 'table.parquet')) == 300
     assert json.loads((tmp_path / 'validate' / 'findings.json').read_text())['dropped'] == {
         'duplicates': 7

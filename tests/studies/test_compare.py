@@ -389,6 +389,30 @@ def test_runs_of_different_scenarios_are_refused(copy, change, said):
     assert 'name 2 to 6' in refused(UserError, copy['first'])
 
 
+def with_unit(record, unit):
+    """A run whose scenario names the unit of its target."""
+    told = read_json(record)
+    text = told['scenario_text'].replace('words: purchase', f'words: purchase, unit: {unit}')
+    assert text != told['scenario_text']
+    write_json(record, sealed(told | {'scenario_text': text}))
+
+
+def test_a_unit_that_was_filled_in_afterwards_compares_and_another_unit_does_not(copy, tmp_path):
+    with_unit(copy['second'], 'EUR')
+    summary = compare_runs([copy['first'], copy['second']], tmp_path / 'out', trainings=0)
+    assert (summary['unit'], summary['target']) == ('EUR', 'purchase')
+    assert (
+        compare_runs([copy['second'], copy['first']], tmp_path / 'back', trainings=0)['unit']
+        == 'EUR'
+    )
+    with_unit(copy['first'], 'USD')
+    assert 'another unit than run' in refused(UserError, copy['first'], copy['second'])
+    with_unit(copy['elsewhere'], 'EUR')
+    unsaid = copy['bare']
+    # the reference says nothing
+    assert 'another unit than run' in refused(UserError, unsaid, copy['elsewhere'], copy['first'])
+
+
 def test_products_that_are_gone_or_changed_and_records_that_were_changed_end_in_one_line(copy):
     second = read_json(copy['second'])
     folder = load_rival(copy['second']).folders
@@ -438,7 +462,11 @@ def test_the_latest_two_accepted_models_are_compared_when_none_is_named(copy):
         copy['second'],
         copy['first'],
     ]
-    with pytest.raises(UserError, match="no run is called 'nothing'"):
+    assert [p.stem for p in run_paths('mine', ['latest', 'latest~1'])] == [
+        '29991231-twin',
+        '29990101-elsewhere',
+    ]
+    with pytest.raises(UserError, match='no such run'):
         run_paths('mine', ['nothing', copy['first'].stem])
 
 
