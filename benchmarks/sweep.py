@@ -249,8 +249,8 @@ def compare(
             f' {100 * (clock["tracked"] / clock["untracked"] - 1):+.1f} %; processor time'
             f' {100 * (busy["tracked"] / busy["untracked"] - 1):+.1f} %   aim ≤ 3 %'
         )
-    for k, line in enumerate(lines):
-        print(f'{"" if k else name:<13} {line}', flush=True)
+    for title, line in zip([name] + [''] * len(lines), lines, strict=False):
+        print(f'{title:<13} {line}', flush=True)
 
 
 def main() -> None:

@@ -36,9 +36,6 @@ def without_settings() -> None:
 
 
 without_settings()          # the machine's own; before any fixture
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # started with & by a script: what we start would ignore Ctrl-C, too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +45,6 @@ def in_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
     yield
     without_settings()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # started with & by a script: what we start would ignore Ctrl-C, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -79,20 +79,16 @@ def owner(**changes) -> str:
     )
 
 
-@pytest.fixture
-def no_locks(monkeypatch):
-    """A system that has no locks on files."""
-
-    def refused(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, 'flock', refused)
-
-
 @pytest.mark.parametrize('left,free', [
     (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started='then'), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
     ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
-def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, no_locks, left, free):
+def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(
+    tmp_path, monkeypatch, left, free
+):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
     with locked(tmp_path):
         with (
             pytest.raises(InfrastructureError, match='another run holds the lock'),
@@ -109,7 +105,11 @@ def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, no_l
     assert taken == free
 
 
-def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, no_locks, monkeypatch):
+def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
     client = MlflowClient(f'sqlite:///{tmp_path}/mlflow.db')
     experiment = client.create_experiment('one', artifact_location=str(tmp_path / 'files'))
     begin_run(client, experiment, 'mine', {}, {})
