@@ -357,13 +357,23 @@ def group_words(table: pd.DataFrame, columns: dict[str, dict[str, Any]]) -> list
     ]
 
 # %% ../../notebooks/command/new.ipynb #b280b43b
-def gate_words(y: pd.Series, task: str) -> tuple[dict[str, Any], str]:
+def gate_words(
+    y: pd.Series,
+    task: str,
+    weight: pd.Series | None = None,     # of the rows
+) -> tuple[dict[str, Any], str]:
     "The one gate that needs no knowledge of the problem: be better than naive."
     if task == 'regression':
         return {'metric': 'r2', 'min': 0.0}, 'better than always saying the average'
     if task == 'binary':
         return {'metric': 'auc', 'min': 0.5}, 'better than a coin'
-    most = float(learned_target(y, task).value_counts(normalize=True).iloc[0])
+    learned = learned_target(y, task)
+    worth = (
+        (pd.Series(1.0, learned.index) if weight is None else weight[learned.index])
+        .groupby(learned)
+        .sum()
+    )
+    most = float(worth.max() / worth.sum())
     return {
         'metric': 'accuracy',
         'min': round(most, 3),
@@ -548,6 +558,10 @@ def draft_scenario(
     columns = column_words(labelled, proposed, target, chosen[0], roles)
     wanted = split or next(iter(roles.values()), None)
     by_column = next((n for n, role in roles.items() if role == wanted), None)
+    weight = next(
+        (table[n] for n, words in columns[0].items() if words.get('role') == 'weight'), None
+    )
+    gate = gate_words(table[target], chosen[0], weight)
     return Draft(
         name,
         data,
@@ -557,7 +571,7 @@ def draft_scenario(
         duplicate_words(labelled, columns[0]),
         split_words(chosen[0], columns[0], wanted, by_column),
         group_words(table, columns[0]),
-        gate_words(table[target], chosen[0]),
+        gate,
     )
 
 # %% ../../notebooks/command/new.ipynb #d8ed8f2f

@@ -391,10 +391,11 @@ def _unit_scale(values: Sequence[Any]) -> tuple[list[float], str, str]:
 
 # %% ../../notebooks/show/figures.ipynb #c42f8f19
 def calibration_bins(
-    actual: np.ndarray,     # 1 where the outcome came true, shape (n,)
-    predicted: np.ndarray,  # its probability, shape (n,)
-    bins: int = 10,         # at most
-    least: int = 30,        # cases in a bin, unless there are too few for two
+    actual: np.ndarray,                # 1 where the outcome came true, shape (n,)
+    predicted: np.ndarray,             # its probability, shape (n,)
+    bins: int = 10,                    # at most
+    least: int = 30,                   # cases in a bin, unless there are too few for two
+    weight: np.ndarray | None = None,  # of the cases, shape (n,)
 ) -> dict[str, list]:
     # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
     "Predicted and actual frequency in bins of equally many cases."
@@ -404,15 +405,17 @@ def calibration_bins(
         for chunk in np.array_split(order, min(bins, max(2, len(order) // least)))
         if len(chunk)
     ]
-    n = np.array([len(r) for r in rows])
-    hits = np.array([np.asarray(actual)[r].sum() for r in rows], dtype=float)
-    low, high = _wilson(hits, n)
+    weight = np.ones(len(order)) if weight is None else np.asarray(weight, dtype=float)
+    shares = [np.average(np.c_[predicted, actual][r], axis=0, weights=weight[r]) for r in rows]
+    worth = np.array([weight[r].sum() ** 2 / (weight[r] ** 2).sum() for r in rows])
+    expected, came_true = np.array(shares, dtype=float).T
+    low, high = _wilson(came_true * worth, worth)
     return {
-        'predicted': [float(np.asarray(predicted)[r].mean()) for r in rows],
-        'actual': (hits / n).tolist(),
+        'predicted': expected.tolist(),
+        'actual': came_true.tolist(),
         'low': low.tolist(),
         'high': high.tolist(),
-        'n': n.tolist(),
+        'n': [len(r) for r in rows],
     }
 
 # %% ../../notebooks/show/figures.ipynb #d8d9967c
@@ -602,14 +605,15 @@ def confusion(
 
 # %% ../../notebooks/show/figures.ipynb #bbbf961f
 def interval_dots(
-    rows: Sequence[Mapping[str, Any]],    # {value: name of the group, n, low, middle, high}
-    across: str,                          # the metric, with its unit
+    # {value: name of the group, n, low, middle, high}, and size where that is not n
+    rows: Sequence[Mapping[str, Any]],
+    across: str,  # the metric, with its unit
     title: str = '',
     reference: float | None = None,       # of all cases
     most: int = 25,                       # groups; of more, the largest are shown
 ) -> Sheet:
     "One dot with its interval for each group, the largest group on top."
-    rows = sorted(rows, key=lambda r: (-r['n'], str(r['value'])))
+    rows = sorted(rows, key=lambda r: (-r.get('size', r['n']), str(r['value'])))
     left = len(rows) - most
     rows = rows[:most]
     title = ' — '.join(

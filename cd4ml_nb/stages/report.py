@@ -6,9 +6,10 @@
 __all__ = ['SENTENCES', 'SECOND', 'VERDICT', 'ABOUT', 'GOOD', 'GROUPS', 'TRUST', 'DRIVES', 'ADDS_UP', 'FOUND', 'GATES', 'SHOWN',
            'PAGES', 'SECTIONS', 'in_words', 'with_ends', 'performance', 'naive_guess', 'listed', 'demand', 'refusal',
            'verdict', 'key_numbers', 'gained', 'head_html', 'about_html', 'predicts', 'freshness', 'rows_told',
-           'input_row', 'shown_value', 'quality_html', 'groups_html', 'group_part', 'sized', 'compared', 'trust_html',
-           'regression_trust', 'binary_trust', 'class_trust', 'drives_html', 'reason_value', 'effect', 'outcome',
-           'search_html', 'parameter_rows', 'gates_html', 'counted', 'provenance_html', 'executed_html', 'report_html']
+           'input_row', 'shown_value', 'quality_html', 'groups_html', 'group_part', 'group_size', 'sized', 'compared',
+           'trust_html', 'regression_trust', 'binary_trust', 'class_trust', 'drives_html', 'reason_value', 'effect',
+           'outcome', 'search_html', 'parameter_rows', 'gates_html', 'counted', 'provenance_html', 'executed_html',
+           'report_html']
 
 # %% ../../notebooks/stages/19_report.ipynb #87130a48
 import re
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..scenario.metrics import METRICS
+from ..scenario.metrics import METRICS, weighted_quantile
 from ..search.halving import on_sample
 from ..show.figures import calibration_bins, calibration_curve, confusion, interval_dots
 from ..show.figures import parallel_coordinates, parameter_importance, predicted_vs_actual
@@ -103,11 +104,8 @@ def naive_guess(metrics: Mapping[str, Any], target: str) -> str:
         within = f" among those of the same {listed(metrics['baseline_by'])}"
     else:
         within = ''
-    return (
-        f'the median {target}'
-        if metrics['task'] == 'regression'
-        else 'the frequency of each outcome'
-    ) + within
+    guess = f'median {target}' if metrics['task'] == 'regression' else 'frequency of each outcome'
+    return f"the {'weighted ' if metrics.get('weight') else ''}{guess}{within}"
 
 # %% ../../notebooks/stages/19_report.ipynb #0b44b4e3
 def listed(names: Sequence[str]) -> str:
@@ -395,6 +393,11 @@ def quality_html(metrics: Mapping[str, Any]) -> Markup:
         f' learned. An interval says where the value would lie in {share} of repetitions with other'
         ' cases of the same kind.'
     )
+    if metrics.get('weight'):
+        intro += (
+            f" A case counts as often as its weight says ({metrics['weight']}), for the naive guess"
+            " as for the model."
+        )
     return render(GOOD, intro=intro, interval_name=f'{share} interval', rows=rows, main=0)
 
 # %% ../../notebooks/stages/19_report.ipynb #4acb97b9
@@ -403,7 +406,7 @@ GROUPS = '''{% for part in parts %}
 <p>{{ part.told }}</p>
 {{ part.figure }}
 <details><summary>All values by {{ part.words }} <span class="note">({{ part.rows | length }})</span></summary>
-{{ table(caption ~ ' by ' ~ part.words, [part.words, 'Cases #', caption ~ ' #', 'Interval'], part.rows) }}</details>
+{{ table(caption ~ ' by ' ~ part.words, [part.words] + sizes + [caption ~ ' #', 'Interval'], part.rows) }}</details>
 {% if part.refused %}<p>No model is offered for {{ part.refused }}: there is too little data.</p>{% endif %}
 {% if part.thin %}<p class="note">Not judged, too few cases: {{ part.thin }}.</p>{% endif %}
 {% else %}<p>The scenario names no groups to look at.</p>
@@ -431,7 +434,10 @@ def groups_html(
     ]
     for part, column in zip(parts, columns, strict=True):
         part['refused'] = sized(offer['refused']) if offer and offer['column'] == column else ''
-    return render(GROUPS, parts=parts, caption=METRICS[metrics['metric']].words.capitalize())
+    sizes = ['Cases #', 'Share by weight #'] if metrics.get('weight') else ['Cases #']
+    return render(
+        GROUPS, parts=parts, sizes=sizes, caption=METRICS[metrics['metric']].words.capitalize()
+    )
 
 # %% ../../notebooks/stages/19_report.ipynb #77b5a934
 def group_part(
@@ -445,15 +451,17 @@ def group_part(
     unit = metrics['unit']
     whole = metrics['holdout'][metric]['value']
     times = 100 if metric in SHARES else 1
+    ranked = sorted(rows, key=lambda row: -row.get('share', row['n']))
     judged = [
         (row, row['metrics'][metric])
-        for row in sorted(rows, key=lambda r: -r['n'])
+        for row in ranked
         if (row['metrics'].get(metric) or {}).get('value') is not None
     ]
     dots = [
         {
             'value': row['value'],
             'n': row['n'],
+            'size': row.get('share', row['n']),
             'middle': times * at['value'],
             'low': _times(at.get('low'), times),
             'high': _times(at.get('high'), times),
@@ -475,13 +483,19 @@ def group_part(
     shown = [
         [
             str(row['value']),
-            f"{row['n']:,}",
+            *group_size(row, metrics),
             measured(metric, at['value'], unit),
             interval(metric, at, unit),
         ]
         for row, at in judged
     ]
     return {'words': words, 'told': told, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
+
+# %% ../../notebooks/stages/19_report.ipynb #bf981584
+def group_size(row: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    "The cases of a group, and how much they weigh where they have weights."
+    cases = f"{row['n']:,}"
+    return [cases, percent(row['share'])] if metrics.get('weight') else [cases]
 
 # %% ../../notebooks/stages/19_report.ipynb #5affa3ef
 def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
@@ -526,7 +540,8 @@ TRUST = '<p>{{ told }}</p>\n{% for figure in figures %}{{ figure }}\n{% endfor %
 
 def trust_html(
     task: str,
-    # actual (classes: their index), and predicted or, for several classes, p_<class>
+    # actual (classes: their index), predicted or, for several classes, p_<class>, and weight if
+    # there is one
     predictions: pd.DataFrame,
     output: Mapping[str, Any],              # of the contract
     bins: Mapping[str, Any] | None = None,  # calibration, when the stage before has it
@@ -536,8 +551,13 @@ def trust_html(
     unit = output.get('unit') or ''
     actual = predictions['actual'].to_numpy()
     if task == 'regression':
+        weight = predictions['weight'].to_numpy(dtype=float) if 'weight' in predictions else None
         return regression_trust(
-            actual.astype(float), predictions['predicted'].to_numpy(dtype=float), words, unit
+            actual.astype(float),
+            predictions['predicted'].to_numpy(dtype=float),
+            words,
+            unit,
+            weight,
         )
     if task == 'binary':
         return binary_trust(
@@ -546,14 +566,28 @@ def trust_html(
         )
     classes = [str(c) for c in output['classes']]
     return class_trust(
-        actual.astype(int), predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float), classes
+        actual.astype(int),
+        predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float),
+        classes,
+        bins,
     )
 
 # %% ../../notebooks/stages/19_report.ipynb #08f931e7
-def regression_trust(actual: np.ndarray, predicted: np.ndarray, words: str, unit: str) -> Markup:
+def regression_trust(
+    actual: np.ndarray,
+    predicted: np.ndarray,
+    words: str,
+    unit: str,
+    weight: np.ndarray | None = None,
+) -> Markup:
     "Errors along the prediction, and prediction against truth."
     error = np.abs(predicted - actual)
-    half, most = np.quantile(error, [0.5, 0.9])
+    ends = (0.5, 0.9)
+    half, most = (
+        np.quantile(error, ends)
+        if weight is None
+        else (weighted_quantile(error, weight, share) for share in ends)
+    )
     told = (
         f'Half of the predictions are off by less than {number(half, unit)}, nine in ten by less'
         f' than {number(most, unit)}.'
@@ -603,6 +637,7 @@ def class_trust(
     actual: np.ndarray,         # index of the class, shape (n,)
     probability: np.ndarray,    # of each class, shape (n, k)
     classes: list[str],
+    bins: Mapping[str, Any] | None = None,   # calibration, when the stage before has it
 ) -> Markup:
     "Which class is taken for which."
     counts = np.zeros((len(classes), len(classes)), dtype=int)
@@ -616,7 +651,7 @@ def class_trust(
         )
     else:
         told = 'No case was classified wrong.'
-    bins = calibration_bins(actual == probability.argmax(axis=1), probability.max(axis=1))
+    bins = bins or calibration_bins(actual == probability.argmax(axis=1), probability.max(axis=1))
     return render(
         TRUST,
         told=told,

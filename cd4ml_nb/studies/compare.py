@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['USED', 'LETTERS', 'LEAST', 'Tell', 'WORTH', 'TECHNICAL', 'Rival', 'load_rival', 'said_in', 'in_words', 'run_paths',
            'refuse_unlike', 'judging_run', 'id_columns', 'rows_seen', 'unseen_rows', 'predictions_of', 'Court',
-           'court_of', 'overall', 'gains', 'by_group', 'group_verdicts', 'train_again', 'resampled', 'one_verdict',
-           'looks_at', 'what_differs', 'parameters_of', 'scenario_of', 'data_of', 'code_of', 'apart', 'disagreements',
-           'Contest', 'current_scenario', 'open_contest', 'compare_runs', 'summary_of']
+           'court_of', 'overall', 'gains', 'by_group', 'group_verdicts', 'resampled', 'Recipe', 'Trainings',
+           'max_bin_of', 'recipe_of', 'training_tasks', 'not_trained', 'train_again', 'one_verdict', 'looks_at',
+           'what_differs', 'parameters_of', 'scenario_of', 'data_of', 'code_of', 'apart', 'disagreements', 'Contest',
+           'current_scenario', 'open_contest', 'compare_runs', 'summary_of']
 
 # %% ../../notebooks/studies/compare.ipynb #e6325340
 import datetime
@@ -16,6 +17,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,14 @@ import pandas as pd
 import xgboost as xgb
 import yaml
 
-from ..core.errors import GateRefused, UserError
+from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.files import file_hash, in_project, read_json, write_json, write_text
 from ..core.provenance import is_sealed, sealed
 from ..core.settings import device_of, load_settings, threads_of
 from ..data.table import read_table, row_hashes, unseal
-from ..model.booster import contributions, load_booster, observed, predict
-from ..model.contract import worded, worded_columns
+from ..model.booster import contributions, fit, in_target_unit, load_booster, matrix
+from ..model.booster import observed, predict
+from ..model.contract import encode, feature_names, feature_types, worded, worded_columns
 from ..runs.find import find_record, records
 from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of
@@ -38,10 +41,12 @@ from ..scenario.comparison import n_units, paired_draws, power, shared_confidenc
 from ..scenario.comparison import trained_again, verdict_of
 from ..scenario.definition import Column, Compare, Evaluate, Scenario, load_scenario
 from ..scenario.definition import read_scenario
+from ..search.halving import Judge
+from ..search.trial import Kept
+from ..search.workers import Busy, Task, TaskFailed, all_done, crew, employed
 from ..show.comparison_page import comparison_html, verdict_words
 from ..stages.evaluate import group_labels, reasons
 from ..stages.report import effect, outcome, reason_value
-from ..stages.train import fit_winner
 
 # %% ../../notebooks/studies/compare.ipynb #0234e97e
 USED = {
@@ -441,50 +446,6 @@ def group_verdicts(
 Tell = Callable[[str], None]
 
 
-def train_again(
-    rival: Rival,
-    times: int,
-    metric: str,
-    court: Court,
-    same_rows: bool,          # whether all rivals learned from the same rows
-    seed: int,
-    tell: Tell,               # takes a line, such as "training again 2 of 5"
-) -> list[float]:             # the metric on the judging rows, of each further training
-    "Follow a run's recipe a few more times."
-    settings = load_settings()
-    seen = rival.seen()
-    split = rival.json('split', 'split')
-    weight = next(
-        (c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None
-    )
-    rng = np.random.default_rng([seed, *rival.name.encode()])
-    found = []
-    for k in range(times):
-        tell(f'{rival.name}: training again {k + 1} of {times}')
-        if same_rows:
-            rows = seen
-        else:
-            rows = resampled(seen, split['column'] if split['by'] == 'group' else None, rng)
-        booster = fit_winner(
-            rival.contract,
-            rows,
-            rival.json('sweep', 'best'),
-            weight,
-            device=device_of(settings.device),
-            nthread=threads_of(settings.threads),
-            seed=int(rng.integers(1, 2**31 - 1)),
-        )
-        predicted = np.asarray(predict(booster, rival.contract, court.table), dtype=float)
-        found.append(
-            float(
-                paired_draws(
-                    rival.contract['task'], court.y, [predicted], [metric], court.weight, 0
-                )[metric][0, 0]
-            )
-        )
-    return found
-
-# %% ../../notebooks/studies/compare.ipynb #bab89bbc
 def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator) -> pd.DataFrame:
     """As many rows, drawn with replacement; or as many groups, where rows of one group belong
     together."""
@@ -494,6 +455,137 @@ def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator)
     places = np.split(np.argsort(member, kind='stable'), np.cumsum(np.bincount(member))[:-1])
     drawn = rng.integers(0, len(places), len(places))
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
+
+# %% ../../notebooks/studies/compare.ipynb #e231acbf
+@dataclass(frozen=True)
+class Recipe(Kept):
+    """What a run's model is made from, and what it is measured on; forked workers share the
+    matrices."""
+    contract: dict[str, Any]
+    seen: pd.DataFrame  # rows to learn from
+    weight: str | None  # column of row weights
+    group: str | None  # column whose groups stay whole where rows are drawn
+    same_rows: bool   # whether each training learns from all these rows, or from as many drawn ones
+    court: Court
+
+    def learning(self, seed: int, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
+        "The rows of one training."
+        if self.same_rows:
+            return self.kept(max_bin, lambda: self.binned(self.seen, max_bin, threads))
+        rows = resampled(self.seen, self.group, np.random.default_rng(seed))
+        return self.binned(rows, max_bin, threads)
+
+    def binned(self, rows: pd.DataFrame, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
+        "Rows as XGBoost trains on them."
+        return matrix(self.contract, rows, self.weight, max_bin=max_bin, threads=threads)
+
+    def judging(self, threads: int) -> xgb.DMatrix:
+        "The inputs of the rows that decide."
+        return self.kept('judging', lambda: self.inputs(threads))
+
+    def inputs(self, threads: int) -> xgb.DMatrix:
+        "The same, made anew."
+        numbers, _ = encode(self.contract, self.court.table)
+        named = {
+            'feature_names': feature_names(self.contract),
+            'feature_types': feature_types(self.contract),
+        }
+        return xgb.DMatrix(numbers, enable_categorical=True, nthread=threads, **named)
+
+# %% ../../notebooks/studies/compare.ipynb #1f0a4906
+@dataclass(frozen=True)
+class Trainings:
+    "A worker's side of a comparison: trains the recipes of runs again."
+    metric: str                    # that each model is measured by
+    recipes: dict[str, Recipe]     # of each run
+    device: str                    # cpu, cuda or cuda:1
+    threads: int
+
+    def __call__(self, task: Task, judge: Judge, busy: Busy) -> dict[str, Any]:      # {value}
+        assert task.seed is not None and task.rounds is not None
+        recipe = self.recipes[task.rows]
+        params = task.params | {'device': self.device, 'nthread': self.threads, 'seed': task.seed}
+        rows = recipe.learning(task.seed, max_bin_of(params), self.threads)
+        booster = fit(params, rows, task.rounds)
+        said = in_target_unit(
+            recipe.contract['output'], booster.predict(recipe.judging(self.threads))
+        )
+        court = recipe.court
+        predicted = [np.asarray(said, dtype=float)]
+        values = paired_draws(
+            recipe.contract['task'], court.y, predicted, [self.metric], court.weight, 0
+        )
+        return {'value': float(values[self.metric][0, 0])}
+
+# %% ../../notebooks/studies/compare.ipynb #7dfc0df5
+def max_bin_of(params: dict[str, Any]) -> int:
+    "How finely the rows are binned; XGBoost's own default is 256."
+    return int(params.get('max_bin', 256))
+
+# %% ../../notebooks/studies/compare.ipynb #31be70e5
+def recipe_of(rival: Rival, court: Court, same_rows: bool) -> Recipe:
+    "The recipe of a run's model."
+    split = rival.json('split', 'split')
+    columns = rival.json('split', 'schema')['columns']
+    weight = next((c['name'] for c in columns if c['role'] == 'weight'), None)
+    group = split['column'] if split['by'] == 'group' else None
+    return Recipe(rival.contract, rival.seen(), weight, group, same_rows, court)
+
+# %% ../../notebooks/studies/compare.ipynb #7b76c303
+def training_tasks(rival: Rival, times: int, seed: int, first: int) -> list[Task]:
+    "The further trainings of a run's recipe, numbered from `first`."
+    best = rival.json('sweep', 'best')
+    rng = np.random.default_rng([seed, *rival.name.encode()])
+    seeds = [int(rng.integers(1, 2**31 - 1)) for _ in range(times)]
+    return [
+        Task(first + k, best['params'], rival.name, best['rounds'], one)
+        for k, one in enumerate(seeds)
+    ]
+
+# %% ../../notebooks/studies/compare.ipynb #bb17bc68
+def not_trained(failed: TaskFailed, times: int) -> Cd4mlError:
+    "The error that says which training failed, and why."
+    what = f'training again {failed.task.number % times + 1} of {times} failed: {failed.reason}'
+    if 'memory' in failed.reason:
+        todo = 'free memory, or set fewer workers: CD4ML_WORKERS=1'
+        return InfrastructureError(what, todo, where=failed.task.rows, code='I19')
+    return UserError(what, 'compare without it: --trainings 0', where=failed.task.rows, code='RUN')
+
+# %% ../../notebooks/studies/compare.ipynb #c9971706
+def train_again(
+    rivals: Sequence[Rival],
+    times: int,
+    metric: str,
+    court: Court,
+    same_rows: bool,          # whether all rivals learned from the same rows
+    seed: int,
+    tell: Tell,          # takes a line, such as "training again 2 of 5"
+) -> list[list[float]]:  # of each run: the metric on the judging rows, of each further training
+    "Follow the recipes of runs a few more times, side by side."
+    settings = load_settings()
+    device = device_of(settings.device)
+    threads = threads_of(settings.threads)
+    recipes = {rival.name: recipe_of(rival, court, same_rows) for rival in rivals}
+    tasks = [
+        task
+        for k, rival in enumerate(rivals)
+        for task in training_tasks(rival, times, seed, k * times)
+    ]
+    for task in tasks[::times]:                # before the fork
+        recipes[task.rows].judging(threads)
+        if same_rows:
+            recipes[task.rows].learning(0, max_bin_of(task.params), threads)
+
+    def begins(task: Task) -> None:
+        tell(f'{task.rows}: training again {task.number % times + 1} of {times}')
+
+    members = crew(device, threads, len(tasks), settings.workers)
+    with employed(members, partial(Trainings, metric, recipes)) as workers:
+        try:
+            values = [result['value'] for result in all_done(tasks, workers, begins)]
+        except TaskFailed as failed:
+            raise not_trained(failed, times) from None
+    return [values[k:k + times] for k in range(0, len(values), times)]
 
 # %% ../../notebooks/studies/compare.ipynb #d95dcad9
 # gains that the page states a chance for, as shares of the reference's value
@@ -865,9 +957,7 @@ def compare_runs(
         metric, task, court, contest.predicted, columns, plan.compare, plan.evaluate, seed
     )
     if times:
-        again = [
-            train_again(r, times, metric, court, contest.same_rows, seed, tell) for r in rivals
-        ]
+        again = train_again(rivals, times, metric, court, contest.same_rows, seed, tell)
     else:
         again = []
     comparisons = []

@@ -65,7 +65,16 @@ from cd4ml_nb.search.search import (
     study_of,
 )
 from cd4ml_nb.search.trial import Problem, built_in_metric, make_problem, run_trial
-from cd4ml_nb.search.workers import Evaluate, ForkedWorkers, Heard, OneThread, Workers
+from cd4ml_nb.search.workers import (
+    SAMPLE,
+    Busy,
+    Evaluate,
+    ForkedWorkers,
+    Heard,
+    OneThread,
+    Task,
+    Workers,
+)
 from cd4ml_nb.stages.sweep import make_workers
 from cd4ml_nb.stages.train import fit_winner
 from cd4ml_nb.tracking.queue import held
@@ -193,8 +202,9 @@ def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_
     assert there == pytest.approx(best['value'], rel=1e-5)
 
 
-def napping(params: dict[str, Any], judge: Judge, sampled: bool) -> dict[str, Any]:
+def napping(task: Task, judge: Judge, busy: Busy) -> dict[str, Any]:
     """A trial without a model, which takes 20 ms or so."""
+    params = task.params
     floor = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9
     curve = []
     for rung in range(4):
@@ -217,10 +227,10 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
     over = threading.Event()
     kills = []
 
-    def counted(params, judge, sampled):
+    def counted(task, judge, busy):
         with open(tmp_path / 'begun', 'ab') as file:
             file.write(b'x')
-        return napping(params, judge, sampled)
+        return napping(task, judge, busy)
 
     def strike() -> None:
         kills.append(
@@ -241,7 +251,7 @@ def test_I05_workers_that_are_killed_at_random_moments_change_nothing(tmp_path, 
 
 
 def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
-    def endless(params, judge, sampled):
+    def endless(task, judge, busy):
         (tmp_path / f'{os.getpid()}.busy').touch()
         time.sleep(30)
 
@@ -261,7 +271,7 @@ def test_I05_workers_end_with_their_coordinator_whatever_they_do(tmp_path):
 def test_I05_the_death_of_a_worker_that_has_nothing_to_do_is_no_trials_fault():
     with ForkedWorkers([napping]) as workers:
         for number in range(3):
-            workers.start(number, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1})
+            workers.start(Task(number, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1}))
             while (heard := workers.heard()[0])[1] == 'rung':
                 workers.answer(number, True)
             assert heard[:2] == (number, 'done')
@@ -276,7 +286,7 @@ def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_p
         with held(tmp_path / 'lock', 0) as mine:
             # as the courier that tells MLflow does, when a worker has died and is replaced
             assert mine
-            workers.start(0, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1})
+            workers.start(Task(0, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1}))
         with held(tmp_path / 'lock', 0) as mine:
             assert mine
 
@@ -284,13 +294,13 @@ def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_p
 def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_goes_on(tmp_path):
     deaths = tmp_path / 'deaths'
 
-    def deadly(params, judge, sampled):
-        if params['max_depth'] == 2:
+    def deadly(task, judge, busy):
+        if task.params['max_depth'] == 2:
             with open(deaths, 'a') as file:
-                file.write(f'{json.dumps(params)}\n')
+                file.write(f'{json.dumps(task.params)}\n')
             os.write(2, b'page fault in the driver\n')
             os.kill(os.getpid(), signal.SIGKILL)
-        return napping(params, judge, sampled)
+        return napping(task, judge, busy)
 
     one, two = (
         swept(tmp_path, toy_search(), ForkedWorkers([deadly] * n), 20, name=str(n)) for n in (1, 3)
@@ -310,18 +320,18 @@ def test_I05_a_trial_over_which_three_workers_have_died_is_failed_and_the_sweep_
 
 
 def test_I19_a_trial_that_does_not_fit_into_memory_is_failed_and_the_sweep_goes_on(tmp_path):
-    def hungry(params, judge, sampled):
+    def hungry(task, judge, busy):
         rows = np.zeros((4_000_000, 8), np.float32)        # no memory yet, only addresses
         used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))
         try:
-            if params['max_depth'] == 2:
+            if task.params['max_depth'] == 2:
                 np.ones_like(rows)
-            elif params['max_depth'] == 3:
+            elif task.params['max_depth'] == 3:
                 xgb.DMatrix(rows, nthread=1)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        return napping(params, judge, sampled)
+        return napping(task, judge, busy)
 
     records = swept(tmp_path, toy_search(), ForkedWorkers([hungry] * 2), 20)
     for record in records:
@@ -341,12 +351,12 @@ Stack trace: ...'''
 def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_replaced(tmp_path):
     workers = tmp_path / 'workers'
 
-    def full(params, judge, sampled):
+    def full(task, judge, busy):
         with open(workers, 'a') as file:
-            file.write(f'{os.getpid()} {params["max_depth"]}\n')
-        if params['max_depth'] > 2:
+            file.write(f'{os.getpid()} {task.params["max_depth"]}\n')
+        if task.params['max_depth'] > 2:
             raise xgb.core.XGBoostError(FULL)
-        return napping(params, judge, sampled)
+        return napping(task, judge, busy)
 
     records = swept(tmp_path, toy_search(), ForkedWorkers([full], once=True), 16)
     assert {r['reason'] for r in records if r['state'] == 'failed'} == {FULL.splitlines()[1]}
@@ -474,13 +484,13 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
     def quiet(device: str) -> Evaluate:
         problem = toy_problem('regression', 'mae', plan, device=device)
 
-        def evaluate(params, judge, sampled):
+        def evaluate(task, judge, busy):
             with warnings.catch_warnings(record=True) as heard:
                 # XGBoost warns of each prediction for which it moves data
                 warnings.simplefilter('always')
-                result = run_trial(params | {'device': device}, problem, judge)
+                result = run_trial(task.params | {'device': device}, problem, judge)
             assert not heard, heard[0].message
-            booster = xgb.train(problem.base | params, problem.matrices(256)[0], 1)
+            booster = xgb.train(problem.base | task.params, problem.matrices(256)[0], 1)
             return result | {'device': device_used(booster)}
         return evaluate
 
@@ -526,10 +536,10 @@ class Drawn(Workers):
     def free(self) -> int:
         return self.n - len(self.under_way)
 
-    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
-        assert self.free() and number not in self.under_way
-        values, end = story(self.seed, params)
-        self.under_way[number] = {'values': values, 'end': end, 'at': 0, 'waits': False}
+    def start(self, task: Task) -> None:
+        assert self.free() and task.number not in self.under_way
+        values, end = story(self.seed, task.params)
+        self.under_way[task.number] = {'values': values, 'end': end, 'at': 0, 'waits': False}
 
     def answer(self, number: int, go_on: bool) -> None:
         one = self.under_way[number]
@@ -561,7 +571,7 @@ class Drawn(Workers):
     def lose(self, number: int) -> Heard:
         self.lost[number] = self.lost.get(number, 0) + 1
         del self.under_way[number]
-        return number, 'lost', 'its worker was ended'
+        return Heard(number, 'lost', 'its worker was ended')
 
     def step(self, number: int) -> Heard:
         one = self.under_way[number]
@@ -570,30 +580,25 @@ class Drawn(Workers):
             return self.lose(number)
         if not over:
             one['waits'] = True
-            return number, 'rung', [one['at'], one['values'][one['at']]]
+            return Heard(number, 'rung', [one['at'], one['values'][one['at']]])
         del self.under_way[number]
         if one['end'] == 'failed':
-            return number, 'failed', 'as it was drawn'
-        return (
-            number,
-            'done',
-            {
-                'state': one['end'],
-                'value': one.get('value', min(one['values'], default=1.0)),
-                'rounds': one['at'],
-                'curve': [],
-            },
+            return Heard(number, 'failed', 'as it was drawn')
+        value = one.get('value', min(one['values'], default=1.0))
+        return Heard(
+            number, 'done', {'state': one['end'], 'value': value, 'rounds': one['at'], 'curve': []}
         )
 
 
 class OnRows(Drawn):
     """The same where trials begin with a sample of the rows: nothing is judged on the way."""
 
-    def start(self, number: int, params: dict[str, Any], sampled: bool = False) -> None:
-        super().start(number, params)
-        loss = min(self.under_way[number]['values'], default=1.0)
-        _, end = story(self.seed, params | {'sampled': sampled})
-        self.under_way[number] |= {'values': [], 'end': end, 'value': loss + 0.5 * sampled}
+    def start(self, task: Task) -> None:
+        super().start(task)
+        sampled = task.rows == SAMPLE
+        loss = min(self.under_way[task.number]['values'], default=1.0)
+        _, end = story(self.seed, task.params | {'sampled': sampled})
+        self.under_way[task.number] |= {'values': [], 'end': end, 'value': loss + 0.5 * sampled}
 
 
 class Cut(Exception):
@@ -779,9 +784,14 @@ def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(t
 
 
 def test_a_trial_has_taken_what_it_took_on_the_sample_and_on_all_rows(tmp_path):
-    def evaluate(params, judge, sampled):
-        time.sleep(0.2 if sampled else 0.1)
-        return {'state': 'complete', 'value': params['learning_rate'], 'rounds': 1, 'curve': []}
+    def evaluate(task, judge, busy):
+        time.sleep(0.2 if task.rows == SAMPLE else 0.1)
+        return {
+            'state': 'complete',
+            'value': task.params['learning_rate'],
+            'rounds': 1,
+            'curve': [],
+        }
 
     records = swept(
         tmp_path, toy_search(sample=0.25, keep=0.3), ForkedWorkers([evaluate] * 2), 4, sample=90

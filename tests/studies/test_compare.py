@@ -5,15 +5,19 @@ import functools
 import json
 import random
 import shutil
+import signal
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from html_checks import Outline, check
 from report_examples import MAKES, PAYLOADS, hostile
-from runs import PAPERMILL, Place
+from runs import CD4ML, PAPERMILL, ROOT, Place
+from sweeps import alive
 from test_site import browser, visited
 
 from cd4ml_nb.core.errors import GateRefused, UserError
@@ -308,6 +312,38 @@ def test_several_challengers_share_the_error_of_one(here, tmp_path):
     ][0]['confidence'] == pytest.approx(0.975)
     page = checked((tmp_path / 'comparison.html').read_text())
     assert 'C against A' in page.text and 'share the error of one' in page.text
+
+
+def test_ctrl_c_ends_a_comparison_and_its_workers(made, tmp_path):
+    place, found = made
+    shutil.copytree(place.folder / 'products', tmp_path / 'products', symlinks=True)
+    runs = [found[name].stem for name in ('first', 'second')]
+    environment = place.environment | {
+        'CD4ML_PRODUCTS': str(tmp_path / 'products'),
+        'CD4ML_THREADS': '2',
+    }
+    with subprocess.Popen(
+        [CD4ML, 'compare', *runs, '--trainings', '100'],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        lines = [command.stdout.readline() for _ in range(3)]
+        family = set(psutil.Process(command.pid).children(recursive=True))
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=120)
+    assert lines[2] == f'{runs[0]}: training again 3 of 100\n' and len(family) == 2
+    assert (
+        command.returncode == 130
+        and 'nothing was left half done' in said
+        and 'Traceback' not in said
+        and not alive(family)
+    )
+    assert {path.name for path in tmp_path.glob('products/mine/comparisons/*/*')} == {
+        path.name for path in place.folder.glob('products/mine/comparisons/*/*')}
 
 
 # ---- honesty

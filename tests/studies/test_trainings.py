@@ -1,0 +1,251 @@
+"""Trainings of a comparison: side by side, the same numbers whoever does the work, and an end in
+one line."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sweeps import alive, descendants, schema, table
+
+from cd4ml_nb.core.errors import InfrastructureError, UserError
+from cd4ml_nb.core.files import write_json
+from cd4ml_nb.data.table import write_table
+from cd4ml_nb.model.booster import base_parameters, observed, predict
+from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.scenario.metrics import score
+from cd4ml_nb.search.workers import Task
+from cd4ml_nb.stages.train import fit_winner
+from cd4ml_nb.studies.compare import (
+    Court,
+    Recipe,
+    Rival,
+    Trainings,
+    resampled,
+    train_again,
+    training_tasks,
+)
+
+LINES: list[str] = []
+
+
+def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) -> Rival:
+    """A run that has learned from 160 rows."""
+    rows = table(task)
+    told = schema(task)
+    if weight is None:
+        told['columns'] = told['columns'][:-1]
+    contract = make_contract(told, 'toy', 'Toy', '1.0.0')
+    places = {stage: folder / name / stage for stage in ('split', 'sweep')}
+    write_table(rows[:120], places['split'] / 'train.parquet')
+    write_table(rows[120:160], places['split'] / 'validation.parquet')
+    write_json(places['split'] / 'schema.json', told)
+    write_json(places['split'] / 'split.json', {'by': 'random', 'column': None})
+    base = base_parameters(task, len(contract['output']['classes'] or []), 'cpu', 1, 0)
+    params = {k: v for k, v in base.items() if k not in ('device', 'nthread', 'seed')} | {
+        'max_depth': depth,
+        'subsample': 0.7,
+    }
+    write_json(places['sweep'] / 'best.json', {'params': params, 'rounds': 15})
+    return Rival({'run': name}, places, None, contract)         # type: ignore[arg-type]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes two runs and the rows that judge them."""
+    def make(task: str, weight: str | None) -> tuple[list[Rival], Court]:
+        rows = table(task)[160:].reset_index(drop=True)
+        rivals = [
+            rival(tmp_path, name, task, depth, weight)
+            for name, depth in (('first', 2), ('second', 4))
+        ]
+        y = observed(rivals[0].contract['output'], rows['y'])
+        return rivals, Court(rows, y, rows[weight].to_numpy() if weight else None, None)
+    return make
+
+
+def again(
+    rivals: list[Rival], court: Court, metric: str, same_rows: bool, times: int = 3
+) -> list[list[float]]:
+    """What the trainings give, and the lines of progress in LINES; no process is left."""
+    before = set(descendants(os.getpid()))
+    LINES.clear()
+    try:
+        return train_again(rivals, times, metric, court, same_rows, 5, LINES.append)
+    finally:
+        assert not alive(set(descendants(os.getpid())) - before, 0)
+
+
+def one_by_one(
+    rivals: list[Rival], court: Court, metric: str, same_rows: bool, times: int = 3
+) -> list[list[float]]:
+    """The same in this process, by the function that the stage `train` uses."""
+    found = []
+    for one in rivals:
+        best = one.json('sweep', 'best')
+        weight = None if court.weight is None else 'w'
+        values = []
+        for task in training_tasks(one, times, 5, 0):
+            if same_rows:
+                rows = one.seen()
+            else:
+                rows = resampled(one.seen(), None, np.random.default_rng(task.seed))
+            booster = fit_winner(
+                one.contract, rows, best, weight, device='cpu', nthread=1, seed=task.seed
+            )
+            said = predict(booster, one.contract, court.table)
+            values.append(score(one.contract['task'], court.y, said, court.weight)[metric])
+        found.append(values)
+    return found
+
+
+@pytest.mark.parametrize('same_rows', [True, False])
+@pytest.mark.parametrize('task, metric, weight', [('regression', 'mae', 'w'), ('binary', 'auc', None), ('multiclass', 'log_loss', None)])
+def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_workers(
+    made, monkeypatch, tmp_path, task, metric, weight, same_rows
+):
+    rivals, court = made(task, weight)
+    expected = one_by_one(rivals, court, metric, same_rows)
+    assert len({value for values in expected for value in values}) > 3
+    for threads, workers, processes in ((1, 0, 1), (4, 1, 1), (4, 0, 4), (5, 2, 2)):
+        monkeypatch.setenv('CD4ML_THREADS', str(threads))
+        monkeypatch.setenv('CD4ML_WORKERS', str(workers))
+        used = watched(monkeypatch, tmp_path / f'{threads}{workers}')
+        assert again(rivals, court, metric, same_rows) == expected
+        told = [line.split() for line in used.read_text().splitlines()]
+        assert len({pid for pid, _ in told}) <= processes and {int(n) for _, n in told} == {
+            threads // processes
+        }
+        assert LINES == [
+            f'{name}: training again {k} of 3' for name in ('first', 'second') for k in (1, 2, 3)
+        ]
+
+
+def watched(monkeypatch, path: Path) -> Path:
+    """A file to which each training writes its process and its threads."""
+    import cd4ml_nb.studies.compare
+    fit = cd4ml_nb.model.booster.fit
+
+    def noted(params: dict[str, Any], *rest: Any) -> Any:
+        with open(path, 'a') as file:
+            file.write(f'{os.getpid()} {params["nthread"]}\n')
+        return fit(params, *rest)
+
+    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', noted)
+    return path
+
+
+def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_path):
+    rivals, court = made('regression', None)
+    monkeypatch.setenv('CD4ML_THREADS', '3')
+    path = tmp_path / 'under_way'
+    path.mkdir()
+
+    def waits(*_: Any) -> Any:
+        (path / str(os.getpid())).touch()
+        until = time.monotonic() + 60
+        while len(list(path.iterdir())) < 3:
+            assert time.monotonic() < until, 'the others never begin'
+            time.sleep(0.002)
+        raise ValueError('three at once')
+
+    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', waits)
+    with pytest.raises(UserError, match='training again 1 of 3 failed: three at once'):
+        again(rivals, court, 'mae', True)
+
+
+@pytest.mark.parametrize('workers', ['1', '3'])
+def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, tmp_path, workers):
+    import cd4ml_nb.studies.compare
+    rivals, court = made('regression', 'w')
+    expected = one_by_one(rivals, court, 'mae', False)
+    fit = cd4ml_nb.model.booster.fit
+    monkeypatch.setenv('CD4ML_THREADS', '3')
+    monkeypatch.setenv('CD4ML_WORKERS', workers)
+
+    def deadly(params: dict[str, Any], *rest: Any) -> Any:
+        marks = [tmp_path / f'{params["seed"]}.{k}' for k in range(2)]
+        fresh = [mark for mark in marks if not mark.exists()]
+        if fresh and params['seed'] % 2:
+            fresh[0].touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fit(params, *rest)
+
+    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', deadly)
+    assert again(rivals, court, 'mae', False) == expected
+    assert list(tmp_path.glob('*.1')) and len(LINES) == 6
+
+
+@pytest.mark.parametrize('workers', ['1', '3'])
+def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_line(
+    made, monkeypatch, workers
+):
+    rivals, court = made('regression', None)
+    monkeypatch.setenv('CD4ML_THREADS', '3')
+    monkeypatch.setenv('CD4ML_WORKERS', workers)
+
+    def deadly(params: dict[str, Any], *_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', deadly)
+    with pytest.raises(InfrastructureError) as caught:
+        again(rivals, court, 'mae', True)
+    reason = 'its worker was ended by signal 9 (SIGKILL), 3 times: too little memory?'
+    todo = 'free memory, or set fewer workers: CD4ML_WORKERS=1'
+    assert caught.value.line == f'ERROR I19 first: training again 1 of 3 failed: {reason} — {todo}'
+
+
+def test_a_training_that_xgboost_refuses_ends_the_comparison_in_one_line(made):
+    rivals, court = made('regression', None)
+    path = rivals[1].folders['sweep'] / 'best.json'
+    best = json.loads(path.read_text())
+    write_json(path, best | {'params': best['params'] | {'max_depth': -3}})
+    with pytest.raises(UserError) as caught:
+        again(rivals, court, 'mae', True)
+    assert (
+        caught.value.line.startswith('ERROR RUN second: training again 1 of 3 failed: ')
+        and '--trainings 0' in caught.value.line
+    )
+
+
+ELSEWHERE = '''import json, pickle, sys
+from cd4ml_nb.search.workers import Task
+evaluate = pickle.load(open(sys.argv[1], 'rb'))
+for line in sys.stdin:
+    print(json.dumps(evaluate(Task(**json.loads(line)), None, lambda: 1)), flush=True)
+'''
+
+
+@pytest.mark.parametrize('same_rows', [True, False])
+def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tmp_path, same_rows):
+    rivals, court = made('regression', 'w')
+    recipes = {
+        one.name: Recipe(one.contract, one.seen(), 'w', None, same_rows, court) for one in rivals
+    }
+    tasks = [task for one in rivals for task in training_tasks(one, 2, 5, 0)]
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
+    (tmp_path / 'worker').write_bytes(pickle.dumps(Trainings('mae', recipes, 'cpu', 1)))
+    lines = ''.join(json.dumps(vars(task)) + '\n' for task in tasks)
+    done = subprocess.run(
+        [sys.executable, '-c', ELSEWHERE, str(tmp_path / 'worker')],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values = [json.loads(line)['value'] for line in done.stdout.splitlines()]
+    assert [values[:2], values[2:]] == again(rivals, court, 'mae', same_rows, times=2)
+
+
+def test_a_task_is_frozen():
+    with pytest.raises(AttributeError):
+        Task(1).seed = 2      # type: ignore[misc]
