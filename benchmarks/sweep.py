@@ -118,10 +118,11 @@ def ours(
     from cd4ml_nb.model.booster import base_parameters
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search
+    from cd4ml_nb.search.study import make_workers
     from cd4ml_nb.search.trial import make_problem
     from cd4ml_nb.search.workers import crew
-    from cd4ml_nb.stages.sweep import make_workers, track
     from cd4ml_nb.tracking.sender import open_tree
+    from cd4ml_nb.tracking.trials import track
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(
         plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from ..core.errors import Cd4mlError
 from ..core.files import read_json
+from ..runs.identities import registered_version
 from ..runs.products import Content, content_of, read_manifest, versions_of
 from ..runs.record import inputs_folder
-from ..tracking.queue import registered_version
 
 # %% ../../notebooks/audit/collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:

@@ -21,9 +21,9 @@ from ..core.files import file_hash, project_root, read_json, shown
 from ..core.provenance import is_sealed, source_hashes
 from ..core.settings import load_settings
 from ..planning.keys import data_path, stage_key, versions
+from ..runs.identities import registered_version, resolved
 from ..runs.products import MANIFEST, content_of, flaw, read_manifest, versions_of
 from ..runs.record import kept_input
-from ..tracking.queue import registered_version, resolved
 
 # %% ../../notebooks/audit/verify.ipynb #5c926a3e
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from ..core.settings import Settings, load_settings
 from ..data.checks import Finding, check_table, clean_table, described, duplicate_rows, leak
 from ..data.checks import positive_class, same_class, sum_or_product
 from ..data.reading import propose_data
+from ..data.sources import read_data
 from ..data.table import Raw, propose_columns, typed_table
+from ..data.validation import learned_target
 from ..scenario.definition import Column, Data, Scenario, Target, read_scenario
 from ..scenario.metrics import PRIMARY
-from ..stages.ingest import read_data
-from ..stages.validate import learned_target
 
 # %% ../../notebooks/command/new.ipynb #57a66c66
 def check_name(name: str) -> str:

@@ -35,13 +35,14 @@ from ..core.settings import Settings, threads_of
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .forkserver import Forked, Processes, Spawned
 from .process import JOURNAL, PROGRESS, STDERR
+from .recording import code_record, write_record
 from ..planning.code import Page
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
 from ..runs.find import records
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
-from ..runs.record import Outcome, code_record, keep_input, write_record
+from ..runs.record import Outcome, keep_input
 from ..scenario.definition import absent_columns
 from ..tracking.queue import answered, ask_again, asked_candidate
 

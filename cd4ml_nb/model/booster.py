@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LISTENER', 'label', 'observed', 'in_target_unit', 'matrix', 'base_parameters', 'fit', 'heard', 'strict',
-           'device_used', 'predict', 'contributions', 'save_booster', 'load_booster', 'verify_model', 'load_model']
+           'device_used', 'predict', 'contributions', 'save_booster', 'load_booster', 'verify_model', 'load_model',
+           'fit_winner']
 
 # %% ../../notebooks/model/booster.ipynb #e486f5c4
 import contextlib
@@ -257,3 +258,20 @@ def load_model(folder: Path) -> tuple[xgb.Booster, dict[str, Any]]:  # the boost
     "Load a model's directory after checking it."
     verify_model(folder)
     return load_booster(folder / 'model.json'), read_json(folder / 'contract.json')
+
+# %% ../../notebooks/model/booster.ipynb #b1870857
+def fit_winner(
+    contract: dict[str, Any],
+    table: pd.DataFrame,             # train and validation rows
+    best: dict[str, Any],            # of the sweep: params and rounds
+    weight: str | None = None,       # column of row weights
+    **technical: Any,                # device, nthread, seed: of this machine and this run
+) -> xgb.Booster:
+    "Fit with the parameters and rounds of the best trial."
+    params = best['params'] | technical
+    max_bin = int(params.get('max_bin', 256))        # the booster must know it, too
+    return fit(
+        params,
+        matrix(contract, table, weight, max_bin=max_bin, threads=params['nthread']),
+        best['rounds'],
+    )

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..core.errors import Cd4mlError, UserError, did_you_mean
 from ..core.files import read_json
+from .identities import registered_version, resolved
 from .paths import products_root
-from ..tracking.queue import registered_version, resolved
 
 # %% ../../notebooks/runs/find.ipynb #f3d6d08c
 def records(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATEFUL_MAGICS', 'CELL_MAGICS_OF_PYTHON', 'Found', 'without_magics', 'code_of', 'fingerprint', 'Names', 'names_of',
            'Cell', 'Disorder', 'cells_of', 'code_cells', 'Session', 'laid_on', 'disorder', 'order_of_saved',
-           'executed_page', 'drafted', 'hidden_state']
+           'executed_page', 'drafted', 'hidden_state', 'refuse_hidden_state']
 
 # %% ../../notebooks/runs/order.ipynb #0e5a1a24
 import ast
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import UserError
+from ..core.errors import GateRefused, UserError
 from ..core.files import in_project, read_json, shown
 from .paths import EVIDENCE, Paths, current_folder, identity, read_pipeline
 from .paths import stage_files
@@ -651,3 +651,19 @@ def _folder(path: Path, file: str) -> Path:
 def _made_from(stage: str, declared: dict[str, dict[str, Any]]) -> set[str]:
     "A stage and all that it is made from."
     return {stage}.union(*(_made_from(above, declared) for above in declared[stage]['upstream']))
+
+# %% ../../notebooks/runs/order.ipynb #b407ec65
+def refuse_hidden_state(
+    wrong: list[Disorder],    # of all pages that the model is made from
+    scenario: str,            # its file
+) -> None:
+    "Refuse a model that does not follow from its pages, naming page, cell and variable."
+    if wrong:
+        more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
+        raise GateRefused(
+            f'hidden state: {wrong[0].what}{more}',
+            'save the page, restart its kernel and run all its cells, then those of the pages'
+            f' after it; or cd4ml run --scenario {scenario}',
+            where=wrong[0].page,
+            code='N08',
+        )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .metrics import METRICS
-from ..show.pages import measured, minute, number, percent, plural
+from .wording import measured, minute, number, percent, plural
 
 # %% ../../notebooks/scenario/decay.ipynb #3d935bcd
 @dataclass(frozen=True)

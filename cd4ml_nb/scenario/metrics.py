@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'PRIMARY', 'Metric', 'metrics_of', 'moments', 'from_moments', 'weighted_quantile', 'evaluator', 'score',
-           'bootstrap_weights', 'bootstrap', 'central']
+           'bootstrap_weights', 'bootstrap', 'central', 'calibration_bins']
 
 # %% ../../notebooks/scenario/metrics.ipynb #403feee0
 from collections.abc import Callable
@@ -330,3 +330,41 @@ def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   
 def _number(value: Any) -> float | None:
     "A float for JSON: None for what is not finite."
     return float(value) if np.isfinite(value) else None
+
+# %% ../../notebooks/scenario/metrics.ipynb #c42f8f19
+def calibration_bins(
+    actual: np.ndarray,                # 1 where the outcome came true, shape (n,)
+    predicted: np.ndarray,             # its probability, shape (n,)
+    bins: int = 10,                    # at most
+    least: int = 30,                   # cases in a bin, unless there are too few for two
+    weight: np.ndarray | None = None,  # of the cases, shape (n,)
+) -> dict[str, list]:
+    # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
+    "Predicted and actual frequency in bins of equally many cases."
+    order = np.argsort(predicted, kind='stable')
+    rows = [
+        chunk
+        for chunk in np.array_split(order, min(bins, max(2, len(order) // least)))
+        if len(chunk)
+    ]
+    weight = np.ones(len(order)) if weight is None else np.asarray(weight, dtype=float)
+    shares = [np.average(np.c_[predicted, actual][r], axis=0, weights=weight[r]) for r in rows]
+    worth = np.array([weight[r].sum() ** 2 / (weight[r] ** 2).sum() for r in rows])
+    expected, came_true = np.array(shares, dtype=float).T
+    low, high = _wilson(came_true * worth, worth)
+    return {
+        'predicted': expected.tolist(),
+        'actual': came_true.tolist(),
+        'low': low.tolist(),
+        'high': high.tolist(),
+        'n': [len(r) for r in rows],
+    }
+
+# %% ../../notebooks/scenario/metrics.ipynb #d8d9967c
+def _wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    "Interval of a frequency (Wilson 1927), sensible at 0 and 1 too."
+    p = hits / n
+    scale = 1 + z**2 / n
+    middle = (p + z**2 / (2 * n)) / scale
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / scale
+    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)

@@ -20,10 +20,10 @@ from markupsafe import Markup
 
 from ..scenario.comparison import shared_confidence
 from ..scenario.metrics import METRICS
+from ..scenario.wording import NONE, SHARES, SPACE, measured, minute, number, percent, plural
 from .figures import Sheet, difference_dots, learning_curves, model_against_model
 from .figures import sweeps_together
-from .pages import NONE, SHARES, SORT, SPACE, figure_html, frame, measured, minute
-from .pages import number, percent, plural, render, source_name, without_secrets
+from .pages import SORT, figure_html, frame, render, source_name, without_secrets
 
 # %% ../../notebooks/show/comparison_page.ipynb #a38a959f
 def share(told: Mapping[str, Any], end: str = 'value') -> float | None:

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PALETTE', 'INK', 'MUTED', 'LINE', 'ACCENT', 'ACCENT_2', 'GOOD', 'BAD', 'STYLE', 'MARKS', 'LINES', 'Sheet', 'plain',
            'short', 'with_unit', 'svg', 'sweep_history', 'share_bars', 'parameter_importance', 'parallel_coordinates',
-           'calibration_bins', 'calibration_curve', 'residual_plot', 'predicted_vs_actual', 'confusion',
-           'interval_dots', 'contribution_bars', 'difference_dots', 'model_against_model', 'learning_curves',
-           'sweeps_together', 'category_bars', 'histogram']
+           'calibration_curve', 'residual_plot', 'predicted_vs_actual', 'confusion', 'interval_dots',
+           'contribution_bars', 'difference_dots', 'model_against_model', 'learning_curves', 'sweeps_together',
+           'category_bars', 'histogram']
 
 # %% ../../notebooks/show/figures.ipynb #93f2790c
 import hashlib
@@ -388,44 +388,6 @@ def _unit_scale(values: Sequence[Any]) -> tuple[list[float], str, str]:
     names = sorted({str(v) for v in values})
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
     return [place[str(v)] for v in values], plain(names[0], 16), plain(names[-1], 16)
-
-# %% ../../notebooks/show/figures.ipynb #c42f8f19
-def calibration_bins(
-    actual: np.ndarray,                # 1 where the outcome came true, shape (n,)
-    predicted: np.ndarray,             # its probability, shape (n,)
-    bins: int = 10,                    # at most
-    least: int = 30,                   # cases in a bin, unless there are too few for two
-    weight: np.ndarray | None = None,  # of the cases, shape (n,)
-) -> dict[str, list]:
-    # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
-    "Predicted and actual frequency in bins of equally many cases."
-    order = np.argsort(predicted, kind='stable')
-    rows = [
-        chunk
-        for chunk in np.array_split(order, min(bins, max(2, len(order) // least)))
-        if len(chunk)
-    ]
-    weight = np.ones(len(order)) if weight is None else np.asarray(weight, dtype=float)
-    shares = [np.average(np.c_[predicted, actual][r], axis=0, weights=weight[r]) for r in rows]
-    worth = np.array([weight[r].sum() ** 2 / (weight[r] ** 2).sum() for r in rows])
-    expected, came_true = np.array(shares, dtype=float).T
-    low, high = _wilson(came_true * worth, worth)
-    return {
-        'predicted': expected.tolist(),
-        'actual': came_true.tolist(),
-        'low': low.tolist(),
-        'high': high.tolist(),
-        'n': [len(r) for r in rows],
-    }
-
-# %% ../../notebooks/show/figures.ipynb #d8d9967c
-def _wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    "Interval of a frequency (Wilson 1927), sensible at 0 and 1 too."
-    p = hits / n
-    scale = 1 + z**2 / n
-    middle = (p + z**2 / (2 * n)) / scale
-    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / scale
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 
 # %% ../../notebooks/show/figures.ipynb #057e1477
 def calibration_curve(

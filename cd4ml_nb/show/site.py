@@ -19,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 from ..core.errors import Cd4mlError
 from ..core.files import read_json, write_text
 from ..scenario.metrics import METRICS
-from .pages import NONE, frame, interval, measured, minute, plural, render, span
+from ..scenario.wording import NONE, interval, measured, minute, plural, span
+from .pages import frame, render
+from .report import verdict
 from .trend import write_trend
-from ..stages.report import verdict
 
 # %% ../../notebooks/show/site.ipynb #8df1e08e
 def current_product(home: Path, stage: str, file: str) -> Path | None:

@@ -33,9 +33,9 @@ from ..runs.find import find_record
 from ..scenario.decay import LENGTHS, NEEDED, Limits, Point, decay_finding, holdout_numbers
 from ..scenario.decay import improvement, level_text, phases, share, unusual
 from ..scenario.metrics import METRICS
+from ..scenario.wording import NONE, SHARES, SPACE, day, interval, measured, minute, plural
 from .figures import short
-from .pages import NONE, SHARES, SPACE, day, frame, interval, measured, minute, plural
-from .pages import render, without_paths, without_secrets
+from .pages import frame, render, without_paths, without_secrets
 from .trend_figures import Band, Chart, Drift, Mark, trend_chart
 
 # %% ../../notebooks/show/trend.ipynb #f1a7c75c

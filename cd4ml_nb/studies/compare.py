@@ -34,6 +34,7 @@ from ..data.table import read_table, row_hashes, unseal
 from ..model.booster import contributions, fit, in_target_unit, load_booster, matrix
 from ..model.booster import observed, predict
 from ..model.contract import encode, feature_names, feature_types, worded, worded_columns
+from ..model.explanation import reasons
 from ..runs.find import find_record, records
 from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of
@@ -41,12 +42,12 @@ from ..scenario.comparison import n_units, paired_draws, power, shared_confidenc
 from ..scenario.comparison import trained_again, verdict_of
 from ..scenario.definition import Column, Compare, Evaluate, Scenario, load_scenario
 from ..scenario.definition import read_scenario
+from ..scenario.evaluation import group_labels
 from ..search.halving import Judge
 from ..search.trial import Kept
 from ..search.workers import Busy, Task, TaskFailed, all_done, crew, employed
 from ..show.comparison_page import comparison_html, verdict_words
-from ..stages.evaluate import group_labels, reasons
-from ..stages.report import effect, outcome, reason_value
+from ..show.report import effect, outcome, reason_value
 
 # %% ../../notebooks/studies/compare.ipynb #0234e97e
 USED = {

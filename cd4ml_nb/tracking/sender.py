@@ -35,11 +35,12 @@ from ..core.errors import Cd4mlError, one_line
 from ..core.faults import faultpoint
 from ..core.files import shown
 from ..core.settings import Settings, load_settings
+from ..runs.identities import outbox, registered_version, remember_id, remember_version
+from ..runs.identities import resolved
 from .queue import Operation, Spool, address, append, begin_anew, come_back
-from .queue import down_since, forget, held, mark_down, mark_up, note, outbox
-from .queue import refresh, registered_version, registering, remember_candidate
-from .queue import remember_id, remember_version, resolved, retire, set_aside
-from .queue import settle, store_name, waiting
+from .queue import down_since, forget, held, mark_down, mark_up, note, refresh
+from .queue import registering, remember_candidate, retire, set_aside, settle
+from .queue import store_name, waiting
 from .store import as_error, begin_run, close_interrupted, experiment, find_run
 from .store import is_final, log, owner, reason_of, register_candidate
 

@@ -20,8 +20,8 @@ from cd4ml_nb.data.checks import (
     refuse_errors,
 )
 from cd4ml_nb.data.table import row_hashes
+from cd4ml_nb.data.validation import validate_table
 from cd4ml_nb.scenario.definition import Column, Scenario
-from cd4ml_nb.stages.validate import validate_table
 
 TWO = {'column': 'sold'}
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.data.split import PARTS, blocks, check_parts, overlap, split_rows
 from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.scenario.definition import Split
-from cd4ml_nb.stages.split import PARTS, blocks, check_parts, overlap, split_rows
 
 
 def table_of(rng, n, distinct):

@@ -13,9 +13,8 @@ from runs import Place
 from cd4ml_nb.command.new import gate_words
 from cd4ml_nb.scenario.comparison import paired_gain
 from cd4ml_nb.scenario.definition import Evaluate
-from cd4ml_nb.scenario.metrics import score, weighted_quantile
-from cd4ml_nb.show.figures import calibration_bins
-from cd4ml_nb.stages.evaluate import baseline, by_group, calibration
+from cd4ml_nb.scenario.evaluation import baseline, by_group, calibration
+from cd4ml_nb.scenario.metrics import calibration_bins, score, weighted_quantile
 
 CASES = Path(__file__).resolve().parents[1] / 'cases'
 SCENARIO = '''name: mine

@@ -47,7 +47,7 @@ from tiny import Tiny
 from cd4ml_nb.core.errors import Cd4mlError
 from cd4ml_nb.core.journal import Journal
 from cd4ml_nb.core.settings import Settings, gpu_count
-from cd4ml_nb.model.booster import base_parameters, device_used, observed, predict
+from cd4ml_nb.model.booster import base_parameters, device_used, fit_winner, observed, predict
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.definition import Search
 from cd4ml_nb.scenario.metrics import METRICS, score
@@ -64,6 +64,7 @@ from cd4ml_nb.search.search import (
     search,
     study_of,
 )
+from cd4ml_nb.search.study import make_workers
 from cd4ml_nb.search.trial import Problem, built_in_metric, make_problem, run_trial
 from cd4ml_nb.search.workers import (
     SAMPLE,
@@ -75,8 +76,6 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
-from cd4ml_nb.stages.sweep import make_workers
-from cd4ml_nb.stages.train import fit_winner
 from cd4ml_nb.tracking.queue import held
 from cd4ml_nb.tracking.store import experiment
 

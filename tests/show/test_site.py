@@ -13,8 +13,8 @@ from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
 from cd4ml_nb.core.files import write_json, write_text
+from cd4ml_nb.show.report import executed_html, report_html
 from cd4ml_nb.show.site import write_index
-from cd4ml_nb.stages.report import executed_html, report_html
 
 
 def publish(root, name='cars', task='regression', accepted=True, products=None):

@@ -23,15 +23,14 @@ from test_site import browser, visited
 from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
+from cd4ml_nb.data.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.data.table import read_table, row_hashes, seal, table_hash, unseal, write_table
-from cd4ml_nb.model.booster import save_booster
+from cd4ml_nb.model.booster import fit_winner, save_booster
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
 from cd4ml_nb.show.comparison_page import comparison_html, verdict_words
 from cd4ml_nb.show.pages import SORT
-from cd4ml_nb.stages.split import PARTS, seen_schema, split_rows
-from cd4ml_nb.stages.train import fit_winner
 from cd4ml_nb.studies.compare import (
     Court,
     by_group,

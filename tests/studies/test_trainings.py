@@ -18,11 +18,10 @@ from sweeps import alive, descendants, schema, table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
-from cd4ml_nb.model.booster import base_parameters, observed, predict
+from cd4ml_nb.model.booster import base_parameters, fit_winner, observed, predict
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
-from cd4ml_nb.stages.train import fit_winner
 from cd4ml_nb.studies.compare import (
     Court,
     Recipe,

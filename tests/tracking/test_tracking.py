@@ -32,14 +32,8 @@ from runs import SMALL, Place
 
 from cd4ml_nb.core.errors import InfrastructureError
 from cd4ml_nb.core.settings import Settings
-from cd4ml_nb.tracking.queue import (
-    OPERATIONS,
-    address,
-    outbox,
-    registered_version,
-    resolved,
-    waiting_line,
-)
+from cd4ml_nb.runs.identities import outbox, registered_version, resolved
+from cd4ml_nb.tracking.queue import OPERATIONS, address, waiting_line
 from cd4ml_nb.tracking.sender import Tree, known_run, open_run, open_tree, register_model, sync
 from cd4ml_nb.tracking.store import experiment, register_candidate
 
