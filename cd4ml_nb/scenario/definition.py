@@ -6,7 +6,7 @@
 __all__ = ['Name', 'Share', 'PARAMETERS', 'WHOLE', 'OBJECTIVES', 'CHOICES', 'INSTEAD', 'UNSUPPORTED', 'REASONS',
            'OTHER_OBJECTIVES', 'Parameter', 'SHARED', 'SPACES', 'ASIDE', 'Section', 'Data', 'Column', 'Target', 'Split',
            'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'set_aside', 'parts_read',
-           'View', 'load_scenario', 'read_scenario', 'refuse_other_name', 'age_in_days', 'refuse_old_data', 'judged_by',
+           'View', 'refuse_other_name', 'load_scenario', 'read_scenario', 'age_in_days', 'refuse_old_data', 'judged_by',
            'absent_columns']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
@@ -596,6 +596,29 @@ class View:
             f"this page did not ask for section '{name}'; add it to load_scenario(…, sections=[…])"
         )
 
+# %% ../../notebooks/scenario/definition.ipynb #692e9079
+def refuse_other_name(
+    path: Path,     # of the scenario's file
+    name: str,      # of the scenario
+) -> None:
+    """Refuse a scenario that is not named like its file, so that no copy takes over the products of
+    another."""
+    if name == path.stem:
+        return
+    ways = []
+    if re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}', path.stem):
+        ways.append(f'write name: {path.stem}')
+    if not any(path.with_name(f'{name}{ending}').exists() for ending in ('.yaml', '.yml')):
+        ways.append(f'rename the file to {name}{path.suffix}')
+    what = (
+        f"the file is called '{path.stem}' and its scenario '{name}', whose products and candidate"
+        " it would take over"
+    )
+    line = read_yaml(path)[1].get(('name',), '')
+    raise UserError(
+        what, ', or '.join(ways) or 'rename both', where=f'{shown(path)}:{line}', code='C10'
+    )
+
 # %% ../../notebooks/scenario/definition.ipynb #738c6811
 def load_scenario(
     path: str | Path,  # of the YAML file, from the project's root
@@ -702,29 +725,6 @@ def _known_keys(loc: tuple) -> list[str]:
 # %% ../../notebooks/scenario/definition.ipynb #e5bea032
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-# %% ../../notebooks/scenario/definition.ipynb #692e9079
-def refuse_other_name(
-    path: Path,     # of the scenario's file
-    name: str,      # of the scenario
-) -> None:
-    """Refuse a scenario that is not named like its file, so that no copy takes over the products of
-    another."""
-    if name == path.stem:
-        return
-    ways = []
-    if re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}', path.stem):
-        ways.append(f'write name: {path.stem}')
-    if not any(path.with_name(f'{name}{ending}').exists() for ending in ('.yaml', '.yml')):
-        ways.append(f'rename the file to {name}{path.suffix}')
-    what = (
-        f"the file is called '{path.stem}' and its scenario '{name}', whose products and candidate"
-        " it would take over"
-    )
-    line = read_yaml(path)[1].get(('name',), '')
-    raise UserError(
-        what, ', or '.join(ways) or 'rename both', where=f'{shown(path)}:{line}', code='C10'
-    )
 
 # %% ../../notebooks/scenario/definition.ipynb #ae1d0561
 def age_in_days(
