@@ -1,13 +1,18 @@
-"""The form of the pages, and that the package is what the pages say: each guard is a function, and
-is shown a page that breaks it."""
+"""The form of the notebooks, the order of their folders, and that the package is their export.
+
+Each guard is a function that yields what is wrong, and is shown a notebook that breaks it.
+"""
 
 import ast
 import copy
+import graphlib
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,24 +21,39 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
+NOTEBOOKS = sorted(
+    path
+    for path in (ROOT / 'notebooks').rglob('*.ipynb')
+    if '.ipynb_checkpoints' not in path.parts
+)
 Page = dict[str, Any]
+
+# A folder imports only from itself and from those before it.
+FOLDERS = [
+    'core', 'artefacts', 'scenario', 'data', 'model', 'runs', 'search', 'tracking', 'show',
+    'stages', 'planning', 'engine', 'audit', 'studies', 'command',
+]
 
 DIRECTIVES = {
     'default_exp', 'export', 'exporti', 'hide', 'pipeline', 'eval:', 'hide_input', 'hide_output',
     'echo:', 'output:', 'code-fold:',
 }
 MOST_CELLS = 60
-MOST_LINES = 45
-OUTSIDE = {'index'}    # pages that export nothing
-STARTS_LIKE_A_KERNEL = {'91_shell'}    # and so looks for modules where a kernel does
+MOST_COLUMNS = 100
+EXPORT_NOTHING = {'index'}                 # besides the stages
+OTHER_MODULE = {'command/main': '__main__'}      # whose name Python prescribes
+RUN_ALONE = {'studies/compare', 'show/trend'}    # with parameters, besides the stages
+STARTS_LIKE_A_KERNEL = {'engine/shell'}    # and so looks for modules where a kernel does
 
 
 # ---- what a page consists of
 
 def read(path: Path) -> Page:
-    """A notebook as JSON, with its name under `name`."""
-    return json.loads(path.read_text(encoding='utf-8')) | {'name': path.stem}
+    """A notebook as JSON, with its place under `name`, such as stages/12_split."""
+    parts = path.with_suffix('').parts
+    at = len(parts) - 1 - parts[::-1].index('notebooks')
+    name = '/'.join(parts[at + 1 :])
+    return json.loads(path.read_text(encoding='utf-8')) | {'name': name}
 
 
 def source(cell: dict[str, Any]) -> str:
@@ -64,8 +84,16 @@ def module_of(page: Page) -> str | None:
     return names[0] if names else None
 
 
+def folder_of(page: Page) -> str:
+    return page['name'].rpartition('/')[0]
+
+
 def is_stage(page: Page) -> bool:
-    return page['name'][0] in '12'
+    return folder_of(page) == 'stages'
+
+
+def has_parameters(page: Page) -> bool:
+    return is_stage(page) or page['name'] in RUN_ALONE
 
 
 def tree(text: str) -> ast.Module:
@@ -75,9 +103,23 @@ def tree(text: str) -> ast.Module:
     )
 
 
-def band(module: str, pages: list[Page]) -> str:
-    """The first digit of the page that a module comes from."""
-    return next((page['name'][0] for page in pages if module_of(page) == module), '?')
+def imported(page: Page) -> Iterator[str]:
+    """The modules of the package that a notebook imports anywhere, such as core.files."""
+    for text in code(page):
+        for node in ast.walk(tree(text)):
+            if isinstance(node, ast.Import):
+                yield from (a.name for a in node.names if a.name.startswith('cd4ml_nb.'))
+            elif isinstance(node, ast.ImportFrom) and (node.module or '').startswith('cd4ml_nb.'):
+                module = node.module or ''
+                if module.count('.') == 1:                  # from cd4ml_nb.core import files
+                    yield from (f'{module}.{alias.name}' for alias in node.names)
+                else:
+                    yield module
+
+
+def inside(page: Page) -> Iterator[str]:
+    """`imported`, without the name of the package."""
+    return (module.removeprefix('cd4ml_nb.') for module in imported(page))
 
 
 # ---- guards: each yields what is wrong
@@ -99,10 +141,23 @@ def exports_to_one_module(page: Page) -> Iterator[str]:
         for text in code(page)
         for name in re.findall(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)
     ]
-    if len(names) != (0 if page['name'] in OUTSIDE else 1):
+    nothing = page['name'] in EXPORT_NOTHING or is_stage(page)
+    if len(names) != (0 if nothing else 1):
         yield f'{len(names)} default_exp directives'
-    elif names and names[0] != re.sub(r'^\d+[a-z]?_', '', page['name']):
+    elif names and names[0] != OTHER_MODULE.get(page['name'], page['name'].replace('/', '.')):
         yield f"exports to '{names[0]}', but is called {page['name']}"
+
+
+def is_numbered_as_a_stage(page: Page) -> Iterator[str]:
+    """Numbers only where order is the point."""
+    numbered = bool(re.match(r'\d', page['name'].rpartition('/')[2]))
+    if numbered != is_stage(page):
+        yield 'stages have a number, and nothing else has'
+
+
+def lies_in_a_known_folder(page: Page) -> Iterator[str]:
+    if page['name'] not in EXPORT_NOTHING and folder_of(page) not in FOLDERS:
+        yield f'the folder {folder_of(page)!r} is not in FOLDERS'
 
 
 def is_clean(page: Page) -> Iterator[str]:
@@ -134,9 +189,9 @@ def has_parameters_of_literals(page: Page) -> Iterator[str]:
         for k, cell in enumerate(page['cells'])
         if 'parameters' in cell['metadata'].get('tags', [])
     ]
-    if len(tagged) != int(is_stage(page)):
+    if len(tagged) != int(has_parameters(page)):
         yield f'{len(tagged)} cells tagged parameters'
-    for k in tagged if is_stage(page) else []:
+    for k in tagged if has_parameters(page) else []:
         if k > 3:
             yield f'the parameters are cell {k + 1}, not among the first'
         for statement in tree(source(page['cells'][k])).body:
@@ -192,21 +247,25 @@ def imports_names(page: Page) -> Iterator[str]:
 
 
 def exports_screenfuls(page: Page) -> Iterator[str]:
+    """One definition a cell; how long cells are is measured over all of them, below."""
     if len(page['cells']) > MOST_CELLS:
         yield f'{len(page["cells"])} cells'
     for text in exported(page):
-        if (
-            n := sum(bool(line.strip()) and not line.startswith('#|') for line in text.split('\n'))
-        ) > MOST_LINES and not _is_text_or_imports(text):
-            yield f'an exported cell of {n} lines: {text.split(chr(10))[1][:60]}'
+        found = [s for s in tree(text).body if isinstance(s, DEFINITIONS)]
+        if len(found) > 1:
+            yield f'{len(found)} definitions in one cell: {found[1].name}'
 
 
-def _is_text_or_imports(text: str) -> bool:
-    """A cell of constants (a style sheet, a table of words) or of imports."""
-    return all(
-        isinstance(s, ast.Assign | ast.AnnAssign | ast.Import | ast.ImportFrom | ast.Expr)
-        for s in tree(text).body
-    )
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def imports_on_one_line(page: Page) -> Iterator[str]:
+    """The exporter makes only imports of one line relative."""
+    for text in exported(page):
+        for node in tree(text).body:
+            ours = isinstance(node, ast.ImportFrom) and (node.module or '').startswith('cd4ml_nb')
+            if ours and node.lineno != node.end_lineno:
+                yield f'an import of several lines from {node.module}'
 
 
 def keeps_imports_apart(page: Page) -> Iterator[str]:
@@ -227,7 +286,7 @@ def _may_stand_with_imports(statement: ast.stmt) -> bool:
 
 
 def runs_below_the_line(page: Page) -> Iterator[str]:
-    if not is_stage(page):
+    if not has_parameters(page):
         return
     at = [
         k
@@ -250,48 +309,60 @@ def runs_below_the_line(page: Page) -> Iterator[str]:
             yield 'a #| pipeline cell above ## Run'
 
 
-def imports_downwards(page: Page, pages: list[Page]) -> Iterator[str]:
-    """Foundations know foundations, stages know foundations, tools know both; nothing knows a page
-    that comes later."""
-    order = {module_of(p): p['name'] for p in pages}
-    for text in code(page):
-        for node in ast.walk(tree(text)):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or '').startswith(
-                'cd4ml_nb.'
-            ):
-                continue
-            module = (node.module or '').removeprefix('cd4ml_nb.')
-            there = band(module, pages)
-            if module == module_of(page):
-                continue
-            if there == '?':
-                yield f'imports {module}, which no page exports'
-            elif page['name'][0] in '01' and there != '0':
-                yield f'imports {module} of band {there}x'
-            elif order[module] > page['name'] and page['name'][0] == there:
-                yield f'imports {module}, a later page'
+def imports_upwards(page: Page, pages: list[Page]) -> Iterator[str]:
+    """A notebook knows its own folder and those above it, and no stage."""
+    modules = {module_of(p) for p in pages}
+    mine = folder_of(page)
+    for module in inside(page):
+        if module == module_of(page):
+            continue
+        there = module.partition('.')[0]
+        if module not in modules:
+            yield f'imports {module}, which no notebook exports'
+        elif mine and FOLDERS.index(there) > FOLDERS.index(mine):
+            yield f'imports {module}, but {there} comes after {mine}'
+
+
+def circle(pages: list[Page]) -> list[str]:
+    """Modules that import each other in a circle, also from inside functions."""
+    graph = {module_of(p) or p['name']: {m for m in inside(p)} - {module_of(p)} for p in pages}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 GUARDS: list[Callable[[Page], Iterator[str]]] = [
     has_title_and_summary, exports_to_one_module, is_clean, has_sound_ids, has_no_conflict_markers,
     has_parameters_of_literals, has_known_directives, exports_nothing_itself,
     names_no_absolute_path, imports_names, exports_screenfuls, keeps_imports_apart,
-    runs_below_the_line,
+    runs_below_the_line, is_numbered_as_a_stage, lies_in_a_known_folder, imports_on_one_line,
 ]
 
 
 # ---- the pages keep them
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_every_page_keeps_the_form(path):
-    page = read(path)
-    pages = [read(p) for p in NOTEBOOKS]
+PAGES = [read(path) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page['name'])
+def test_every_notebook_keeps_the_form(page):
     wrong = [f'{guard.__name__}: {what}' for guard in GUARDS for what in guard(page)]
-    assert not wrong + list(imports_downwards(page, pages))
+    assert not wrong
 
 
-def test_N14_two_pages_never_export_to_one_module():
-    assert not doubled([read(p) for p in NOTEBOOKS])
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page['name'])
+def test_a_folder_imports_only_from_those_above_it(page):
+    assert not list(imports_upwards(page, PAGES))
+
+
+def test_no_modules_import_each_other():
+    assert not circle(PAGES)
+
+
+def test_N14_two_notebooks_never_export_to_one_module():
+    assert not doubled(PAGES)
 
 
 def doubled(pages: list[Page]) -> list[str]:
@@ -299,39 +370,85 @@ def doubled(pages: list[Page]) -> list[str]:
     return [name for name, n in Counter(filter(None, map(module_of, pages))).items() if n > 1]
 
 
-def test_every_stage_of_pipeline_yaml_is_a_page_of_its_name():
+def test_every_stage_of_pipeline_yaml_is_a_notebook_of_its_name():
     from cd4ml_nb.runs.paths import read_pipeline
-    for stage, task in read_pipeline(ROOT).items():
-        assert re.fullmatch(rf'notebooks/1\d[a-z]?_{stage}\.ipynb', task['source'])
+    stages = read_pipeline(ROOT)
+    for stage, task in stages.items():
+        assert re.fullmatch(rf'notebooks/stages/1\d_{stage}\.ipynb', task['source'])
+    assert len(stages) == sum(map(is_stage, PAGES))
+
+
+# ---- how it reads, measured over the whole package
+
+def measured() -> dict[str, float]:
+    """Tokens a line, tokens a function and lines a cell, as Python's tokenizer counts them."""
+    skipped = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    lines, functions, wide = [], [], 0
+    texts = [text for page in PAGES for text in exported(page)]
+    for text in texts:
+        tokens = Counter(
+            token.start[0]
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            if token.type not in skipped
+        )
+        lines += tokens.values()
+        wide += sum(len(line) > MOST_COLUMNS for line in text.split('\n'))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions.append(sum(tokens[k] for k in range(node.lineno, node.end_lineno + 1)))
+    cells = [sum(bool(line.strip()) for line in text.split('\n')[1:]) for text in texts]
+    return {
+        'tokens a line': sum(lines) / len(lines),
+        'tokens a function, p90': tenth(functions),
+        'lines a cell, p90': tenth(cells),
+        'lines over 100 columns, %': 100 * wide / len(lines),
+    }
+
+
+def tenth(values: list[int]) -> int:
+    """The value that a tenth lies above."""
+    return sorted(values)[int(0.9 * (len(values) - 1))]
+
+
+@pytest.mark.parametrize(('what', 'most'), READS := [
+    ('tokens a line', 9.5), ('tokens a function, p90', 235), ('lines a cell, p90', 36),
+    ('lines over 100 columns, %', 1),
+])
+def test_the_package_reads_well(what, most):
+    assert measured()[what] <= most
 
 
 # ---- the package is what the pages export
 
 def stale_modules(root: Path) -> list[str]:
     """Modules that differ from a fresh export of the pages, and modules that no page exports."""
-    pages = [read(p) for p in sorted((root / 'notebooks').glob('*.ipynb'))]
-    wanted = {f'{module_of(p)}.py' for p in pages if module_of(p)} | {'__init__.py', '_modidx.py'}
-    before = {p.name: p.read_bytes() for p in (root / 'cd4ml_nb').glob('*.py')}
+    places = sorted((root / 'notebooks').rglob('*.ipynb'))
+    pages = [read(path) for path in places]
+    modules = [name for page in pages if (name := module_of(page))]
+    wanted = {f'{name.replace(".", "/")}.py' for name in modules} | {'_modidx.py'}
+    before = files_of(root)
+    export = 'from nbdev.export import nb_export; import sys;'
+    export += ' [nb_export(p, lib_path="cd4ml_nb") for p in sys.argv[1:]]'
     done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            (
-                'from nbdev.export import nb_export; import sys; [nb_export(p, lib_path="cd4ml_nb")'
-                ' for p in sys.argv[1:]]'
-            ),
-            *(f'notebooks/{p["name"]}.ipynb' for p in pages),
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
+        [sys.executable, '-c', export, *map(str, places)], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    after = {p.name: p.read_bytes() for p in (root / 'cd4ml_nb').glob('*.py')}
-    return sorted(
-        {name for name in after if after[name] != before.get(name) and name != '_modidx.py'}
-        | (set(before) - wanted)
-    )
+    after = files_of(root)
+    changed = {name for name in after if after[name] != before.get(name)} - {'_modidx.py'}
+    return sorted(changed | (set(before) - wanted))
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """The modules of a package, without the empty ones that make its folders packages."""
+    package = root / 'cd4ml_nb'
+    return {
+        path.relative_to(package).as_posix(): path.read_bytes()
+        for path in package.rglob('*.py')
+        if path.name != '__init__.py'
+    }
 
 
 @pytest.fixture
@@ -352,27 +469,35 @@ def test_N01_modules_equal_a_fresh_export(project):
     assert not stale_modules(project), 'run nbdev-export'
 
 
-def test_N02_a_module_edited_by_hand_and_one_without_a_page_are_caught(project):
-    with open(project / 'cd4ml_nb' / 'errors.py', 'a', encoding='utf-8') as file:
+def test_N02_a_module_edited_by_hand_and_one_without_a_notebook_are_caught(project):
+    with open(project / 'cd4ml_nb/core/errors.py', 'a', encoding='utf-8') as file:
         file.write('\nX = 1\n')
-    (project / 'cd4ml_nb' / 'gone.py').write_text('"A page that was deleted."\n', encoding='utf-8')
-    assert stale_modules(project) == ['errors.py', 'gone.py']
+    gone = project / 'cd4ml_nb/core/gone.py'
+    gone.write_text('"Its notebook was deleted."\n', encoding='utf-8')
+    assert stale_modules(project) == ['core/errors.py', 'core/gone.py']
 
 
 # ---- each guard catches what it is for
 
-def a_page(name: str = '12_shelf') -> Page:
-    """A small page of a stage that keeps every guard."""
-    texts = [
-        ('markdown', '# Shelf\n\n> Put things on a shelf.'),
-        ('code', '#| default_exp shelf'),
-        ('code', 'seed = 0   # of every choice\nproduct = None'),
-        ('code', '#| export\nfrom cd4ml_nb.core.files import write_json'),
-        ('code', '#| export\ndef double(x: int) -> int:\n    "Twice."\n    return 2 * x'),
-        ('code', 'assert double(2) == 4'),
-        ('markdown', '## Run'),
-        ('code', '#| pipeline\nwrite_json(product["a"], double(seed))'),
-    ]
+STAGE = [
+    ('markdown', '# Shelf\n\n> Put things on a shelf.'),
+    ('code', 'seed = 0   # of every choice\nproduct = None'),
+    ('code', 'from cd4ml_nb.core.files import write_json'),
+    ('markdown', 'Why a shelf.'),
+    ('markdown', '## Run'),
+    ('code', '#| pipeline\nwrite_json(product["a"], seed)'),
+]
+MODULE = [
+    ('markdown', '# Shelf\n\n> Put things on a shelf.'),
+    ('code', '#| default_exp data.shelf'),
+    ('code', '#| export\nfrom cd4ml_nb.core.files import write_json'),
+    ('code', '#| export\ndef double(x: int) -> int:\n    "Twice."\n    return 2 * x'),
+    ('code', 'assert double(2) == 4'),
+]
+
+
+def a_page(texts: list[tuple[str, str]], name: str) -> Page:
+    """A notebook of some cells."""
     cells = [
         {
             'cell_type': kind,
@@ -392,85 +517,120 @@ def a_page(name: str = '12_shelf') -> Page:
     }
 
 
-def broken(cell: int, **changes: Any) -> Page:
-    page = copy.deepcopy(a_page())
+def stage(name: str = 'stages/12_shelf') -> Page:
+    """A small notebook of a stage that keeps every guard."""
+    return a_page(STAGE, name)
+
+
+def module(name: str = 'data/shelf') -> Page:
+    """A small notebook of a module that keeps every guard."""
+    return a_page(MODULE, name)
+
+
+def broken(page: Page, cell: int, **changes: Any) -> Page:
+    page = copy.deepcopy(page)
     page['cells'][cell] |= changes
     return page
 
 
+S = stage()
+M = module()
+TWO = '#| export\ndef f(): ...\n\n\ndef g(): ...'
+LONG_IMPORT = '#| export\nfrom cd4ml_nb.core.files import (\n    read_json,\n)'
 BROKEN = [
-    (has_title_and_summary, broken(0, source='# Shelf')),
-    (has_title_and_summary, broken(0, cell_type='code')),
-    (exports_to_one_module, broken(1, source='#| default_exp shelves')),
-    (exports_to_one_module, broken(1, source='x = 1')),
-    (is_clean, broken(5, outputs=[{'output_type': 'stream'}])),
-    (is_clean, broken(5, execution_count=3)),
-    (is_clean, broken(5, metadata={'collapsed': True})),
-    (has_sound_ids, broken(5, id='c4')),
-    (has_sound_ids, broken(5, id=None)),
-    (has_sound_ids, a_page() | {'nbformat': 3}),
-    (has_sound_ids, a_page() | {'metadata': {}}),
-    (has_no_conflict_markers, broken(5, source='x = 1\n<<<<<<< HEAD\ny = 2')),
-    (has_parameters_of_literals, broken(2, metadata={})),
-    (has_parameters_of_literals, broken(5, metadata={'tags': ['parameters']})),
-    (has_parameters_of_literals, broken(2, source='seed = int("0")')),
-    (has_parameters_of_literals, broken(2, source='import os')),
-    (has_known_directives, broken(4, source='#| exprot\ndef f(): ...')),
-    (has_known_directives, broken(4, source='# | export\ndef f(): ...')),
-    (has_known_directives, broken(4, source='x = 1\n#| export\ndef f(): ...')),
-    (exports_nothing_itself, broken(5, source='import nbdev; nbdev.nbdev_export()')),
-    (names_no_absolute_path, broken(5, source="open('/home/ann/data.csv')")),
-    (names_no_absolute_path, broken(5, source='path = r"C:\\data"')),
-    (imports_names, broken(3, source='#| export\nfrom math import *')),
-    (imports_names, broken(5, source='import sys\nsys.path.append("..")')),
-    (exports_screenfuls, broken(4, source='#| export\ndef f():\n' + '    x = 1\n' * 50)),
-    (exports_screenfuls, a_page() | {'cells': a_page()['cells'] * 8}),
-    (keeps_imports_apart, broken(3, source='#| export\nimport math\n\ndef f(): ...')),
-    (runs_below_the_line, broken(6, source='## Go')),
-    (runs_below_the_line, broken(7, source='x = 1')),
-    (runs_below_the_line, broken(7, source='#| pipeline\ndef f(): ...')),
-    (runs_below_the_line, broken(5, source='#| pipeline\nx = 1')),
+    (has_title_and_summary, broken(S, 0, source='# Shelf')),
+    (has_title_and_summary, broken(S, 0, cell_type='code')),
+    (exports_to_one_module, broken(M, 1, source='#| default_exp data.shelves')),
+    (exports_to_one_module, broken(M, 1, source='x = 1')),
+    (exports_to_one_module, broken(S, 3, cell_type='code', source='#| default_exp stages.shelf')),
+    (is_numbered_as_a_stage, stage('stages/shelf')),
+    (is_numbered_as_a_stage, module('data/12_shelf')),
+    (lies_in_a_known_folder, module('attic/shelf')),
+    (lies_in_a_known_folder, module('shelf')),
+    (is_clean, broken(S, 5, outputs=[{'output_type': 'stream'}])),
+    (is_clean, broken(S, 5, execution_count=3)),
+    (is_clean, broken(S, 5, metadata={'collapsed': True})),
+    (has_sound_ids, broken(S, 5, id='c4')),
+    (has_sound_ids, broken(S, 5, id=None)),
+    (has_sound_ids, S | {'nbformat': 3}),
+    (has_sound_ids, S | {'metadata': {}}),
+    (has_no_conflict_markers, broken(S, 5, source='x = 1\n<<<<<<< HEAD\ny = 2')),
+    (has_parameters_of_literals, broken(S, 1, metadata={})),
+    (has_parameters_of_literals, broken(S, 5, metadata={'tags': ['parameters']})),
+    (has_parameters_of_literals, broken(M, 4, metadata={'tags': ['parameters']})),
+    (has_parameters_of_literals, broken(S, 1, source='seed = int("0")')),
+    (has_parameters_of_literals, broken(S, 1, source='import os')),
+    (has_known_directives, broken(M, 3, source='#| exprot\ndef f(): ...')),
+    (has_known_directives, broken(M, 3, source='# | export\ndef f(): ...')),
+    (has_known_directives, broken(M, 3, source='x = 1\n#| export\ndef f(): ...')),
+    (exports_nothing_itself, broken(M, 4, source='import nbdev; nbdev.nbdev_export()')),
+    (names_no_absolute_path, broken(M, 4, source="open('/home/ann/data.csv')")),
+    (names_no_absolute_path, broken(M, 4, source='path = r"C:\\data"')),
+    (imports_names, broken(M, 2, source='#| export\nfrom math import *')),
+    (imports_names, broken(M, 4, source='import sys\nsys.path.append("..")')),
+    (imports_on_one_line, broken(M, 2, source=LONG_IMPORT)),
+    (exports_screenfuls, broken(M, 3, source=TWO)),
+    (exports_screenfuls, M | {'cells': M['cells'] * 13}),
+    (keeps_imports_apart, broken(M, 2, source='#| export\nimport math\n\ndef f(): ...')),
+    (runs_below_the_line, broken(S, 4, source='## Go')),
+    (runs_below_the_line, broken(S, 5, source='x = 1')),
+    (runs_below_the_line, broken(S, 5, source='#| pipeline\ndef f(): ...')),
+    (runs_below_the_line, broken(S, 2, source='#| pipeline\nx = 1')),
 ]
 
 
-def test_a_good_page_passes_every_guard():
-    page = a_page()
+@pytest.mark.parametrize('page', [S, M], ids=['stage', 'module'])
+def test_a_good_notebook_passes_every_guard(page):
     assert not [what for guard in GUARDS for what in guard(page)]
-    assert not list(
-        imports_downwards(
-            page,
-            [
-                page,
-                a_page('01_files') | {
-                    'cells': [broken(1, source='#| default_exp files')['cells'][1]]
-                },
-            ],
-        )
-    )
+    assert not list(imports_upwards(page, [page, files()]))
 
 
-@pytest.mark.parametrize(('guard', 'page'), BROKEN, ids=[f'{guard.__name__}-{k}' for k, (guard, _) in enumerate(BROKEN)])
-def test_a_broken_page_is_caught(guard, page):
+def files() -> Page:
+    """The notebook that both import from."""
+    page = broken(M, 1, source='#| default_exp core.files') | {'name': 'core/files'}
+    return broken(page, 2, source='#| export\nimport json')
+
+
+NAMES = [f'{guard.__name__}-{k}' for k, (guard, _) in enumerate(BROKEN)]
+
+
+@pytest.mark.parametrize(('guard', 'page'), BROKEN, ids=NAMES)
+def test_a_broken_notebook_is_caught(guard, page):
     assert list(guard(page))
 
 
-def test_every_guard_has_a_page_that_breaks_it():
+def test_every_guard_has_a_notebook_that_breaks_it():
     assert {guard for guard, _ in BROKEN} == set(GUARDS)
 
 
-@pytest.mark.parametrize(('importer', 'imported'), [
-    ('02_low', '13_shelf'), ('12_one', '13_shelf'), ('12_one', '91_shelf'), ('03_low', '04_shelf'), ('91_a', '92_shelf')])
-def test_imports_that_run_upwards_are_caught(importer, imported):
-    page = a_page(importer)
-    other = a_page(imported)
-    page['cells'][1] |= {'source': '#| default_exp mine'}
-    page['cells'][3] |= {'source': '#| export\nfrom cd4ml_nb.shelf import double'}
-    assert list(imports_downwards(page, [page, other]))
+UPWARDS = [
+    'from cd4ml_nb.show.shelf import double',
+    'from cd4ml_nb.show import shelf',
+    'import cd4ml_nb.show.shelf',
+    'def f():\n    from cd4ml_nb.show.shelf import double',
+]
 
 
-def test_imports_of_modules_without_a_page_are_caught():
-    assert 'imports files, which no page exports' in list(imports_downwards(a_page(), [a_page()]))
+@pytest.mark.parametrize('text', UPWARDS)
+def test_imports_that_run_upwards_are_caught(text):
+    page = broken(M, 2, source=f'#| export\n{text}')
+    other = broken(M, 1, source='#| default_exp show.shelf') | {'name': 'show/shelf'}
+    assert list(imports_upwards(page, [page, other])) == [
+        'imports show.shelf, but show comes after data'
+    ]
 
 
-def test_N14_two_pages_that_export_to_one_module_are_caught():
-    assert doubled([a_page('12_shelf'), a_page('13_shelf')]) == ['shelf']
+def test_imports_of_modules_without_a_notebook_are_caught():
+    assert list(imports_upwards(M, [M])) == ['imports core.files, which no notebook exports']
+
+
+def test_modules_that_import_each_other_are_caught():
+    page = broken(M, 2, source='#| export\nfrom cd4ml_nb.data.board import a')
+    other = broken(page, 1, source='#| default_exp data.board') | {'name': 'data/board'}
+    back = broken(other, 2, source='#| export\ndef f():\n    from cd4ml_nb.data import shelf')
+    assert set(circle([page, back])) == {'data.shelf', 'data.board'}
+    assert not circle([page, broken(other, 2, source='x = 1')])
+
+
+def test_N14_two_notebooks_that_export_to_one_module_are_caught():
+    assert doubled([module('data/shelf'), module('data/board')]) == ['data.shelf']
