@@ -544,7 +544,7 @@ def check(
     """Find hidden state: cells that ran out of order, were edited after, or lean on cells that are
     gone."""
     from cd4ml_nb.audit.check import check_notebooks
-    from cd4ml_nb.runs.order import hidden_state
+    from cd4ml_nb.runs.hidden_state import hidden_state
     if notebooks:
         found = check_notebooks([path.resolve() for path in notebooks], rerun)
     else:

@@ -23,11 +23,14 @@ from pandas.api import types as kinds
 from ..core.errors import UserError, did_you_mean
 from ..core.files import atomic, in_project, shown
 from ..core.settings import Settings, load_settings
-from ..data.checks import Finding, check_table, clean_table, described, duplicate_rows, leak
-from ..data.checks import positive_class, same_class, sum_or_product
-from ..data.reading import propose_data
+from ..data.checks import check_table
+from ..data.cleaning import clean_table, described, duplicate_rows
+from ..data.findings import Finding
+from ..data.leaks import leak, sum_or_product
+from ..data.proposals import propose_columns, propose_data
 from ..data.sources import read_data
-from ..data.table import Raw, propose_columns, typed_table
+from ..data.target_checks import positive_class, same_class
+from ..data.types import Raw, typed_table
 from ..data.validation import learned_target
 from ..scenario.definition import Column, Data, Scenario, Target, read_scenario
 from ..scenario.metrics import PRIMARY

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from .table import describe, table_hash
+from .table import table_hash
+from .types import describe
 from ..scenario.definition import Data
 
 # %% ../../notebooks/data/catalogue.ipynb #ea0cd54b

@@ -6,7 +6,7 @@
 __all__ = ['SCHEMES', 'PIECE', 'RATIO', 'FREE', 'FOREIGN', 'scheme_of', 'local_file', 'check_size', 'unpack', 'guess_encoding',
            'check_encoding', 'transcode', 'known_encoding', 'refuse_foreign', 'records', 'likely_separator',
            'separator_refusal', 'looks_like_data', 'checked_names', 'quotes_are_regular', 'refuse_open_quote',
-           'read_csv', 'refuse_ragged', 'read_parquet', 'read_file', 'propose_data']
+           'read_csv', 'refuse_ragged', 'read_parquet', 'read_file']
 
 # %% ../../notebooks/data/reading.ipynb #9b326f0f
 import codecs
@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from ..core.errors import InfrastructureError, UserError, did_you_mean
 from ..core.files import file_hash, shown
-from .table import Raw
+from .types import Raw
 from ..scenario.definition import Data
 
 # %% ../../notebooks/data/reading.ipynb #90801ecd
@@ -776,63 +776,3 @@ def _read_text(
     transcode(plain, encoding, folder / 'utf8', where)
     refuse_foreign(_head(folder / 'utf8', 4000), where)
     return read_csv(folder / 'utf8', data, where)
-
-# %% ../../notebooks/data/reading.ipynb #b2e4dc6a
-def propose_data(
-    source: str,
-    data_root: Path,
-    max_gb: float = 8,
-) -> dict[str, str]:  # of encoding, separator, decimal, thousands those that are not the usual
-    "What a scenario has to declare so that a CSV file is read as it is written."
-    with (
-        local_file(source, data_root, int(max_gb * 1e9)) as (path, where),
-        tempfile.TemporaryDirectory(prefix='cd4ml-') as folder,
-    ):
-        name = source.lower()
-        if name.endswith(('.gz', '.zip')):
-            unpack(path, Path(folder) / 'plain', where, name, int(max_gb * 1e9))
-            path = Path(folder) / 'plain'
-            name = re.sub(r'\.(gz|zip)$', '', name)
-        if name.endswith(('.parquet', '.pq')) or _head(path, 4) == b'PAR1':
-            return {}
-        return _as_written(path, where)
-
-# %% ../../notebooks/data/reading.ipynb #ddb11cc9
-def _as_written(path: Path, where: str) -> dict[str, str]:
-    "Encoding, separator and marks of a plain file, where they are not the usual."
-    words = {}
-    head = _head(path, 4000)
-    encoding = guess_encoding(head)
-    if not encoding.startswith('utf-16'):
-        try:
-            check_encoding(path, 'utf-8', where)
-            encoding = 'utf-8'
-        except UserError as error:
-            encoding = error.what.rsplit(' ', 1)[-1]
-    if encoding != 'utf-8':
-        words['encoding'] = encoding
-    with path.open(
-        encoding='utf-8-sig' if encoding == 'utf-8' else encoding, newline='', errors='replace'
-    ) as file:
-        text = file.read(PIECE)
-    text = text[:text.rfind('\n') + 1] or text
-    if (separator := likely_separator(text)) != ',':
-        words['separator'] = separator
-    return words | _marks([cell for row in records(text, separator)[1:] for cell in row])
-
-# %% ../../notebooks/data/reading.ipynb #991f69c4
-def _marks(cells: list[str]) -> dict[str, str]:
-    "How numbers are written, if some of them show it and none speaks against it."
-    english = sum(
-        re.fullmatch(r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?', cell) is not None for cell in cells
-    )
-    comma = sum(
-        re.fullmatch(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+', cell) is not None for cell in cells
-    )
-    grouped = sum(
-        re.fullmatch(r'[+-]?\d{1,3}(\.\d{3})+(,\d+)?', cell) is not None for cell in cells
-    )
-    point = sum(re.fullmatch(r'[+-]?\d*\.\d+', cell) is not None for cell in cells) - grouped
-    if comma > english and point <= 0:
-        return {'decimal': ','} | ({'thousands': '.'} if grouped else {})
-    return {'thousands': ','} if english else {}

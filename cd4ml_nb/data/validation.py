@@ -14,8 +14,10 @@ from typing import Any
 import pandas as pd
 from pandas.api import types as kinds
 
-from .checks import Finding, check_columns, check_table, class_counts, class_order
-from .checks import class_texts, clean_table, described, positive_class
+from .checks import check_columns, check_table
+from .cleaning import clean_table, described
+from .findings import Finding
+from .target_checks import class_counts, class_order, class_texts, positive_class
 from ..scenario.definition import Column, Target
 
 # %% ../../notebooks/data/validation.ipynb #9e7ff14b

@@ -43,7 +43,7 @@ from ..runs.find import records
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
 from ..runs.record import Outcome, keep_input
-from ..scenario.definition import absent_columns
+from ..scenario.freshness import absent_columns
 from ..tracking.queue import answered, ask_again, asked_candidate
 
 # %% ../../notebooks/engine/pipeline.ipynb #026087b5

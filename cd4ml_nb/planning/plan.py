@@ -22,7 +22,8 @@ from .keys import refuse_other_versions, stage_key
 from .parameters import declared_parameters, parse_parameters, stage_parameters
 from ..runs.paths import products_root, read_pipeline, stage_files
 from ..runs.products import Content, content_of, flaw, read_manifest
-from ..scenario.definition import Scenario, age_in_days, load_scenario
+from ..scenario.definition import Scenario, load_scenario
+from ..scenario.freshness import age_in_days
 
 # %% ../../notebooks/planning/plan.ipynb #f2ff8018
 def stage_order(

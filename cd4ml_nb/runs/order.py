@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATEFUL_MAGICS', 'CELL_MAGICS_OF_PYTHON', 'Found', 'without_magics', 'code_of', 'fingerprint', 'Names', 'names_of',
-           'Cell', 'Disorder', 'cells_of', 'code_cells', 'Session', 'laid_on', 'disorder', 'order_of_saved',
-           'executed_page', 'drafted', 'hidden_state', 'refuse_hidden_state']
+           'Cell', 'Disorder', 'cells_of', 'code_cells', 'Session', 'laid_on', 'disorder', 'order_of_saved']
 
 # %% ../../notebooks/runs/order.ipynb #0e5a1a24
 import ast
@@ -19,10 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import GateRefused, UserError
+from ..core.errors import UserError
 from ..core.files import in_project, read_json, shown
-from .paths import EVIDENCE, Paths, current_folder, identity, read_pipeline
-from .paths import stage_files
 
 # %% ../../notebooks/runs/order.ipynb #94958d86
 STATEFUL_MAGICS = {'run', 'store', 'reset', 'cd', 'env', 'set_env', 'load', 'macro', 'debug'}
@@ -567,103 +564,3 @@ def order_of_saved(path: Path | str) -> list[Disorder]:
         last = cell.count
         above = cell
     return found
-
-# %% ../../notebooks/runs/order.ipynb #bc799254
-def executed_page(path: Path) -> list[Disorder]:
-    "What is wrong with a page that papermill has executed."
-    if not path.is_file():
-        return [Disorder(shown(path), None, '', 'the executed page is missing')]
-    page = shown(path)
-    last = 0
-    found: list[Disorder] = []
-    for cell in code_cells(path):
-        variable = next(iter(names_of(cell.source).sets), '')
-        if cell.status != 'completed':
-            found.append(
-                Disorder(page, cell.number, variable, f'cell {cell.number} was not completed')
-            )
-        elif any(output.get('output_type') == 'error' for output in cell.outputs):
-            found.append(
-                Disorder(page, cell.number, variable, f'cell {cell.number} ended with an error')
-            )
-        elif cell.count is not None and cell.count <= last:
-            found.append(
-                Disorder(
-                    page, cell.number, variable, f'cell {cell.number} did not run in its order'
-                )
-            )
-        last = cell.count or last
-    return found
-
-# %% ../../notebooks/runs/order.ipynb #3533a553
-def drafted(
-    source: str,                    # the stage's notebook, from the project's root
-    draft: Path,
-    above: dict[str, Path],         # upstream stage -> the folder of its current products
-) -> list[Disorder]:
-    "What is wrong with how a draft was made."
-    note = read_json(draft / EVIDENCE) if (draft / EVIDENCE).is_file() else {}
-    if not note.get('executed'):
-        return [Disorder(source, None, '', 'nothing tells how its draft was made')]
-    stale = [
-        Disorder(source, None, '', f'its draft was made from earlier products of {stage}')
-        for stage, made in note['made_from'].items()
-        if stage in above and identity(above[stage]) != made
-    ]
-    return disorder(note['executed'], code_cells(in_project(source)), source) + stale
-
-# %% ../../notebooks/runs/order.ipynb #d24d1cfc
-def hidden_state(
-    stage: str,
-    scenario: str,                               # its name
-    upstream: dict[str, Paths] | None = None,    # as of stage_paths; None: the current products
-    product: Paths | None = None,                # as of stage_paths; None: the current products
-) -> list[Disorder]:
-    "What does not follow from the pages: of a stage, and of every stage that it is made from."
-    declared = read_pipeline()
-    files = stage_files(stage, declared)
-    own = _folder(product['nb'], files['nb']) if product else current_folder(stage, scenario)
-    if own.name != 'draft' and upstream is not None:
-        # papermill was given the paths, and has yet to save this page
-        return [one for paths in upstream.values() for one in executed_page(paths['nb'])]
-    wanted = _made_from(stage, declared)
-    given = {
-        name: _folder(paths['nb'], stage_files(name, declared)['nb'])
-        for name, paths in (upstream or {}).items()
-    } | {stage: own}
-    folders = {
-        name: given.get(name) or current_folder(name, scenario)
-        for name in declared
-        if name in wanted
-    }
-    found: list[Disorder] = []
-    for name, folder in folders.items():
-        found += (drafted(declared[name]['source'], folder, folders) if folder.name == 'draft'
-                  else executed_page(folder / stage_files(name, declared)['nb']))
-    return found
-
-# %% ../../notebooks/runs/order.ipynb #ddfaede1
-def _folder(path: Path, file: str) -> Path:
-    "The folder in which `file` has the path `path`."
-    return path.parents[len(Path(file).parts) - 1]
-
-# %% ../../notebooks/runs/order.ipynb #a34d924f
-def _made_from(stage: str, declared: dict[str, dict[str, Any]]) -> set[str]:
-    "A stage and all that it is made from."
-    return {stage}.union(*(_made_from(above, declared) for above in declared[stage]['upstream']))
-
-# %% ../../notebooks/runs/order.ipynb #b407ec65
-def refuse_hidden_state(
-    wrong: list[Disorder],    # of all pages that the model is made from
-    scenario: str,            # its file
-) -> None:
-    "Refuse a model that does not follow from its pages, naming page, cell and variable."
-    if wrong:
-        more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
-        raise GateRefused(
-            f'hidden state: {wrong[0].what}{more}',
-            'save the page, restart its kernel and run all its cells, then those of the pages'
-            f' after it; or cd4ml run --scenario {scenario}',
-            where=wrong[0].page,
-            code='N08',
-        )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..data.checks import Finding
+from ..data.findings import Finding
 from ..data.validation import Validated
 from ..scenario.wording import NONE, SPACE, number, percent
 from .pages import frame, source_name, templates
