@@ -193,23 +193,24 @@ def by_last_use(holdouts: np.ndarray) -> list[int]:
 def evidence(loss: np.ndarray, holdouts: np.ndarray, level: float) -> list[Evidence]:
     "The stretches that end with the last release and got worse."
     means = np.array([loss[holdouts == k].mean() for k in by_last_use(holdouts)])
+    tests = _tests(loss, holdouts, True, level)
+    tests += _tests(means, np.zeros(len(means), dtype=int), False, level)
+    # Bonferroni: each of several tests may be wrong
+    corrected = [Evidence(t.alike, t.n, t.surplus, t.p * len(tests)) for t in tests]
+    return [found for found in corrected if found.p <= level]
+
+# %% ../../notebooks/scenario/decay.ipynb #a50aa6b3
+def _tests(values: np.ndarray, blocks: np.ndarray, alike: bool, level: float) -> list[Evidence]:
+    "One test for each length of the last stretch that could reach the level at all."
+    lengths = {n for n in (*LENGTHS, len(values)) if LENGTHS[0] <= n <= len(values)}
     tests = []
-    for alike, values, blocks in (
-        (True, loss, holdouts),
-        (False, means, np.zeros(len(means), dtype=int)),
-    ):
-        for n in sorted(
-            {length for length in (*LENGTHS, len(values)) if LENGTHS[0] <= length <= len(values)}
-        ):
-            block = blocks[-n:]
-            sizes = tuple(sorted(int(c) for c in np.bincount(block) if c > 1))
-            if sizes and math.prod(1 / math.factorial(min(c, 20)) for c in sizes) <= level:
-                tests.append(Evidence(alike, n, *rising(values[-n:], block)))
-    return [
-        Evidence(t.alike, t.n, t.surplus, t.p * len(tests))
-        for t in tests
-        if t.p * len(tests) <= level
-    ]
+    for n in sorted(lengths):
+        block = blocks[-n:]
+        sizes = tuple(sorted(int(count) for count in np.bincount(block) if count > 1))
+        least = math.prod(1 / math.factorial(min(size, 20)) for size in sizes)
+        if sizes and least <= level:
+            tests.append(Evidence(alike, n, *rising(values[-n:], block)))
+    return tests
 
 # %% ../../notebooks/scenario/decay.ipynb #5d8e22f2
 def bend(values: np.ndarray) -> tuple[int, float, float, float]:
@@ -269,10 +270,9 @@ def level_shifts(loss: np.ndarray, holdouts: np.ndarray) -> np.ndarray:
 # %% ../../notebooks/scenario/decay.ipynb #6396ce2c
 def slide(loss: np.ndarray, holdouts: np.ndarray, found: Evidence) -> Slide:
     "What a stretch that got worse looks like."
-    n = len(loss)
     jumps = level_shifts(loss, holdouts)
     if found.alike:
-        releases = np.arange(n - found.n, n)
+        releases = np.arange(len(loss) - found.n, len(loss))
         values = (loss - jumps)[-found.n:]
         shift = float(jumps[-1])
     else:
@@ -280,25 +280,24 @@ def slide(loss: np.ndarray, holdouts: np.ndarray, found: Evidence) -> Slide:
         releases = np.array([int(np.flatnonzero(holdouts == k)[-1]) for k in kept])
         values = np.array([loss[holdouts == k].mean() for k in kept])
         shift = 0.0
-    (b, level, slope, rest), (c, before, after, left) = bend(values), step(values)
-    if sudden := 1.3 * left < rest:
-        b = c - 1
-        level = before
-        fitted = np.where(np.arange(len(values)) < c, before, after)
-    else:
-        fitted = level + slope * np.maximum(np.arange(len(values)) - b, 0)
-    shown = fitted + (jumps[releases] if found.alike else 0.0)
+    sudden, good, level, fitted = _fitted(values)
+    shown = fitted + jumps[releases] if found.alike else fitted
+    levels = list(zip(releases[good:].tolist(), shown[good:].tolist(), strict=True))
     return Slide(
-        found.alike,
-        sudden,
-        int(releases[b + 1]),
-        level + shift,
-        float(fitted[-1]) + shift,
-        float(loss[-1]),
-        float(np.diff(values[b:]).max()),
-        [(int(r), float(v)) for r, v in zip(releases[b:], shown[b:], strict=True)],
-        found,
+        found.alike, sudden, int(releases[good + 1]), level + shift, float(fitted[-1]) + shift,
+        float(loss[-1]), float(np.diff(values[good:]).max()), levels, found,
     )
+
+# %% ../../notebooks/scenario/decay.ipynb #c60f40a5
+def _fitted(values: np.ndarray) -> tuple[bool, int, float, np.ndarray]:
+    # sudden; the last good release; its level; the fitted level of each release, shape (n,)
+    "A bend, or a step where that fits clearly better."
+    last, level, slope, bend_error = bend(values)
+    first, before, after, step_error = step(values)
+    positions = np.arange(len(values))
+    if 1.3 * step_error < bend_error:
+        return True, first - 1, before, np.where(positions < first, before, after)
+    return False, last, level, level + slope * np.maximum(positions - last, 0)
 
 # %% ../../notebooks/scenario/decay.ipynb #5179edbb
 def decay_finding(
@@ -343,110 +342,117 @@ def _moved(
         return None
     loss = sign * losses(metric, np.array([p.value for p in points], dtype=float))
     holdouts = holdout_numbers([p.holdout for p in points])
-    large: list[tuple[float, Slide, float]] = []
-    small: list[tuple[float, Slide, float]] = []
-    for found in evidence(loss, holdouts, level):
-        one = slide(loss, holdouts, found)
-        whole = abs(one.start if scale is None else scale)
-        lost = min(one.now - one.start, one.last - one.start) / whole if whole else 0.0
-        (large if lost > margin else small if lost > margin / 2 else []).append(
-            (found.surplus, one, whole)
-        )
-    if not (large or small):
+    slides = [slide(loss, holdouts, found) for found in evidence(loss, holdouts, level)]
+    large = [s for s in slides if _lost(s, scale) > margin]
+    worth_a_look = large or [s for s in slides if _lost(s, scale) > margin / 2]
+    if not worth_a_look:
         return None
-    _, one, whole = max(large or small, key=lambda found: found[0])
-    if not large:
-        kind = 'drift'
-    else:
-        kind = 'slow' if not one.sudden else 'sudden' if one.alike else 'holdout'
-    return _told(
-        points,
-        metric,
-        kind,
-        one,
-        whole,
-        unit,
-        sign,
-        {'margin': margin, 'level': level, 'scaled': scale is not None},
-    )
+    chosen = max(worth_a_look, key=lambda s: s.found.surplus)
+    limits = {'margin': margin, 'level': level, 'scaled': scale is not None}
+    kind = _kind(chosen) if large else 'drift'
+    return _finding(points, metric, kind, chosen, _whole(chosen, scale), unit, sign, limits)
+
+# %% ../../notebooks/scenario/decay.ipynb #3179ee03
+def _whole(moved: Slide, scale: float | None) -> float:
+    "What a loss is a share of."
+    return abs(moved.start if scale is None else scale)
+
+# %% ../../notebooks/scenario/decay.ipynb #9377f8ae
+def _lost(moved: Slide, scale: float | None) -> float:
+    "The share that is lost by the fitted line and by the last release."
+    whole = _whole(moved, scale)
+    return min(moved.now - moved.start, moved.last - moved.start) / whole if whole else 0.0
+
+# %% ../../notebooks/scenario/decay.ipynb #3ac9c6c6
+def _kind(moved: Slide) -> str:
+    "How a metric moved: slow, sudden, or with a new holdout."
+    if not moved.sudden:
+        return 'slow'
+    return 'sudden' if moved.alike else 'holdout'
 
 # %% ../../notebooks/scenario/decay.ipynb #eab9609f
-def _told(
+def _finding(
     points: Sequence[Point],
     metric: str,
     kind: str,
-    one: Slide,
+    moved: Slide,
     whole: float,
     unit: str,
     sign: int,
-    asked: dict[str, Any],
+    limits: dict[str, Any],
 ) -> dict[str, Any]:
     "A finding, as JSON."
-    better = METRICS[metric].better
-    side = -1.0 if better == 'high' or better == 'zero' and points[-1].value < 0 else 1.0
-
-    def value(loss: float) -> float:
-        return side * sign * loss
-    first = points[one.first]
+    side = sign * _side(metric, points[-1].value)
+    first = points[moved.first]
     holdouts = holdout_numbers([p.holdout for p in points])
-    told = {
+    since = holdouts[max(0, moved.first - 1):]
+    finding = {
         'metric': metric,
         'kind': kind,
         'red': sign > 0 and kind in ('slow', 'sudden'),
         'run': first.run,
         'when': first.when,
-        'n_releases': len(points) - one.first,
-        'lost': (one.now - one.start) / whole,
-        'start': value(one.start),
-        'now': value(one.now),
-        'p': one.found.p,
-        'within_steps': one.largest <= asked['margin'] * whole,
-        'alike': one.alike,
-        'new_holdouts': int((np.diff(holdouts[max(0, one.first - 1) :]) != 0).sum()),
-        'line': [[k, value(v)] for k, v in one.levels],
-        **asked,
+        'n_releases': len(points) - moved.first,
+        'lost': (moved.now - moved.start) / whole,
+        'start': side * moved.start,
+        'now': side * moved.now,
+        'p': moved.found.p,
+        'within_steps': moved.largest <= limits['margin'] * whole,
+        'alike': moved.alike,
+        'new_holdouts': int((np.diff(since) != 0).sum()),
+        'line': [[release, side * value] for release, value in moved.levels],
+        **limits,
     }
-    return told | {'reason': in_words(told, unit, sign > 0)}
+    return finding | {'reason': in_words(finding, unit, sign > 0)}
+
+# %% ../../notebooks/scenario/decay.ipynb #f67c7127
+def _side(metric: str, last: float) -> float:
+    "The sign that turns a loss into the metric."
+    better = METRICS[metric].better
+    return -1.0 if better == 'high' or (better == 'zero' and last < 0) else 1.0
 
 # %% ../../notebooks/scenario/decay.ipynb #f4544a38
 def in_words(
-    told: dict[str, Any],      # a finding
+    finding: dict[str, Any],
     unit: str = '',
     worse: bool = True,        # than before, or better
 ) -> str:
     "A finding as a manager would say it."
-    metric = told['metric']
-    n = told['n_releases']
-    margin = share(told['margin'])
-    name = METRICS[metric].words.split(',')[0]
-    size = share(told['lost']) + (' of the average error' if told['scaled'] else '')
-    ends = (
-        f'from {level_text(metric, told["start"], unit, bare=True)} to'
-        f' {level_text(metric, told["now"], unit)}'
-    )
+    text = f'{METRICS[finding["metric"]].words.split(",")[0]}: {_movement(finding, unit, worse)}'
+    if finding['kind'] == 'drift' and worse:
+        text += f' Up to {share(finding["margin"])} are tolerated.'
+    if finding['new_holdouts'] and finding['kind'] != 'holdout':
+        text += _new_holdouts(finding)
+    return text[0].upper() + text[1:]
+
+# %% ../../notebooks/scenario/decay.ipynb #f001f78e
+def _movement(finding: dict[str, Any], unit: str, worse: bool) -> str:
+    "How far a metric moved, since when, and how."
+    metric = finding['metric']
+    start = level_text(metric, finding['start'], unit, bare=True)
+    ends = f'from {start} to {level_text(metric, finding["now"], unit)}'
+    size = share(finding['lost']) + (' of the average error' if finding['scaled'] else '')
     verb = 'lost' if worse else 'gained'
-    since = minute(told['when']) if told['when'] else told['run']
-    if told['kind'] in ('sudden', 'holdout'):
-        said = f'{name}: with the release of {since} it {verb} {size} in one step ({ends})'
-        said += (
-            ', and later ones stayed there.'
-            if told['kind'] == 'sudden'
-            else '. A new holdout came with it, so it says nothing of the model.'
-        )
-    elif told['within_steps'] and worse:
-        said = (
-            f'{name}: each of the last {n} releases was within {margin} of the one before, together'
-            f' they {verb} {size} ({ends}).'
-        )
-    else:
-        said = f'{name}: over the last {plural(n, "release")} it {verb} {size} together ({ends}).'
-    if told['kind'] == 'drift' and worse:
-        said += f' Up to {margin} are tolerated.'
-    if told['new_holdouts'] and told['kind'] != 'holdout':
-        often = 'once' if told['new_holdouts'] == 1 else f'{told["new_holdouts"]} times'
-        said += (f' What came with a new holdout is left out ({often}).' if told['alike'] else
-                 ' Most were measured on holdouts of their own, so part of this may be other data.')
-    return said[0].upper() + said[1:]
+    n = finding['n_releases']
+    if finding['kind'] in ('sudden', 'holdout'):
+        since = minute(finding['when']) if finding['when'] else finding['run']
+        text = f'with the release of {since} it {verb} {size} in one step ({ends})'
+        if finding['kind'] == 'sudden':
+            return f'{text}, and later ones stayed there.'
+        return f'{text}. A new holdout came with it, so it says nothing of the model.'
+    if finding['within_steps'] and worse:
+        within = f'within {share(finding["margin"])} of the one before'
+        return f'each of the last {n} releases was {within}, together they {verb} {size} ({ends}).'
+    return f'over the last {plural(n, "release")} it {verb} {size} together ({ends}).'
+
+# %% ../../notebooks/scenario/decay.ipynb #8cf84949
+def _new_holdouts(finding: dict[str, Any]) -> str:
+    "What new holdouts mean for a finding."
+    n = finding['new_holdouts']
+    often = 'once' if n == 1 else f'{n} times'
+    if finding['alike']:
+        return f' What came with a new holdout is left out ({often}).'
+    return ' Most were measured on holdouts of their own, so part of this may be other data.'
 
 # %% ../../notebooks/scenario/decay.ipynb #fd37efab
 def share(value: float) -> str:
