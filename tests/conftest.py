@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from browsers import chromium
+from projects import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get('CD4ML_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 
 
@@ -25,14 +26,18 @@ def real_data():
     return find
 
 
+@pytest.fixture(scope='session')
+def browser():
+    """One headless browser for all tests of pages; skips where none is installed."""
+    with chromium() as driver:
+        yield driver
+
+
 def without_settings() -> None:
     """Take the settings out of the environment."""
-    for name in [
-        name
-        for name in os.environ
-        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_')
-    ]:
-        del os.environ[name]
+    for name in list(os.environ):
+        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_'):
+            del os.environ[name]
 
 
 without_settings()          # the machine's own; before any fixture

@@ -20,8 +20,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-import yaml
-from runs import ROOT
+from projects import (
+    PARAMETERS,
+    ROOT,
+    lives,
+    stage_notebook,
+    write_notebook,
+    write_pipeline,
+    write_scenario,
+    write_settings,
+)
+from projects import (
+    task as pipeline_task,
+)
 from tiny import Tiny
 
 from cd4ml_nb.core.errors import revived
@@ -35,7 +46,10 @@ SPACE = {'learning_rate': {'low': 0.1, 'high': 0.6, 'log': True}, 'max_depth': {
          'subsample': {'low': 0.5, 'high': 1.0}}
 SPLIT = {'train': 'train.parquet', 'validation': 'validation.parquet', 'schema': 'schema.json', 'split': 'split.json'}
 PAGE = 'notebooks/stages/14_sweep.ipynb'
-COPY = '''for name, path in product.items():
+COPY = '''import shutil
+from pathlib import Path
+
+for name, path in product.items():
     if name != 'nb':
         shutil.copy(f'data/{Path(path).name}', path)'''
 ONCE = ('at', 'seconds', 'run_id')      # what no two sweeps have in common
@@ -59,14 +73,6 @@ def schema(task: str, **target: Any) -> dict[str, Any]:
     return {'target': {'name': 'y', 'task': task, **TARGETS[task], **target}, 'columns': columns}
 
 
-def notebook(*cells: str) -> str:
-    """A page whose second cell has the parameters."""
-    made = [{'cell_type': 'code', 'id': f'cell{k}', 'metadata': {'tags': ['parameters']} if k == 1 else {}, 'source': source, 'outputs': [],
-             'execution_count': None} for k, source in enumerate(cells)]
-    return json.dumps({'cells': made, 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}},
-                       'nbformat': 4, 'nbformat_minor': 5})
-
-
 def needed(cell: dict[str, Any]) -> bool:
     """Whether a run needs a cell: an example has sweeps of its own, and nothing is exported from
     here."""
@@ -76,33 +82,29 @@ def needed(cell: dict[str, Any]) -> bool:
 
 def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny:
     """Write a project that splits, by copying, and sweeps."""
-    for name in ('notebooks', 'scenarios', 'data'):
-        (folder / name).mkdir(parents=True)
+    (folder / 'data').mkdir(parents=True)
     params = {'scenario': 'scenarios/used_cars.yaml'}       # the command's default
-    tasks = [{'name': 'split', 'source': 'notebooks/split.ipynb', 'params': params, 'product': {'nb': 'page.ipynb', **SPLIT}},
-             {'name': 'sweep', 'source': PAGE, 'upstream': ['split'], 'product': {'nb': 'page.ipynb', 'trials': 'trials.json', 'best': 'best.json'},
-              'params': params | dict.fromkeys(('trials', 'device', 'threads', 'seed', 'mode'))}]
-    for one in tasks:
-        one['product'] = {name: f'products/ploomber/{one["name"]}/{file}' for name, file in one['product'].items()}
-    (folder / 'pipeline.yaml').write_text(json.dumps({'tasks': tasks}, indent=1))
-    (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
-    split = notebook('import shutil\nfrom pathlib import Path', "scenario = ''\nupstream = None\nproduct = None", COPY)
-    (folder / 'notebooks/split.ipynb').write_text(split)
+    own = dict.fromkeys(('trials', 'device', 'threads', 'seed', 'mode'))
+    files = {'trials': 'trials.json', 'best': 'best.json'}
+    write_pipeline(folder, [
+        pipeline_task('split', 'notebooks/split.ipynb', SPLIT, params=params),
+        pipeline_task('sweep', PAGE, files, ['split'], params | own),
+    ])
+    write_settings(folder, products='products')
+    parameters = "scenario = ''\n" + PARAMETERS
+    split = stage_notebook('Split', COPY, parameters=parameters)
+    write_notebook(folder / 'notebooks/split.ipynb', split)
     page = json.loads((ROOT / PAGE).read_text())
     page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
-    (folder / PAGE).write_text(json.dumps(page))
+    write_notebook(folder / PAGE, page)
     told = {'name': 'used_cars', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task]}
-    write_scenario(folder, told | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}})
+    write_scenario(folder, 'used_cars', told | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}})
     rows = table(task)
     write_table(rows[:160], folder / 'data/train.parquet')
     write_table(rows[160:].reset_index(drop=True), folder / 'data/validation.parquet')
     (folder / 'data/schema.json').write_text(json.dumps(schema(task)))
     (folder / 'data/split.json').write_text(json.dumps({'hash': {'train': task, 'validation': task}}))
     return Tiny(folder)
-
-
-def write_scenario(folder: Path, told: dict[str, Any]) -> None:
-    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(told))
 
 
 # ---- the page in a process of its own, forked from this one, which has the libraries
@@ -193,12 +195,6 @@ def alive(processes: set[psutil.Process], patience: float = 5.0) -> list[psutil.
             break
         time.sleep(0.02)
     return left
-
-
-def lives(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != 'zombie'
-    return False
 
 
 def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda pid: None, environment: dict[str, str] | None = None) -> Ended:

@@ -14,9 +14,10 @@ import sys
 import psutil._pslinux
 import pytest
 import yaml
+from four_stages import current, four_stages, page
 from mlflow.tracking import MlflowClient
-from runs import ROOT, SMALL, Place, copied_project
-from test_staleness import current, page, tiny
+from projects import ROOT, copied_project
+from runs import SMALL, Place
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.lock import locked
@@ -150,7 +151,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize('name', ['mit Leerzeichen', 'Größe', '{braces}', "quote' and $dollar", 'x' * 120])
 def test_I25_odd_names_of_folders(tmp_path, name):
-    folder = tiny(tmp_path / name)
+    folder = four_stages(tmp_path / name)
     place = Place(folder)
     done = place.run('run', '-s', 'tiny', cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -159,7 +160,7 @@ def test_I25_odd_names_of_folders(tmp_path, name):
 
 
 def test_N10_what_a_page_writes_outside_its_products_is_told(tmp_path):
-    folder = tiny(tmp_path / 'project')
+    folder = four_stages(tmp_path / 'project')
     page(
         'learn',
         '* rate',

@@ -4,7 +4,6 @@ its id."""
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -18,7 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from projects import ROOT, copy_parts, write_scenario
 from runs import PAPERMILL, Place
+from waiting import wait_for
 
 from cd4ml_nb.command import cli, console, doctor
 from cd4ml_nb.command.cli import main
@@ -26,7 +27,6 @@ from cd4ml_nb.engine.pipeline import Event
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.runs.record import Outcome
 
-ROOT = Path(__file__).resolve().parents[2]
 REFUSALS: list[float] = []      # seconds of each
 COMMAND = [
     sys.executable,
@@ -46,16 +46,8 @@ gates:
 
 def copied(folder: Path) -> Path:
     """A project of its own in `folder`, with one scenario and its data."""
-    for name in ('notebooks', 'cd4ml_nb'):
-        shutil.copytree(
-            ROOT / name,
-            folder / name,
-            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
-        )
-    for name in ('pipeline.yaml', 'settings.ini'):
-        shutil.copy(ROOT / name, folder)
-    (folder / 'scenarios').mkdir()
-    (folder / 'scenarios' / 'small.yaml').write_text(SMALL)
+    copy_parts(folder, 'notebooks', 'cd4ml_nb', 'pipeline.yaml', 'settings.ini')
+    write_scenario(folder, 'small', SMALL)
     rows = [f'{k % 7},{"ab"[k % 2]},{k % 7 * 10 + k % 3}' for k in range(120)]
     (folder / 'data.csv').write_text('\n'.join(['x,kind,y', *rows]) + '\n')
     return folder
@@ -814,10 +806,7 @@ def test_lab_asks_nobody_about_news_and_writes_no_settings(project):
 
 
 @pytest.mark.slow
-def test_lab_opens_without_a_pop_up(project):
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    if not (shutil.which('chromium') and shutil.which('chromedriver')):
-        pytest.skip('needs chromium and chromedriver')
+def test_lab_opens_without_a_pop_up(project, browser):
     from cd4ml_nb.command.servers import free_port
     port = free_port()
     running = started(
@@ -826,33 +815,14 @@ def test_lab_opens_without_a_pop_up(project):
         JUPYTER_TOKEN='tried',
         HOME=str(project),
     )
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
-    for argument in (
-        '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
-        '--disable-background-networking', '--disable-dev-shm-usage',
-    ):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
-    )
     try:
         answered(f'http://127.0.0.1:{port}/api', seconds=120)
         browser.get(f'http://127.0.0.1:{port}/lab?token=tried')
-        until = time.monotonic() + 60
-        while (
-            not browser.find_elements('css selector', '.jp-Launcher-body')
-            and time.monotonic() < until
-        ):
-            time.sleep(0.2)
-        assert browser.find_elements('css selector', '.jp-Launcher-body')
+        wait_for(lambda: browser.find_elements('css selector', '.jp-Launcher-body'))
         time.sleep(5)           # the question came a moment later
-        assert [
-            one.text
-            for one in browser.find_elements('css selector', '.jp-Dialog, .Toastify__toast')
-        ] == []
+        asked = browser.find_elements('css selector', '.jp-Dialog, .Toastify__toast')
+        assert [question.text for question in asked] == []
     finally:
-        browser.quit()
         running.terminate()
         running.communicate(timeout=30)
 

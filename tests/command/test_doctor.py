@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from projects import ROOT, copy_parts
 
 from cd4ml_nb.command import doctor
 from cd4ml_nb.command.cli import main
@@ -33,15 +33,13 @@ from cd4ml_nb.command.doctor import (
 )
 from cd4ml_nb.planning.exports import stale_modules
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    for name in ('notebooks', 'cd4ml_nb', 'scenarios'):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
-    for name in ('pipeline.yaml', 'settings.ini', 'requirements.lock'):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_parts(
+        tmp_path, 'notebooks', 'cd4ml_nb', 'scenarios', 'pipeline.yaml', 'settings.ini',
+        'requirements.lock',
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

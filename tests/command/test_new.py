@@ -2,7 +2,6 @@
 run."""
 
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from projects import ROOT, copy_parts
 
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.command.new import choose_task, flow, line, new_scenario, scenario_text, source_words
@@ -18,15 +18,12 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.scenario.definition import load_scenario
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     for name in ('notebooks', 'cd4ml_nb'):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ('pipeline.yaml', 'settings.ini'):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
     (tmp_path / 'scenarios').mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path

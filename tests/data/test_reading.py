@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
+from cd4ml_nb.data import reading
 from cd4ml_nb.data.reading import propose_data, read_file
-from cd4ml_nb.data.table import reading, table_hash, typed_table
+from cd4ml_nb.data.table import table_hash, typed_table
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 GOOD = 'age,make,price\n' + ''.join(

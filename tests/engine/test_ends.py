@@ -12,8 +12,9 @@ import time
 
 import nbformat
 import pytest
-from engine_pages import WRITE, Tiny, wait_for
-from runs import ROOT
+from engine_pages import WRITE, Tiny
+from projects import ROOT, copy_parts
+from waiting import wait_for
 
 HERE = 'open("here", "w").close()'                     # how a page says that it has come so far
 FOREVER = f'{HERE}\nimport time\ntime.sleep(600)'
@@ -122,12 +123,7 @@ def test_N07_a_cell_that_raises_is_named_and_the_command_on_the_screen_runs_it_a
 
 
 def test_N07_an_exception_in_the_package_names_the_notebook_of_its_function(tiny):
-    for name in ('notebooks', 'cd4ml_nb'):
-        shutil.copytree(
-            ROOT / name,
-            tiny.folder / name,
-            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
-        )
+    copy_parts(tiny.folder, 'notebooks', 'cd4ml_nb')
     tiny.add('one', 'from cd4ml_nb.planning.code import code_hash\n\ncode_hash(5)', WRITE)
     cells = json.loads((ROOT / 'notebooks/planning/code.ipynb').read_text())['cells']
     number = next(

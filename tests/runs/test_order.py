@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from cd4ml_nb.audit.check import check_notebooks, rerun_differences
 from cd4ml_nb.core.errors import GateRefused, UserError
-from cd4ml_nb.runs.find import paths as pages
+from cd4ml_nb.runs import paths as pages
 from cd4ml_nb.runs.order import Cell, disorder, executed_page, hidden_state
 
 NAME = 'breast_cancer'

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import nbformat
 import pandas as pd
 import pytest
+from browsers import visited
 from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
@@ -120,30 +121,6 @@ def test_a_current_pointer_does_not_lead_outside(tmp_path):
     write_text(tmp_path / 'evil' / 'report.html', 'secret')
     write_text(home / 'report' / 'current', '../../../evil')
     assert 'evil' not in write_index(tmp_path / 'products').read_text(encoding='utf-8')
-
-
-@pytest.fixture(scope='module')
-def browser():
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    if not (shutil.which('chromium') and shutil.which('chromedriver')):
-        pytest.skip('needs chromium and chromedriver')
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
-    for argument in ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-dev-shm-usage'):
-        options.add_argument(argument)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
-    yield driver
-    driver.quit()
-
-
-def visited(browser, path):
-    """Open a file; what it asked for besides itself, and what the console says."""
-    browser.get_log('performance')
-    browser.get(path.as_uri())
-    events = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
-    asked = [e['params']['request']['url'] for e in events if e['method'] == 'Network.requestWillBeSent']
-    return [url for url in asked if not url.startswith(('data:', path.as_uri()))], browser.get_log('browser')
 
 
 def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):

@@ -12,12 +12,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from browsers import visited
 from html_checks import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_examples import PAYLOADS, hostile
 from runs import PAPERMILL, SMALL, Place
-from test_site import browser, visited  # noqa: F401
 
 from cd4ml_nb.core.files import file_hash, write_json, write_text
 from cd4ml_nb.scenario.decay import (
@@ -629,7 +629,7 @@ def test_a_page_written_elsewhere_still_leads_to_the_reports(tmp_path):
     check(path.read_text(encoding='utf-8'), lambda href: (path.parent / unquote(href)).is_file())
 
 
-def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_path):  # noqa: F811
+def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_path):
     series(
         tmp_path / 'cars',
         np.r_[quiet(12), 1600 * 1.007 ** np.arange(1, 8)],

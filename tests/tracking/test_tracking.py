@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from postgres import postgres
 from runs import SMALL, Place
+from waiting import wait_for
 
 from cd4ml_nb.core.errors import InfrastructureError
 from cd4ml_nb.core.settings import Settings
@@ -953,10 +954,7 @@ def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    if not (shutil.which('chromium') and shutil.which('chromedriver')):
-        pytest.skip('needs chromium and chromedriver')
+def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here, browser):
     from cd4ml_nb.command.servers import (
         end_family,
         free_port,
@@ -972,36 +970,25 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
-    for argument in (
-        '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
-        '--disable-background-networking', '--disable-dev-shm-usage',
-    ):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
-    )
+
+    def text() -> str:
+        return browser.find_element('tag name', 'body').text
+
     try:
-        wait_for(lambda: urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2))
+        wait_for(lambda: answers(f'http://127.0.0.1:{port}/health'))
         browser.set_window_size(1500, 1000)
         browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
         for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
-            wait_for(lambda: words in browser.find_element('tag name', 'body').text)  # noqa: B023
+            wait_for(lambda words=words: words in text(), words=words)
         assert 'workflowType=machine_learning' in browser.current_url
-        text = browser.find_element('tag name', 'body').text
-        assert text.index('trial 0') < text.index('trial 1') < text.index('trial 2')
+        shown = text()
+        assert shown.index('trial 0') < shown.index('trial 1') < shown.index('trial 2')
     finally:
-        browser.quit()
         end_family(pages.pid)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        assert time.monotonic() < until
-        time.sleep(0.2)
+def answers(address: str) -> bool:
+    """Whether a server answers with success."""
+    with contextlib.suppress(OSError):
+        return urllib.request.urlopen(address, timeout=2).status == 200
+    return False
