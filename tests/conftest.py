@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from browsers import chromium
+from effort import load_profile
 from projects import ROOT
 
 REAL = Path(os.environ.get('CD4ML_TEST_DATA', ROOT.parent / 'shared' / 'data'))
@@ -33,6 +34,30 @@ def browser():
         yield driver
 
 
+# The files that take longest, the longest first: who gets one of them last keeps all waiting
+LONGEST = (
+    'engine/test_ends.py', 'search/test_sweep.py', 'engine/test_faults.py',
+    'audit/test_kept_runs.py', 'studies/test_compare.py', 'tracking/test_tracking.py',
+    'planning/test_staleness.py', 'command/test_cli.py', 'engine/test_pipeline.py',
+    'engine/test_other_ways.py', 'runs/test_order.py', 'engine/test_engine.py',
+    'audit/test_trust.py', 'command/test_answers.py', 'show/test_trend.py',
+)
+TESTS = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by their files, the longest first; skip those for a GPU where there is none.
+    """
+    place = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+    for_a_gpu = [item for item in items if item.get_closest_marker('gpu')]
+    if for_a_gpu:
+        from cd4ml_nb.core.settings import gpu_count
+        if not gpu_count():
+            for item in for_a_gpu:
+                item.add_marker(pytest.mark.skip(reason='there is no CUDA GPU here'))
+
+
 def without_settings() -> None:
     """Take the settings out of the environment."""
     for name in list(os.environ):
@@ -40,6 +65,7 @@ def without_settings() -> None:
             del os.environ[name]
 
 
+load_profile()
 without_settings()          # the machine's own; before any fixture
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started with & by a script: what we start would ignore Ctrl-C, too

@@ -1,5 +1,6 @@
-"""Waiting for what must happen, instead of for a time."""
+"""Waiting for what must happen, instead of for a time; limits that allow for a busy machine."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,3 +18,13 @@ def wait_for(
             raise TimeoutError(words or getattr(what, '__name__', 'nothing happened'))
         time.sleep(every)
     return found
+
+
+def load() -> float:
+    """How many times slower than a quiet machine this one may be now; at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def seconds(quiet: float) -> float:
+    """A limit that holds on a quiet machine, longer where others use the machine."""
+    return quiet * load()

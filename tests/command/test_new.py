@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from projects import ROOT, copy_parts
@@ -290,7 +291,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(project, capsys, args, cod
 
 # ---- properties
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=['Cs', 'Cc']), max_size=60),
                     lambda inner: st.lists(inner, max_size=3), max_leaves=5))
 def test_any_value_survives_the_text(value):

@@ -166,7 +166,8 @@ def test_a_change_reruns_exactly_what_depends_on_it(built, change, tmp_path):
     done = place.run('run', '-s', 'tiny', *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert ran(done) == expected, done.stdout
-    assert ran(place.run('run', '-s', 'tiny', *words, cwd=folder)) == []
+    if expected:
+        assert ran(place.run('run', '-s', 'tiny', *words, cwd=folder)) == []
 
 
 def test_going_back_runs_nothing(built, tmp_path):

@@ -34,7 +34,7 @@ REGISTER = 'notebooks/stages/18_register.ipynb'
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('made')
     project = copied_project(folder / 'project', f'scenarios/{NAME}.yaml')
-    for page in (project / 'notebooks').glob('1*.ipynb'):
+    for page in (project / 'notebooks/stages').glob('1*.ipynb'):
         page.write_text(
             page.read_text(encoding='utf-8').replace(
                 'scenarios/used_cars.yaml', f'scenarios/{NAME}.yaml'
