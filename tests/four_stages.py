@@ -77,7 +77,7 @@ PARAMETERS = {
 def exported(cells: list[tuple[int, str]]) -> str:
     """A module as nbdev-export writes it."""
     return ''.join(
-        f'# %% ../notebooks/30_features.ipynb #cell{k}\n' + text.removeprefix('#| export\n') + '\n'
+        f'# %% ../notebooks/30_features.ipynb #cell-{k}\n' + text.removeprefix('#| export\n') + '\n'
         for k, text in cells
     )
 
