@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test test-slow faults bench bench-sweep lab lint export setup lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export setup lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -13,13 +13,19 @@ run: $(READY)  ## set up, run the pipeline on the built-in market, say where the
 
 test: lint     ## set up, check style and sync, run every page's examples and every test
 	$(BIN)/nbdev-test
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY)  ## whole runs on the real data sets
+test-slow: $(READY)  ## the rare tests alone, among them whole runs on the real data sets
 	$(BIN)/pytest -m slow
+
+nightly: lint  ## all of it: slow tests too, every example of every property, the kill harness
+	BIN=$(BIN) .ci/nightly
 
 faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once, 60 kills in sweeps
 	$(BIN)/python tests/fault_harness.py --kills 200 --worker-kills 50 --coordinator-kills 10
+
+gpu: $(READY)  ## with a CUDA GPU: its tests and the sweep's benchmark, in under eight minutes
+	BIN=$(BIN) .ci/gpu
 
 bench: $(READY)  ## what a run costs, against a plain script and Ploomber
 	$(BIN)/python benchmarks/pipeline.py

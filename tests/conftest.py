@@ -5,8 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from browsers import chromium
+from effort import load_profile
+from projects import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get('CD4ML_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 
 
@@ -25,16 +27,45 @@ def real_data():
     return find
 
 
+@pytest.fixture(scope='session')
+def browser():
+    """One headless browser for all tests of pages; skips where none is installed."""
+    with chromium() as driver:
+        yield driver
+
+
+# The files that take longest, the longest first: who gets one of them last keeps all waiting
+LONGEST = (
+    'engine/test_ends.py', 'search/test_sweep.py', 'engine/test_faults.py',
+    'audit/test_kept_runs.py', 'studies/test_compare.py', 'tracking/test_tracking.py',
+    'planning/test_staleness.py', 'command/test_cli.py', 'engine/test_pipeline.py',
+    'engine/test_other_ways.py', 'runs/test_order.py', 'engine/test_engine.py',
+    'audit/test_trust.py', 'command/test_answers.py', 'show/test_trend.py',
+)
+TESTS = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by their files, the longest first; skip those for a GPU where there is none.
+    """
+    place = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+    for_a_gpu = [item for item in items if item.get_closest_marker('gpu')]
+    if for_a_gpu:
+        from cd4ml_nb.core.settings import gpu_count
+        if not gpu_count():
+            for item in for_a_gpu:
+                item.add_marker(pytest.mark.skip(reason='there is no CUDA GPU here'))
+
+
 def without_settings() -> None:
     """Take the settings out of the environment."""
-    for name in [
-        name
-        for name in os.environ
-        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_')
-    ]:
-        del os.environ[name]
+    for name in list(os.environ):
+        if name.startswith('CD4ML_') and not name.startswith('CD4ML_TEST_'):
+            del os.environ[name]
 
 
+load_profile()
 without_settings()          # the machine's own; before any fixture
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started with & by a script: what we start would ignore Ctrl-C, too

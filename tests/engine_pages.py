@@ -6,16 +6,28 @@ import json
 import os
 import subprocess
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-import psutil
-import yaml
+import projects
+from projects import (
+    MARK,
+    PARAMETERS,
+    Marked,
+    Source,
+    clean_environment,
+    current_folder,
+    stage_notebook,
+    task,
+    write_notebook,
+    write_pipeline,
+    write_scenario,
+    write_settings,
+)
 from runs import CD4ML
+from waiting import wait_for
 
-MARK = 'CD4ML_TEST_MARK'        # in the environment of whatever a test starts
 SCENARIO = {
     'name': 'tiny',
     'title': 'A tiny problem',
@@ -23,43 +35,24 @@ SCENARIO = {
     'data': {'source': 'builtin:used_cars'},
     'target': {'column': 'price'},
 }
-PARAMETERS = 'upstream = None\nproduct = None'
 WRITE = "from pathlib import Path\nPath(product['out']).write_text('whole')"
 
 
-def notebook(*sources: str | tuple[str, dict]) -> nbformat.NotebookNode:
-    """A notebook of code cells, or of pairs of source and metadata; what begins with ## is
-    Markdown."""
-    cells = []
-    for k, source in enumerate(sources):
-        source, metadata = source if isinstance(source, tuple) else (source, {})
-        if source.startswith('## '):
-            new = nbformat.v4.new_markdown_cell
-        else:
-            new = nbformat.v4.new_code_cell
-        cells.append(new(source, id=f'cell-{k}', metadata=metadata))
-    kernel = {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
-
-
-def page(*sources: str | tuple[str, dict], parameters: str = PARAMETERS) -> nbformat.NotebookNode:
-    """A page: title, parameters, cells. Cell 3, counted from 1, is the first of `sources`."""
-    return notebook('## A page', (parameters, {'tags': ['parameters']}), *sources)
+def notebook(*sources: Source) -> nbformat.NotebookNode:
+    """A notebook of code cells, or of pairs of source and metadata; headings are Markdown."""
+    return nbformat.from_dict(projects.notebook(*sources))
 
 
 @dataclass
-class Tiny:
+class Tiny(Marked):
     """A project of a few tiny pages."""
 
-    folder: Path
     stages: dict[str, dict] = field(default_factory=dict)
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        for name in ('scenarios', 'pages'):
-            (self.folder / name).mkdir(parents=True)
-        (self.folder / 'settings.ini').write_text('[DEFAULT]\ndevice = cpu\n')
-        (self.folder / 'scenarios/tiny.yaml').write_text(yaml.safe_dump(SCENARIO))
+        (self.folder / 'pages').mkdir(parents=True)
+        write_settings(self.folder, device='cpu')
+        write_scenario(self.folder, 'tiny', SCENARIO)
 
     def add(
         self,
@@ -72,28 +65,15 @@ class Tiny:
     ) -> None:
         """Add a stage, or replace its page."""
         path = f'pages/{stage}.ipynb'
-        nbformat.write(page(*sources, parameters=parameters), self.folder / path)
-        product = {'nb': f'products/x/{stage}/page.ipynb', 'out': f'products/x/{stage}/{out}'}
-        self.stages[stage] = {
-            'name': stage,
-            'source': path,
-            'upstream': list(upstream),
-            'product': product,
-            'params': params or {},
-        }
-        (self.folder / 'pipeline.yaml').write_text(
-            yaml.safe_dump({'tasks': list(self.stages.values())}, sort_keys=False)
-        )
+        content = stage_notebook('A page', *sources, parameters=parameters)
+        write_notebook(self.folder / path, content)
+        self.stages[stage] = task(stage, path, {'out': out}, upstream, params)
+        write_pipeline(self.folder, self.stages.values())
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(('CD4ML_', 'PYTEST'))}
-        return clean | {
-            MARK: self.mark,
-            'CI': 'true',
-            'COLUMNS': '200',
-            'PATH': f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}',
-        }
+        path = f'{CD4ML.parent}{os.pathsep}{os.environ["PATH"]}'
+        return clean_environment(PATH=path, **{MARK: self.mark})
 
     def begin(
         self,
@@ -135,8 +115,7 @@ class Tiny:
 
     def published(self, stage: str) -> Path | None:
         """The folder of a stage's current products."""
-        current = self.home / stage / 'current'
-        return self.home / stage / current.read_text().strip() if current.is_file() else None
+        return current_folder(self.home, stage)
 
     def failed(self, stage: str) -> nbformat.NotebookNode:
         """The page of a stage that failed, as it was kept."""
@@ -153,20 +132,6 @@ class Tiny:
         wait_for((self.folder / file).exists, patience, file)
 
     # ---- what is alive
-
-    def alive(self) -> list[psutil.Process]:
-        """Processes that carry this project's mark."""
-        found = []
-        for one in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if one.status() != psutil.STATUS_ZOMBIE and one.environ().get(MARK) == self.mark:
-                    found.append(one)
-        return found
-
-    def end_all(self) -> None:
-        for one in self.alive():
-            with contextlib.suppress(psutil.Error):
-                one.kill()
 
     def locked(self) -> bool:
         """Whether anybody holds the project's lock."""
@@ -227,11 +192,3 @@ class Ended:
         assert 'Traceback' not in self.out + self.err
         self.project.assert_quiet(swept=swept)
         return self
-
-
-def wait_for(what, patience: float, words: str = '') -> None:
-    until = time.monotonic() + patience
-    while not what():
-        if time.monotonic() > until:
-            raise TimeoutError(words)
-        time.sleep(0.02)

@@ -3,9 +3,46 @@
 import re
 from html.parser import HTMLParser
 
-ACTIVE = {'script', 'iframe', 'object', 'embed', 'form', 'input', 'button', 'base', 'link', 'frame', 'frameset', 'applet', 'audio', 'video', 'source', 'math',
-          'noscript', 'template', 'foreignobject', 'animate', 'set', 'image', 'feimage'}
-ADDRESSES = {'src', 'href', 'action', 'formaction', 'data', 'poster', 'background', 'srcset', 'ping', 'cite', 'xlink:href', 'longdesc', 'manifest'}
+ACTIVE = {
+    'script',
+    'iframe',
+    'object',
+    'embed',
+    'form',
+    'input',
+    'button',
+    'base',
+    'link',
+    'frame',
+    'frameset',
+    'applet',
+    'audio',
+    'video',
+    'source',
+    'math',
+    'noscript',
+    'template',
+    'foreignobject',
+    'animate',
+    'set',
+    'image',
+    'feimage',
+}
+ADDRESSES = {
+    'src',
+    'href',
+    'action',
+    'formaction',
+    'data',
+    'poster',
+    'background',
+    'srcset',
+    'ping',
+    'cite',
+    'xlink:href',
+    'longdesc',
+    'manifest',
+}
 VOID = {'meta', 'br', 'hr', 'img', 'link', 'input', 'base', 'source', 'col', 'wbr', 'area', 'embed'}
 
 
@@ -60,8 +97,7 @@ class Outline(HTMLParser):
 
 
 def check(text, links=lambda href: href.startswith('#')):
-    """Assert that a file is one whole, asks for nothing, runs nothing and can be read by everyone.
-    """
+    """Assert that a file is whole, asks for nothing, runs nothing and can be read by everyone."""
     page = Outline(text)
     assert not page.crooked and not page.open, f'elements do not nest: {page.crooked or page.open}'
     assert not {tag for tag, _ in page.tags} & ACTIVE
@@ -70,14 +106,26 @@ def check(text, links=lambda href: href.startswith('#')):
         assert tag != 'style' or not attrs
         for name in ADDRESSES & set(attrs):
             value = attrs[name] or ''
-            allowed = {'img': lambda v: v.startswith('data:image/'), 'use': lambda v: v.startswith('#'), 'a': links}
+            allowed = {
+                'img': lambda v: v.startswith('data:image/'),
+                'use': lambda v: v.startswith('#'),
+                'a': links,
+            }
             assert tag in allowed and allowed[tag](value), (tag, name, value)
         if tag == 'meta':
             assert attrs.get('http-equiv', 'Content-Security-Policy') == 'Content-Security-Policy'
     styles = page.styles + ' '.join(page.attributes('style'))
-    assert 'url(' not in re.sub(r'url\(#[\w-]+\)', '', styles) and '@import' not in styles and 'expression' not in styles
-    policy = [attrs['content'] for tag, attrs in page.tags if tag == 'meta' and attrs.get('http-equiv')]
-    assert len(policy) == 1 and policy[0].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:")
+    assert (
+        'url(' not in re.sub(r'url\(#[\w-]+\)', '', styles)
+        and '@import' not in styles
+        and 'expression' not in styles
+    )
+    policy = [
+        attrs['content'] for tag, attrs in page.tags if tag == 'meta' and attrs.get('http-equiv')
+    ]
+    assert len(policy) == 1 and policy[0].startswith(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
+    )
     check_reading(page)
     return page
 
@@ -87,10 +135,14 @@ def check_reading(page):
     identifiers."""
     assert dict(page.tags[0][1]).get('lang') == 'en'
     assert page.headings[0] == 1 and page.headings.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False)), page.headings
+    assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False)), (
+        page.headings
+    )
     assert all(image.get('alt') and 'No description' not in image['alt'] for image in page.images)
     drawings = [attrs for tag, attrs in page.tags if tag == 'svg']
     assert all(d['role'] == 'img' and len(d['aria-label']) > 5 for d in drawings)
-    assert len(page.ids) == len(set(page.ids)), sorted(i for i in page.ids if page.ids.count(i) > 1)[:3]
+    assert len(page.ids) == len(set(page.ids)), sorted(
+        i for i in page.ids if page.ids.count(i) > 1
+    )[:3]
     ours = [tag for tag, attrs in page.tags if tag == 'caption']
     assert ours or not page.attributes('scope')

@@ -20,8 +20,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-import yaml
-from runs import ROOT
+from projects import (
+    PARAMETERS,
+    ROOT,
+    lives,
+    stage_notebook,
+    write_notebook,
+    write_pipeline,
+    write_scenario,
+    write_settings,
+)
+from projects import (
+    task as pipeline_task,
+)
 from tiny import Tiny
 
 from cd4ml_nb.core.errors import revived
@@ -29,22 +40,43 @@ from cd4ml_nb.core.journal import decoded
 from cd4ml_nb.data.table import write_table
 from cd4ml_nb.search.workers import pause_openmp
 
-TARGETS = {'regression': {'column': 'y', 'scale': 'log'}, 'binary': {'column': 'y', 'classes': ['no', 'yes'], 'positive': 'yes'},
-           'multiclass': {'column': 'y', 'classes': ['few', 'some', 'many']}}
-SPACE = {'learning_rate': {'low': 0.1, 'high': 0.6, 'log': True}, 'max_depth': {'low': 1, 'high': 4, 'integer': True},
-         'subsample': {'low': 0.5, 'high': 1.0}}
-SPLIT = {'train': 'train.parquet', 'validation': 'validation.parquet', 'schema': 'schema.json', 'split': 'split.json'}
+TARGETS = {
+    'regression': {'column': 'y', 'scale': 'log'},
+    'binary': {'column': 'y', 'classes': ['no', 'yes'], 'positive': 'yes'},
+    'multiclass': {'column': 'y', 'classes': ['few', 'some', 'many']},
+}
+SPACE = {
+    'learning_rate': {'low': 0.1, 'high': 0.6, 'log': True},
+    'max_depth': {'low': 1, 'high': 4, 'integer': True},
+    'subsample': {'low': 0.5, 'high': 1.0},
+}
+SPLIT = {
+    'train': 'train.parquet',
+    'validation': 'validation.parquet',
+    'schema': 'schema.json',
+    'split': 'split.json',
+}
 PAGE = 'notebooks/stages/14_sweep.ipynb'
-COPY = '''for name, path in product.items():
+COPY = '''import shutil
+from pathlib import Path
+
+for name, path in product.items():
     if name != 'nb':
         shutil.copy(f'data/{Path(path).name}', path)'''
-ONCE = ('at', 'seconds', 'run_id')      # what no two sweeps have in common
+ONCE = ('at', 'seconds', 'run_id')  # what no two sweeps have in common
 
 
 def table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:
     """Rows with two numbers, a category and a weight, from which `y` can be learned."""
     rng = np.random.default_rng(seed)
-    rows = pd.DataFrame({'a': rng.random(n), 'b': rng.random(n), 'kind': rng.choice(['u', 'v', 'w'], n), 'w': rng.uniform(0.5, 2.0, n)})
+    rows = pd.DataFrame(
+        {
+            'a': rng.random(n),
+            'b': rng.random(n),
+            'kind': rng.choice(['u', 'v', 'w'], n),
+            'w': rng.uniform(0.5, 2.0, n),
+        }
+    )
     level = rows['a'] * 2 + (rows['b'] > 0.5) + (rows['kind'] == 'u') * 0.5 + rng.normal(0, 0.3, n)
     if task == 'regression':
         return rows.assign(y=np.exp(level))
@@ -54,72 +86,83 @@ def table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:
 
 def schema(task: str, **target: Any) -> dict[str, Any]:
     """What validation would write of such a table."""
-    columns = [{'name': 'a', 'type': 'number', 'role': 'feature'}, {'name': 'b', 'type': 'number', 'role': 'feature'},
-               {'name': 'kind', 'type': 'category', 'role': 'feature', 'categories': ['u', 'v', 'w']}, {'name': 'w', 'type': 'number', 'role': 'weight'}]
+    columns = [
+        {'name': 'a', 'type': 'number', 'role': 'feature'},
+        {'name': 'b', 'type': 'number', 'role': 'feature'},
+        {'name': 'kind', 'type': 'category', 'role': 'feature', 'categories': ['u', 'v', 'w']},
+        {'name': 'w', 'type': 'number', 'role': 'weight'},
+    ]
     return {'target': {'name': 'y', 'task': task, **TARGETS[task], **target}, 'columns': columns}
-
-
-def notebook(*cells: str) -> str:
-    """A page whose second cell has the parameters."""
-    made = [{'cell_type': 'code', 'id': f'cell{k}', 'metadata': {'tags': ['parameters']} if k == 1 else {}, 'source': source, 'outputs': [],
-             'execution_count': None} for k, source in enumerate(cells)]
-    return json.dumps({'cells': made, 'metadata': {'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}},
-                       'nbformat': 4, 'nbformat_minor': 5})
 
 
 def needed(cell: dict[str, Any]) -> bool:
     """Whether a run needs a cell: an example has sweeps of its own, and nothing is exported from
     here."""
     source = ''.join(cell['source'])
-    return 'tags' in cell['metadata'] or re.match(r'#\| (export|pipeline)\n|import |from ', source) is not None
+    return (
+        'tags' in cell['metadata']
+        or re.match(r'#\| (export|pipeline)\n|import |from ', source) is not None
+    )
 
 
 def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny:
     """Write a project that splits, by copying, and sweeps."""
-    for name in ('notebooks', 'scenarios', 'data'):
-        (folder / name).mkdir(parents=True)
-    params = {'scenario': 'scenarios/used_cars.yaml'}       # the command's default
-    tasks = [{'name': 'split', 'source': 'notebooks/split.ipynb', 'params': params, 'product': {'nb': 'page.ipynb', **SPLIT}},
-             {'name': 'sweep', 'source': PAGE, 'upstream': ['split'], 'product': {'nb': 'page.ipynb', 'trials': 'trials.json', 'best': 'best.json'},
-              'params': params | dict.fromkeys(('trials', 'device', 'threads', 'seed', 'mode'))}]
-    for one in tasks:
-        one['product'] = {name: f'products/ploomber/{one["name"]}/{file}' for name, file in one['product'].items()}
-    (folder / 'pipeline.yaml').write_text(json.dumps({'tasks': tasks}, indent=1))
-    (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
-    split = notebook('import shutil\nfrom pathlib import Path', "scenario = ''\nupstream = None\nproduct = None", COPY)
-    (folder / 'notebooks/split.ipynb').write_text(split)
+    (folder / 'data').mkdir(parents=True)
+    params = {'scenario': 'scenarios/used_cars.yaml'}  # the command's default
+    own = dict.fromkeys(('trials', 'device', 'threads', 'seed', 'mode'))
+    files = {'trials': 'trials.json', 'best': 'best.json'}
+    write_pipeline(
+        folder,
+        [
+            pipeline_task('split', 'notebooks/split.ipynb', SPLIT, params=params),
+            pipeline_task('sweep', PAGE, files, ['split'], params | own),
+        ],
+    )
+    write_settings(folder, products='products')
+    parameters = "scenario = ''\n" + PARAMETERS
+    split = stage_notebook('Split', COPY, parameters=parameters)
+    write_notebook(folder / 'notebooks/split.ipynb', split)
     page = json.loads((ROOT / PAGE).read_text())
     page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
-    (folder / PAGE).write_text(json.dumps(page))
-    told = {'name': 'used_cars', 'title': 'A tiny sweep', 'task': task, 'data': {'source': 'data/train.parquet'}, 'target': TARGETS[task]}
-    write_scenario(folder, told | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}})
+    write_notebook(folder / PAGE, page)
+    told = {
+        'name': 'used_cars',
+        'title': 'A tiny sweep',
+        'task': task,
+        'data': {'source': 'data/train.parquet'},
+        'target': TARGETS[task],
+    }
+    write_scenario(
+        folder,
+        'used_cars',
+        told
+        | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}},
+    )
     rows = table(task)
     write_table(rows[:160], folder / 'data/train.parquet')
     write_table(rows[160:].reset_index(drop=True), folder / 'data/validation.parquet')
     (folder / 'data/schema.json').write_text(json.dumps(schema(task)))
-    (folder / 'data/split.json').write_text(json.dumps({'hash': {'train': task, 'validation': task}}))
+    (folder / 'data/split.json').write_text(
+        json.dumps({'hash': {'train': task, 'validation': task}})
+    )
     return Tiny(folder)
 
 
-def write_scenario(folder: Path, told: dict[str, Any]) -> None:
-    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(told))
-
-
 # ---- the page in a process of its own, forked from this one, which has the libraries
+
 
 @dataclass
 class Ended:
     """How a child ended."""
 
-    code: int              # of the command, had it run the page; below 0: killed
-    error: str = ''        # the one line
-    printed: str = ''      # by the page's cells
-    left: int = 0          # descendants that live on
+    code: int  # of the command, had it run the page; below 0: killed
+    error: str = ''  # the one line
+    printed: str = ''  # by the page's cells
+    left: int = 0  # descendants that live on
 
 
 def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: None) -> Ended:
-    """Do something in a child, which may be struck meanwhile; what it raises of ours is its error.
-    """
+    """Do something in a child, which may be struck; what it raises of ours is its error."""
     pause_openmp()
     (here, there), pid = os.pipe(), os.fork()
     if pid == 0:
@@ -129,7 +172,9 @@ def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: N
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             work()
         except BaseException as error:
-            text = f'{getattr(error, "ename", type(error).__name__)} {getattr(error, "evalue", error)}'
+            text = (
+                f'{getattr(error, "ename", type(error).__name__)} {getattr(error, "evalue", error)}'
+            )
             traceback_text = traceback.format_exc()
         finally:
             os.write(there, json.dumps([text, traceback_text[-3000:]]).encode())
@@ -148,7 +193,7 @@ def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: N
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     over.set()
     looking.join()
-    os.set_blocking(here, False)         # whoever lives on has the other end
+    os.set_blocking(here, False)  # whoever lives on has the other end
     with open(here, 'rb') as pipe:
         told = pipe.read()
     error, more = json.loads(told) if told else ('', '')
@@ -195,34 +240,46 @@ def alive(processes: set[psutil.Process], patience: float = 5.0) -> list[psutil.
     return left
 
 
-def lives(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != 'zombie'
-    return False
-
-
-def run_page(project: Tiny, trials: int, struck: Callable[[int], Any] = lambda pid: None, environment: dict[str, str] | None = None) -> Ended:
+def run_page(
+    project: Tiny,
+    trials: int,
+    struck: Callable[[int], Any] = lambda pid: None,
+    environment: dict[str, str] | None = None,
+) -> Ended:
     """Execute the sweep's page with papermill; its products are a draft."""
     import papermill
 
     import cd4ml_nb.engine.warm  # noqa: F401
 
     out = project.folder / 'executed.ipynb'
-    given = {'scenario': 'scenarios/used_cars.yaml', 'trials': trials, 'threads': 2, 'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}}}
+    given = {
+        'scenario': 'scenarios/used_cars.yaml',
+        'trials': trials,
+        'threads': 2,
+        'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}},
+    }
 
     def work() -> None:
         os.chdir(project.folder)
         os.environ.update(environment or {})
-        papermill.execute_notebook(PAGE, str(out), parameters=given, engine_name='cd4ml', progress_bar=False)
+        papermill.execute_notebook(
+            PAGE, str(out), parameters=given, engine_name='cd4ml', progress_bar=False
+        )
 
     out.unlink(missing_ok=True)
     ended = forked(work, struck)
     cells = json.loads(out.read_text())['cells'] if out.exists() and out.stat().st_size else []
-    ended.printed = ''.join(''.join(o['text']) for cell in cells for o in cell.get('outputs', []) if o['output_type'] == 'stream')
+    ended.printed = ''.join(
+        ''.join(o['text'])
+        for cell in cells
+        for o in cell.get('outputs', [])
+        if o['output_type'] == 'stream'
+    )
     return ended
 
 
 # ---- what is known of a sweep
+
 
 def journal_path(project: Tiny) -> Path:
     """The journal of the project's only sweep."""
@@ -247,7 +304,9 @@ def ends(project: Tiny) -> dict[int, dict[str, Any]]:
 def under_way(project: Tiny) -> set[int]:
     """The numbers of the trials that were begun and have not ended."""
     known = entries(project)
-    return {entry['ask']['number'] for entry in known if 'ask' in entry} - {entry['end']['number'] for entry in known if 'end' in entry}
+    return {entry['ask']['number'] for entry in known if 'ask' in entry} - {
+        entry['end']['number'] for entry in known if 'end' in entry
+    }
 
 
 def repeatable(value: Any) -> Any:
@@ -260,7 +319,9 @@ def repeatable(value: Any) -> Any:
 def product(project: Tiny, name: str) -> Any:
     """A product of the sweep: the draft, or what a run has accepted."""
     folder = project.home / 'sweep/draft'
-    return json.loads(((folder if folder.exists() else project.current('sweep')) / f'{name}.json').read_text())
+    return json.loads(
+        ((folder if folder.exists() else project.current('sweep')) / f'{name}.json').read_text()
+    )
 
 
 def content(project: Tiny) -> Any:
@@ -272,16 +333,35 @@ def told(project: Tiny) -> dict[str, Any]:
     """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs
     are not over."""
     with closing(sqlite3.connect(project.folder / 'mlflow.db')) as database:
-        tags = dict(((run, key), value) for run, key, value in database.execute('select run_uuid, key, value from tags'))
-        running = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
+        tags = dict(
+            ((run, key), value)
+            for run, key, value in database.execute('select run_uuid, key, value from tags')
+        )
+        running = database.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[
+            0
+        ]
     sweeps = [run for (run, key), value in tags.items() if (key, value) == ('cd4ml.kind', 'sweep')]
-    below = [sorted(int(tags[run, 'cd4ml.trial']) for (run, key), value in tags.items() if (key, value) == ('mlflow.parentRunId', one)) for one in sweeps]
+    below = [
+        sorted(
+            int(tags[run, 'cd4ml.trial'])
+            for (run, key), value in tags.items()
+            if (key, value) == ('mlflow.parentRunId', one)
+        )
+        for one in sweeps
+    ]
     return {'sweeps': len(sweeps), 'trials': below, 'running': running}
 
 
 # ---- killing
 
-def kill_workers(project: Tiny, workers: Callable[[], list[psutil.Process]], goes_on: Callable[[], bool], chance: random.Random, most: int) -> int:
+
+def kill_workers(
+    project: Tiny,
+    workers: Callable[[], list[psutil.Process]],
+    goes_on: Callable[[], bool],
+    chance: random.Random,
+    most: int,
+) -> int:
     """SIGKILL workers at random moments, each trial at most twice, while a sweep goes on; how many
     were killed."""
     kills = 0
@@ -295,6 +375,6 @@ def kill_workers(project: Tiny, workers: Callable[[], list[psutil.Process]], goe
         with suppress(psutil.Error):
             chance.choice(there).kill()
             kills += 1
-            for number in under_way(project) | now:      # one of them has lost its worker
+            for number in under_way(project) | now:  # one of them has lost its worker
                 struck[number] = struck.get(number, 0) + 1
     return kills

@@ -7,14 +7,27 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
-import yaml
+from projects import (
+    MARK,
+    PARAMETERS,
+    Marked,
+    clean_environment,
+    current_folder,
+    run_records,
+    stage_notebook,
+    task,
+    write_notebook,
+    write_pipeline,
+    write_scenario,
+    write_settings,
+)
+from waiting import wait_for
 
 # a copy, while the package is being worked on
 CD4ML = Path(os.environ.get('CD4ML_TEST_COMMAND') or Path(sys.executable).with_name('cd4ml'))
@@ -33,7 +46,8 @@ SCENARIO = {
     'data': {'source': 'data.csv'},
     'target': {'column': 'y'},
 }
-LIGHT = '''"""Libraries that the tool would load, and nothing in this project needs: a run takes half the time without them."""
+LIGHT = '''"""Libraries that the tool would load and this project does not need: a run takes half the
+time without them."""
 import importlib.abc
 import importlib.machinery
 import sys
@@ -90,45 +104,17 @@ BLOB = '''with open(product['blob'], 'wb') as file:
         time.sleep(pause / 6)'''
 
 
-def page(stage: str) -> dict:
+def page(stage: str) -> dict[str, Any]:
     """The notebook of a stage: it writes piece by piece, so that a kill finds something half
     written."""
     parameters = (
-        'scale = 1          # changes every product\npause = 0.02       # s in each cell\nupstream'
-        ' = None\nproduct = None'
+        'scale = 1          # changes every product\npause = 0.02       # s in each cell\n'
+        + PARAMETERS
     )
-    cells = [
-        f'# {stage}',
-        parameters,
-        'import hashlib, json, random, time\nfrom pathlib import Path',
-        f'stage = {stage!r}\ntime.sleep(pause)',
-        DIGEST,
-        TOLD,
-        ROWS,
-        BLOB,
-        'digest',
-    ]
-    made = [
-        {
-            'cell_type': 'code',
-            'id': f'cell{k}',
-            'metadata': {'tags': ['parameters']} if k == 1 else {},
-            'source': source,
-            'outputs': [],
-            'execution_count': None,
-        }
-        for k, source in enumerate(cells)
-    ]
-    made[0] = {'cell_type': 'markdown', 'id': 'title', 'metadata': {}, 'source': cells[0]}
-    return {
-        'cells': made,
-        'metadata': {
-            'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'},
-            'language_info': {'name': 'python'},
-        },
-        'nbformat': 4,
-        'nbformat_minor': 5,
-    }
+    imports = 'import hashlib, json, random, time\nfrom pathlib import Path'
+    begin = f'stage = {stage!r}\ntime.sleep(pause)'
+    cells = (imports, begin, DIGEST, TOLD, ROWS, BLOB, 'digest')
+    return stage_notebook(stage, *cells, parameters=parameters)
 
 
 def sha(path: Path) -> str:
@@ -149,12 +135,8 @@ class Done:
 
 
 @dataclass
-class Tiny:
+class Tiny(Marked):
     """A tiny project, and the commands that were started in it."""
-
-    folder: Path
-    # in the environment of every process that descends from one of its commands
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def home(self) -> Path:
@@ -162,22 +144,13 @@ class Tiny:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith('CD4ML_') or k.startswith('CD4ML_TEST_')
-        }
-        light = os.pathsep.join(
-            filter(None, [str(self.folder / '.light'), os.environ.get('PYTHONPATH')])
+        paths = [str(self.folder / '.light'), os.environ.get('PYTHONPATH', '')]
+        return clean_environment(
+            PYTHONPATH=os.pathsep.join(path for path in paths if path),
+            CD4ML_JOBS='2',
+            CD4ML_THREADS='1',
+            **{MARK: self.mark},
         )
-        return clean | {
-            'PYTHONPATH': light,
-            'CD4ML_TEST_MARK': self.mark,
-            'CD4ML_JOBS': '2',
-            'CD4ML_THREADS': '1',
-            'CI': 'true',
-            'COLUMNS': '200',
-        }
 
     def start(self, *words: str, environment: dict[str, str] | None = None, **options) -> 'Started':
         """Start a command in a session of its own."""
@@ -198,8 +171,7 @@ class Tiny:
 
     def current(self, stage: str) -> Path | None:
         """The directory that a stage's pointer names, there or not."""
-        pointer = self.home / stage / 'current'
-        return pointer.parent / pointer.read_text().strip() if pointer.is_file() else None
+        return current_folder(self.home, stage)
 
     def content(self) -> dict[str, dict[str, str]]:
         """Stage -> product -> SHA-256, of what is current; executed pages show times and are left
@@ -218,30 +190,13 @@ class Tiny:
 
     def records(self) -> list[dict]:
         """The records of all runs, the oldest first."""
-        return [
-            json.loads(path.read_text()) for path in sorted((self.home / 'runs').glob('*.json'))
-        ]
-
-    def alive(self) -> list[psutil.Process]:
-        """Processes that descend from any command of this project, whoever their parent is now."""
-        found = []
-        wanted = f'CD4ML_TEST_MARK={self.mark}'.encode()
-        for entry in Path('/proc').iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError, psutil.Error):      # it has ended meanwhile, or is nobody's
-                    if (
-                        wanted in (entry / 'environ').read_bytes()
-                        and psutil.Process(int(entry.name)).status() != 'zombie'
-                    ):
-                        found.append(psutil.Process(int(entry.name)))
-        return found
+        return run_records(self.home)
 
     def still_alive(self, patience: float = 5.0) -> list[psutil.Process]:
         """Processes that live on after a while."""
-        until = time.monotonic() + patience
-        while (left := self.alive()) and time.monotonic() < until:
-            time.sleep(0.05)
-        return left
+        with suppress(TimeoutError):
+            wait_for(lambda: not self.alive(), patience)
+        return self.alive()
 
 
 class Started:
@@ -288,32 +243,24 @@ class Started:
 
     def abandon(self) -> None:
         """End it and all that it started."""
-        for one in self.project.alive():
-            with suppress(psutil.Error):
-                one.kill()
+        self.project.end_all()
 
 
 def tiny_project(folder: Path, pause: float = 0.02) -> Tiny:
     """Write a tiny project."""
-    for name in ('notebooks', 'scenarios'):
-        (folder / name).mkdir(parents=True)
+    params = {'scale': 1, 'pause': pause}
+    files = {name: file for name, file in FILES.items() if name != 'nb'}
     tasks = [
-        {
-            'name': stage,
-            'source': f'notebooks/{stage}.ipynb',
-            'upstream': above,
-            'params': {'scale': 1, 'pause': pause},
-            'product': {name: f'products/ploomber/{stage}/{file}' for name, file in FILES.items()},
-        }
+        task(stage, f'notebooks/{stage}.ipynb', files, above, params)
         for stage, above in STAGES.items()
     ]
-    (folder / 'pipeline.yaml').write_text(json.dumps({'tasks': tasks}, indent=1))
     for stage in STAGES:
-        (folder / f'notebooks/{stage}.ipynb').write_text(json.dumps(page(stage)))
+        write_notebook(folder / f'notebooks/{stage}.ipynb', page(stage))
+    write_pipeline(folder, tasks)
+    write_scenario(folder, 'used_cars', SCENARIO)           # the command's default
+    write_settings(folder, products='products')
     (folder / '.light').mkdir()
     (folder / '.light/sitecustomize.py').write_text(LIGHT)
-    # the command's default
-    (folder / 'scenarios/used_cars.yaml').write_text(yaml.safe_dump(SCENARIO))
-    (folder / 'data.csv').write_text('x,y\n' + ''.join(f'{k},{k * k}\n' for k in range(2000)))
-    (folder / 'settings.ini').write_text('[DEFAULT]\nproducts = products\n')
+    rows = ''.join(f'{k},{k * k}\n' for k in range(2000))
+    (folder / 'data.csv').write_text('x,y\n' + rows)
     return Tiny(folder)

@@ -72,7 +72,7 @@ def package_place(traceback: str) -> str:
     inside = [
         (path, line)
         for path, line in frames
-        if path.parent.resolve() == package.resolve() and path.is_file()
+        if path.resolve().is_relative_to(package.resolve()) and path.is_file()
     ]
     return place_of(*inside[-1]) if inside else ''
 

@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from four_stages import four_stages, page
 from mlflow.tracking import MlflowClient
-from runs import Place, copied_project
-from test_staleness import edited, page, tiny
+from projects import copied_project, edited
+from runs import Place
 
 from cd4ml_nb.runs.find import find_record
 
@@ -295,7 +296,7 @@ def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept)
 
 
 def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
-    project = tiny(tmp_path / 'project')
+    project = four_stages(tmp_path / 'project')
     page('learn', '* rate', '* rate + __import__("random").random()\nprint(value)')(project)
     git(project, 'init', '-q')
     (project / '.gitignore').write_text('products/\n')
@@ -320,7 +321,7 @@ def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
 
 
 def test_a_run_outside_git_says_that_its_code_was_not_kept(tmp_path):
-    project = tiny(tmp_path / 'project')
+    project = four_stages(tmp_path / 'project')
     place = Place(project)
     place.environment['GIT_CEILING_DIRECTORIES'] = str(tmp_path)
     assert (

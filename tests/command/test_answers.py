@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from four_stages import current, four_stages
+from projects import edited
 from runs import Place
-from test_staleness import current, edited, tiny
 
 from cd4ml_nb.command.answers import known_answer
 
@@ -23,7 +24,7 @@ INSTALLED = {'PYTHONSAFEPATH': '1'}
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
     """A project in which everything is done, and what its run said."""
-    folder = tiny(tmp_path_factory.mktemp('answers') / 'project')
+    folder = four_stages(tmp_path_factory.mktemp('answers') / 'project')
     place = Place(folder)
     first = place.run(*ASKED, cwd=folder)
     assert first.returncode == 0, first.stderr

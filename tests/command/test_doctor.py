@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from projects import ROOT, copy_parts
+from waiting import seconds
 
 from cd4ml_nb.command import doctor
 from cd4ml_nb.command.cli import main
@@ -33,15 +34,13 @@ from cd4ml_nb.command.doctor import (
 )
 from cd4ml_nb.planning.exports import stale_modules
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    for name in ('notebooks', 'cd4ml_nb', 'scenarios'):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
-    for name in ('pipeline.yaml', 'settings.ini', 'requirements.lock'):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_parts(
+        tmp_path, 'notebooks', 'cd4ml_nb', 'scenarios', 'pipeline.yaml', 'settings.ini',
+        'requirements.lock',
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -136,7 +135,8 @@ def test_T25_a_server_that_is_down_hangs_or_refuses_is_noticed_in_seconds():
         begun = time.monotonic()
         found = check_tracking(f'http://ann:secret@127.0.0.1:{silent.getsockname()[1]}', seconds=0.3)
         port = silent.getsockname()[1]
-    assert time.monotonic() - begun < 5 and (found.level, found.exit_code) == ('problem', 4) and 'secret' not in found.text
+    assert time.monotonic() - begun < seconds(5)
+    assert (found.level, found.exit_code) == ('problem', 4) and 'secret' not in found.text
     assert check_tracking(f'http://127.0.0.1:{port}').level == 'problem'
     assert check_tracking('http://no-such-host.invalid:5000').level == 'problem'
     assert check_tracking(f'postgresql+psycopg2://u:pw@127.0.0.1:{port}/mlflow').level == 'problem'

@@ -2,15 +2,16 @@
 run."""
 
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from projects import ROOT, copy_parts
 
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.command.new import choose_task, flow, line, new_scenario, scenario_text, source_words
@@ -18,15 +19,12 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.scenario.definition import load_scenario
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     for name in ('notebooks', 'cd4ml_nb'):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ('pipeline.yaml', 'settings.ini'):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
     (tmp_path / 'scenarios').mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -293,7 +291,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(project, capsys, args, cod
 
 # ---- properties
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=['Cs', 'Cc']), max_size=60),
                     lambda inner: st.lists(inner, max_size=3), max_leaves=5))
 def test_any_value_survives_the_text(value):

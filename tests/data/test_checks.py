@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tables import TODAY, labelled, offers, told, validated, validated_file
@@ -610,7 +611,7 @@ def dirty(draw):
 POLICIES = st.sampled_from(['warn', 'refuse', 'drop', 'missing'])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dirty(), POLICIES, POLICIES, st.sampled_from(['keep', 'drop', 'refuse']), st.sampled_from(['refuse', 'drop']), st.booleans())
 def test_cleaning_accounts_for_every_row_and_is_done_once(
     table, of_a, of_b, duplicates, of_y, may_miss

@@ -11,8 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from waiting import seconds
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.proposals import propose_columns
@@ -537,7 +539,7 @@ def frames(draw, min_rows=1):
     })
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(frames(), st.data())
 def test_a_table_is_its_content_and_nothing_else(df, data):
     identity = table_hash(df)
@@ -556,7 +558,7 @@ def test_a_table_is_its_content_and_nothing_else(df, data):
         assert table_hash(df.iloc[order]) != identity
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(frames(), st.data())
 def test_any_changed_cell_name_type_or_order_changes_the_identity(df, data):
     identity = table_hash(df)
@@ -584,7 +586,7 @@ def test_any_changed_cell_name_type_or_order_changes_the_identity(df, data):
         assert table_hash(df[df.columns[::-1]]) != identity
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(frames())
 def test_writing_reading_and_sealing_keep_the_content(tmp_path_factory, df):
     folder = tmp_path_factory.mktemp('t')
@@ -616,7 +618,7 @@ def test_a_difference_beyond_the_first_ten_thousand_rows_is_seen():
     assert table_hash(df) != table_hash(other)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(frames(min_rows=2))
 def test_equal_rows_have_equal_hashes_and_others_have_others(df):
     hashes = row_hashes(df)
@@ -673,7 +675,7 @@ def test_a_million_rows_are_hashed_in_seconds():
     start = time.monotonic()
     table_hash(df)
     row_hashes(df)
-    assert time.monotonic() - start < 5    # 0.4 s when the machine is idle
+    assert time.monotonic() - start < seconds(5)    # 0.4 s when the machine is idle
 
 
 # The seal

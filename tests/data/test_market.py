@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ any_options = st.fixed_dictionaries(
         'unit_break': st.sampled_from(['none', 'power', 'mileage']),
     },
 )
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=examples(25), deadline=None)
 
 
 def market(seed=0, truth=True, **options) -> pd.DataFrame:

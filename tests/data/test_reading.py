@@ -16,13 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import seconds as allowed
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
+from cd4ml_nb.data import reading
 from cd4ml_nb.data.proposals import propose_data
 from cd4ml_nb.data.reading import read_file
-from cd4ml_nb.data.table import reading, table_hash
+from cd4ml_nb.data.table import table_hash
 from cd4ml_nb.data.types import typed_table
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
@@ -64,7 +67,7 @@ def bounded(memory, seconds):
     try:
         yield
         assert tracemalloc.get_traced_memory()[1] < memory
-        assert time.monotonic() - start < seconds
+        assert time.monotonic() - start < allowed(seconds)
     finally:
         tracemalloc.stop()
 
@@ -429,7 +432,7 @@ def tables(draw):
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables(), st.sampled_from([('\r\n', csv.QUOTE_MINIMAL), ('\r\n', csv.QUOTE_ALL), ('\n', csv.QUOTE_ALL)]))
 def test_what_was_written_is_what_is_read(read, table, dialect):
     # csv.writer leaves a bare CR unquoted when lines end in LF
@@ -453,7 +456,7 @@ def test_what_was_written_is_what_is_read(read, table, dialect):
             assert raw.place(k) == f'line {first_line}'
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
 def test_no_bytes_end_in_a_traceback(read, content):
     for name in ('a.csv', 'a.parquet', 'a.csv.gz', 'a.zip'):
@@ -463,7 +466,7 @@ def test_no_bytes_end_in_a_traceback(read, content):
             pass
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from(list(b',"\n\r\0;x\xff\xe9 ')))
 def test_no_changed_byte_ends_in_a_traceback(read, at, byte):
     content = bytearray(GOOD.encode())
@@ -508,5 +511,5 @@ def test_a_million_rows_take_seconds(read):
     raw = read(content)
     df = typed(raw, {'k': Column(role='id')})
     assert len(df) == 1_000_000 and str(df['k'].dtype) == 'int64'
-    assert time.monotonic() - start < 15    # 2 s when the machine is idle
+    assert time.monotonic() - start < allowed(15)    # 2 s when the machine is idle
     assert sys.getsizeof(content) < 60_000_000

@@ -4,6 +4,7 @@ table."""
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ def table_of(rng, n, distinct):
     })
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(seed=st.integers(0, 2**31), n=st.integers(40, 300), by=st.sampled_from(['random', 'stratified', 'time', 'group']),
        distinct=st.sampled_from([5, 50, 10_000]))
 def test_whatever_belongs_together_stays_together(seed, n, by, distinct):
@@ -46,7 +47,7 @@ def test_whatever_belongs_together_stays_together(seed, n, by, distinct):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(seed=st.integers(0, 2**31), n=st.integers(200, 2000), holdout=st.floats(0.1, 0.4), validation=st.floats(0.1, 0.4))
 def test_parts_have_their_shares(seed, n, holdout, validation):
     table = pd.DataFrame(
@@ -68,7 +69,7 @@ def test_parts_have_their_shares(seed, n, holdout, validation):
         )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_stratified_keeps_each_class_in_proportion(seed):
     y = np.random.default_rng(seed).choice(['a', 'b', 'c'], 600, p=[0.8, 0.15, 0.05])
@@ -78,7 +79,7 @@ def test_stratified_keeps_each_class_in_proportion(seed):
         assert abs((part[y == one] == 2).mean() - 0.2) <= 1 / (y == one).sum()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(labels=st.lists(st.tuples(st.sampled_from('abcdef'), st.integers(0, 5)), min_size=1, max_size=40))
 def test_blocks_are_the_connected_components(labels):
     content = np.array([c for c, _ in labels], dtype=object)

@@ -12,8 +12,9 @@ import time
 
 import nbformat
 import pytest
-from engine_pages import WRITE, Tiny, wait_for
-from runs import ROOT
+from engine_pages import WRITE, Tiny
+from projects import ROOT, copy_parts
+from waiting import seconds, wait_for
 
 HERE = 'open("here", "w").close()'                     # how a page says that it has come so far
 FOREVER = f'{HERE}\nimport time\ntime.sleep(600)'
@@ -122,12 +123,7 @@ def test_N07_a_cell_that_raises_is_named_and_the_command_on_the_screen_runs_it_a
 
 
 def test_N07_an_exception_in_the_package_names_the_notebook_of_its_function(tiny):
-    for name in ('notebooks', 'cd4ml_nb'):
-        shutil.copytree(
-            ROOT / name,
-            tiny.folder / name,
-            ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'),
-        )
+    copy_parts(tiny.folder, 'notebooks', 'cd4ml_nb')
     tiny.add('one', 'from cd4ml_nb.planning.code import code_hash\n\ncode_hash(5)', WRITE)
     cells = json.loads((ROOT / 'notebooks/planning/code.ipynb').read_text())['cells']
     number = next(
@@ -251,7 +247,7 @@ def gallery(request, tmp_path_factory):
         env=project.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         stdin=subprocess.DEVNULL,
         check=False,
     )
@@ -373,6 +369,14 @@ def test_I21_a_killed_page_ends_with_4_and_is_not_published_with_what_it_had_wri
     assert not tiny.published('one') and tiny.record()['exit_code'] == 4
 
 
+def came_to(project: Tiny, stage: str, cell: str) -> bool:
+    """Whether the failed page of a stage had begun a cell."""
+    if not (project.home / stage / 'failed/page.ipynb').exists():
+        return False
+    found = next(c for c in project.failed(stage).cells if c.id == cell)
+    return found.metadata.get('papermill', {}).get('status') == 'failed'
+
+
 def test_I22_hanging_pages_are_ended_with_all_that_they_started(tiny):
     tiny.add('sleeps', '1', 'import time\ntime.sleep(600)', WRITE)
     tiny.add(
@@ -397,17 +401,28 @@ def test_I22_hanging_pages_are_ended_with_all_that_they_started(tiny):
         WRITE,
     )
     tiny.add('quick', WRITE)
-    done = tiny.run('--jobs', '5', CD4ML_STAGE_TIMEOUT='20').check(
-        4, 'ERROR I22 pages/', ':cell 4', 'more than 20 s', 'stage_timeout', 'failed/page.ipynb'
+    hanging = ('sleeps', 'deaf', 'waits', 'swallows')
+    for limit in (5, 20, 80):          # until every page has come as far as the cell that hangs
+        done = tiny.run('--jobs', '5', CD4ML_STAGE_TIMEOUT=str(limit))
+        if all(came_to(tiny, stage, 'cell-3') for stage in hanging):
+            break
+    done.check(
+        4,
+        'ERROR I22 pages/',
+        ':cell 4',
+        f'more than {limit} s',
+        'stage_timeout',
+        'failed/page.ipynb',
     )
     record = tiny.record()['stages']
     assert {stage: s['status'] for stage, s in record.items()} == dict.fromkeys(
         tiny.stages, 'failed'
     ) | {'quick': 'done'}
-    # the limit, patience with the deaf, and a loaded machine
-    assert all(s['seconds'] < 20 + 3 + 9 for s in record.values()), record
-    assert done.seconds < 80
-    for stage in ('sleeps', 'deaf', 'waits', 'swallows'):
+    # the limit, patience with the deaf, and what a machine needs to notice
+    ended = [record[stage]['seconds'] for stage in hanging]
+    assert max(ended) < limit + 3 + seconds(5), record
+    assert done.seconds < limit + seconds(30)
+    for stage in hanging:
         marked(tiny, stage, 'cell-3', 'timeout')
 
 
@@ -474,10 +489,10 @@ def interrupted(tiny, how, number, times=1, engine='warm'):
 
 @pytest.mark.parametrize(('how', 'times', 'engine'), [('group', 1, 'warm'), ('process', 1, 'warm'), ('group', 2, 'warm'), ('group', 1, 'kernel')])
 def test_I07_ctrl_c_stops_the_page_keeps_it_and_says_how_to_go_on(tiny, how, times, engine):
-    done, seconds, command = interrupted(tiny, how, signal.SIGINT, times, engine)
-    assert (
-        done.check(130, swept=times == 1).last == f'stopped; resume with: {command}' and seconds < 5
-    )
+    done, took, command = interrupted(tiny, how, signal.SIGINT, times, engine)
+    done.check(130, swept=times == 1)
+    assert done.last == f'stopped; resume with: {command}'
+    assert took < seconds(5)
     if times == 1:
         assert 'stopped in pages/two.ipynb:cell 4' in done.out
         assert {stage: s['status'] for stage, s in tiny.record()['stages'].items()} == {
@@ -496,8 +511,9 @@ def test_I07_ctrl_c_stops_the_page_keeps_it_and_says_how_to_go_on(tiny, how, tim
 
 @pytest.mark.parametrize('engine', ['warm', 'kernel'])
 def test_I08_a_terminated_run_ends_with_143_and_leaves_nothing(tiny, engine):
-    done, seconds, command = interrupted(tiny, 'process', signal.SIGTERM, engine=engine)
-    assert done.check(143).last == f'stopped; resume with: {command}' and seconds < 10
+    done, took, command = interrupted(tiny, 'process', signal.SIGTERM, engine=engine)
+    assert done.check(143).last == f'stopped; resume with: {command}'
+    assert took < seconds(10)
     marked(tiny, 'two', 'cell-3', 'stopped')
 
 
@@ -510,7 +526,8 @@ def test_a_run_that_is_killed_takes_its_pages_along(tiny):
     running = tiny.begin()
     tiny.when('here')
     # the command, its server, the page, and what that started
-    assert len(tiny.alive()) >= 4 and tiny.locked()
+    wait_for(lambda: len(tiny.alive()) >= 4, 60, 'the command, server, page and child')
+    assert tiny.locked()
     running.kill()
     running.communicate()
     wait_for(lambda: not tiny.alive() and not tiny.locked(), 60, 'what the run left to end')
@@ -518,21 +535,25 @@ def test_a_run_that_is_killed_takes_its_pages_along(tiny):
 
 # ---- several at a time
 
+MEETING = """import time
+from pathlib import Path
+Path(f'{name}-{stage}').touch()
+until = time.monotonic() + patience
+while not Path(f'{name}-{other}').exists() and time.monotonic() < until:
+    time.sleep(0.02)
+met = Path(f'{name}-{other}').exists()
+Path(product['out']).write_text('met' if met else 'alone')"""
+
+
 def test_stages_overlap_with_two_jobs_and_follow_each_other_with_one(tiny):
-    times = (
-        "from pathlib import Path\nimport time\nbegun ="
-        " time.monotonic()\ntime.sleep(1)\nPath(product['out']).write_text(f'{begun}"
-        " {time.monotonic()}')"
-    )
-    for stage in ('one', 'two'):
-        tiny.add(stage, times)
-    for jobs, together in (('2', True), ('1', False)):
-        tiny.run('--jobs', jobs, '--force', 'one', '--force', 'two').check(0)
-        (a, b), (c, d) = (
-            map(float, (tiny.published(stage) / 'out.txt').read_text().split())
-            for stage in ('one', 'two')
-        )
-        assert (max(a, c) < min(b, d)) == together, (a, b, c, d)
+    # one after the other, the first waits for the second in vain
+    for jobs, patience, expected in (('2', 60, ['met', 'met']), ('1', 1, ['alone', 'met'])):
+        for stage, other in (('one', 'two'), ('two', 'one')):
+            own = f'name, stage, other, patience = {jobs!r}, {stage!r}, {other!r}, {patience}'
+            tiny.add(stage, own, MEETING)
+        tiny.run('--jobs', jobs).check(0)
+        found = [(tiny.published(stage) / 'out.txt').read_text() for stage in ('one', 'two')]
+        assert sorted(found) == expected
 
 
 # ---- a debugger
@@ -556,7 +577,7 @@ def test_debug_shows_the_state_of_a_failed_page_and_the_command_still_fails(tiny
         start_new_session=True,
     )
     out, err = running.communicate(
-        'p secret_value\np deep_value\nup\np secret_value * 2\nq\n', timeout=60
+        'p secret_value\np deep_value\nup\np secret_value * 2\nq\n', timeout=300
     )
     last = err.rstrip('\n').split('\n')[-1]
     assert running.returncode == 1 and last.startswith(

@@ -42,8 +42,12 @@ CELLS = {  # what it is about -> the cell; none of them raises
         "hasattr(sys.stdout, 'buffer'), sys.stdout.isatty(), sys.stdin.isatty(),"
         " sys.stdout.encoding.lower(), sys.stdout.writable(), sys.stdout.readable()"
     ),
-    # a kernel loses what comes after it is idle
-    'original': "print('to the original', file=sys.__stdout__, flush=True); time.sleep(0.3)",
+    # a kernel loses what comes after it is idle, and a thread of its own reads what comes this way:
+    # the cell lasts longer where others use the machine
+    'original': (
+        "import os\nprint('to the original', file=sys.__stdout__, flush=True)\n"
+        "time.sleep(0.3 * max(1, os.getloadavg()[0]))"
+    ),
     'redirect': "with contextlib.redirect_stdout(io.StringIO()) as f: print('in')\nf.getvalue()",
     'saved': 'saved = sys.stdout',
     'print saved': "print('by an earlier name', file=saved)",

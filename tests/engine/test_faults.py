@@ -25,6 +25,7 @@ from tiny import FILES, Done, Tiny, sha
 
 from cd4ml_nb.runs.products import flaw
 
+SLOW = pytest.mark.slow        # a sample on every push; `make faults` does all of it
 ROWS = "with open(product['rows'], 'w') as file:"
 BLOB = "with open(product['blob'], 'wb') as file:"
 BLOB_END = 'time.sleep(pause / 6)'
@@ -102,12 +103,14 @@ def test_I01_after_a_kill_at_any_fault_point_the_old_products_are_whole_and_the_
     heals(harness, built, 'changed')
 
 
-@pytest.mark.parametrize('point', ['publish.after_rename:kill', 'file.written:kill:10'])
+@pytest.mark.parametrize(
+    'point', ['publish.after_rename:kill', pytest.param('file.written:kill:10', marks=SLOW)]
+)
 def test_I01_a_kill_while_good_products_are_replaced(harness, point):
     good(harness, Case(1, 'point', 'forced', point))
 
 
-@pytest.mark.parametrize('number', range(2))
+@pytest.mark.parametrize('number', [0, pytest.param(1, marks=SLOW)])
 def test_I01_kills_at_random_moments(harness, number):
     good(harness, Case(number, 'random', ['forced', 'damaged'][number]))
 
@@ -165,17 +168,25 @@ def test_I04_a_page_that_ends_early_or_leaves_out_a_product_has_made_none(harnes
 
 
 @pytest.mark.skipif(not can_mount(), reason='only root may mount a small disk')
-@pytest.mark.parametrize(('size', 'state'), [(0, 'changed'), (300_000, 'changed'), (860_000, 'forced')])
+@pytest.mark.parametrize(('size', 'state'), [
+    pytest.param(0, 'changed', marks=SLOW),
+    (300_000, 'changed'),
+    pytest.param(860_000, 'forced', marks=SLOW),
+])
 def test_I09_a_full_disk_ends_in_one_line_and_harms_nothing(harness, size, state):
     good(harness, Case(2, 'disk', state, size=size))
 
 
-@pytest.mark.parametrize('point', ['file.written', 'publish.before_rename'])
+@pytest.mark.parametrize(
+    'point', ['file.written', pytest.param('publish.before_rename', marks=SLOW)]
+)
 def test_I09_a_disk_that_is_full_at_one_write(harness, point):
     good(harness, Case(3, 'enospc', 'forced', f'{point}:enospc'))
 
 
-@pytest.mark.parametrize(('size', 'state'), [(60, 'fresh'), (20_000, 'forced')])
+@pytest.mark.parametrize(
+    ('size', 'state'), [pytest.param(60, 'fresh', marks=SLOW), (20_000, 'forced')]
+)
 def test_I10_a_limit_on_the_size_of_files_is_infrastructure(harness, size, state):
     good(harness, Case(4, 'limit', state, size=size))
 

@@ -91,7 +91,7 @@ CHANGES = {
     ),
     'a helper that only evaluate and the report reach': (
         lambda p: replaced(
-            p / 'cd4ml_nb/show/figures.py',
+            p / 'cd4ml_nb/scenario/metrics.py',
             'def calibration_bins(',
             'LEVEL = 1\n\ndef calibration_bins(',
         ),

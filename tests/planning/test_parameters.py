@@ -12,6 +12,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from effort import examples
 from engine_pages import WRITE, Tiny, notebook
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -158,7 +159,7 @@ def received(parameters):
 
 # ---- values
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(VALUES)
 @example('\ud800')
 @example({'a"b\n': ["'", '"', '\\', '\\\\"', '"""', "'''", '\\x00', '#', 'x\\']})
@@ -199,7 +200,7 @@ def without_numpy(value):
     return [without_numpy(v) for v in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(VALUES.filter(acceptable).map(without_numpy), st.booleans())
 def test_a_value_on_the_command_line_is_json_or_the_text_itself(value, ascii_only):
     text = json.dumps(value, ensure_ascii=ascii_only)
@@ -210,7 +211,7 @@ def test_a_value_on_the_command_line_is_json_or_the_text_itself(value, ascii_onl
     ) == {'one', 'two'}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TEXTS)
 def test_a_text_on_the_command_line_that_is_no_json_arrives_unchanged(text):
     try:
@@ -282,7 +283,7 @@ def test_X02_a_name_that_no_page_declares_is_never_written_into_one(name):
         )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text(alphabet=string.printable, min_size=1))
 def test_X02_no_name_but_a_declared_one_is_accepted(name):
     if name.partition('=')[0] not in ('value', 'one.value'):

@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from cd4ml_nb.audit.check import check_notebooks, rerun_differences
 from cd4ml_nb.core.errors import GateRefused, UserError
-from cd4ml_nb.runs.find import paths as pages
+from cd4ml_nb.runs import paths as pages
 from cd4ml_nb.runs.hidden_state import executed_page, hidden_state
 from cd4ml_nb.runs.order import Cell, disorder
 
@@ -35,7 +35,7 @@ REGISTER = 'notebooks/stages/18_register.ipynb'
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('made')
     project = copied_project(folder / 'project', f'scenarios/{NAME}.yaml')
-    for page in (project / 'notebooks').glob('1*.ipynb'):
+    for page in (project / 'notebooks/stages').glob('1*.ipynb'):
         page.write_text(
             page.read_text(encoding='utf-8').replace(
                 'scenarios/used_cars.yaml', f'scenarios/{NAME}.yaml'

@@ -3,6 +3,7 @@ say."""
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
@@ -12,7 +13,7 @@ from cd4ml_nb.scenario.metrics import METRICS, bootstrap, bootstrap_weights, met
 cases = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rng=cases, n=st.integers(3, 80), weighted=st.booleans())
 def test_regression_metrics_are_those_of_scikit_learn(rng, n, weighted):
     y = rng.normal(50, 20, n)
@@ -30,7 +31,7 @@ def test_regression_metrics_are_those_of_scikit_learn(rng, n, weighted):
     assert ours['bias'] == pytest.approx(np.average(p - y, weights=w))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rng=cases, n=st.integers(4, 80), weighted=st.booleans(), ties=st.booleans())
 def test_binary_metrics_are_those_of_scikit_learn_with_ties(rng, n, weighted, ties):
     y = np.r_[0, 1, rng.integers(0, 2, n - 2)]
@@ -47,7 +48,7 @@ def test_binary_metrics_are_those_of_scikit_learn_with_ties(rng, n, weighted, ti
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(rng=cases, n=st.integers(12, 80), k=st.integers(3, 5))
 def test_class_metrics_are_those_of_scikit_learn(rng, n, k):
     y = np.r_[np.arange(k), rng.integers(0, k, n - k)]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost as xgb
+from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
@@ -476,7 +477,7 @@ def test_I10_a_journal_that_cannot_grow_ends_the_sweep_in_one_line_and_loses_not
     )
 
 
-@pytest.mark.skipif(not gpu_count(), reason='there is no CUDA GPU here')
+@pytest.mark.gpu
 def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(tmp_path):
     plan = toy_search()
 
@@ -641,7 +642,7 @@ def quota_kept(records: list[Record], plan: Search) -> None:
             assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
 @given(st.data())
 def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alone(data):
     draw = data.draw
@@ -690,7 +691,7 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
 @given(st.data())
 def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(
     data,
@@ -1070,7 +1071,7 @@ def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_a
     made,
 ):
     slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}
-    n = 30
+    n = 20
     project = made(**slow)
     plain = made('plain', **slow)
     uses_openmp(project)

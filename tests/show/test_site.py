@@ -1,5 +1,4 @@
-"""The index: what stands now, what ran before, links that resolve from a folder, nothing trusted.
-"""
+"""The index: what stands now, what ran before, links that resolve, nothing trusted."""
 
 import json
 import shutil
@@ -9,6 +8,7 @@ from urllib.parse import unquote
 import nbformat
 import pandas as pd
 import pytest
+from browsers import visited
 from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
@@ -21,7 +21,11 @@ def publish(root, name='cars', task='regression', accepted=True, products=None):
     """Current products of a scenario, and the records of three runs."""
     products = products or facts(task, accepted)
     home = root / name
-    for stage, product, place in (('register', 'registration', ''), ('evaluate', 'metrics', ''), ('package', 'contract', 'model')):
+    for stage, product, place in (
+        ('register', 'registration', ''),
+        ('evaluate', 'metrics', ''),
+        ('package', 'contract', 'model'),
+    ):
         write_text(home / stage / 'current', 'k1')
         write_json(home / stage / 'k1' / place / f'{product}.json', products[product])
     for file in ('report.html', 'data_report.html'):
@@ -29,20 +33,40 @@ def publish(root, name='cars', task='regression', accepted=True, products=None):
         write_text(home / 'report' / 'k1' / file, '<!doctype html><title>x</title>')
     metric = products['metrics']['metric']
     for k, code in enumerate((0, 4, 0 if accepted else 3)):
-        record(home, f'run{k}', title=products['contract']['title'], started=f'2026-11-2{k}T10:0{k}:00+00:00', seconds=61.5, exit_code=code,
-               accepted=accepted, verdict='accepted: 2 of 2', report='report/k1/report.html',
-               metric={'name': metric, 'unit': products['metrics']['unit'], **products['metrics']['holdout'][metric]})
+        record(
+            home,
+            f'run{k}',
+            title=products['contract']['title'],
+            started=f'2026-11-2{k}T10:0{k}:00+00:00',
+            seconds=61.5,
+            exit_code=code,
+            accepted=accepted,
+            verdict='accepted: 2 of 2',
+            report='report/k1/report.html',
+            metric={
+                'name': metric,
+                'unit': products['metrics']['unit'],
+                **products['metrics']['holdout'][metric],
+            },
+        )
     return home
 
 
 def record(home, run, **fields):
-    write_json(home / 'runs' / f'{run}.json', {'run': run, 'scenario': home.name, 'stages': {}, 'error': None, **fields})
+    write_json(
+        home / 'runs' / f'{run}.json',
+        {'run': run, 'scenario': home.name, 'stages': {}, 'error': None, **fields},
+    )
 
 
 def checked(path):
     """The index, every relative link of which leads to a file below it."""
+
     def leads_somewhere(href):
-        return (path.parent / unquote(href)).resolve().is_relative_to(path.parent.resolve()) and (path.parent / unquote(href)).is_file()
+        return (path.parent / unquote(href)).resolve().is_relative_to(path.parent.resolve()) and (
+            path.parent / unquote(href)
+        ).is_file()
+
     return check(path.read_text(encoding='utf-8'), leads_somewhere)
 
 
@@ -57,10 +81,24 @@ def test_each_scenario_has_verdict_metric_links_and_history(tmp_path):
     path = write_index(tmp_path)
     page = checked(path)
     assert path == tmp_path / 'index.html'
-    for said in ('3 scenarios, 2 with a model', 'Accepted as a candidate.', 'Not released.', '1,612 EUR', '1,564 to 1,661 EUR', '.927',
-                 '22 November 2026, 10:02', 'refused', 'stopped', '62 s', '3 runs'):
+    for said in (
+        '3 scenarios, 2 with a model',
+        'Accepted as a candidate.',
+        'Not released.',
+        '1,612 EUR',
+        '1,564 to 1,661 EUR',
+        '.927',
+        '22 November 2026, 10:02',
+        'refused',
+        'stopped',
+        '62 s',
+        '3 runs',
+    ):
         assert said in page.text, said
-    assert [h for h in page.attributes('href') if h.startswith('cars/')][:2] == ['cars/report/k1/report.html', 'cars/report/k1/data_report.html']
+    assert [h for h in page.attributes('href') if h.startswith('cars/')][:2] == [
+        'cars/report/k1/report.html',
+        'cars/report/k1/data_report.html',
+    ]
 
 
 def test_the_index_is_the_same_when_nothing_changed_and_moves_with_its_folder(tmp_path):
@@ -73,7 +111,18 @@ def test_the_index_is_the_same_when_nothing_changed_and_moves_with_its_folder(tm
 
 
 def test_a_run_that_stopped_half_way_shows_what_there_is(tmp_path):
-    record(tmp_path / 'cars', 'r1', title='Cars', started='2026-11-23T10:00:00', seconds=2.0, exit_code=2, accepted=None, verdict='', report=None, metric=None)
+    record(
+        tmp_path / 'cars',
+        'r1',
+        title='Cars',
+        started='2026-11-23T10:00:00',
+        seconds=2.0,
+        exit_code=2,
+        accepted=None,
+        verdict='',
+        report=None,
+        metric=None,
+    )
     page = checked(write_index(tmp_path))
     assert 'No model yet.' in page.text and 'stopped' in page.text and page.attributes('href') == []
 
@@ -81,30 +130,56 @@ def test_a_run_that_stopped_half_way_shows_what_there_is(tmp_path):
 @pytest.mark.parametrize('damage', [b'', b'{"run":', b'\xff\xfe', b'[]', b'null', b'"text"'])
 def test_damaged_files_are_a_line_and_never_a_failure(tmp_path, damage):
     home = publish(tmp_path)
-    for path in ('runs/run0.json', 'evaluate/k1/metrics.json', 'register/k1/registration.json', 'package/k1/model/contract.json', 'report/current'):
+    for path in (
+        'runs/run0.json',
+        'evaluate/k1/metrics.json',
+        'register/k1/registration.json',
+        'package/k1/model/contract.json',
+        'report/current',
+    ):
         (home / path).write_bytes(damage)
     page = checked(write_index(tmp_path))
     assert 'its record cannot be read' in page.text and 'No model yet.' in page.text
 
 
-@pytest.mark.parametrize('field', ['started', 'seconds', 'exit_code', 'metric', 'report', 'title', 'verdict'])
+@pytest.mark.parametrize(
+    'field', ['started', 'seconds', 'exit_code', 'metric', 'report', 'title', 'verdict']
+)
 def test_a_record_with_any_value_in_any_field_is_shown(tmp_path, field):
     home = publish(tmp_path)
-    for k, value in enumerate((None, [], {}, -1, 'x', {'name': 'mae', 'value': 'x'}, True, float('nan'), 1e300)):
-        record_text = json.dumps({'run': f'odd{k}', 'started': '2026-11-23T10:00:00', 'exit_code': 0, field: value})
+    for k, value in enumerate(
+        (None, [], {}, -1, 'x', {'name': 'mae', 'value': 'x'}, True, float('nan'), 1e300)
+    ):
+        record_text = json.dumps(
+            {'run': f'odd{k}', 'started': '2026-11-23T10:00:00', 'exit_code': 0, field: value}
+        )
         (home / 'runs' / f'odd{k}.json').write_text(record_text, encoding='utf-8')
     assert '12 runs' in checked(write_index(tmp_path)).text
 
 
 def test_X05_hostile_products_and_records_are_inert(tmp_path):
     for k, payload in enumerate(PAYLOADS):
-        home = publish(tmp_path, f's{k}', products=hostile(json.loads(json.dumps(facts())), payload))
-        record(home, 'r', **dict.fromkeys(('title', 'started', 'verdict', 'report', 'error'), payload))
+        home = publish(
+            tmp_path, f's{k}', products=hostile(json.loads(json.dumps(facts())), payload)
+        )
+        record(
+            home, 'r', **dict.fromkeys(('title', 'started', 'verdict', 'report', 'error'), payload)
+        )
     checked(write_index(tmp_path))
 
 
-@pytest.mark.parametrize('place', ['../../secret.html', '/etc/hostname', 'javascript:alert(1)', 'https://example.org/x.html', 'report/k1', 'runs/run0.json',
-                                   'link/x.html'])
+@pytest.mark.parametrize(
+    'place',
+    [
+        '../../secret.html',
+        '/etc/hostname',
+        'javascript:alert(1)',
+        'https://example.org/x.html',
+        'report/k1',
+        'runs/run0.json',
+        'link/x.html',
+    ],
+)
 def test_a_record_links_only_to_a_report_of_its_own_scenario(tmp_path, place):
     home = publish(tmp_path / 'products')
     write_text(tmp_path / 'secret.html', 'secret')
@@ -122,34 +197,12 @@ def test_a_current_pointer_does_not_lead_outside(tmp_path):
     assert 'evil' not in write_index(tmp_path / 'products').read_text(encoding='utf-8')
 
 
-@pytest.fixture(scope='module')
-def browser():
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    if not (shutil.which('chromium') and shutil.which('chromedriver')):
-        pytest.skip('needs chromium and chromedriver')
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
-    for argument in ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-dev-shm-usage'):
-        options.add_argument(argument)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which('chromedriver')))
-    yield driver
-    driver.quit()
-
-
-def visited(browser, path):
-    """Open a file; what it asked for besides itself, and what the console says."""
-    browser.get_log('performance')
-    browser.get(path.as_uri())
-    events = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
-    asked = [e['params']['request']['url'] for e in events if e['method'] == 'Network.requestWillBeSent']
-    return [url for url in asked if not url.startswith(('data:', path.as_uri()))], browser.get_log('browser')
-
-
 def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):
     home = publish(tmp_path)
     wide = pd.DataFrame({f'a_column_with_a_long_name_{k}': [1.5] for k in range(20)}).to_html()
-    cell = nbformat.v4.new_code_cell('table', outputs=[nbformat.v4.new_output('execute_result', {'text/html': wide})])
+    cell = nbformat.v4.new_code_cell(
+        'table', outputs=[nbformat.v4.new_output('execute_result', {'text/html': wide})]
+    )
     pages = {'sweep': executed_html(nbformat.v4.new_notebook(cells=[cell]), 'sweep')}
     report = report_html(facts(), predictions(n=1500), pages, ABOUT)
     (home / 'report' / 'k1' / 'report.html').write_text(report, encoding='utf-8')
@@ -169,7 +222,10 @@ def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
     payload = ' '.join(PAYLOADS)
     products = hostile(json.loads(json.dumps(facts('binary', False))), payload)
     path = tmp_path / 'hostile.html'
-    path.write_text(report_html(products, predictions('binary', 500), {}, {key: payload for key in ABOUT}), encoding='utf-8')
+    path.write_text(
+        report_html(products, predictions('binary', 500), {}, {key: payload for key in ABOUT}),
+        encoding='utf-8',
+    )
     assert visited(browser, path) == ([], [])
     assert not browser.find_elements('css selector', 'script, iframe, [onerror], [onload], svg svg')
     assert Outline(path.read_text(encoding='utf-8')).text.count('alert(1)') > 10

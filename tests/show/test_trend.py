@@ -12,12 +12,13 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from browsers import visited
+from effort import examples
 from html_checks import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_examples import PAYLOADS, hostile
 from runs import PAPERMILL, SMALL, Place
-from test_site import browser, visited  # noqa: F401
 
 from cd4ml_nb.core.files import file_hash, write_json, write_text
 from cd4ml_nb.scenario.decay import (
@@ -60,7 +61,7 @@ def test_the_test_of_order_is_exact():
 
 
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=12), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_ties_never_make_the_test_bolder(values, seed):
     rng = np.random.default_rng(seed)
     shuffled = np.array([
@@ -144,7 +145,7 @@ def test_the_beginning_and_the_size_of_a_decay_are_named():
 
 
 @given(st.floats(-0.5, 0.5), st.integers(3, 20), st.integers(3, 20), st.integers(0, 2**31))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_level_that_comes_with_a_new_holdout_is_never_decay(shift, before, after, seed):
     values = (
         1600
@@ -174,7 +175,7 @@ def test_values_on_a_holdout_that_comes_back_are_compared_with_the_earlier_ones(
 
 
 @given(st.integers(0, 2**31), st.floats(1e-3, 1e6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_finding_does_not_depend_on_the_unit(seed, factor):
     values = (
         1600 * 1.006 ** np.arange(14) * (1 + 0.004 * np.random.default_rng(seed).normal(size=14))
@@ -225,7 +226,7 @@ def test_half_of_the_margin_is_a_drift_that_is_not_red():
 
 
 @given(st.lists(st.floats(-1e9, 1e9), max_size=30), st.sampled_from(['mae', 'auc', 'bias', 'r2']))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_numbers_give_a_finding_that_is_json_or_none(values, metric):
     for look in (decay_finding, improvement):
         found = look(points(values), metric, scale=1.0 if metric == 'bias' else None)
@@ -236,7 +237,7 @@ def test_any_numbers_give_a_finding_that_is_json_or_none(values, metric):
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=40), st.floats(-1e6, 1e6), st.floats(0.01, 100))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_limits_move_and_scale_with_the_values(values, shift, factor):
     one = limits_of(np.array(values))
     other = limits_of(factor * np.array(values) + shift)
@@ -247,7 +248,7 @@ def test_limits_move_and_scale_with_the_values(values, shift, factor):
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=60), st.lists(st.booleans(), min_size=60, max_size=60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_phases_are_apart_long_enough_and_within_one_way_of_working(values, new):
     held = np.cumsum(new[:len(values)])
     found = phases('mae', np.array(values), held - held[0])
@@ -629,7 +630,7 @@ def test_a_page_written_elsewhere_still_leads_to_the_reports(tmp_path):
     check(path.read_text(encoding='utf-8'), lambda href: (path.parent / unquote(href)).is_file())
 
 
-def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_path):  # noqa: F811
+def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_path):
     series(
         tmp_path / 'cars',
         np.r_[quiet(12), 1600 * 1.007 ** np.arange(1, 8)],
@@ -656,8 +657,8 @@ def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_pa
 
 def test_real_runs_have_a_trend_and_its_page_runs_by_papermill(tmp_path):
     place = Place(tmp_path)
-    assert place.run(*SMALL).returncode == 0
-    assert place.run(*SMALL, '-p', 'seed=11').returncode == 0
+    for words in ((), ('-p', 'seed=11')):
+        assert place.run(*SMALL, *words, '--until', 'register').returncode == 0
     words = (
         'notebooks/show/trend.ipynb',
         str(tmp_path / 'page.ipynb'),

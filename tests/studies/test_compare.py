@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from browsers import visited
 from html_checks import Outline, check
 from report_examples import MAKES, PAYLOADS, hostile
 from runs import CD4ML, PAPERMILL, ROOT, Place
 from sweeps import alive
-from test_site import browser, visited
 
 from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
@@ -42,8 +42,6 @@ from cd4ml_nb.studies.compare import (
     resampled,
     run_paths,
 )
-
-__all__ = ['browser']       # a fixture
 
 SCENARIO = """name: mine
 title: Who buys

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from postgres import postgres
 from runs import SMALL, Place
+from waiting import seconds, wait_for
 
 from cd4ml_nb.core.errors import InfrastructureError
 from cd4ml_nb.core.settings import Settings
@@ -332,7 +333,7 @@ def test_I16_a_server_that_refuses_costs_no_time_and_is_told_in_one_line(here):
     down = here.model_copy(update={'tracking_uri': 'http://ann:geheim@127.0.0.1:9'})
     ended = in_process(a_run, down)
     lines = ended.out.splitlines()
-    assert ended.code == 0 and ended.seconds < 6
+    assert ended.code == 0 and ended.seconds < seconds(6)
     assert lines == [f'tracking unavailable (connection refused), spooling to {outbox(here)}']
     assert ended.value.startswith('local-') and resolved(ended.value, down) == ended.value
     assert in_process(a_run, down).seconds < 8                 # who comes next does not try
@@ -463,7 +464,7 @@ def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_o
     server.fail(mode)
     ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1')
     server.fail()
-    assert ended.code == 0 and ended.seconds < 6, ended
+    assert ended.code == 0 and ended.seconds < seconds(6), ended
     told = ended.out.count('tracking unavailable (')
     # what was done unheard is found at the second try
     assert told == bool(waiting_line(here)) and (told or mode.endswith('deaf 500')), ended
@@ -548,7 +549,7 @@ def test_I11_a_locked_database_is_waited_for_with_its_holder_named(here):
     path = Path(here.tracking_uri.removeprefix('sqlite:///'))
     with exclusively(path) as pid:
         ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1.6')
-    assert ended.code == 0 and ended.seconds < 8
+    assert ended.code == 0 and ended.seconds < seconds(8)
     assert [f'mlflow.db is locked by PID {pid}' in line for line in ended.out.splitlines()] == [
         True,
         True,
@@ -562,7 +563,13 @@ def test_I11_a_locked_database_is_waited_for_with_its_holder_named(here):
 
 def test_I11_a_database_that_is_locked_for_a_while_only_delays(here):
     def patient(holder: int) -> str:
-        threading.Timer(3, os.kill, (holder, signal.SIGKILL)).start()
+        said = sys.stdout          # of this child: what it prints is kept
+
+        def end_the_holder() -> None:
+            until(lambda: 'is locked by PID' in said.getvalue())
+            os.kill(holder, signal.SIGKILL)
+
+        threading.Thread(target=end_the_holder, daemon=True).start()
         return a_run(here)
 
     with exclusively(Path(here.tracking_uri.removeprefix('sqlite:///'))) as pid:
@@ -825,7 +832,7 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
 
         assert [in_process(one).code for one in (dies, interrupted)] == [-signal.SIGKILL] * 2
         ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='3')
-        assert ended.code == 0 and ended.seconds < 8
+        assert ended.code == 0 and ended.seconds < seconds(8)
         (line,) = ended.out.splitlines()
         assert (
             line.startswith('tracking unavailable (')
@@ -953,10 +960,7 @@ def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    if not (shutil.which('chromium') and shutil.which('chromedriver')):
-        pytest.skip('needs chromium and chromedriver')
+def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here, browser):
     from cd4ml_nb.command.servers import (
         end_family,
         free_port,
@@ -972,36 +976,25 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium')
-    for argument in (
-        '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
-        '--disable-background-networking', '--disable-dev-shm-usage',
-    ):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(shutil.which('chromedriver'))
-    )
+
+    def text() -> str:
+        return browser.find_element('tag name', 'body').text
+
     try:
-        wait_for(lambda: urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2))
+        wait_for(lambda: answers(f'http://127.0.0.1:{port}/health'))
         browser.set_window_size(1500, 1000)
         browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
         for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
-            wait_for(lambda: words in browser.find_element('tag name', 'body').text)  # noqa: B023
+            wait_for(lambda words=words: words in text(), words=words)
         assert 'workflowType=machine_learning' in browser.current_url
-        text = browser.find_element('tag name', 'body').text
-        assert text.index('trial 0') < text.index('trial 1') < text.index('trial 2')
+        shown = text()
+        assert shown.index('trial 0') < shown.index('trial 1') < shown.index('trial 2')
     finally:
-        browser.quit()
         end_family(pages.pid)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        assert time.monotonic() < until
-        time.sleep(0.2)
+def answers(address: str) -> bool:
+    """Whether a server answers with success."""
+    with contextlib.suppress(OSError):
+        return urllib.request.urlopen(address, timeout=2).status == 200
+    return False

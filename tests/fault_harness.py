@@ -1,5 +1,6 @@
-"""Kill runs of a tiny project at random moments and at every fault point, fill its disk, start two at once; then look whether anything damaged is accepted.
-Then kill workers and coordinators of sweeps, and look whether a trial is lost, done once too often, or left running in MLflow.
+"""Kill runs of a tiny project at random moments and at every fault point, fill its disk, start two
+at once; then look whether anything damaged is accepted. Then kill workers and coordinators of
+sweeps, and look whether a trial is lost, done once too often, or left running in MLflow.
 
     python tests/fault_harness.py --kills 200 --worker-kills 50 --coordinator-kills 10 --seed 1
 """
@@ -31,7 +32,7 @@ LEFT = ('.running-', '.deleting-', '.writing-')
 FORCE = ['run', *(word for stage in STAGES for word in ('--force', stage))]
 # state -> the command that is disturbed
 WORDS = {'fresh': ['run'], 'forced': FORCE, 'changed': ['run', '-p', 'scale=2'], 'damaged': ['run']}
-AGAIN = WORDS | {'forced': ['run']}                                # and the one that mends
+AGAIN = WORDS | {'forced': ['run']}  # and the one that mends
 WRITES = ('file.', 'publish.', 'pointer.', 'record.', 'cell.end')  # where a disk can be full
 
 
@@ -42,7 +43,12 @@ def damage_of(folder: Path) -> str:
         files = json.loads((folder / 'manifest.json').read_text())['files']
         if set(files) != set(FILES):
             return f'names {sorted(files)}'
-        wrong = [name for name, f in files.items() if (folder / f['path']).stat().st_size != f['bytes'] or sha(folder / f['path']) != f['sha256']]
+        wrong = [
+            name
+            for name, f in files.items()
+            if (folder / f['path']).stat().st_size != f['bytes']
+            or sha(folder / f['path']) != f['sha256']
+        ]
         return f'{wrong} differ from the manifest' if wrong else ''
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f'{type(error).__name__}: {error}'
@@ -50,12 +56,21 @@ def damage_of(folder: Path) -> str:
 
 def product_folders(project: Tiny) -> list[Path]:
     """Every directory that has the name of a product."""
-    return sorted(p for stage in STAGES for p in (project.home / stage).glob('[0-9a-f]*') if re.match('[0-9a-f]{16}', p.name))
+    return sorted(
+        p
+        for stage in STAGES
+        for p in (project.home / stage).glob('[0-9a-f]*')
+        if re.match('[0-9a-f]{16}', p.name)
+    )
 
 
 def whole_ones(project: Tiny) -> set[str]:
     """The hashes of the manifests of all whole product directories."""
-    return {f'{p.parent.name}/{sha(p / "manifest.json")[:12]}' for p in product_folders(project) if not damage_of(p)}
+    return {
+        f'{p.parent.name}/{sha(p / "manifest.json")[:12]}'
+        for p in product_folders(project)
+        if not damage_of(p)
+    }
 
 
 def lock_is_free(project: Tiny, patience: float = 2.0) -> bool:
@@ -81,13 +96,20 @@ def wrong_after(project: Tiny, before: set[str], known: dict[Path, str]) -> list
     product, or a good product lost."""
     found = []
     if left := project.still_alive():
-        found.append(f'{len(left)} processes live on: ' + '; '.join(f'{p.pid} {" ".join(p.cmdline())[:80]}' for p in left if p.is_running()))
+        found.append(
+            f'{len(left)} processes live on: '
+            + '; '.join(f'{p.pid} {" ".join(p.cmdline())[:80]}' for p in left if p.is_running())
+        )
         for one in left:
             with suppress(psutil.Error):
                 one.kill()
     if not lock_is_free(project):
         found.append('the lock is held by nobody')
-    found += [f'{p.relative_to(project.home)}: {damage}' for p in product_folders(project) if (damage := damage_of(p)) and known.get(p) != damage]
+    found += [
+        f'{p.relative_to(project.home)}: {damage}'
+        for p in product_folders(project)
+        if (damage := damage_of(p)) and known.get(p) != damage
+    ]
     if lost := before - whole_ones(project):
         found.append(f'lost whole products: {sorted(lost)}')
     for stage in STAGES:
@@ -101,9 +123,20 @@ def wrong_at_the_end(project: Tiny, done: Done, reference: dict, words: list[str
     """What must not be after the run that mends."""
     found = [] if done.code == 0 else [f'the run that mends ended with {done.code}: {done.last}']
     if (content := project.content()) != reference:
-        found.append(f'other content than an uninterrupted run: {[s for s in STAGES if content[s] != reference[s]]}')
-    found += [f'{p.relative_to(project.home)}: {damage}' for stage in STAGES if (p := project.current(stage)) and (damage := damage_of(p))]
-    if left := [str(p.relative_to(project.folder)) for p in (project.folder / 'products').rglob('.*') if p.name.startswith(LEFT)]:
+        found.append(
+            'other content than an uninterrupted run: '
+            f'{[s for s in STAGES if content[s] != reference[s]]}'
+        )
+    found += [
+        f'{p.relative_to(project.home)}: {damage}'
+        for stage in STAGES
+        if (p := project.current(stage)) and (damage := damage_of(p))
+    ]
+    if left := [
+        str(p.relative_to(project.folder))
+        for p in (project.folder / 'products').rglob('.*')
+        if p.name.startswith(LEFT)
+    ]:
         found.append(f'left behind: {left}')
     return found + wrong_records(project) + wrong_repeat(project, words)
 
@@ -116,16 +149,25 @@ def wrong_records(project: Tiny) -> list[str]:
     except (OSError, ValueError, IndexError) as error:
         return [f'no record of the last run: {error!r}']
     told = {stage: s.get('manifest') for stage, s in record['stages'].items()}
-    there = {stage: sha(folder / 'manifest.json') for stage in STAGES if (folder := project.current(stage)) and (folder / 'manifest.json').is_file()}
+    there = {
+        stage: sha(folder / 'manifest.json')
+        for stage in STAGES
+        if (folder := project.current(stage)) and (folder / 'manifest.json').is_file()
+    }
     if record['exit_code'] == 0:
         found = []
     else:
         found = [f'the last record tells of exit code {record["exit_code"]}']
     if told != there:
-        found.append(f'the last record names other products than are current: {[s for s in STAGES if told.get(s) != there.get(s)]}')
+        found.append(
+            'the last record names other products than are current: '
+            f'{[s for s in STAGES if told.get(s) != there.get(s)]}'
+        )
     index = project.folder / 'products/index.html'
     if not index.is_file() or index.stat().st_mtime_ns < paths[-1].stat().st_mtime_ns:
-        found.append('the index is older than the last record' if index.is_file() else 'there is no index')
+        found.append(
+            'the index is older than the last record' if index.is_file() else 'there is no index'
+        )
     return found
 
 
@@ -143,7 +185,11 @@ def wrong_words(done: Done, codes: set[int]) -> list[str]:
         found = []
     else:
         found = [f'exit code {done.code} instead of {sorted(codes)}: {done.last}']
-    if done.code > 0 and (not done.last.startswith('ERROR ') or 'Traceback' in done.err or len(done.err.strip().splitlines()) > 1):
+    if done.code > 0 and (
+        not done.last.startswith('ERROR ')
+        or 'Traceback' in done.err
+        or len(done.err.strip().splitlines()) > 1
+    ):
         found.append(f'not one line: {done.err.strip()[-300:]!r}')
     return found
 
@@ -155,8 +201,8 @@ class Case:
     number: int
     kind: str  # 'random', 'point', 'raise', 'enospc', 'disk', 'limit', 'two' or 'wait'
     state: str = 'fresh'
-    point: str = ''           # name:action:n
-    size: int = 0             # bytes
+    point: str = ''  # name:action:n
+    size: int = 0  # bytes
 
     def __str__(self) -> str:
         return f'case {self.number}: {self.kind} {self.state} {self.point}{self.size or ""}'
@@ -183,27 +229,47 @@ class Harness:
     # state -> fault point -> how often one process comes by
     points: dict[str, Counter] = field(default_factory=dict)
     duration: float = 3.0  # s, of an uninterrupted run
-    startup: float = 1.0   # s, until its first stage
+    startup: float = 1.0  # s, until its first stage
     number: itertools.count = field(default_factory=itertools.count)
 
     def prepare(self) -> None:
         """Build the states, and look at uninterrupted runs."""
         tiny_project(self.place / 'bare', self.pause)
-        for state, parent in (('built', 'bare'), ('fresh', 'bare'), ('forced', 'built'), ('changed', 'built')):
+        for state, parent in (
+            ('built', 'bare'),
+            ('fresh', 'bare'),
+            ('forced', 'built'),
+            ('changed', 'built'),
+        ):
             project = self.copy(parent, state) if state != 'fresh' else self.copy('bare', 'again')
             listed = self.place / f'{state}.list'
             begun = time.monotonic()
-            started = project.start(*WORDS.get(state, ['run']), environment={'CD4ML_FAULT': f'list:{listed}'})
+            started = project.start(
+                *WORDS.get(state, ['run']), environment={'CD4ML_FAULT': f'list:{listed}'}
+            )
             while started.process.poll() is None and not any(project.home.glob('*/.running-*')):
                 time.sleep(0.01)
             self.startup = time.monotonic() - begun
             done = started.end()
             self.duration = time.monotonic() - begun
             assert done.code == 0, done.err
-            self.references[state], self.points[state] = project.content(), _per_process(listed.read_text().split())
-        assert self.references['built'] == self.references['fresh'] == self.references['forced'] != self.references['changed']
+            self.references[state], self.points[state] = (
+                project.content(),
+                _per_process(listed.read_text().split()),
+            )
+        assert (
+            self.references['built']
+            == self.references['fresh']
+            == self.references['forced']
+            != self.references['changed']
+        )
         self.references['damaged'] = self.references['fresh']
-        assert not wrong_at_the_end(Tiny(self.place / 'changed'), Done(0, '', ''), self.references['changed'], AGAIN['changed'])
+        assert not wrong_at_the_end(
+            Tiny(self.place / 'changed'),
+            Done(0, '', ''),
+            self.references['changed'],
+            AGAIN['changed'],
+        )
 
     def copy(self, parent: str, name: str) -> Tiny:
         shutil.copytree(self.place / parent, self.place / name, symlinks=True)
@@ -215,7 +281,13 @@ class Harness:
         name = f'{case.number}-{next(self.number)}'
         project = self.copy('bare' if case.state == 'fresh' else 'built', name)
         for stage in STAGES if case.state == 'damaged' else []:
-            with open(project.current(stage) / random.Random(f'{self.seed} {case.number} {stage}').choice([*FILES.values(), 'manifest.json']), 'r+b') as file:
+            with open(
+                project.current(stage)
+                / random.Random(f'{self.seed} {case.number} {stage}').choice(
+                    [*FILES.values(), 'manifest.json']
+                ),
+                'r+b',
+            ) as file:
                 file.truncate(100)
         try:
             yield project
@@ -232,30 +304,52 @@ class Harness:
         for k, name in enumerate(points):
             there = [state for state in ('fresh', 'changed', 'forced') if self.points[state][name]]
             times = max(self.points[state][name] for state in there)
-            for j, n in enumerate(sorted({1, 2, (times + 1) // 2, times} & set(range(1, times + 1)))):
-                state = [s for s in there if self.points[s][name] >= n][(j + k) % sum(self.points[s][name] >= n for s in there)]
+            for j, n in enumerate(
+                sorted({1, 2, (times + 1) // 2, times} & set(range(1, times + 1)))
+            ):
+                state = [s for s in there if self.points[s][name] >= n][
+                    (j + k) % sum(self.points[s][name] >= n for s in there)
+                ]
                 found.append(Case(len(found), 'point', state, f'{name}:kill:{n}'))
         found = found[:kills]
-        for k in range(kills - len(found)):     # some kill twice, so that not all are needed
-            found.append(Case(len(found), 'random', ['fresh', 'changed', 'forced', 'changed', 'damaged', 'forced'][k % 6]))
+        for k in range(kills - len(found)):  # some kill twice, so that not all are needed
+            found.append(
+                Case(
+                    len(found),
+                    'random',
+                    ['fresh', 'changed', 'forced', 'changed', 'damaged', 'forced'][k % 6],
+                )
+            )
         for k, name in enumerate(points):
             for action in ('raise', *(['enospc'] if name.startswith(WRITES) else [])):
-                there = [state for state in ('forced', 'fresh', 'changed') if self.points[state][name]]
+                there = [
+                    state for state in ('forced', 'fresh', 'changed') if self.points[state][name]
+                ]
                 found.append(Case(len(found), action, there[k % len(there)], f'{name}:{action}'))
         for k, size in enumerate([0, 4, 12, 60, 200, 290, 420, 580, 860, 1120, 1390]):
-            found.append(Case(len(found), 'disk', ['changed', 'fresh', 'forced'][k % 3], size=size * 1000))
+            found.append(
+                Case(len(found), 'disk', ['changed', 'fresh', 'forced'][k % 3], size=size * 1000)
+            )
         for k, size in enumerate([60, 1000, 5000, 20_000, 200_000]):
             found.append(Case(len(found), 'limit', ['fresh', 'forced'][k % 2], size=size))
         for k in range(6):
-            found.append(Case(len(found), ['two', 'wait'][k % 2], ['fresh', 'forced', 'changed'][k % 3]))
+            found.append(
+                Case(len(found), ['two', 'wait'][k % 2], ['fresh', 'forced', 'changed'][k % 3])
+            )
         return found
 
     def run(self, case: Case) -> Result:
         """Disturb a run, look, let it be mended, look again."""
         chance = random.Random(f'{self.seed} {case.number}')
         try:
-            return {'random': self.kill, 'disk': self.disk, 'limit': self.limit, 'two': self.two, 'wait': self.two}.get(case.kind, self.at_point)(case, chance)
-        except Exception as error:      # a case that cannot be judged has failed
+            return {
+                'random': self.kill,
+                'disk': self.disk,
+                'limit': self.limit,
+                'two': self.two,
+                'wait': self.two,
+            }.get(case.kind, self.at_point)(case, chance)
+        except Exception as error:  # a case that cannot be judged has failed
             return Result(case, [f'the harness: {type(error).__name__}: {error}'])
 
     def at_point(self, case: Case, chance: random.Random) -> Result:
@@ -267,9 +361,16 @@ class Harness:
             if done.code == 0:
                 wrong = []
             else:
-                wrong = wrong_words(done, {'point': {-9, 4}, 'raise': {1}, 'enospc': {4}}[case.kind])
+                wrong = wrong_words(
+                    done, {'point': {-9, 4}, 'raise': {1}, 'enospc': {4}}[case.kind]
+                )
             wrong += wrong_after(project, before, known)
-            wrong += wrong_at_the_end(project, project.run(*AGAIN[case.state]), self.references[case.state], AGAIN[case.state])
+            wrong += wrong_at_the_end(
+                project,
+                project.run(*AGAIN[case.state]),
+                self.references[case.state],
+                AGAIN[case.state],
+            )
             return Result(case, wrong, reached=done.code != 0, told=done.last)
 
     def kill(self, case: Case, chance: random.Random) -> Result:
@@ -296,7 +397,7 @@ class Harness:
                     wrong += wrong_words(done, {0, 4} if hit else {0})
                 elif done.code != -9:
                     wrong.append(f'exit code {done.code} after SIGKILL')
-                if quick:       # while what was killed may still be going down
+                if quick:  # while what was killed may still be going down
                     waiting = project.run(*AGAIN[case.state], '--wait')
                     wrong += wrong_words(waiting, {0})
                 wrong += [f'{told[-1]}: {words}' for words in wrong_after(project, before, known)]
@@ -306,13 +407,14 @@ class Harness:
             return Result(case, wrong, kills, kills > 0, ', '.join(told))
 
     def moment(self, started: Started, chance: random.Random) -> float:
-        """Wait for a random moment: sometimes of the whole run, mostly of the time when stages run.
-        """
+        """Wait for a random moment, sometimes of the whole run, mostly while stages run."""
         begun = time.monotonic()
         if chance.random() < 0.2:
             time.sleep(chance.uniform(0, self.duration))
         else:
-            while started.process.poll() is None and not any(started.project.home.glob('*/.running-*')):
+            while started.process.poll() is None and not any(
+                started.project.home.glob('*/.running-*')
+            ):
                 time.sleep(0.01)
             time.sleep(chance.uniform(0, self.duration - self.startup))
         return time.monotonic() - begun
@@ -328,21 +430,43 @@ class Harness:
             wrong = wrong_words(done, {4}) + ([] if ' I09 ' in done.last else ['not I09'])
             wrong += wrong_after(project, before, known)
             ballast.unlink()
-            wrong += wrong_at_the_end(project, project.run(*AGAIN[case.state]), self.references[case.state], AGAIN[case.state])
+            wrong += wrong_at_the_end(
+                project,
+                project.run(*AGAIN[case.state]),
+                self.references[case.state],
+                AGAIN[case.state],
+            )
             return Result(case, wrong, told=done.last)
 
     def limit(self, case: Case, chance: random.Random) -> Result:
         """Run where no file may be larger than a limit."""
         with self.project(case) as project:
             before = whole_ones(project)
-            limit = f'import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({case.size},) * 2); os.execv(sys.argv[1], sys.argv[1:])'
-            ended = subprocess.run([sys.executable, '-c', limit, CD4ML, *WORDS[case.state]], cwd=project.folder, env=project.environment,
-                                   # through pipes, as the limit is for every file
-                                   capture_output=True, text=True, timeout=60)
+            limit = (
+                'import os, resource, sys;'
+                f' resource.setrlimit(resource.RLIMIT_FSIZE, ({case.size},) * 2);'
+                ' os.execv(sys.argv[1], sys.argv[1:])'
+            )
+            ended = subprocess.run(
+                [sys.executable, '-c', limit, CD4ML, *WORDS[case.state]],
+                cwd=project.folder,
+                env=project.environment,
+                # through pipes, as the limit is for every file
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
             done = Done(ended.returncode, ended.stdout, ended.stderr)
-            wrong = wrong_words(done, {4}) + ([] if ' I10 ' in done.last or ' I09 ' in done.last else ['neither I10 nor I09'])
+            wrong = wrong_words(done, {4}) + (
+                [] if ' I10 ' in done.last or ' I09 ' in done.last else ['neither I10 nor I09']
+            )
             wrong += wrong_after(project, before, {})
-            wrong += wrong_at_the_end(project, project.run(*AGAIN[case.state]), self.references[case.state], AGAIN[case.state])
+            wrong += wrong_at_the_end(
+                project,
+                project.run(*AGAIN[case.state]),
+                self.references[case.state],
+                AGAIN[case.state],
+            )
             return Result(case, wrong, told=done.last)
 
     def two(self, case: Case, chance: random.Random) -> Result:
@@ -360,13 +484,21 @@ class Harness:
                 wrong = [f'codes {[done.code for done in ends]}']
             if case.kind == 'two':
                 holder = str(started[0].process.pid), str(started[1].process.pid)
-                if not (ends[1].last.startswith('ERROR I14') and any(f'process {pid} ' in ends[1].last for pid in holder)):
+                if not (
+                    ends[1].last.startswith('ERROR I14')
+                    and any(f'process {pid} ' in ends[1].last for pid in holder)
+                ):
                     wrong.append(f'the refused one says: {ends[1].last}')
                 wrong += wrong_words(ends[1], {4})
-            elif case.state != 'forced' and sorted('0 stages run' in done.out for done in ends) != [False, True]:
+            elif case.state != 'forced' and sorted('0 stages run' in done.out for done in ends) != [
+                False,
+                True,
+            ]:
                 wrong.append(f'both have run stages: {[done.out[-60:] for done in ends]}')
             wrong += wrong_after(project, before, {})
-            wrong += wrong_at_the_end(project, Done(0, '', ''), self.references[case.state], AGAIN[case.state])
+            wrong += wrong_at_the_end(
+                project, Done(0, '', ''), self.references[case.state], AGAIN[case.state]
+            )
             return Result(case, wrong)
 
 
@@ -394,7 +526,13 @@ def strike(started: Started, scope: str) -> bool:
         return False
     servers = [p for p in family if parent_of(p) == run.pid]
     pages = [p for p in family if p not in servers]
-    targets = {'run': [run], 'group': [run], 'all': [run, *family], 'server': servers[:1], 'page': pages[-1:]}[scope] or servers
+    targets = {
+        'run': [run],
+        'group': [run],
+        'all': [run, *family],
+        'server': servers[:1],
+        'page': pages[-1:],
+    }[scope] or servers
     for one in targets:
         with suppress(psutil.Error, OSError):
             os.killpg(one.pid, 9) if scope == 'group' else one.kill()
@@ -408,7 +546,11 @@ def small_disk(folder: Path, size: str = '4m'):
     if folder.is_dir():
         folder.rename(kept)
     folder.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder], check=True, capture_output=True)
+    subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder],
+        check=True,
+        capture_output=True,
+    )
     try:
         if kept.is_dir():
             shutil.copytree(kept, folder, dirs_exist_ok=True)
@@ -426,16 +568,29 @@ def can_mount() -> bool:
     """Whether this process may mount a disk."""
     with tempfile.TemporaryDirectory() as folder:
         if os.geteuid() == 0:
-            done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], capture_output=True)
+            done = subprocess.run(
+                ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], capture_output=True
+            )
         else:
             done = None
-        return done is not None and done.returncode == 0 and subprocess.run(['umount', folder]).returncode == 0
+        return (
+            done is not None
+            and done.returncode == 0
+            and subprocess.run(['umount', folder]).returncode == 0
+        )
 
 
 LOST = 'complete trials lost'
 LEFT_RUNNING = 'left running in MLflow'
 WRONG_COUNT = 'sweeps without exactly their trials'
-BAD = (LOST, LEFT_RUNNING, WRONG_COUNT, 'sweeps with other trials than an undisturbed one', 'processes left', 'runs that ended badly')
+BAD = (
+    LOST,
+    LEFT_RUNNING,
+    WRONG_COUNT,
+    'sweeps with other trials than an undisturbed one',
+    'processes left',
+    'runs that ended badly',
+)
 
 
 @dataclass
@@ -444,7 +599,7 @@ class Sweeps:
 
     place: Path
     seed: int
-    n: int = 40                      # trials of each
+    n: int = 40  # trials of each
     numbers: itertools.count = field(default_factory=itertools.count)
     reference: dict = field(default_factory=dict)
 
@@ -456,10 +611,17 @@ class Sweeps:
         self.reference = content(project)
 
     def project(self) -> Tiny:
-        return sweep_project(self.place / f'sweep-{next(self.numbers)}', rounds=300, early_stopping=300)
+        return sweep_project(
+            self.place / f'sweep-{next(self.numbers)}', rounds=300, early_stopping=300
+        )
 
     def start(self, project: Tiny, fault: str = '') -> Started:
-        return project.start('run', '-p', f'trials={self.n}', environment={'CD4ML_THREADS': '2', 'CD4ML_FAULT': fault})
+        return project.start(
+            'run',
+            '-p',
+            f'trials={self.n}',
+            environment={'CD4ML_THREADS': '2', 'CD4ML_FAULT': fault},
+        )
 
     def workers(self, kills: int) -> Counter:
         """SIGKILL workers at random moments, a dozen in each sweep."""
@@ -468,8 +630,13 @@ class Sweeps:
         while counts['kills'] < kills:
             project = self.project()
             started = self.start(project)
-            counts['kills'] += kill_workers(project, lambda pid=started.process.pid: generation(pid, 3), lambda process=started.process: process.poll() is None,
-                                            chance, min(13, kills - counts['kills']))
+            counts['kills'] += kill_workers(
+                project,
+                lambda pid=started.process.pid: generation(pid, 3),
+                lambda process=started.process: process.poll() is None,
+                chance,
+                min(13, kills - counts['kills']),
+            )
             self.judge(project, started.end(), counts)
         return counts
 
@@ -484,7 +651,8 @@ class Sweeps:
             for k in range(min(4, kills - counts['kills'])):
                 left = self.n - len(known)
                 if k % 2:
-                    fault = f'journal.{chance.choice(["before", "after"])}:kill:{chance.randint(1, max(1, left))}'
+                    side = chance.choice(['before', 'after'])
+                    fault = f'journal.{side}:kill:{chance.randint(1, max(1, left))}'
                 else:
                     fault = ''
                 started = self.start(project, fault)
@@ -511,7 +679,9 @@ class Sweeps:
         counts['sweeps'] += 1
         counts[LEFT_RUNNING] += mlflow['running']
         counts[WRONG_COUNT] += sorted(ends(project)) != exact or mlflow['trials'] != [exact]
-        counts['sweeps with other trials than an undisturbed one'] += done.code != 0 or content(project) != self.reference
+        counts['sweeps with other trials than an undisturbed one'] += (
+            done.code != 0 or content(project) != self.reference
+        )
         counts['runs that ended badly'] += done.code != 0
         counts['processes left'] += len(project.still_alive())
         shutil.rmtree(project.folder)
@@ -520,11 +690,15 @@ class Sweeps:
         """Kill, and say what became of it; whether all is well."""
         counts = {'workers': self.workers, 'coordinators': self.coordinators}[kind](kills)
         told = ', '.join(f'{counts[name]} {name}' for name in BAD)
-        print(f'{kind:<8} {counts["kills"]} kills in {counts["sweeps"]} sweeps of {self.n} trials: {told}', flush=True)
+        print(
+            f'{kind:<8} {counts["kills"]} kills in {counts["sweeps"]} sweeps of {self.n} trials:'
+            f' {told}',
+            flush=True,
+        )
         return not any(counts[name] for name in BAD)
 
 
-def kill_sweeps(sweeps: Sweeps, kinds: dict[str, int]) -> bool:     # kind -> how many kills
+def kill_sweeps(sweeps: Sweeps, kinds: dict[str, int]) -> bool:  # kind -> how many kills
     """Whether all is well after kills of each kind."""
     sweeps.prepare()
     return all([sweeps.report(kind, kills) for kind, kills in kinds.items()])
@@ -545,13 +719,30 @@ def strike_after(started: Started, n: int, chance: random.Random) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--kills', type=int, default=200, help='how often a run is killed, at every fault point and then at random moments')
-    parser.add_argument('--worker-kills', type=int, default=50, help='how often a worker of a sweep is killed')
-    parser.add_argument('--coordinator-kills', type=int, default=10, help='how often a sweep is killed and begun again')
+    parser.add_argument(
+        '--kills',
+        type=int,
+        default=200,
+        help='how often a run is killed, at every fault point and then at random moments',
+    )
+    parser.add_argument(
+        '--worker-kills', type=int, default=50, help='how often a worker of a sweep is killed'
+    )
+    parser.add_argument(
+        '--coordinator-kills',
+        type=int,
+        default=10,
+        help='how often a sweep is killed and begun again',
+    )
     parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--minutes', type=float, default=0, help='begin nothing new after that many; 0: no limit')
+    parser.add_argument(
+        '--minutes', type=float, default=0, help='begin nothing new after that many; 0: no limit'
+    )
     parser.add_argument('--workers', type=int, default=1, help='cases at the same time')
-    parser.add_argument('--only', help='numbers of cases, or kinds, separated by commas; of sweeps: workers, coordinators')
+    parser.add_argument(
+        '--only',
+        help='numbers of cases, or kinds, separated by commas; of sweeps: workers, coordinators',
+    )
     asked = parser.parse_args()
     begun = time.monotonic()
     lock = threading.Lock()
@@ -560,39 +751,65 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix='cd4ml-faults-') as place:
         only = set(asked.only.split(',')) if asked.only else set()
         wanted = {'workers': asked.worker_kills, 'coordinators': asked.coordinator_kills}
-        sweeps = {kind: kills for kind, kills in wanted.items() if kills and (not only or kind in only)}
+        sweeps = {
+            kind: kills for kind, kills in wanted.items() if kills and (not only or kind in only)
+        }
         harness = Harness(Path(place), asked.seed)
         cases = []
         if not only or only - set(wanted):
             harness.prepare()
-            cases = [c for c in harness.cases(asked.kills) if not only or {str(c.number), c.kind} & only]
-            print(f'fault points {dict(harness.points["fresh"])}, one run takes {harness.duration:.1f} s', flush=True)
+            cases = [
+                c for c in harness.cases(asked.kills) if not only or {str(c.number), c.kind} & only
+            ]
+            print(
+                f'fault points {dict(harness.points["fresh"])},'
+                f' one run takes {harness.duration:.1f} s',
+                flush=True,
+            )
         if not can_mount():
             print('no right to mount a disk: disk cases are left out', flush=True)
             cases = [case for case in cases if case.kind != 'disk']
 
         def one(case: Case) -> None:
             late = asked.minutes and time.monotonic() - begun > 60 * asked.minutes
-            if late or case.kind == 'random' and not asked.only and sum(count['kills'] for count in counts.values()) >= asked.kills:
+            if (
+                late
+                or case.kind == 'random'
+                and not asked.only
+                and sum(count['kills'] for count in counts.values()) >= asked.kills
+            ):
                 return
             result = harness.run(case)
             with lock:
                 count = counts.setdefault(case.kind, Counter())
                 kills = result.kills if case.kind in ('random', 'point') and result.reached else 0
-                count.update(cases=1, good=int(not result.wrong), kills=kills, missed=int(not result.reached))
+                count.update(
+                    cases=1, good=int(not result.wrong), kills=kills, missed=int(not result.reached)
+                )
                 if result.wrong:
-                    print(f'FAIL {case} ({result.told})\n' + ''.join(f'     {words}\n' for words in result.wrong)
-                          + f'     again: python tests/fault_harness.py --kills {asked.kills} --seed {asked.seed} --only {case.number}', flush=True)
+                    print(
+                        f'FAIL {case} ({result.told})\n'
+                        + ''.join(f'     {words}\n' for words in result.wrong)
+                        + f'     again: python tests/fault_harness.py --kills {asked.kills}'
+                        f' --seed {asked.seed} --only {case.number}',
+                        flush=True,
+                    )
 
         with ThreadPoolExecutor(asked.workers) as pool:
             list(pool.map(one, cases))
         well = not sweeps or kill_sweeps(Sweeps(Path(place), asked.seed), sweeps)
     for kind, count in counts.items():
         more = f', {count["kills"]} kills' if count['kills'] else ''
-        print(f'{kind:<8} {count["good"]} of {count["cases"]} good{more}' + (f', {count["missed"]} came too late or not by' if count['missed'] else ''))
+        print(
+            f'{kind:<8} {count["good"]} of {count["cases"]} good{more}'
+            + (f', {count["missed"]} came too late or not by' if count['missed'] else '')
+        )
     good = sum(c['good'] for c in counts.values())
     total = sum(c['cases'] for c in counts.values())
-    print(f'{good} of {total} cases good, {sum(c["kills"] for c in counts.values())} kills, seed {asked.seed}, {time.monotonic() - begun:.0f} s')
+    print(
+        f'{good} of {total} cases good, {sum(c["kills"] for c in counts.values())} kills,'
+        f' seed {asked.seed}, {time.monotonic() - begun:.0f} s'
+    )
     return int(good < total or not well)
 
 
