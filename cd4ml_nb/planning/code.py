@@ -303,7 +303,8 @@ def _files(reach: Reach, modules: Iterable[str], names: Iterable[str]) -> dict[s
         if path and shown_as and shown_as not in found:
             text = reach.text(path)
             found[shown_as] = hashlib.sha256(text.encode()).hexdigest()[:16]
-            todo += [(module, other) for other in re.findall(rf"""['"]({FILE.pattern})['"]""", text)]
+            others = re.findall(rf"""['"]({FILE.pattern})['"]""", text)
+            todo += [(module, other) for other in others]
     return found
 
 # %% ../../notebooks/planning/code.ipynb #4ac2c17f

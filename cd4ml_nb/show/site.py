@@ -21,8 +21,8 @@ from ..core.files import read_json, write_text
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, interval, measured, minute, plural, span
 from .pages import frame, render
-from .report import verdict
 from .trend import write_trend
+from .verdict import verdict
 
 # %% ../../notebooks/show/site.ipynb #8df1e08e
 def current_product(home: Path, stage: str, file: str) -> Path | None:

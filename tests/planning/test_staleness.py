@@ -29,6 +29,10 @@ def scaled(x):
 
 def unrelated(x):
     return x
+
+
+def template():
+    return 'parts/words.html'
 '''
 PAGES = {
     'load': [
@@ -55,6 +59,7 @@ PAGES = {
         "Path(product['value']).write_text(json.dumps(value))",
     ],
     'judge': [
+        'from cd4ml_nb.features import template\ntemplate()',
         "value = json.loads(Path(upstream['learn']['value']).read_text())",
         "Path(product['value']).write_text(json.dumps({'good': value > 0}))",
     ],
@@ -108,6 +113,10 @@ def tiny(folder: Path) -> Path:
         ['# Features\n\n> Helpers.', '#| default_exp features', FEATURES, '# A word between', MORE],
     )
     (folder / 'cd4ml_nb/features.py').write_text(exported([(2, FEATURES), (4, MORE)]))
+    (folder / 'cd4ml_nb/parts').mkdir()
+    (folder / 'cd4ml_nb/parts/words.html').write_text("{% include 'parts/more.html' %}")
+    (folder / 'cd4ml_nb/parts/more.html').write_text('Good')
+    (folder / 'cd4ml_nb/parts/other.html').write_text('Good')
     tasks = []
     for k, stage in enumerate(STAGES):
         own = PARAMETERS.get(stage, '')
@@ -226,6 +235,18 @@ MATRIX = {
         (),
         ['learn', 'judge'],
         r'code features.scaled changed \(notebooks/30_features.ipynb:cell 5, line 2\)',
+    ),
+    'a template that a helper names includes': (
+        lambda folder: edited(folder / 'cd4ml_nb/parts/more.html', 'Good', 'Bad'),
+        (),
+        ['judge'],
+        r'file cd4ml_nb/parts/more.html changed',
+    ),
+    'a template that nothing names': (
+        lambda folder: edited(folder / 'cd4ml_nb/parts/other.html', 'Good', 'Bad'),
+        (),
+        [],
+        '',
     ),
     'an unrelated function of the same module': (
         helper('    return x\n', '    return -x\n'),
