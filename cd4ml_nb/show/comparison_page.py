@@ -208,7 +208,12 @@ def head_html(summary: Mapping[str, Any]) -> Markup:
         ]
         for m in summary['models']
     ]
-    return render('templates/comparison/verdicts.html', boxes=boxes, facts=key_facts(summary), models=models)
+    return render(
+        'templates/comparison/verdicts.html',
+        boxes=boxes,
+        facts=key_facts(summary),
+        models=models,
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #c0ec7825
 def key_facts(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # value, words, more words
@@ -324,7 +329,8 @@ def sure_html(summary: Mapping[str, Any]) -> Markup:
         }
         for c in comparisons
     ]
-    return render('templates/comparison/sure.html', figure=figure, rule=rule_words(summary), parts=parts)
+    rule = rule_words(summary)
+    return render('templates/comparison/sure.html', figure=figure, rule=rule, parts=parts)
 
 # %% ../../notebooks/show/comparison_page.ipynb #cd8156b9
 def against(summary: Mapping[str, Any], told: Mapping[str, Any]) -> str:
@@ -395,52 +401,50 @@ def group_part(summary: Mapping[str, Any], told: Mapping[str, Any], column: str)
     "What the template shows of one column."
     one = told['reference']
     two = told['challenger']
-    metric = summary['metric']
-    unit = summary['unit']
     rows = told['groups'][column]
     words = summary['words'].get(column, column)
-    said = group_words(rows, told['challenger'])
     title = f'By {words}' + (f': {two} against {one}' if len(summary['comparisons']) > 1 else '')
+    unit = summary['unit'] if METRICS[summary['metric']].in_unit else ''
+    columns = [', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)]
+    return {
+        'title': title,
+        'told': group_words(rows, two),
+        'figure': _groups_figure(summary, told, column, title),
+        'head': [words, 'Cases #', *columns, 'Gain #', 'Chance #', 'Verdict'],
+        'rows': [_group_row(row, summary['metric'], unit) for row in rows],
+        'thin': sized(summary['too_small'].get(column, [])),
+    }
+
+# %% ../../notebooks/show/comparison_page.ipynb #fcbe132c
+def _groups_figure(
+    summary: Mapping[str, Any], told: Mapping[str, Any], column: str, title: str
+) -> Markup:
+    "The gain in each group, with its interval."
+    rows = told['groups'][column]
     dots = [
         as_dot(r, r['group'], r['n']) for r in rows if r['value'] is not None and r['reference']
     ]
-    margin = 100 * summary['compare']['margin'] if summary['compare']['absolute'] is None else None
-    if dots:
-        figure = figure_html(
-            difference_dots(dots, f'gain of {two} over {one}, %', title, margin),
-            f'{title}. {said}',
-            'Right of zero the challenger is better; in brackets: cases.',
-        )
-    else:
-        figure = Markup('')
-    unit = unit if METRICS[metric].in_unit else ''
+    if not dots:
+        return Markup('')
+    compare = summary['compare']
+    margin = 100 * compare['margin'] if compare['absolute'] is None else None
+    across = f'gain of {told["challenger"]} over {told["reference"]}, %'
+    return figure_html(
+        difference_dots(dots, across, title, margin),
+        f'{title}. {group_words(rows, told["challenger"])}',
+        'Right of zero the challenger is better; in brackets: cases.',
+    )
+
+# %% ../../notebooks/show/comparison_page.ipynb #ac885663
+def _group_row(row: Mapping[str, Any], metric: str, unit: str) -> list[Any]:
+    "One group in the table: cases, both values, gain, chance, verdict."
     values = [
-        [
-            measured(metric, r[name], unit).removesuffix(f'{SPACE}{unit}')
-            for name in ('reference', 'challenger')
-        ]
-        for r in rows
+        measured(metric, row[name], unit).removesuffix(f'{SPACE}{unit}')
+        for name in ('reference', 'challenger')
     ]
-    shown = [
-        [r['group'], f"{r['n']:,}", *both, in_percent(r), chance_text(r['p']), TAGS[r['verdict']]]
-        for r, both in zip(rows, values, strict=True)
-    ]
-    head = [
-        words,
-        'Cases #',
-        *(', '.join(filter(None, [letter, unit])) + ' #' for letter in (one, two)),
-        'Gain #',
-        'Chance #',
-        'Verdict',
-    ]
-    return {
-        'title': title,
-        'told': said,
-        'figure': figure,
-        'head': head,
-        'rows': shown,
-        'thin': sized(summary['too_small'].get(column, [])),
-    }
+    gain = in_percent(row)
+    verdict = TAGS[row['verdict']]
+    return [row['group'], f"{row['n']:,}", *values, gain, chance_text(row['p']), verdict]
 
 # %% ../../notebooks/show/comparison_page.ipynb #f787f73f
 def group_words(rows: Sequence[Mapping[str, Any]], two: str) -> str:
@@ -523,51 +527,65 @@ def found_html(
     "Learning curves of the winners, where they were kept, and all trials of all sweeps."
     metrics = sorted({s['metric'] for s in sweeps.values()})
     if len(metrics) > 1:
-        return render(
-            'templates/figures.html',
-            told=(
-                f'The searches improved different metrics, {few(metrics)}, so their trials are not'
-                ' shown together.'
-            ),
-            figures=[],
+        told = (
+            f'The searches improved different metrics, {few(metrics)}, so their trials are not'
+            ' shown together.'
         )
-    better = next(iter(sweeps.values()))['better']
+        return render('templates/figures.html', told=told, figures=[])
     unit = summary['unit'] if METRICS[metrics[0]].in_unit else ''
-    won = {letter: s['won'] for letter, s in sweeps.items()}
-    best: dict[str, Any] = {
-        letter: next((t for t in s['trials'] if t['number'] == s['won']), {})
-        for letter, s in sweeps.items()
-    }
-    told = '; '.join(
+    best = {letter: _best_trial(sweep) for letter, sweep in sweeps.items()}
+    reached = [
         f"{letter}: {plural(len(s['trials']), 'trial')}, the best one with"
         f" {measured(metrics[0], best[letter].get('value'), unit)}"
         for letter, s in sweeps.items()
-    )
+    ]
     told = (
         f'{METRICS[metrics[0]].words.capitalize()} on the rows that were set aside for choosing.'
-        f' {told}.'
+        f' {"; ".join(reached)}.'
     )
-    curves = {letter: t['curve'] for letter, t in best.items() if t.get('curve')}
-    figures = []
-    if curves:
-        figures.append(
-            figure_html(
-                learning_curves(curves, METRICS[metrics[0]].words, better, unit),
-                f'Learning curves of the best trials. {told}',
-                'A curve that still moves at its end would learn more in more rounds.',
-            )
-        )
+    figures = [
+        _curves_figure(summary, sweeps, best, told),
+        _trials_figure(sweeps, metrics[0], told),
+    ]
+    return render('templates/figures.html', told=told, figures=[f for f in figures if f])
+
+# %% ../../notebooks/show/comparison_page.ipynb #80e8c4c7
+def _best_trial(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    "The trial that won a sweep; empty where it is not among those that were kept."
+    return next((dict(t) for t in sweep['trials'] if t['number'] == sweep['won']), {})
+
+# %% ../../notebooks/show/comparison_page.ipynb #70a7022d
+def _curves_figure(
+    summary: Mapping[str, Any],
+    sweeps: Mapping[str, Mapping[str, Any]],
+    best: Mapping[str, Mapping[str, Any]],
+    told: str,
+) -> Markup:
+    "Learning curves of the winners; empty where none was kept."
+    curves = {letter: trial['curve'] for letter, trial in best.items() if trial.get('curve')}
+    if not curves:
+        return Markup('')
+    sweep = next(iter(sweeps.values()))
+    metric = METRICS[sweep['metric']]
+    unit = summary['unit'] if metric.in_unit else ''
+    return figure_html(
+        learning_curves(curves, metric.words, sweep['better'], unit),
+        f'Learning curves of the best trials. {told}',
+        'A curve that still moves at its end would learn more in more rounds.',
+    )
+
+# %% ../../notebooks/show/comparison_page.ipynb #a2be93ab
+def _trials_figure(sweeps: Mapping[str, Mapping[str, Any]], metric: str, told: str) -> Markup:
+    "All trials of all sweeps; empty where none was completed."
     trials = {letter: s['trials'] for letter, s in sweeps.items()}
-    if any(t['state'] == 'complete' for those in trials.values() for t in those):
-        figures.append(
-            figure_html(
-                sweeps_together(trials, won, metrics[0]),
-                f'Parameters of every trial, the best of each search thick. {told}',
-                'One line for each trial, one axis for each parameter that varies, the metric'
-                ' last.',
-            )
-        )
-    return render('templates/figures.html', told=told, figures=figures)
+    if not any(t['state'] == 'complete' for those in trials.values() for t in those):
+        return Markup('')
+    won = {letter: s['won'] for letter, s in sweeps.items()}
+    return figure_html(
+        sweeps_together(trials, won, metric),
+        f'Parameters of every trial, the best of each search thick. {told}',
+        'One line for each trial, one axis for each parameter that varies, the metric last.',
+    )
 
 # %% ../../notebooks/show/comparison_page.ipynb #8a9c0b91
 def apart_html(

@@ -174,7 +174,10 @@ def quality_html(metrics: Mapping[str, Any]) -> Markup:
             f" A case counts as often as its weight says ({metrics['weight']}), for the naive guess"
             " as for the model."
         )
-    return render('templates/report/quality.html', intro=intro, interval_name=f'{share} interval', rows=rows, main=0)
+    name = f'{share} interval'
+    return render(
+        'templates/report/quality.html', intro=intro, interval_name=name, rows=rows, main=0
+    )
 
 # %% ../../notebooks/show/report.ipynb #4acb97b9
 def groups_html(

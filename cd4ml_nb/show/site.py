@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_MODEL', 'ENDS', 'current_product', 'read_or_none', 'Measured', 'Run', 'run_records', 'run_record',
-           'comparison_rows', 'scenario_card', 'standing', 'link', 'run_row', 'own_report', 'index_html', 'write_index']
+           'comparison_rows', 'scenario_card', 'scenario_links', 'standing', 'link', 'run_row', 'own_report',
+           'index_html', 'write_index']
 
 # %% ../../notebooks/show/site.ipynb #23ecbe15
 from collections.abc import Mapping
@@ -108,43 +109,32 @@ def scenario_card(
 ) -> dict[str, Any]:
     "What the index shows of one scenario."
     home = root / name
-    registration, metrics, contract = (
-        read_or_none(current_product(home, stage, file))
-        for stage, file in (
-            ('register', 'registration.json'),
-            ('evaluate', 'metrics.json'),
-            ('package', 'model/contract.json'),
-        )
-    )
+    registration = read_or_none(current_product(home, 'register', 'registration.json'))
+    metrics = read_or_none(current_product(home, 'evaluate', 'metrics.json'))
+    contract = read_or_none(current_product(home, 'package', 'model/contract.json'))
     records = run_records(home)
     title = (contract or {}).get('title') or next((r.title for r in records if r.title), name)
-    links = {
-        words: link(root, current_product(home, stage, file))
-        for words, stage, file in (
-            ('Model report', 'report', 'report.html'),
-            ('Data report', 'report', 'data_report.html'),
-        )
-    }
-    told = read_or_none(home / 'trend.json') or {}
-    links |= {
-        'Trend over releases': link(
-            root,
-            (
-                home / 'trend.html'
-                if told.get('releases') and (home / 'trend.html').is_file()
-                else None
-            ),
-        )
-    }
     return {
         'name': name,
         'title': title,
-        'links': {words: href for words, href in links.items() if href},
+        'links': scenario_links(root, home),
         'comparisons': comparison_rows(root, home),
         'runs': [run_row(root, home, r) for r in records],
         'last': minute(records[0].started) if records and records[0].started else '',
         **standing(registration, metrics, contract),
     }
+
+# %% ../../notebooks/show/site.ipynb #c08aeba6
+def scenario_links(root: Path, home: Path) -> dict[str, str]:
+    "Names and addresses of the pages of a scenario that are there."
+    trend = home / 'trend.html'
+    releases = (read_or_none(home / 'trend.json') or {}).get('releases')
+    pages = {
+        'Model report': current_product(home, 'report', 'report.html'),
+        'Data report': current_product(home, 'report', 'data_report.html'),
+        'Trend over releases': trend if releases and trend.is_file() else None,
+    }
+    return {words: link(root, page) for words, page in pages.items() if page}
 
 # %% ../../notebooks/show/site.ipynb #32597358
 NO_MODEL: dict[str, Any] = {
@@ -248,9 +238,8 @@ def index_html(cards: list[dict[str, Any]]) -> str:
     else:
         byline = ''
     footer = 'Written anew after each run. This file asks for nothing from any network.'
-    return frame(
-        'Models and their reports', render('templates/index.html', cards=cards), 'cd4ml', byline, footer=footer
-    )
+    body = render('templates/index.html', cards=cards)
+    return frame('Models and their reports', body, 'cd4ml', byline, footer=footer)
 
 # %% ../../notebooks/show/site.ipynb #1ebc023a
 def write_index(

@@ -269,10 +269,8 @@ def changes(before: Record, after: Record) -> list[str]:
             commit = f' ({after.code.commit[:7]}{", not committed" if after.code.dirty else ""})'
         else:
             commit = ''
-        found.append(
-            'code:'
-            f' {", ".join(pages[:3])}{f" and {len(pages) - 3} more" if len(pages) > 3 else ""}{commit}'
-        )
+        more = f' and {len(pages) - 3} more' if len(pages) > 3 else ''
+        found.append(f'code: {", ".join(pages[:3])}{more}{commit}')
     libraries = [
         f'{name} {before.versions.get(name, "none")} → {after.versions.get(name, "none")}'
         for name in sorted(before.versions.keys() | after.versions.keys())
@@ -976,28 +974,8 @@ def page_html(
     parts = [part_of(s, shown, verdict.sentences, first=not k) for k, s in enumerate(visible)]
     main = [p for p, s in zip(parts, visible, strict=True) if s.role != 'other']
     rows = release_rows(releases, asked, home)[:SHOWN] if asked.metric else []
-    left_out = [f'{plural(begin, "earlier release")} stand in trend.json.'] if begin else []
-    left_out += (
-        [
-            f'{plural(told["unjudged"], "run")} ended before'
-            f' {"it was" if told["unjudged"] == 1 else "they were"} judged.'
-        ]
-        if told['unjudged']
-        else []
-    )
-    n_refused = sum(not r.record.accepted for r in releases)
-    if len(releases) > 1:
-        byline = (
-            f'{plural(len(releases), "release")}, {f"{n_refused:,}" if n_refused else "none"} of'
-            ' them refused'
-        )
-    else:
-        byline = ''
-    byline += (
-        f' · {" to ".join(dict.fromkeys(day(r.record.started) for r in (releases[0], releases[-1])))}'
-        if len(releases) > 1
-        else ''
-    )
+    left_out = _left_out(begin, told['unjudged'])
+    byline = _byline(releases)
     facts = facts_of(shown, visible[0], asked) if visible else []
     heads = ['Released', 'Verdict', 'Value #', 'Step #', 'What changed']
     if asked.metric:
@@ -1023,6 +1001,25 @@ def page_html(
     return frame(
         title, body, f'Trend · {name}', byline, render('templates/trend/verdict.html', verdict=verdict, facts=facts), footer
     )
+
+# %% ../../notebooks/show/trend.ipynb #074e0d62
+def _left_out(n_earlier: int, n_unjudged: int) -> list[str]:
+    "Which releases and runs the page does not show."
+    notes = [f'{plural(n_earlier, "earlier release")} stand in trend.json.'] if n_earlier else []
+    if n_unjudged:
+        were = 'it was' if n_unjudged == 1 else 'they were'
+        notes.append(f'{plural(n_unjudged, "run")} ended before {were} judged.')
+    return notes
+
+# %% ../../notebooks/show/trend.ipynb #13d3dc98
+def _byline(releases: Sequence[Release]) -> str:
+    "How many releases there are, and from which days; nothing of a single one."
+    if len(releases) < 2:
+        return ''
+    n_refused = sum(not r.record.accepted for r in releases)
+    refused = f'{n_refused:,}' if n_refused else 'none'
+    days = dict.fromkeys(day(r.record.started) for r in (releases[0], releases[-1]))
+    return f'{plural(len(releases), "release")}, {refused} of them refused · {" to ".join(days)}'
 
 # %% ../../notebooks/show/trend.ipynb #5cae3d79
 def _since(story: Story, begin: int) -> Story:
