@@ -38,6 +38,10 @@ def scaled(x):
 
 def unrelated(x):
     return x
+
+
+def template():
+    return 'parts/words.html'
 '''
 PAGES = {
     'load': [
@@ -64,6 +68,7 @@ PAGES = {
         "Path(product['value']).write_text(json.dumps(value))",
     ],
     'judge': [
+        'from cd4ml_nb.features import template\ntemplate()',
         "value = json.loads(Path(upstream['learn']['value']).read_text())",
         "Path(product['value']).write_text(json.dumps({'good': value > 0}))",
     ],
@@ -87,6 +92,11 @@ def four_stages(folder: Path) -> Path:
     copy_parts(folder, 'cd4ml_nb', 'notebooks', 'settings.ini')
     write_scenario(folder, 'tiny', SCENARIO)
     (folder / 'data.csv').write_text('y\n1\n5\n')
+    parts = folder / 'cd4ml_nb/parts'
+    parts.mkdir()
+    (parts / 'words.html').write_text("{% include 'parts/more.html' %}")
+    (parts / 'more.html').write_text('Good')
+    (parts / 'other.html').write_text('Good')
     helpers = ('# Features\n\n> Helpers.', '#| default_exp features', FEATURES, '## More', MORE)
     write_notebook(folder / 'notebooks/30_features.ipynb', notebook(*helpers))
     (folder / 'cd4ml_nb/features.py').write_text(exported([(2, FEATURES), (4, MORE)]))

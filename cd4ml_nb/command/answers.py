@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..core.sources import package_files
+
 # %% ../../notebooks/command/answers.ipynb #148a9ddd
 def root_above(folder: Path) -> Path | None:
     "The project that a folder lies in."
@@ -55,14 +57,13 @@ def file_sha256(path: str) -> str:
 def surroundings(root: Path) -> dict[str, Any]:
     "What a plan depends on besides the content of files: names, the environment, the machine."
     own = Path(__file__).parents[1] if '__file__' in globals() else root / 'cd4ml_nb'
-    package = root / 'cd4ml_nb'
+    notebooks = root / 'notebooks'
+    pages = sorted(notebooks.rglob('*.ipynb'))
+    files = {notebooks: [p for p in pages if '.ipynb_checkpoints' not in p.parts]}
+    files |= {package: package_files(package) for package in (root / 'cd4ml_nb', own)}
     folders = {
-        str(folder): sorted(
-            str(p.relative_to(folder))
-            for p in folder.rglob(pattern)
-            if '.ipynb_checkpoints' not in p.parts
-        )
-        for folder, pattern in {root / 'notebooks': '*.ipynb', package: '*.py', own: '*.py'}.items()
+        str(folder): [str(path.relative_to(folder)) for path in paths]
+        for folder, paths in files.items()
         if folder.is_dir()
     }
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

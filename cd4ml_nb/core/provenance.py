@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import InfrastructureError
 from .files import file_hash, json_hash, project_root
+from .sources import package_files
 
 # %% ../../notebooks/core/provenance.ipynb #84de67b9
 # new files that are code
@@ -81,18 +82,11 @@ def module_hashes() -> dict[str, str]:
 # %% ../../notebooks/core/provenance.ipynb #40a9482d
 def source_hashes(root: Path) -> dict[str, str]:
     "SHA-256 of every file of a project that can change a run, by path."
-    single = [
-        root / name
-        for name in ('pipeline.yaml', 'settings.ini', 'pyproject.toml', 'requirements.lock')
-    ]
-    return _hashes(
-        root,
-        [
-            *single,
-            *sorted((root / 'notebooks').rglob('*.ipynb')),
-            *sorted((root / 'cd4ml_nb').rglob('*.py')),
-        ],
-    )
+    names = ('pipeline.yaml', 'settings.ini', 'pyproject.toml', 'requirements.lock')
+    paths = [root / name for name in names]
+    paths += sorted((root / 'notebooks').rglob('*.ipynb'))
+    paths += package_files(root / 'cd4ml_nb')
+    return _hashes(root, paths)
 
 # %% ../../notebooks/core/provenance.ipynb #6bd39023
 def _hashes(root: Path, paths: list[Path]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def data_identity(
 # %% ../../notebooks/planning/keys.ipynb #0838fdd2
 LIBRARIES = [
     'numpy', 'scipy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow',
-    'matplotlib', 'jinja2', 'nbconvert', 'pydantic', 'pyyaml', 'papermill', 'ipython',
+    'matplotlib', 'jinja2', 'nh3', 'nbconvert', 'pydantic', 'pyyaml', 'papermill', 'ipython',
 ]
 
 
@@ -216,7 +216,8 @@ def differences(
                 else:
                     end = ' is gone' if name not in after else ' changed'
             place = _standing(folder, name) if kind == 'code' and folder and name in after else ''
-            words.append(f'{kind} {name}{end}' + (f' ({place})' if place else ''))
+            what = 'file' if kind == 'code' and '/' in name else kind
+            words.append(f'{what} {name}{end}' + (f' ({place})' if place else ''))
     return words
 
 # %% ../../notebooks/planning/keys.ipynb #ea67444e

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'INK', 'MUTED', 'LINE', 'ACCENT', 'ACCENT_2', 'GOOD', 'BAD', 'STYLE', 'MARKS', 'LINES', 'Sheet', 'plain',
-           'short', 'with_unit', 'svg', 'sweep_history', 'share_bars', 'parameter_importance', 'parallel_coordinates',
-           'calibration_curve', 'residual_plot', 'predicted_vs_actual', 'confusion', 'interval_dots',
-           'contribution_bars', 'difference_dots', 'model_against_model', 'learning_curves', 'sweeps_together',
-           'category_bars', 'histogram']
+           'short', 'with_unit', 'svg_element', 'svg', 'sweep_history', 'share_bars', 'parameter_importance',
+           'parallel_coordinates', 'calibration_curve', 'residual_plot', 'predicted_vs_actual', 'confusion',
+           'interval_dots', 'contribution_bars', 'difference_dots', 'model_against_model', 'learning_curves',
+           'sweeps_together', 'category_bars', 'histogram']
 
 # %% ../../notebooks/show/figures.ipynb #93f2790c
 import hashlib
@@ -151,6 +151,20 @@ def with_unit(words: str, unit: str = '') -> str:
     "A label and its unit: price, EUR."
     return f'{words}, {unit}' if unit else words
 
+# %% ../../notebooks/show/figures.ipynb #dee94aa0
+def svg_element(
+    drawing: str,            # its colours are variables of the page: `var(--accent)`
+    box: str,                # the part of the plane that is shown: x, y, width, height
+    label: str,              # what the picture shows, for those who cannot see it
+    kind: str = 'figure',    # its class in the style sheets
+    more: str = '',          # other attributes
+) -> str:
+    "A picture as an SVG element: every drawing on a page is one of these."
+    said = escape(one_line(label))
+    return (
+        f'<svg class="{kind}" viewBox="{box}" role="img" aria-label="{said}"{more}>{drawing}</svg>'
+    )
+
 # %% ../../notebooks/show/figures.ipynb #602886ff
 def svg(
     figure: Figure,
@@ -169,11 +183,7 @@ def svg(
     drawing = re.sub(r'<style type="text/css">.*?</style>', '', drawing, flags=re.S)
     box = re.search(r'viewBox="([^"]*)"', drawing).group(1)  # type: ignore[union-attr]
     inner = _named_apart(_themed(drawing[drawing.index('>') + 1:drawing.rindex('</svg>')]), label)
-    said = escape(one_line(label))
-    return (
-        f'<svg class="figure" viewBox="{box}" role="img"'
-        f' aria-label="{said}"><title>{said}</title>{inner}</svg>'
-    )
+    return svg_element(f'<title>{escape(one_line(label))}</title>{inner}', box, label)
 
 # %% ../../notebooks/show/figures.ipynb #3a45ff8e
 def _themed(drawing: str) -> str:

@@ -47,7 +47,7 @@ from ..search.halving import Judge
 from ..search.trial import Kept
 from ..search.workers import Busy, Task, TaskFailed, all_done, crew, employed
 from ..show.comparison_page import comparison_html, verdict_words
-from ..show.report import effect, outcome, reason_value
+from ..show.reasons import effect, outcome, reason_value
 
 # %% ../../notebooks/studies/compare.ipynb #0234e97e
 USED = {

@@ -109,6 +109,8 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
         'versions',
         'model',
     ]
+    sources = json.loads(record_path(project).read_text())['code']['sources']
+    assert {'cd4ml_nb/show/templates/page.html', 'cd4ml_nb/show/assets/type.css'} <= set(sources)
     run_id = json.loads(product(project, 'register', 'registration.json').read_text())['run_id']
     version = 'mine@1'
     for name in (run_id, version, record_path(project).stem):

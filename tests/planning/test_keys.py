@@ -54,6 +54,14 @@ def cell(path, kind, start, change):
     path.write_text(json.dumps(page), encoding='utf-8')
 
 
+def appended(name):
+    """Add an empty line to a template, a style sheet or a script."""
+    def change(project):
+        path = project / 'cd4ml_nb/show' / name
+        path.write_text(path.read_text(encoding='utf-8') + '\n', encoding='utf-8')
+    return change
+
+
 def from_stage(stage):
     return ALL[ALL.index(stage):]
 
@@ -119,6 +127,12 @@ CHANGES = {
         ),
         [],
     ),
+    'a template of the report': (appended('templates/report/verdict.html'), ['report']),
+    'a template that others include': (appended('templates/facts.html'), ['report']),
+    'a template that a helper fills': (appended('templates/table.html'), ['report']),
+    'a style sheet': (appended('assets/type.css'), ['report']),
+    'a template of the comparison': (appended('templates/comparison/sure.html'), []),
+    'a script that the report does not run': (appended('assets/sort.js'), []),
     'a gate': (lambda p: replaced(p / SCENARIO, 'min: 0.5', 'min: 0.6'), from_stage('package')),
     'a group to judge': (
         lambda p: replaced(p / SCENARIO, 'groups: [kind]', 'groups: []'),

@@ -80,6 +80,18 @@ MATRIX = {
         ['learn', 'judge'],
         r'code features.scaled changed \(notebooks/30_features.ipynb:cell 5, line 2\)',
     ),
+    'a template that a helper names includes': (
+        lambda folder: edited(folder / 'cd4ml_nb/parts/more.html', 'Good', 'Bad'),
+        (),
+        ['judge'],
+        r'file cd4ml_nb/parts/more.html changed',
+    ),
+    'a template that nothing names': (
+        lambda folder: edited(folder / 'cd4ml_nb/parts/other.html', 'Good', 'Bad'),
+        (),
+        [],
+        '',
+    ),
     'an unrelated function of the same module': (
         helper('    return x\n', '    return -x\n'),
         (),

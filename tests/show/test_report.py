@@ -13,7 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions
 
 from cd4ml_nb.core.files import project_root
-from cd4ml_nb.show.report import executed_html, report_html, verdict
+from cd4ml_nb.show.report import executed_html, report_html
+from cd4ml_nb.show.verdict import verdict
 
 PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='
 

@@ -30,7 +30,7 @@ from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
 from cd4ml_nb.show.comparison_page import comparison_html, verdict_words
-from cd4ml_nb.show.pages import SORT
+from cd4ml_nb.show.pages import asset
 from cd4ml_nb.studies.compare import (
     Court,
     by_group,
@@ -42,6 +42,8 @@ from cd4ml_nb.studies.compare import (
     resampled,
     run_paths,
 )
+
+SORT = asset('assets/sort.js')
 
 SCENARIO = """name: mine
 title: Who buys
