@@ -115,7 +115,7 @@ def ours(
     from cd4ml_nb.core.journal import Journal
     from cd4ml_nb.core.settings import load_settings, threads_of
     from cd4ml_nb.data.table import read_table
-    from cd4ml_nb.model.booster import base_parameters
+    from cd4ml_nb.model.training import base_parameters
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers

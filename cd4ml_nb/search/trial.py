@@ -19,8 +19,10 @@ import pandas as pd
 import xgboost as xgb
 
 from ..core.errors import UserError
-from ..model.booster import in_target_unit, matrix, observed, strict
-from ..model.contract import encode, feature_names, feature_types
+from ..model.contract import feature_names, feature_types
+from ..model.encoding import encode
+from ..model.prediction import in_target_unit
+from ..model.training import matrix, observed, strict
 from ..scenario.definition import Search
 from ..scenario.metrics import METRICS, score
 from .halving import Judge, expected, rungs

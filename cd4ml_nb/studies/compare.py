@@ -31,10 +31,11 @@ from ..core.files import file_hash, in_project, read_json, write_json, write_tex
 from ..core.provenance import is_sealed, sealed
 from ..core.settings import device_of, load_settings, threads_of
 from ..data.table import read_table, row_hashes, unseal
-from ..model.booster import contributions, fit, in_target_unit, load_booster, matrix
-from ..model.booster import observed, predict
-from ..model.contract import encode, feature_names, feature_types, worded, worded_columns
+from ..model.contract import feature_names, feature_types, worded, worded_columns
+from ..model.encoding import encode
 from ..model.explanation import reasons
+from ..model.prediction import contributions, in_target_unit, predict
+from ..model.training import fit, load_booster, matrix, observed
 from ..runs.find import find_record, records
 from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of

@@ -12,7 +12,8 @@ import yaml
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
-from cd4ml_nb.model.booster import load_model, predict
+from cd4ml_nb.model.training import load_model
+from cd4ml_nb.model.prediction import predict
 
 STAGES = [
     'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report',

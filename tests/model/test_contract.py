@@ -14,17 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.booster import (
-    base_parameters,
-    contributions,
-    fit,
-    load_booster,
-    matrix,
-    predict,
-    save_booster,
-    verify_model,
-)
-from cd4ml_nb.model.contract import encode, feature_names, make_contract
+from cd4ml_nb.model.training import base_parameters, fit, load_booster, matrix, save_booster, verify_model
+from cd4ml_nb.model.prediction import contributions, predict
+from cd4ml_nb.model.contract import feature_names, make_contract
+from cd4ml_nb.model.encoding import encode
 
 SCHEMA = {
     'target': {'name': 'y', 'task': 'regression', 'scale': 'linear', 'classes': None},

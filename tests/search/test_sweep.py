@@ -47,7 +47,8 @@ from tiny import Tiny
 from cd4ml_nb.core.errors import Cd4mlError
 from cd4ml_nb.core.journal import Journal
 from cd4ml_nb.core.settings import Settings, gpu_count
-from cd4ml_nb.model.booster import base_parameters, device_used, fit_winner, observed, predict
+from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
+from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.definition import Search
 from cd4ml_nb.scenario.metrics import METRICS, score

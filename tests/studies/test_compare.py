@@ -25,7 +25,7 @@ from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
 from cd4ml_nb.data.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.data.table import read_table, row_hashes, seal, table_hash, unseal, write_table
-from cd4ml_nb.model.booster import fit_winner, save_booster
+from cd4ml_nb.model.training import fit_winner, save_booster
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split

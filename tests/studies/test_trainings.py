@@ -18,7 +18,8 @@ from sweeps import alive, descendants, schema, table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
-from cd4ml_nb.model.booster import base_parameters, fit_winner, observed, predict
+from cd4ml_nb.model.training import base_parameters, fit_winner, observed
+from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
@@ -130,7 +131,7 @@ def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_wor
 def watched(monkeypatch, path: Path) -> Path:
     """A file to which each training writes its process and its threads."""
     import cd4ml_nb.studies.compare
-    fit = cd4ml_nb.model.booster.fit
+    fit = cd4ml_nb.model.training.fit
 
     def noted(params: dict[str, Any], *rest: Any) -> Any:
         with open(path, 'a') as file:
@@ -165,7 +166,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
     import cd4ml_nb.studies.compare
     rivals, court = made('regression', 'w')
     expected = one_by_one(rivals, court, 'mae', False)
-    fit = cd4ml_nb.model.booster.fit
+    fit = cd4ml_nb.model.training.fit
     monkeypatch.setenv('CD4ML_THREADS', '3')
     monkeypatch.setenv('CD4ML_WORKERS', workers)
 
