@@ -103,7 +103,7 @@ def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def ours(
     plan: Any,
-    contract: dict[str, Any],
+    contract: Any,
     folder: Path,
     trials: int,
     seed: int,
@@ -125,7 +125,7 @@ def ours(
     from cd4ml_nb.tracking.trials import track
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(
-        plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed
+        plan.task, len(contract.output.classes or ()), device, threads_of(0), seed
     )
     problem = make_problem(
         plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation']

@@ -1988,6 +1988,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'cd4ml_nb.show.site': { 'cd4ml_nb.show.site.Measured': ('show/site.html#measured', 'cd4ml_nb/show/site.py'),
                                     'cd4ml_nb.show.site.Run': ('show/site.html#run', 'cd4ml_nb/show/site.py'),
                                     'cd4ml_nb.show.site.comparison_rows': ('show/site.html#comparison_rows', 'cd4ml_nb/show/site.py'),
+                                    'cd4ml_nb.show.site.contract_or_none': ('show/site.html#contract_or_none', 'cd4ml_nb/show/site.py'),
                                     'cd4ml_nb.show.site.current_product': ('show/site.html#current_product', 'cd4ml_nb/show/site.py'),
                                     'cd4ml_nb.show.site.index_html': ('show/site.html#index_html', 'cd4ml_nb/show/site.py'),
                                     'cd4ml_nb.show.site.link': ('show/site.html#link', 'cd4ml_nb/show/site.py'),

@@ -26,9 +26,7 @@ def read_typed(kind: type[T], path: Path | str) -> T:
     try:
         value = read_json(path)
     except OSError as error:
-        raise _damaged(
-            f'cannot be read: {error.strerror or error}', str(path)
-        ) from None
+        raise _damaged(f'cannot be read: {error.strerror or error}', str(path)) from None
     return as_typed(kind, value, str(path))
 
 # %% ../../notebooks/core/typed_json.ipynb #adbcf364
@@ -45,17 +43,15 @@ def as_typed(
     known = {field.name: field for field in dataclasses.fields(kind)}      # type: ignore[arg-type]
     for name in value:
         if name not in known:
-            raise _damaged(
-                f"unknown key '{_below(key, name)}'", where, did_you_mean(name, known)
-            )
+            raise _damaged(f"unknown key '{_below(key, name)}'", where, did_you_mean(name, known))
     given = {}
+    hints = _hints(kind)     # type: ignore[arg-type]
     for name, field in known.items():
         if name not in value and not _has_default(field):
             raise _damaged(f"key '{_below(key, name)}' is missing", where)
         there = value.get(name)
-        hint = _hints(kind)[name]
         if there is not None or not _has_default(field):
-            given[name] = _as_hinted(hint, there, where, _below(key, name))
+            given[name] = _as_hinted(hints[name], there, where, _below(key, name))
     return kind(**given)
 
 # %% ../../notebooks/core/typed_json.ipynb #e3f5273c

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ..model.contract import Contract, Input, Output
 from ..scenario.metrics import METRICS, calibration_bins, weighted_quantile
 from ..scenario.wording import NONE, SHARES, SPACE, interval, measured, minute, number
 from ..scenario.wording import percent, plural, span
@@ -257,11 +258,11 @@ def about_html(facts: Mapping[str, Any], about: Mapping[str, str]) -> Markup:
     "What is predicted, from which inputs and data."
     catalogue = facts['catalogue']
     findings = facts['findings']
-    output = facts['contract']['output']
+    contract: Contract = facts['contract']
     model = {
-        'Predicts': predicts(output, facts['contract']['task']),
+        'Predicts': predicts(contract.output, contract.task),
         'Owner of the model': about['owner'],
-        'Version': facts['contract'].get('version'),
+        'Version': contract.version,
     }
     data = {
         'Source': source_name(catalogue['source']),
@@ -287,19 +288,18 @@ def about_html(facts: Mapping[str, Any], about: Mapping[str, str]) -> Markup:
         rows=rows_told(catalogue, findings, facts['split']),
         dropped=dropped,
         findings=noticed,
-        inputs=[input_row(i) for i in facts['contract']['inputs']],
+        inputs=[input_row(spec) for spec in contract.inputs],
     )
 
 # %% ../../notebooks/show/report.ipynb #253285eb
-def predicts(output: Mapping[str, Any], task: str) -> str:
+def predicts(output: Output, task: str) -> str:
     "What comes out, in words."
-    words = output.get('words') or output['name']
     if task == 'regression':
-        return f"{words}, in {output['unit']}" if output.get('unit') else words
-    classes = ', '.join(f'“{c}”' for c in (output.get('classes') or [])[:12])
+        return f'{output.title}, in {output.unit}' if output.unit else output.title
+    classes = ', '.join(f'“{c}”' for c in (output.classes or ())[:12])
     if task == 'binary':
-        return f"the probability that {words} is “{output['positive']}”"
-    return f'the probability of each {words}: {classes}'
+        return f'the probability that {output.title} is “{output.positive}”'
+    return f'the probability of each {output.title}: {classes}'
 
 # %% ../../notebooks/show/report.ipynb #ab78d50c
 def freshness(catalogue: Mapping[str, Any]) -> str:
@@ -336,26 +336,18 @@ def rows_told(
     )
 
 # %% ../../notebooks/show/report.ipynb #ed309955
-def input_row(column: Mapping[str, Any]) -> list[str]:
+def input_row(spec: Input) -> list[str]:
     "One line of the table of inputs."
-    unit = column.get('unit') or ''
-    if column.get('categories') is not None:
-        first = ', '.join(str(c) for c in column['categories'][:4])
-        if len(column['categories']) <= 4:
-            values = first
-        else:
-            values = f"{first}, … ({len(column['categories']):,} in all)"
-    elif column.get('min') is not None and column.get('max') is not None:
-        values = f"{shown_value(column['min'])} to {shown_value(column['max'], unit)}"
+    if spec.categories is not None:
+        values = ', '.join(spec.categories[:4])
+        if len(spec.categories) > 4:
+            values = f'{values}, … ({len(spec.categories):,} in all)'
+    elif spec.min is not None and spec.max is not None:
+        values = f'{shown_value(spec.min)} to {shown_value(spec.max, spec.unit)}'
     else:
-        values = unit or NONE
-    return [
-        column['name'],
-        column.get('words') or NONE,
-        column['type'],
-        values,
-        'yes' if column.get('missing') else 'no',
-    ]
+        values = spec.unit or NONE
+    missing = 'yes' if spec.missing else 'no'
+    return [spec.name, spec.words or NONE, spec.type, values, missing]
 
 # %% ../../notebooks/show/report.ipynb #ac177c3e
 def shown_value(value: Any, unit: str = '') -> str:
@@ -544,28 +536,26 @@ def trust_html(
     # actual (classes: their index), predicted or, for several classes, p_<class>, and weight if
     # there is one
     predictions: pd.DataFrame,
-    output: Mapping[str, Any],              # of the contract
+    output: Output,                         # of the contract
     bins: Mapping[str, Any] | None = None,  # calibration, when the stage before has it
 ) -> Markup:
     "Pictures of where predictions fail."
-    words = output.get('words') or output['name']
-    unit = output.get('unit') or ''
     actual = predictions['actual'].to_numpy()
     if task == 'regression':
         weight = predictions['weight'].to_numpy(dtype=float) if 'weight' in predictions else None
         return regression_trust(
             actual.astype(float),
             predictions['predicted'].to_numpy(dtype=float),
-            words,
-            unit,
+            output.title,
+            output.unit,
             weight,
         )
     if task == 'binary':
         return binary_trust(
             bins or calibration_bins(actual, predictions['predicted'].to_numpy(dtype=float)),
-            str(output['positive']),
+            str(output.positive),
         )
-    classes = [str(c) for c in output['classes']]
+    classes = [str(c) for c in output.classes or ()]
     return class_trust(
         actual.astype(int),
         predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float),
@@ -699,10 +689,10 @@ ADDS_UP = {
 }
 
 
-def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> Markup:
+def drives_html(explanation: Mapping[str, Any], contract: Contract) -> Markup:
     "What the model looks at, over all cases and in a few of them."
-    task = contract['task']
-    output = contract['output']
+    task = contract.task
+    output = contract.output
     ranked = sorted(explanation['global'], key=lambda g: -g['share'])
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
@@ -743,11 +733,8 @@ def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> 
         }
         for case in explanation['cases']
     ]
-    adds_up = ADDS_UP[
-        'classes'
-        if task != 'regression'
-        else 'log' if 'log' in (output.get('scale'), output.get('link')) else 'linear'
-    ]
+    scale = 'log' if output.is_factor else 'linear'
+    adds_up = ADDS_UP[scale if task == 'regression' else 'classes']
     return render(
         DRIVES,
         told=told,
@@ -768,24 +755,23 @@ def reason_value(reason: Mapping[str, Any]) -> str:
     return f'{value}{SPACE}{unit}' if unit else value
 
 # %% ../../notebooks/show/report.ipynb #f51633f2
-def effect(contribution: float, task: str, output: Mapping[str, Any]) -> str:
+def effect(contribution: float, task: str, output: Output) -> str:
     "A contribution in words."
     if task != 'regression':
         return f'×{SPACE}{number(float(np.exp(contribution)))}'
-    factor = 'log' in (output.get('scale'), output.get('link'))
-    if factor:
+    if output.is_factor:
         text = percent(float(np.expm1(contribution)), 0)
     else:
-        text = number(float(contribution), output.get('unit') or '')
+        text = number(float(contribution), output.unit)
     return text if text.startswith('−') else f'+{text}'
 
 # %% ../../notebooks/show/report.ipynb #1ed8ff15
-def outcome(value: Any, output: Mapping[str, Any], task: str) -> str:
+def outcome(value: Any, output: Output, task: str) -> str:
     "A predicted or actual value as people write it."
     if task == 'regression':
-        return number(value, output.get('unit') or '')
+        return number(value, output.unit)
     if task == 'binary' and isinstance(value, float):
-        return f'{percent(value)} for “{output["positive"]}”'
+        return f'{percent(value)} for “{output.positive}”'
     return f'“{value}”'
 
 # %% ../../notebooks/show/report.ipynb #529d6401
@@ -1038,9 +1024,10 @@ def report_html(
 ) -> str:
     "The report as one HTML file."
     metrics = facts['metrics']
-    contract = facts['contract']
+    contract = Contract.from_json(facts['contract'])
+    facts = {**facts, 'contract': contract}
     registration = facts['registration']
-    output = contract['output']
+    output = contract.output
     unit = metrics['unit']
     words = {c['name']: c.get('words') or c['name'] for c in facts['schema']['columns']}
     sections = [
@@ -1054,7 +1041,7 @@ def report_html(
         (
             'Can the numbers be trusted?',
             'trust',
-            trust_html(contract['task'], predictions, output, metrics.get('calibration')),
+            trust_html(contract.task, predictions, output, metrics.get('calibration')),
         ),
         ('What drives a prediction', 'why', drives_html(facts['explanation'], contract)),
         ('How it was found', 'search', search_html(facts['trials'], facts['best'], unit)),
@@ -1062,15 +1049,14 @@ def report_html(
         ('Where it comes from', 'provenance', provenance_html(facts)),
         ('The pages', 'pages', render(PAGES, pages=pages)),
     ]
-    target = output.get('words') or output['name']
-    positive = None if output.get('positive') is None else str(output['positive'])
+    positive = None if output.positive is None else str(output.positive)
     byline = ' · '.join(filter(None, [about['owner'], minute(written) if written else '']))
     return frame(
         about['title'],
         render(SECTIONS, sections=sections),
         f"Model report · {about['name']}",
         byline,
-        head_html(registration, metrics, target, positive),
+        head_html(registration, metrics, output.title, positive),
         f"Made by cd4ml from run {facts['training']['run_id']}. This file asks for nothing from any"
         " network.",
     )

@@ -12,7 +12,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
-from cd4ml_nb.model.training import load_model
+from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import predict
 
 STAGES = [
@@ -62,7 +62,11 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     kept = {file.path for file in client.list_artifacts(run.info.run_id, 'model')}
     assert len(client.list_artifacts(run.info.run_id, 'figures')) == 2
     assert kept == {
-        f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')
+        f'model/{name}'
+        for name in (
+            'model.json', 'contract.json', 'golden.jsonl', 'manifest.json', 'MLmodel',
+            'input_example.json',
+        )
     }
 
 

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.training import base_parameters, fit, load_booster, matrix, save_booster, verify_model
-from cd4ml_nb.model.prediction import contributions, predict
 from cd4ml_nb.model.contract import feature_names, make_contract
 from cd4ml_nb.model.encoding import encode
+from cd4ml_nb.model.loading import load_booster
+from cd4ml_nb.model.manifest import verify_model
+from cd4ml_nb.model.prediction import contributions, predict
+from cd4ml_nb.model.training import base_parameters, fit, matrix, save_booster
 
 SCHEMA = {
     'target': {'name': 'y', 'task': 'regression', 'scale': 'linear', 'classes': None},
@@ -85,12 +87,12 @@ def test_D30_the_text_NA_is_a_category_when_the_contract_says_so():
 def test_D31_odd_names_are_kept_outside_and_safe_inside():
     assert (
         feature_names(CONTRACT) == ['f0001', 'f0002', 'f0003', 'f0004']
-        and CONTRACT['inputs'][0]['name'] == MAKE
+        and CONTRACT.inputs[0].name == MAKE
     )
 
 
 def test_text_columns_never_reach_the_model():
-    assert 'note' not in [i['name'] for i in CONTRACT['inputs']]
+    assert 'note' not in [i.name for i in CONTRACT.inputs]
 
 
 @pytest.mark.parametrize('name,value', [('km', '3'), ('km', True), ('km', float('inf')), ('km', 1e300), (MAKE, 3), (MAKE, True), ('new', 1), ('new', 0),
@@ -152,7 +154,7 @@ def test_contributions_add_up_to_the_prediction(fitted):
 def test_G05_any_flipped_byte_of_a_model_directory_is_refused(fitted, tmp_path):
     booster, _ = fitted
     save_booster(booster, tmp_path / 'model.json')
-    (tmp_path / 'contract.json').write_text(json.dumps(CONTRACT))
+    (tmp_path / 'contract.json').write_text(json.dumps(CONTRACT.to_json()))
     from cd4ml_nb.core.files import file_hash
     (tmp_path / 'manifest.json').write_text(
         json.dumps({'files': {n: file_hash(tmp_path / n) for n in ('model.json', 'contract.json')}})
