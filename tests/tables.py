@@ -9,7 +9,7 @@ import pandas as pd
 from cd4ml_nb.stages.validate import Validated
 
 from cd4ml_nb.data.reading import read_file
-from cd4ml_nb.data.table import typed_table
+from cd4ml_nb.data.types import typed_table
 from cd4ml_nb.data.validation import validate_table
 from cd4ml_nb.scenario.definition import Scenario, load_scenario
 

@@ -378,6 +378,13 @@ def test_every_stage_of_pipeline_yaml_is_a_notebook_of_its_name():
     assert len(stages) == sum(map(is_stage, PAGES))
 
 
+def test_the_tour_leads_to_every_notebook():
+    tour = next(page for page in PAGES if page['name'] == 'index')
+    text = '\n'.join(source(cell) for cell in tour['cells'])
+    linked = set(re.findall(r'\]\(([\w/]+)\.ipynb\)', text))
+    assert linked == {page['name'] for page in PAGES} - {'index'}
+
+
 # ---- how it reads, measured over the whole package
 
 def measured() -> dict[str, float]:

@@ -19,7 +19,8 @@ from sklearn import datasets
 from ..core.errors import UserError, did_you_mean
 from .market import market_options, write_market
 from .reading import read_file
-from .table import Raw, write_table
+from .table import write_table
+from .types import Raw
 from ..scenario.definition import Data
 
 # %% ../../notebooks/data/sources.ipynb #1333bd69

@@ -6,8 +6,7 @@
 __all__ = ['Name', 'Share', 'PARAMETERS', 'WHOLE', 'OBJECTIVES', 'CHOICES', 'INSTEAD', 'UNSUPPORTED', 'REASONS',
            'OTHER_OBJECTIVES', 'Parameter', 'SHARED', 'SPACES', 'ASIDE', 'Section', 'Data', 'Column', 'Target', 'Split',
            'Range', 'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'set_aside', 'parts_read',
-           'View', 'refuse_other_name', 'load_scenario', 'read_scenario', 'age_in_days', 'refuse_old_data', 'judged_by',
-           'absent_columns']
+           'View', 'refuse_other_name', 'load_scenario', 'read_scenario']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
@@ -726,59 +725,3 @@ def _known_keys(loc: tuple) -> list[str]:
 # %% ../../notebooks/scenario/definition.ipynb #e5bea032
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-# %% ../../notebooks/scenario/definition.ipynb #ae1d0561
-def age_in_days(
-    data: Data,
-    today: datetime.date,
-) -> int | None:              # None: nobody said when it was published
-    "How old the data is; refused when it is older than it may be."
-    if data.published is None:
-        if data.max_age_days is not None:
-            raise UserError(
-                'max_age_days without published',
-                'say when this state of the data was published',
-                where='data.published',
-                code='C02',
-            )
-        return None
-    age = (today - data.published).days
-    if age < 0:
-        raise UserError(
-            f'published on {data.published}, which lies in the future',
-            'correct the date, or this machine\'s clock',
-            where='data.published',
-            code='stale',
-        )
-    if data.max_age_days is not None and age > data.max_age_days:
-        raise UserError(
-            f'the data is {age} days old; {data.max_age_days} are allowed',
-            'publish it anew, or raise max_age_days',
-            where=data.source,
-            code='stale',
-        )
-    return age
-
-# %% ../../notebooks/scenario/definition.ipynb #b9b2ef4e
-def refuse_old_data(
-    path: str | Path,          # of the scenario's file
-    today: datetime.date,
-) -> None:
-    "Refuse data that is older than its scenario allows."
-    age_in_days(load_scenario(path).data, today)
-
-# %% ../../notebooks/scenario/definition.ipynb #5d9c3955
-def judged_by(path: str | Path) -> Evaluate:
-    "How a scenario judges its model, for a check that only refuses."
-    judging: Evaluate = load_scenario(path).evaluate
-    return judging
-
-# %% ../../notebooks/scenario/definition.ipynb #c33425b5
-def absent_columns(judging: Evaluate, names: Iterable[str]) -> dict[str, str]:
-    # column -> the key that names it
-    "The columns by which a model is to be judged, and which its table lacks."
-    wanted = {judging.partition: 'evaluate.partition'} if judging.partition else {}
-    for key in ('groups', 'baseline_by'):
-        wanted = {name: key for name in getattr(judging, key)} | wanted
-    there = set(names)
-    return {name: key for name, key in wanted.items() if name not in there}

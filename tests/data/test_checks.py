@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from tables import TODAY, labelled, offers, told, validated, validated_file
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.data.checks import (
-    check_columns,
-    check_judged,
-    check_table,
-    clean_table,
-    described,
-    pandera_schema,
-    refuse_errors,
-)
+from cd4ml_nb.data.checks import check_columns, check_judged, check_table
+from cd4ml_nb.data.cleaning import clean_table, described, pandera_schema
+from cd4ml_nb.data.findings import refuse_errors
 from cd4ml_nb.data.table import row_hashes
 from cd4ml_nb.data.validation import validate_table
 from cd4ml_nb.scenario.definition import Column, Scenario

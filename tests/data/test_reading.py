@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
-from cd4ml_nb.data.reading import propose_data, read_file
-from cd4ml_nb.data.table import reading, table_hash, typed_table
+from cd4ml_nb.data.proposals import propose_data
+from cd4ml_nb.data.reading import read_file
+from cd4ml_nb.data.table import reading, table_hash
+from cd4ml_nb.data.types import typed_table
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 GOOD = 'age,make,price\n' + ''.join(

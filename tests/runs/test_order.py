@@ -21,7 +21,8 @@ from traitlets.config import Config
 from cd4ml_nb.audit.check import check_notebooks, rerun_differences
 from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.runs.find import paths as pages
-from cd4ml_nb.runs.order import Cell, disorder, executed_page, hidden_state
+from cd4ml_nb.runs.hidden_state import executed_page, hidden_state
+from cd4ml_nb.runs.order import Cell, disorder
 
 NAME = 'breast_cancer'
 PACKAGE = 'notebooks/stages/17_package.ipynb'

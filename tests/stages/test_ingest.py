@@ -12,8 +12,10 @@ import pytest
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.catalogue import catalogue_entry, first_rows
 from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
-from cd4ml_nb.data.table import read_table, table_hash, typed_table
-from cd4ml_nb.scenario.definition import Data, Target, age_in_days
+from cd4ml_nb.data.table import read_table, table_hash
+from cd4ml_nb.data.types import typed_table
+from cd4ml_nb.scenario.definition import Data, Target
+from cd4ml_nb.scenario.freshness import age_in_days
 
 CSV = 'age,make,price,seen\n' + ''.join(
     f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k},2021-01-{1 + k % 28:02}\n'
