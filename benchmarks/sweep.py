@@ -78,7 +78,7 @@ def child(
         read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version
     )
     if side == 'usual':
-        problem = described(folder, contract, plan.search.model_dump())
+        problem = described(folder, contract.to_json(), plan.search.model_dump())
         told = timed(
             lambda: {
                 'best': usual_loop(folder, problem, trials, seed, f'sqlite:///{place}/m.db', device)
