@@ -78,7 +78,7 @@ def child(
         read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version
     )
     if side == 'usual':
-        problem = described(folder, contract, plan.search.model_dump())
+        problem = described(folder, contract.to_json(), plan.search.model_dump())
         told = timed(
             lambda: {
                 'best': usual_loop(folder, problem, trials, seed, f'sqlite:///{place}/m.db', device)
@@ -103,7 +103,7 @@ def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def ours(
     plan: Any,
-    contract: dict[str, Any],
+    contract: Any,
     folder: Path,
     trials: int,
     seed: int,
@@ -115,7 +115,7 @@ def ours(
     from cd4ml_nb.core.journal import Journal
     from cd4ml_nb.core.settings import load_settings, threads_of
     from cd4ml_nb.data.table import read_table
-    from cd4ml_nb.model.booster import base_parameters
+    from cd4ml_nb.model.training import base_parameters
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers
@@ -125,7 +125,7 @@ def ours(
     from cd4ml_nb.tracking.trials import track
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(
-        plan.task, len(contract['output']['classes'] or []), device, threads_of(0), seed
+        plan.task, len(contract.output.classes or ()), device, threads_of(0), seed
     )
     problem = make_problem(
         plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation']

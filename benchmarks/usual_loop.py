@@ -105,7 +105,7 @@ def usual_loop(
 
 
 def described(folder: Path, contract: dict[str, Any], search: dict[str, Any]) -> dict[str, Any]:
-    """What the loop must know, without our classes."""
+    """What the loop must know, without our classes; the contract as JSON."""
     output = contract['output']
     return {
         'task': contract['task'],

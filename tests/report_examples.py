@@ -331,7 +331,7 @@ def facts(task='regression', accepted=True, seed=0):
             'title': 'What a used car is worth',
             'version': '1.0.0',
             'task': task,
-            'inputs': inputs,
+            'inputs': [{**i, 'internal': f'f{k:04d}'} for k, i in enumerate(inputs, start=1)],
             'output': out,
         },
         'metrics': {

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['project_root', 'in_project', 'shown', 'atomic', 'write_error', 'write_text', 'write_json', 'read_json',
-           'json_or_none', 'file_hash', 'json_hash', 'read_yaml']
+           'json_or_none', 'file_hash', 'json_hash']
 
 # %% ../../notebooks/core/files.ipynb #51071b77
 import contextlib
@@ -12,16 +12,13 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import InfrastructureError, UserError, did_you_mean
+from .errors import InfrastructureError, UserError
 from .faults import faultpoint
 
 # %% ../../notebooks/core/files.ipynb #485a4935
@@ -162,109 +159,3 @@ def json_hash(value: Any) -> str:
         value, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
-
-# %% ../../notebooks/core/files.ipynb #78fd064e
-class _StrictLoader(yaml.SafeLoader):
-    "SafeLoader that refuses duplicate keys, aliases and numbers with leading zeros."
-
-    def compose_node(self, parent, index):  # type: ignore[no-untyped-def]
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem='aliases (*name) are not allowed', problem_mark=self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):  # type: ignore[no-untyped-def]
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key}' stands twice, in lines {seen[key]} and {line}",
-                    problem_mark=key_node.start_mark,
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep)
-
-# %% ../../notebooks/core/files.ipynb #d96dc424
-def _number_or_refuse(loader, node):  # type: ignore[no-untyped-def]
-    digits = node.value.lstrip('+-')
-    if len(digits) > 1 and digits[0] == '0' and digits[1].isdigit() or ':' in digits:
-        raise yaml.MarkedYAMLError(
-            problem=f"'{node.value}' is ambiguous: write it in quotes, or without leading zeros",
-            problem_mark=node.start_mark,
-        )
-    return loader.construct_yaml_int(node)
-
-
-_StrictLoader.add_constructor('tag:yaml.org,2002:int', _number_or_refuse)
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != 'tag:yaml.org,2002:bool']
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_StrictLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:bool', re.compile('^(true|false)$'), list('tf')
-)
-
-# %% ../../notebooks/core/files.ipynb #46e604dd
-def read_yaml(
-    path: Path | str,
-    max_bytes: int = 1_000_000,   # a configuration larger than this is something else
-) -> tuple[dict[str, Any], dict[tuple, int]]:  # the mapping, and the line of each key path
-    "Read a YAML mapping; refuse duplicate keys, aliases, tags and ambiguous numbers."
-    path = Path(path)
-    try:
-        if path.stat().st_size > max_bytes:
-            raise UserError(
-                f'{path.stat().st_size:,} bytes is too large for a configuration',
-                'name the right file',
-                where=str(path),
-                code='C07',
-            )
-        text = path.read_text(encoding='utf-8')
-        node = yaml.compose(text, Loader=_StrictLoader)
-        value = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except FileNotFoundError:
-        if path.parent.is_dir():
-            near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')])
-        else:
-            near = ''
-        raise UserError(
-            'file not found', near or 'check the path', where=str(path), code='C10'
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f'cannot be read: {error.strerror}', 'name a readable file', where=str(path), code='C10'
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, 'problem_mark', None)
-        line = f':{mark.line + 1}' if mark else ''
-        code = 'C06' if 'stands twice' in str(error) else 'C07'
-        raise UserError(
-            f'not valid YAML: {getattr(error, "problem", None) or error}',
-            'mend that line',
-            where=f'{path}{line}',
-            code=code,
-        ) from None
-    if not isinstance(value, dict):
-        raise UserError(
-            'not a mapping of keys to values',
-            'see scenarios/ for examples',
-            where=str(path),
-            code='C07',
-        )
-    return value, _key_lines(node)
-
-# %% ../../notebooks/core/files.ipynb #62045960
-def _key_lines(node: yaml.Node | None, above: tuple = ()) -> dict[tuple, int]:
-    "The line, from 1, of every key path below `node`."
-    lines: dict[tuple, int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*above, key.value)] = key.start_mark.line + 1
-            lines |= _key_lines(value, (*above, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for k, item in enumerate(node.value):
-            lines[(*above, k)] = item.start_mark.line + 1
-            lines |= _key_lines(item, (*above, k))
-    return lines

@@ -6,60 +6,73 @@
 __all__ = ['drivers', 'reasons', 'telling_cases']
 
 # %% ../../notebooks/model/explanation.ipynb #3e474277
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
+
+from .contract import Contract
+from .encoding import is_missing
 
 # %% ../../notebooks/model/explanation.ipynb #7a7f48e5
 def drivers(
     shares: np.ndarray,  # contributions, shape (n, inputs + 1) or (n, classes, inputs + 1)
-    contract: dict[str, Any],
+    contract: Contract,
 ) -> list[dict[str, Any]]:         # {name, words, share}, largest first; shares add up to one
     "How much each input moves predictions, on average."
     size = np.abs(shares[..., :-1]).mean(axis=tuple(range(shares.ndim - 1)))
     total = size.sum() or 1.0
     rows = [
-        {'name': i['name'], 'words': i['words'] or i['name'], 'share': float(s / total)}
-        for i, s in zip(contract['inputs'], size, strict=True)
+        {'name': i.name, 'words': i.title, 'share': float(s / total)}
+        for i, s in zip(contract.inputs, size, strict=True)
     ]
     return sorted(rows, key=lambda r: -r['share'])
 
 # %% ../../notebooks/model/explanation.ipynb #f23128e5
 def reasons(
-    row: pd.Series,      # the inputs' values
+    row: Mapping[Any, Any] | Any,      # the inputs' values by name: a mapping, or a row of a table
     shares: np.ndarray,  # this row's contributions to what was predicted, shape (inputs + 1,)
-    contract: dict[str, Any],
+    contract: Contract,
     most: int = 5,
 ) -> list[dict[str, Any]]:         # {name, words, unit, value, contribution, effect}
     """The inputs that moved one prediction most; `effect` in the target's unit where it is a factor
     or a sum, else None."""
-    told = []
+    found = []
     for k in np.argsort(-np.abs(shares[:-1]), kind='stable')[:most]:
-        spec = contract['inputs'][k]
-        factor = 'log' in (contract['output'].get('scale'), contract['output'].get('link'))
-        if contract['task'] != 'regression':
-            effect = None
-        else:
-            effect = f'× {np.exp(shares[k]):.2f}' if factor else f'{shares[k]:+,.4g}'
-        told.append({
-            'name': spec['name'],
-            'words': spec['words'] or spec['name'],
-            'unit': spec['unit'],
-            'value': _shown(row[spec['name']]),
+        spec = contract.inputs[k]
+        found.append({
+            'name': spec.name,
+            'words': spec.title,
+            'unit': spec.unit,
+            'value': _shown(row[spec.name]),
             'contribution': float(shares[k]),
-            'effect': effect,
+            'effect': _effect(float(shares[k]), contract),
         })
-    return told
+    return found
+
+# %% ../../notebooks/model/explanation.ipynb #aaadc4e8
+def _effect(contribution: float, contract: Contract) -> str | None:
+    "What a contribution does to a regression's prediction; None for a classifier."
+    if contract.task != 'regression':
+        return None
+    if contract.output.is_factor:
+        return f'× {np.exp(contribution):.2f}'
+    return f'{contribution:+,.4g}'
 
 # %% ../../notebooks/model/explanation.ipynb #6d68e3c3
 def _shown(value: Any) -> str:
     "A value as a reader sees it."
-    if pd.isna(value):
+    if is_missing(value) or _is_nat(value):
         return 'missing'
-    if isinstance(value, pd.Timestamp):
+    if isinstance(value, np.datetime64):
+        return str(value.astype('datetime64[D]'))
+    if hasattr(value, 'strftime'):
         return f'{value:%Y-%m-%d}'
     return f'{value:,.6g}' if isinstance(value, float | np.floating) else str(value)
+
+# %% ../../notebooks/model/explanation.ipynb #d7e946c8
+def _is_nat(value: Any) -> bool:
+    return isinstance(value, np.datetime64) and bool(np.isnat(value))
 
 # %% ../../notebooks/model/explanation.ipynb #c7020242
 def telling_cases(

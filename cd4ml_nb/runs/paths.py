@@ -19,9 +19,10 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from ..core.errors import UserError, did_you_mean
-from ..core.files import in_project, project_root, read_json, read_yaml, shown, write_json
+from ..core.files import in_project, project_root, read_json, shown, write_json
 from ..core.settings import Settings, device_of, load_settings, threads_of, tracking_uri
 from ..core.settings import without_password
+from ..core.yaml_files import read_yaml
 
 # %% ../../notebooks/runs/paths.ipynb #cbaf3b2a
 TASK_KEYS = {'name', 'source', 'upstream', 'product', 'params', 'static_analysis'}

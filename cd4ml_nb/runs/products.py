@@ -88,6 +88,7 @@ def content_of(folder: Path) -> Content:   # empty where there is no manifest
 VOLATILE = {  # '': of every product
     '': {'at', 'seconds', 'run_id', 'tracking', 'manifest_sha256', 'commit', 'dirty', 'modules'},
     'registration': {'version', 'spooled'},
+    'manifest': {'MLmodel'},          # the hash of a file that names the run
 }
 
 
@@ -99,7 +100,7 @@ def stable_hash(
     "The hash of a product without what no run can repeat."
     if path.suffix in ('.ipynb', '.html', '.patch'):
         return None
-    if path.suffix == '.json':
+    if path.suffix == '.json' or path.name == 'MLmodel':      # which is JSON, too
         return json_hash(_without(read_json(path), VOLATILE[''] | VOLATILE.get(name, set())))
     return sha256
 

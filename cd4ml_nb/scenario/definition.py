@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import UserError, did_you_mean
-from ..core.files import in_project, read_yaml, shown
+from ..core.files import in_project, shown
+from ..core.yaml_files import read_yaml
 from .metrics import METRICS, PRIMARY, metrics_of
 
 # %% ../../notebooks/scenario/definition.ipynb #4c90de59

@@ -9,10 +9,10 @@ __all__ = ['DECIDING', 'Trials', 'make_workers', 'study_path', 'begin', 'finish'
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from importlib.metadata import version
 from ..core.files import json_hash
 from ..core.journal import Journal
 from ..core.provenance import module_hashes
@@ -61,7 +61,10 @@ def make_workers(
 
 # %% ../../notebooks/search/study.ipynb #96668c91
 # modules
-DECIDING = ('contract', 'halving', 'metrics', 'model', 'sampler', 'search', 'sweep', 'trial')
+DECIDING = (
+    'contract', 'encoding', 'halving', 'metrics', 'prediction', 'sampler', 'search', 'sweep',
+    'training', 'trial',
+)
 
 
 def study_path(

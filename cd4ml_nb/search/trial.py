@@ -19,8 +19,10 @@ import pandas as pd
 import xgboost as xgb
 
 from ..core.errors import UserError
-from ..model.booster import in_target_unit, matrix, observed, strict
-from ..model.contract import encode, feature_names, feature_types
+from ..model.contract import Contract
+from ..model.encoding import encode
+from ..model.prediction import in_target_unit, named_matrix
+from ..model.training import matrix, observed, strict
 from ..scenario.definition import Search
 from ..scenario.metrics import METRICS, score
 from .halving import Judge, expected, rungs
@@ -44,7 +46,7 @@ class Kept:
 @dataclass(frozen=True)
 class Binned(Kept):
     "Two tables as XGBoost trains on them, cut at the same points and kept for the next trial."
-    contract: dict[str, Any]
+    contract: Contract
     train: pd.DataFrame
     validation: pd.DataFrame
     weight: str | None           # column of row weights
@@ -67,7 +69,7 @@ class Problem:
     "What all trials of a sweep share."
     task: str
     metric: str                          # that the sweep improves
-    contract: dict[str, Any]
+    contract: Contract
     base: dict[str, Any]                 # parameters that every trial has
     search: Search
     matrices: Binned
@@ -105,7 +107,7 @@ def drawn(table: pd.DataFrame, share: float, each: str | None) -> pd.DataFrame:
 def make_problem(
     task: str,
     metric: str,
-    contract: dict[str, Any],
+    contract: Contract,
     base: dict[str, Any],                # of base_parameters
     search: Search,
     train: pd.DataFrame,
@@ -125,7 +127,7 @@ def make_problem(
             base,
             search,
             Binned(contract, train, validation, weight, base['nthread']),
-            observed(contract['output'], validation[contract['output']['name']]),
+            observed(contract.output, validation[contract.output.name]),
             validation[weight].to_numpy(dtype=float) if weight else None,
             rows,
             sample,
@@ -134,7 +136,7 @@ def make_problem(
     share = share_first(search, len(train))
     if share == 1:
         return on(train, validation, search)
-    each = contract['output']['name'] if task != 'regression' else None
+    each = contract.output.name if task != 'regression' else None
     whole, part = (
         search.model_copy(update={'prune': 'none', 'rounds': rounds})
         for rounds in (search.rounds, math.ceil(search.rounds * share ** (1 / 3)))
@@ -164,7 +166,7 @@ BUILT_IN = {
 
 def built_in_metric(problem: Problem) -> str | None:
     "XGBoost's own name of the metric, where it means the same."
-    if problem.contract['output'].get('scale') != 'log':
+    if problem.contract.output.scale != 'log':
         return BUILT_IN.get((problem.task, problem.metric))
     return None
 
@@ -177,7 +179,7 @@ def validation_metric(problem: Problem, validation: xgb.DMatrix) -> Callable[[xg
     quick = QUICK.get(problem.metric) if problem.weight is None else None
 
     def measure(booster: xgb.Booster) -> float:
-        p = in_target_unit(problem.contract['output'], booster.predict(validation))
+        p = in_target_unit(problem.contract.output, booster.predict(validation))
         if quick:
             return quick(problem.y, p)
         return score(problem.task, problem.y, p, problem.weight)[metric]
@@ -289,12 +291,7 @@ def weighed(problem: Problem, booster: xgb.Booster, rounds: int) -> dict[str, fl
     kept.set_param({'nthread': 1})
     spans = []
     for row in np.repeat(problem.rows, 4, axis=0):
-        data = xgb.DMatrix(
-            row[None],
-            feature_names=feature_names(problem.contract),
-            feature_types=feature_types(problem.contract),
-            enable_categorical=True,
-        )
+        data = named_matrix(problem.contract, row[None])
         begun = time.perf_counter()
         kept.predict(data)
         spans.append(time.perf_counter() - begun)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ..model.contract import Contract, Output
 from ..scenario.wording import SPACE, number, percent
 from .figures import share_bars
 from .pages import figure_html, render
@@ -33,10 +34,10 @@ ADDS_UP = {
 }
 
 # %% ../../notebooks/show/reasons.ipynb #e22b33c0
-def drives_html(explanation: Mapping[str, Any], contract: Mapping[str, Any]) -> Markup:
+def drives_html(explanation: Mapping[str, Any], contract: Contract) -> Markup:
     "What the model looks at, over all cases and in a few of them."
-    task = contract['task']
-    output = contract['output']
+    task = contract.task
+    output = contract.output
     ranked = sorted(explanation['global'], key=lambda g: -g['share'])
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
@@ -72,7 +73,7 @@ def _named_shares(ranked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: g['share'] for name, g in zip(names, ranked, strict=True)}
 
 # %% ../../notebooks/show/reasons.ipynb #35c00ab8
-def _case(case: Mapping[str, Any], task: str, output: Mapping[str, Any]) -> dict[str, Any]:
+def _case(case: Mapping[str, Any], task: str, output: Output) -> dict[str, Any]:
     "What the template shows of one case."
     rows = [
         [r.get('words') or r['name'], reason_value(r), effect(r['contribution'], task, output)]
@@ -86,11 +87,11 @@ def _case(case: Mapping[str, Any], task: str, output: Mapping[str, Any]) -> dict
     }
 
 # %% ../../notebooks/show/reasons.ipynb #a0b615ac
-def _way_of_adding(task: str, output: Mapping[str, Any]) -> str:
+def _way_of_adding(task: str, output: Output) -> str:
     "How contributions make a prediction: as amounts, as percentages, or as factors of the odds."
     if task != 'regression':
         return 'classes'
-    return 'log' if 'log' in (output.get('scale'), output.get('link')) else 'linear'
+    return 'log' if output.is_factor else 'linear'
 
 # %% ../../notebooks/show/reasons.ipynb #2d51da28
 def reason_value(reason: Mapping[str, Any]) -> str:
@@ -102,22 +103,21 @@ def reason_value(reason: Mapping[str, Any]) -> str:
     return f'{value}{SPACE}{unit}' if unit else value
 
 # %% ../../notebooks/show/reasons.ipynb #f51633f2
-def effect(contribution: float, task: str, output: Mapping[str, Any]) -> str:
+def effect(contribution: float, task: str, output: Output) -> str:
     "A contribution in words."
     if task != 'regression':
         return f'×{SPACE}{number(float(np.exp(contribution)))}'
-    factor = 'log' in (output.get('scale'), output.get('link'))
-    if factor:
+    if output.is_factor:
         text = percent(float(np.expm1(contribution)), 0)
     else:
-        text = number(float(contribution), output.get('unit') or '')
+        text = number(float(contribution), output.unit)
     return text if text.startswith('−') else f'+{text}'
 
 # %% ../../notebooks/show/reasons.ipynb #1ed8ff15
-def outcome(value: Any, output: Mapping[str, Any], task: str) -> str:
+def outcome(value: Any, output: Output, task: str) -> str:
     "A predicted or actual value as people write it."
     if task == 'regression':
-        return number(value, output.get('unit') or '')
+        return number(value, output.unit)
     if task == 'binary' and isinstance(value, float):
-        return f'{percent(value)} for “{output["positive"]}”'
+        return f'{percent(value)} for “{output.positive}”'
     return f'“{value}”'

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ..model.contract import Contract, Input, Output
 from ..scenario.metrics import METRICS, calibration_bins, weighted_quantile
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
@@ -35,12 +36,12 @@ from .verdict import demand, head_html
 # %% ../../notebooks/show/report.ipynb #df1aca50
 def about_html(facts: Mapping[str, Any], about: Mapping[str, str]) -> Markup:
     "What is predicted, from which inputs and data."
-    contract = facts['contract']
+    contract: Contract = facts['contract']
     findings = facts['findings']
     model = {
-        'Predicts': predicts(contract['output'], contract['task']),
+        'Predicts': predicts(contract.output, contract.task),
         'Owner of the model': about['owner'],
-        'Version': contract.get('version'),
+        'Version': contract.version,
     }
     dropped = sorted(findings['dropped'].items(), key=lambda d: -d[1])
     noticed = [
@@ -55,7 +56,7 @@ def about_html(facts: Mapping[str, Any], about: Mapping[str, str]) -> Markup:
         rows=rows_told(facts['catalogue'], findings, facts['split']),
         dropped=[[reason, f'{n:,}'] for reason, n in dropped if n],
         findings=noticed,
-        inputs=[input_row(column) for column in contract['inputs']],
+        inputs=[input_row(spec) for spec in contract.inputs],
     )
 
 # %% ../../notebooks/show/report.ipynb #7b18a667
@@ -70,15 +71,14 @@ def data_facts(catalogue: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 # %% ../../notebooks/show/report.ipynb #253285eb
-def predicts(output: Mapping[str, Any], task: str) -> str:
+def predicts(output: Output, task: str) -> str:
     "What comes out, in words."
-    words = output.get('words') or output['name']
     if task == 'regression':
-        return f"{words}, in {output['unit']}" if output.get('unit') else words
-    classes = ', '.join(f'“{c}”' for c in (output.get('classes') or [])[:12])
+        return f'{output.title}, in {output.unit}' if output.unit else output.title
+    classes = ', '.join(f'“{c}”' for c in (output.classes or ())[:12])
     if task == 'binary':
-        return f"the probability that {words} is “{output['positive']}”"
-    return f'the probability of each {words}: {classes}'
+        return f'the probability that {output.title} is “{output.positive}”'
+    return f'the probability of each {output.title}: {classes}'
 
 # %% ../../notebooks/show/report.ipynb #ab78d50c
 def freshness(catalogue: Mapping[str, Any]) -> str:
@@ -115,26 +115,18 @@ def rows_told(
     )
 
 # %% ../../notebooks/show/report.ipynb #ed309955
-def input_row(column: Mapping[str, Any]) -> list[str]:
+def input_row(spec: Input) -> list[str]:
     "One line of the table of inputs."
-    unit = column.get('unit') or ''
-    if column.get('categories') is not None:
-        first = ', '.join(str(c) for c in column['categories'][:4])
-        if len(column['categories']) <= 4:
-            values = first
-        else:
-            values = f"{first}, … ({len(column['categories']):,} in all)"
-    elif column.get('min') is not None and column.get('max') is not None:
-        values = f"{shown_value(column['min'])} to {shown_value(column['max'], unit)}"
+    if spec.categories is not None:
+        values = ', '.join(spec.categories[:4])
+        if len(spec.categories) > 4:
+            values = f'{values}, … ({len(spec.categories):,} in all)'
+    elif spec.min is not None and spec.max is not None:
+        values = f'{shown_value(spec.min)} to {shown_value(spec.max, spec.unit)}'
     else:
-        values = unit or NONE
-    return [
-        column['name'],
-        column.get('words') or NONE,
-        column['type'],
-        values,
-        'yes' if column.get('missing') else 'no',
-    ]
+        values = spec.unit or NONE
+    missing = 'yes' if spec.missing else 'no'
+    return [spec.name, spec.words or NONE, spec.type, values, missing]
 
 # %% ../../notebooks/show/report.ipynb #ac177c3e
 def shown_value(value: Any, unit: str = '') -> str:
@@ -310,23 +302,23 @@ def trust_html(
     # actual (classes: their index), predicted or, for several classes, p_<class>, and weight if
     # there is one
     predictions: pd.DataFrame,
-    output: Mapping[str, Any],              # of the contract
+    output: Output,                         # of the contract
     bins: Mapping[str, Any] | None = None,  # calibration, when the stage before has it
 ) -> Markup:
     "Pictures of where predictions fail."
     actual = predictions['actual'].to_numpy()
     if task == 'multiclass':
-        classes = [str(c) for c in output['classes']]
+        classes = [str(c) for c in output.classes or ()]
         probability = predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float)
         return class_trust(actual.astype(int), probability, classes, bins)
     predicted = predictions['predicted'].to_numpy(dtype=float)
     if task == 'binary':
         bins = bins or calibration_bins(actual, predicted)
-        return binary_trust(bins, str(output['positive']))
-    words = output.get('words') or output['name']
-    unit = output.get('unit') or ''
+        return binary_trust(bins, str(output.positive))
     weight = predictions['weight'].to_numpy(dtype=float) if 'weight' in predictions else None
-    return regression_trust(actual.astype(float), predicted, words, unit, weight)
+    return regression_trust(
+        actual.astype(float), predicted, output.title, output.unit, weight
+    )
 
 # %% ../../notebooks/show/report.ipynb #9cb66650
 RESIDUALS_SAY = (
@@ -628,13 +620,12 @@ def report_sections(
     # title, id, content
     "The sections of the report, but for the executed pages."
     metrics = facts['metrics']
-    contract = facts['contract']
+    contract: Contract = facts['contract']
     unit = metrics['unit']
     words = {c['name']: c.get('words') or c['name'] for c in facts['schema']['columns']}
     groups = groups_html(metrics, words, metrics.get('offer'))
-    trust = trust_html(
-        contract['task'], predictions, contract['output'], metrics.get('calibration')
-    )
+    calibration = metrics.get('calibration')
+    trust = trust_html(contract.task, predictions, contract.output, calibration)
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
@@ -657,9 +648,10 @@ def report_html(
     written: str = '',            # when, ISO 8601
 ) -> str:
     "The report as one HTML file."
-    output = facts['contract']['output']
-    target = output.get('words') or output['name']
-    positive = None if output.get('positive') is None else str(output['positive'])
+    contract = Contract.from_json(facts['contract'])
+    facts = {**facts, 'contract': contract}
+    output = contract.output
+    positive = None if output.positive is None else str(output.positive)
     sections = report_sections(facts, predictions, about)
     pages_part = render('templates/report/notebooks.html', pages=pages)
     sections.append(('The pages', 'pages', pages_part))
@@ -668,7 +660,7 @@ def report_html(
         render('templates/sections.html', sections=sections),
         f"Model report · {about['name']}",
         ' · '.join(filter(None, [about['owner'], minute(written) if written else ''])),
-        head_html(facts['registration'], facts['metrics'], target, positive),
+        head_html(facts['registration'], facts['metrics'], output.title, positive),
         f"Made by cd4ml from run {facts['training']['run_id']}. This file asks for nothing from any"
         " network.",
     )

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_MODEL', 'ENDS', 'current_product', 'read_or_none', 'Measured', 'Run', 'run_records', 'run_record',
-           'comparison_rows', 'scenario_card', 'scenario_links', 'standing', 'link', 'run_row', 'own_report',
-           'index_html', 'write_index']
+           'comparison_rows', 'contract_or_none', 'scenario_card', 'scenario_links', 'standing', 'link', 'run_row',
+           'own_report', 'index_html', 'write_index']
 
 # %% ../../notebooks/show/site.ipynb #23ecbe15
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..core.errors import Cd4mlError
 from ..core.files import read_json, write_text
+from ..model.contract import Contract, read_contract
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, interval, measured, minute, plural, span
 from .pages import frame, render
@@ -102,6 +103,14 @@ def comparison_rows(root: Path, home: Path) -> list[list[Any]]:
                 ))
     return [row for _, row in sorted(rows, key=lambda r: r[0], reverse=True)]
 
+# %% ../../notebooks/show/site.ipynb #c0a7e1d4
+def contract_or_none(path: Path | None) -> Contract | None:
+    "The contract of a model, or None when the file is absent or damaged."
+    try:
+        return read_contract(path) if path else None
+    except Cd4mlError:
+        return None
+
 # %% ../../notebooks/show/site.ipynb #f860d8ec
 def scenario_card(
     root: Path,            # of all products
@@ -111,9 +120,10 @@ def scenario_card(
     home = root / name
     registration = read_or_none(current_product(home, 'register', 'registration.json'))
     metrics = read_or_none(current_product(home, 'evaluate', 'metrics.json'))
-    contract = read_or_none(current_product(home, 'package', 'model/contract.json'))
+    contract = contract_or_none(current_product(home, 'package', 'model/contract.json'))
     records = run_records(home)
-    title = (contract or {}).get('title') or next((r.title for r in records if r.title), name)
+    titles = [contract.title if contract else '', *(r.title for r in records)]
+    title = next(filter(None, titles), name)
     return {
         'name': name,
         'title': title,
@@ -144,16 +154,14 @@ NO_MODEL: dict[str, Any] = {
 
 
 def standing(
-    registration: Mapping | None, metrics: Mapping | None, contract: Mapping | None
+    registration: Mapping | None, metrics: Mapping | None, contract: Contract | None
 ) -> dict[str, Any]:
     "Verdict and primary metric; what cannot be read is said to be missing."
     if registration is None or metrics is None or contract is None:
         return NO_MODEL
     try:
-        output = contract['output']
-        text, sentences = verdict(
-            registration, metrics, output.get('words') or output['name'], output.get('positive')
-        )
+        output = contract.output
+        text, sentences = verdict(registration, metrics, output.title, output.positive)
         metric = metrics['metric']
         unit = metrics['unit']
         at = metrics['holdout'][metric]

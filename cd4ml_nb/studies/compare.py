@@ -31,10 +31,12 @@ from ..core.files import file_hash, in_project, read_json, write_json, write_tex
 from ..core.provenance import is_sealed, sealed
 from ..core.settings import device_of, load_settings, threads_of
 from ..data.table import read_table, row_hashes, unseal
-from ..model.booster import contributions, fit, in_target_unit, load_booster, matrix
-from ..model.booster import observed, predict
-from ..model.contract import encode, feature_names, feature_types, worded, worded_columns
+from ..model.contract import Contract, read_contract, worded, worded_columns
+from ..model.encoding import encode
 from ..model.explanation import reasons
+from ..model.loading import load_booster
+from ..model.prediction import contributions, in_target_unit, named_matrix, predict
+from ..model.training import fit, matrix, observed
 from ..runs.find import find_record, records
 from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import detectable, difference, judged, judged_together, margin_of
@@ -63,7 +65,7 @@ class Rival:
     record: dict[str, Any]
     folders: dict[str, Path]        # stage -> its products
     booster: xgb.Booster
-    contract: dict[str, Any]
+    contract: Contract
 
     @property
     def name(self) -> str:
@@ -96,7 +98,7 @@ def load_rival(path: Path) -> Rival:
             code='RUN',
         )
     folders = {stage: _folder(path.parent.parent, stage, record) for stage in USED}
-    contract = worded(read_json(folders['train'] / 'contract.json'), *said_in(record))
+    contract = worded(read_contract(folders['train'] / 'contract.json'), *said_in(record))
     return Rival(record, folders, load_booster(folders['train'] / 'model.json'), contract)
 
 # %% ../../notebooks/studies/compare.ipynb #0412c934
@@ -124,7 +126,7 @@ def _column(part: Any) -> Column:
 def in_words(rivals: Sequence[Rival], plan: Scenario) -> list[Rival]:
     """The runs, with one unit for all, and the words of the scenario where a run has none of its
     own."""
-    units = [r.contract['output'].get('unit') for r in rivals]
+    units = [r.contract.output.unit for r in rivals]
     target = plan.target.model_copy(update={'unit': next(filter(None, units), plan.target.unit)})
     found = []
     for rival in rivals:
@@ -230,15 +232,15 @@ def refuse_unlike(rivals: Sequence[Rival]) -> None:
 # %% ../../notebooks/studies/compare.ipynb #8f9166fb
 def _essentials(first: Rival, other: Rival) -> list[tuple[str, Any, Any]]:
     "What has to agree; what was not said agrees with anything."
-    one = first.contract['output']
-    two = other.contract['output']
+    one = first.contract.output
+    two = other.contract.output
     return [
         ('scenario', first.record['scenario'], other.record['scenario']),
-        ('task', first.contract['task'], other.contract['task']),
-        ('target', one['name'], two['name']),
-        ('unit', one.get('unit'), two.get('unit')),
-        ('set of classes', one.get('classes'), two.get('classes')),
-        ('positive outcome', one.get('positive'), two.get('positive')),
+        ('task', first.contract.task, other.contract.task),
+        ('target', one.name, two.name),
+        ('unit', one.unit, two.unit),
+        ('set of classes', one.classes, two.classes),
+        ('positive outcome', one.positive, two.positive),
     ]
 
 # %% ../../notebooks/studies/compare.ipynb #434f740c
@@ -246,7 +248,7 @@ def _said(value: Any) -> str:
     "A value in words; empty where it was not said."
     if value is None:
         return ''
-    return ', '.join(map(str, value)) if isinstance(value, list) else str(value)
+    return ', '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 # %% ../../notebooks/studies/compare.ipynb #091c48ca
 def judging_run(rivals: Sequence[Rival]) -> tuple[Rival, bool]:
@@ -308,7 +310,7 @@ def predictions_of(rival: Rival, table: pd.DataFrame) -> np.ndarray:
     try:
         return np.asarray(predict(rival.booster, rival.contract, table), dtype=float)
     except UserError as error:
-        where = f'{error.where}: ' if error.where != rival.contract['name'] else ''
+        where = f'{error.where}: ' if error.where != rival.contract.name else ''
         raise UserError(
             f'its model cannot read the rows of the other run: {where}{error.what}',
             'compare runs whose inputs are in the same data',
@@ -334,7 +336,7 @@ class Court:
 def court_of(rival: Rival, table: pd.DataFrame) -> Court:
     "The holdout of a run, as `evaluate` takes it."
     split = rival.json('split', 'split')
-    output = rival.contract['output']
+    output = rival.contract.output
     column = next(
         (c['name'] for c in rival.json('split', 'schema')['columns'] if c['role'] == 'weight'), None
     )
@@ -344,7 +346,7 @@ def court_of(rival: Rival, table: pd.DataFrame) -> Court:
         clusters = None
     return Court(
         table,
-        observed(output, table[output['name']]),
+        observed(output, table[output.name]),
         table[column].to_numpy(dtype=float) if column else None,
         clusters,
     )
@@ -462,7 +464,7 @@ def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator)
 class Recipe(Kept):
     """What a run's model is made from, and what it is measured on; forked workers share the
     matrices."""
-    contract: dict[str, Any]
+    contract: Contract
     seen: pd.DataFrame  # rows to learn from
     weight: str | None  # column of row weights
     group: str | None  # column whose groups stay whole where rows are drawn
@@ -487,11 +489,7 @@ class Recipe(Kept):
     def inputs(self, threads: int) -> xgb.DMatrix:
         "The same, made anew."
         numbers, _ = encode(self.contract, self.court.table)
-        named = {
-            'feature_names': feature_names(self.contract),
-            'feature_types': feature_types(self.contract),
-        }
-        return xgb.DMatrix(numbers, enable_categorical=True, nthread=threads, **named)
+        return named_matrix(self.contract, numbers, threads)
 
 # %% ../../notebooks/studies/compare.ipynb #1f0a4906
 @dataclass(frozen=True)
@@ -509,12 +507,12 @@ class Trainings:
         rows = recipe.learning(task.seed, max_bin_of(params), self.threads)
         booster = fit(params, rows, task.rounds)
         said = in_target_unit(
-            recipe.contract['output'], booster.predict(recipe.judging(self.threads))
+            recipe.contract.output, booster.predict(recipe.judging(self.threads))
         )
         court = recipe.court
         predicted = [np.asarray(said, dtype=float)]
         values = paired_draws(
-            recipe.contract['task'], court.y, predicted, [self.metric], court.weight, 0
+            recipe.contract.task, court.y, predicted, [self.metric], court.weight, 0
         )
         return {'value': float(values[self.metric][0, 0])}
 
@@ -746,7 +744,7 @@ def data_of(rival: Rival) -> dict[str, Any]:
         'sealed rows': split['n']['holdout'],
         'content to learn from': training['data_hash'],
         'content of the sealed rows': split['hash']['holdout'],
-        'inputs': ', '.join(i['name'] for i in rival.contract['inputs']),
+        'inputs': ', '.join(i.name for i in rival.contract.inputs),
     }
 
 # %% ../../notebooks/studies/compare.ipynb #16e6d07d
@@ -767,11 +765,11 @@ def code_of(rival: Rival) -> dict[str, Any]:
     )
 
 # %% ../../notebooks/studies/compare.ipynb #29b7d9b3
-def apart(contract: dict[str, Any], first: np.ndarray, second: np.ndarray) -> np.ndarray:   # (n,)
+def apart(contract: Contract, first: np.ndarray, second: np.ndarray) -> np.ndarray:   # (n,)
     "How far two predictions lie apart."
-    if contract['task'] == 'multiclass':
+    if contract.task == 'multiclass':
         return np.abs(first - second).sum(axis=1) / 2
-    if contract['output'].get('scale') == 'log':
+    if contract.output.scale == 'log':
         return np.abs(np.log(first) - np.log(second))
     return np.abs(first - second)
 
@@ -802,10 +800,10 @@ def _reasons(
 ) -> list[list[dict[str, Any]]]:
     "All reasons of a model for each row, the strongest first."
     shares = contributions(rival.booster, rival.contract, table)
-    if rival.contract['task'] == 'multiclass':
+    if rival.contract.task == 'multiclass':
         shares = shares[np.arange(len(table)), predicted.argmax(axis=1)]
     return [
-        reasons(table.iloc[k], shares[k], rival.contract, most=len(rival.contract['inputs']))
+        reasons(table.iloc[k], shares[k], rival.contract, most=len(rival.contract.inputs))
         for k in range(len(table))
     ]
 
@@ -818,9 +816,9 @@ def _case(
     most: int = 3,
 ) -> dict[str, Any]:
     "One case in words."
-    task = pair[0].contract['task']
-    output = pair[0].contract['output']
-    classes = output.get('classes') or []
+    task = pair[0].contract.task
+    output = pair[0].contract.output
+    classes = output.classes or ()
     off = [
         (
             abs(p - actual)
@@ -1004,7 +1002,7 @@ def summary_of(
     "All that is known at the end."
     rivals = contest.rivals
     plan = contest.plan
-    output = contest.rivals[-1].contract['output']
+    output = contest.rivals[-1].contract.output
     models = [
         {
             'letter': letter,
@@ -1027,9 +1025,9 @@ def summary_of(
         'title': plan.title,
         'owner': plan.owner,
         'task': plan.task,
-        'target': output.get('words') or output['name'],
-        'unit': output.get('unit') or '',
-        'classes': output.get('classes'),
+        'target': output.title,
+        'unit': output.unit,
+        'classes': list(output.classes) if output.classes else None,
         'metric': contest.metric,
         'compare': plan.compare.model_dump(),
         'made': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
@@ -1037,7 +1035,7 @@ def summary_of(
         'difference': first['models']['value'],
         'interval': [first['models']['low'], first['models']['high']],
         'said': [
-            verdict_words(c, contest.metric, output.get('unit') or '', len(contest.court.y))
+            verdict_words(c, contest.metric, output.unit, len(contest.court.y))
             for c in comparisons
         ],
         'models': models,

@@ -5,14 +5,18 @@ import json
 import re
 import shutil
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from light import light_environment, served_light
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
-from cd4ml_nb.model.booster import load_model, predict
+from cd4ml_nb.model.golden import as_columns, read_golden, verify_golden
+from cd4ml_nb.model.loading import load_model
+from cd4ml_nb.model.prediction import predict
 
 STAGES = [
     'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report',
@@ -61,7 +65,11 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     kept = {file.path for file in client.list_artifacts(run.info.run_id, 'model')}
     assert len(client.list_artifacts(run.info.run_id, 'figures')) == 2
     assert kept == {
-        f'model/{name}' for name in ('model.json', 'contract.json', 'golden.jsonl', 'manifest.json')
+        f'model/{name}'
+        for name in (
+            'model.json', 'contract.json', 'golden.jsonl', 'manifest.json', 'MLmodel',
+            'input_example.json',
+        )
     }
 
 
@@ -106,15 +114,60 @@ def test_the_packaged_model_answers_its_golden_cases_to_the_bit(first):
     place, _ = first
     folder = place.product('breast_cancer', 'package', 'model')
     booster, contract = load_model(folder)
-    cases = [
-        json.loads(line)
-        for line in (folder / 'golden.jsonl').read_text(encoding='utf-8').splitlines()
-    ]
-    columns = {name: [case['input'][name] for case in cases] for name in cases[0]['input']}
-    assert np.array_equal(
-        np.float32(predict(booster, contract, columns)),
-        np.float32([case['output'] for case in cases]),
-    )
+    cases = read_golden(folder / 'golden.jsonl')
+    columns = as_columns([case['input'] for case in cases])
+    answers = np.float32(predict(booster, contract, columns))
+    assert np.array_equal(answers, np.float32([case['output'] for case in cases]))
+    assert verify_golden(folder) == len(cases) > 32
+
+
+def test_the_packaged_model_is_served_with_numpy_and_xgboost_only(first, tmp_path):
+    place, _ = first
+    folder = place.product('breast_cancer', 'package', 'model')
+    done = served_light(light_environment(tmp_path / 'site'), folder)
+    assert done['loaded'] == ['cd4ml_nb', 'numpy', 'scipy', 'xgboost']
+    booster, contract = load_model(folder)
+    columns = as_columns([case['input'] for case in read_golden(folder / 'golden.jsonl')])
+    answers = predict(booster, contract, columns)
+    assert done['answer']['predicted'] == answers.tobytes().hex()
+    assert done['answer']['golden'] == len(answers)
+    assert done['answer']['drivers'][0]['share'] > 0
+
+
+def test_no_golden_case_and_no_input_example_is_a_row_of_the_data(first):
+    place, _ = first
+    folder = place.product('breast_cancer', 'package', 'model')
+    _, contract = load_model(folder)
+    names = [spec.name for spec in contract.inputs]
+    parts = ('train.parquet', 'validation.parquet')
+    tables = [pd.read_parquet(place.product('breast_cancer', 'split', part)) for part in parts]
+    persons = pd.concat(tables)[names].to_numpy()
+    cases = [case['input'] for case in read_golden(folder / 'golden.jsonl')]
+    drawn = np.array([[case[name] for name in names] for case in cases], dtype=float)
+    example = json.loads((folder / 'input_example.json').read_text(encoding='utf-8'))
+    assert example['columns'] == names
+    assert example['data'] == [list(case.values()) for case in cases[:3]]
+    # even a quarter of a person's thirty values would be a person
+    assert (drawn[:, None, :] == persons[None, :, :]).sum(axis=2).max() < 8
+
+
+def test_E14_mlflow_loads_the_candidate_and_predicts_as_we_do_to_the_bit(first):
+    place, _ = first
+    booster, contract = load_model(place.product('breast_cancer', 'package', 'model'))
+    rows = pd.read_parquet(place.product('breast_cancer', 'split', 'train.parquet'))
+    registration = place.json('breast_cancer', 'register', 'registration.json')
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f'sqlite:///{place.folder}/mlflow.db')
+    try:
+        loads = [mlflow.pyfunc.load_model('models:/breast_cancer@candidate') for _ in range(2)]
+    finally:
+        mlflow.set_tracking_uri(before)
+    for model in loads:         # the second finds the note that MLflow has left for the first
+        said = model.predict(rows)
+        assert said.tobytes() == predict(booster, contract, rows).tobytes()
+        assert model.metadata.run_id == registration['run_id']
+        assert model.metadata.signature.inputs.input_names() == [i.name for i in contract.inputs]
+        assert len(model.input_example) == len(model.predict(model.input_example)) == 3
 
 
 def test_the_holdout_is_sealed_and_each_look_is_counted(first):

@@ -11,7 +11,7 @@ import xgboost as xgb
 from pydantic import ValidationError
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.booster import fit
+from cd4ml_nb.model.training import fit
 from cd4ml_nb.scenario.definition import (
     CHOICES,
     INSTEAD,

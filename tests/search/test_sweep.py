@@ -48,8 +48,9 @@ from tiny import Tiny
 from cd4ml_nb.core.errors import Cd4mlError
 from cd4ml_nb.core.journal import Journal
 from cd4ml_nb.core.settings import Settings, gpu_count
-from cd4ml_nb.model.booster import base_parameters, device_used, fit_winner, observed, predict
 from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.prediction import predict
+from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
 from cd4ml_nb.scenario.definition import Search
 from cd4ml_nb.scenario.metrics import METRICS, score
 from cd4ml_nb.search.halving import Judge
@@ -116,7 +117,7 @@ def toy_problem(
 ) -> Problem:
     rows = table(task)
     contract = make_contract(schema(task, **target), 'toy', 'Toy', '1.0.0')
-    base = base_parameters(task, len(contract['output']['classes'] or []), device, 2, 3)
+    base = base_parameters(task, len(contract.output.classes or ()), device, 2, 3)
     return make_problem(task, metric, contract, base, plan, rows[:N_TRAIN], rows[N_TRAIN:], weight)
 
 
@@ -191,7 +192,7 @@ def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_
         nthread=2,
         seed=3,
     )
-    y = observed(problem.contract['output'], validation['y'])
+    y = observed(problem.contract.output, validation['y'])
     there = score(
         task,
         y,

@@ -12,6 +12,7 @@ from html_checks import check
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions
 
+from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.files import project_root
 from cd4ml_nb.show.report import executed_html, report_html
 from cd4ml_nb.show.verdict import verdict
@@ -263,11 +264,18 @@ def test_what_a_stage_may_leave_out_is_left_out():
     assert 'no gates' in text and 'names no groups' in text and 'not in a repository' in text
 
 
-@pytest.mark.parametrize('missing', [('metrics', 'holdout'), ('registration', 'accepted'), ('findings', 'n_rows_in'), ('contract', 'output')])
+@pytest.mark.parametrize('missing', [('metrics', 'holdout'), ('registration', 'accepted'), ('findings', 'n_rows_in')])
 def test_what_a_stage_must_say_is_not_made_up(missing):
     products = copied(facts())
     del products[missing[0]][missing[1]]
     with pytest.raises(KeyError, match=missing[1]):
+        report(products=products)
+
+
+def test_a_contract_without_its_output_is_refused_by_its_key():
+    products = copied(facts())
+    del products['contract']['output']
+    with pytest.raises(UserError, match="contract.json: key 'output' is missing"):
         report(products=products)
 
 

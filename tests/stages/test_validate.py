@@ -150,8 +150,8 @@ def test_the_contract_is_built_from_the_schema():
         columns={'km': {'unit': 'km'}},
     )
     contract = make_contract(schema, 'toy', 'A toy problem', '1.0.0')
-    assert [i['name'] for i in contract['inputs']] == ['age', 'km', 'fuel', 'day']
-    assert contract['output']['unit'] == 'EUR' and contract['inputs'][1]['unit'] == 'km'
+    assert [i.name for i in contract.inputs] == ['age', 'km', 'fuel', 'day']
+    assert contract.output.unit == 'EUR' and contract.inputs[1].unit == 'km'
 
 
 def test_rows_are_numbered_anew_and_counted(tmp_path):

@@ -25,8 +25,8 @@ from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
 from cd4ml_nb.data.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.data.table import read_table, row_hashes, seal, table_hash, unseal, write_table
-from cd4ml_nb.model.booster import fit_winner, save_booster
 from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.training import fit_winner, save_booster
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
 from cd4ml_nb.show.comparison_page import comparison_html, verdict_words
@@ -137,7 +137,7 @@ def other_run(record, name, started, seed=0, without=()):
     for stage, product, value in (
         ('split', 'schema', schema),
         ('split', 'split', split),
-        ('train', 'contract', contract),
+        ('train', 'contract', contract.to_json()),
         ('train', 'training', training),
     ):
         write_json(work[stage] / f'{product}.json', value)

@@ -18,8 +18,9 @@ from sweeps import alive, descendants, schema, table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
-from cd4ml_nb.model.booster import base_parameters, fit_winner, observed, predict
 from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.prediction import predict
+from cd4ml_nb.model.training import base_parameters, fit_winner, observed
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
 from cd4ml_nb.studies.compare import (
@@ -47,7 +48,7 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
     write_table(rows[120:160], places['split'] / 'validation.parquet')
     write_json(places['split'] / 'schema.json', told)
     write_json(places['split'] / 'split.json', {'by': 'random', 'column': None})
-    base = base_parameters(task, len(contract['output']['classes'] or []), 'cpu', 1, 0)
+    base = base_parameters(task, len(contract.output.classes or ()), 'cpu', 1, 0)
     params = {k: v for k, v in base.items() if k not in ('device', 'nthread', 'seed')} | {
         'max_depth': depth,
         'subsample': 0.7,
@@ -65,7 +66,7 @@ def made(tmp_path):
             rival(tmp_path, name, task, depth, weight)
             for name, depth in (('first', 2), ('second', 4))
         ]
-        y = observed(rivals[0].contract['output'], rows['y'])
+        y = observed(rivals[0].contract.output, rows['y'])
         return rivals, Court(rows, y, rows[weight].to_numpy() if weight else None, None)
     return make
 
@@ -100,7 +101,7 @@ def one_by_one(
                 one.contract, rows, best, weight, device='cpu', nthread=1, seed=task.seed
             )
             said = predict(booster, one.contract, court.table)
-            values.append(score(one.contract['task'], court.y, said, court.weight)[metric])
+            values.append(score(one.contract.task, court.y, said, court.weight)[metric])
         found.append(values)
     return found
 
@@ -130,7 +131,7 @@ def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_wor
 def watched(monkeypatch, path: Path) -> Path:
     """A file to which each training writes its process and its threads."""
     import cd4ml_nb.studies.compare
-    fit = cd4ml_nb.model.booster.fit
+    fit = cd4ml_nb.model.training.fit
 
     def noted(params: dict[str, Any], *rest: Any) -> Any:
         with open(path, 'a') as file:
@@ -165,7 +166,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
     import cd4ml_nb.studies.compare
     rivals, court = made('regression', 'w')
     expected = one_by_one(rivals, court, 'mae', False)
-    fit = cd4ml_nb.model.booster.fit
+    fit = cd4ml_nb.model.training.fit
     monkeypatch.setenv('CD4ML_THREADS', '3')
     monkeypatch.setenv('CD4ML_WORKERS', workers)
 

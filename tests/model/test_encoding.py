@@ -1,0 +1,85 @@
+"""The contract's encoder, for any values: what a table brings and what JSON brings are the same."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from cars import CONTRACT, MAKE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.model.contract import feature_names
+from cd4ml_nb.model.encoding import encode
+
+rows = st.lists(
+    st.fixed_dictionaries({
+        MAKE: st.none() | st.sampled_from(['BMW', 'Audi', '', 'NA', 'Trabant', 'nan', 'None']),
+        'km': st.none() | st.floats(-1e30, 1e30) | st.integers(-(10**6), 10**6),
+        'new': st.none() | st.booleans(),
+        'day': st.none() | st.dates().map(str),
+    }),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=rows)
+def test_a_table_and_json_are_encoded_to_the_same_bits(rows):
+    lists = {name: [row[name] for row in rows] for name in rows[0]}
+    table = pd.DataFrame({
+        MAKE: pd.Series(lists[MAKE], dtype=object),
+        'km': pd.array(lists['km'], dtype='float64'),
+        'new': pd.array(lists['new'], dtype='boolean'),
+        'day': np.array([np.datetime64(d or 'NaT', 'us') for d in lists['day']]),
+    })
+    one, unseen = encode(CONTRACT, table)
+    two, again = encode(CONTRACT, json.loads(json.dumps(lists)))
+    assert one.dtype == np.float32 and one.tobytes() == two.tobytes() and unseen == again
+    assert sum(unseen.values()) == sum(m in ('Trabant', 'nan', 'None') for m in lists[MAKE])
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=rows, more=rows)
+def test_D35_one_row_never_changes_another(rows, more):
+    both = rows + more
+    alone, _ = encode(CONTRACT, {n: [r[n] for r in rows] for n in rows[0]})
+    together, _ = encode(CONTRACT, {n: [r[n] for r in both] for n in rows[0]})
+    assert alone.tobytes() == together[:len(rows)].tobytes()
+
+
+def test_D30_the_text_NA_is_a_category_when_the_contract_says_so():
+    assert (
+        encode(
+            CONTRACT, {MAKE: ['NA', None], 'km': [1, 1], 'new': [None, None], 'day': [None, None]}
+        )[0][:, 0].tolist()[0]
+        == 3.0
+    )
+
+
+def test_D31_odd_names_are_kept_outside_and_safe_inside():
+    assert (
+        feature_names(CONTRACT) == ['f0001', 'f0002', 'f0003', 'f0004']
+        and CONTRACT.inputs[0].name == MAKE
+    )
+
+
+def test_text_columns_never_reach_the_model():
+    assert 'note' not in [i.name for i in CONTRACT.inputs]
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('km', '3'), ('km', True), ('km', float('inf')), ('km', 1e300), (MAKE, 3), (MAKE, True),
+        ('new', 1), ('new', 0), ('new', 'yes'), ('day', 'tomorrow'), ('day', 5), ('km', [1]),
+        (MAKE, ['BMW']), ('km', 10**400),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_by_its_input(name, value):
+    good = {MAKE: ['BMW'], 'km': [1.5], 'new': [True], 'day': ['2026-01-31']}
+    with pytest.raises(UserError, match='S05|D26') as caught:
+        encode(CONTRACT, good | {name: [value]})
+    assert caught.value.where == name
