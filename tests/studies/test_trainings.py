@@ -42,7 +42,7 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
     if weight is None:
         told['columns'] = told['columns'][:-1]
     contract = make_contract(told, 'toy', 'Toy', '1.0.0')
-    places = {stage: folder / name / stage for stage in ('split', 'sweep')}
+    places = {product: folder / name / product for product in ('split', 'best')}
     write_table(rows[:120], places['split'] / 'train.parquet')
     write_table(rows[120:160], places['split'] / 'validation.parquet')
     write_json(places['split'] / 'schema.json', told)
@@ -52,8 +52,17 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
         'max_depth': depth,
         'subsample': 0.7,
     }
-    write_json(places['sweep'] / 'best.json', {'params': params, 'rounds': 15})
-    return Rival({'run': name}, places, None, contract)         # type: ignore[arg-type]
+    write_json(places['best'] / 'best.json', {'params': params, 'rounds': 15})
+    found = {product: published(place) for product, place in places.items()}
+    return Rival(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
+
+
+def published(work: Path) -> Path:
+    """Files as products of a stage."""
+    folder = work.with_name(f'{work.name}-made')
+    told = {'stage': work.name, 'key': 'k', 'parts': {}, 'made_from': {}, 'seconds': 0.0}
+    publish(work, folder, told, {path.stem: path.name for path in work.iterdir()})
+    return folder
 
 
 @pytest.fixture
