@@ -232,7 +232,9 @@ def places_of(
 # %% ../../notebooks/runs/products.ipynb #95102aee
 def found_product(home: Path, stage: str, told: StageRecord) -> Path | None:
     "The products of a stage of a run, by the hash of their manifest; None where they are gone."
-    for folder in places_of(home, stage, told):
+    places = places_of(home, stage, told)
+    others = versions_of(places[-1]) if places else []
+    for folder in (*places, *others):
         try:
             if file_hash(folder / MANIFEST) == told.manifest:
                 return folder

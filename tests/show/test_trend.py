@@ -417,7 +417,7 @@ def test_a_slow_decay_is_the_first_thing_said(tmp_path):
         '19 releases, 1 of them refused',
         '5 January 2026 to 23 January 2026',
         'sweep.trials 22 → 23',
-        'code: 14_train (0000000)',
+        'code: 15_train (0000000)',
         'at most 1,700 EUR',
     ):
         assert said in page.text, said

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from sweeps import alive, descendants, schema, table
 
+from cd4ml_nb.artefacts.run_record import RunRecord
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
 from cd4ml_nb.model.booster import base_parameters, fit_winner, observed, predict
 from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
 from cd4ml_nb.studies.compare import (
@@ -97,7 +99,7 @@ def one_by_one(
     """The same in this process, by the function that the stage `train` uses."""
     found = []
     for one in rivals:
-        best = one.json('sweep', 'best')
+        best = one.json('best')
         weight = None if court.weight is None else 'w'
         values = []
         for task in training_tasks(one, times, 5, 0):
@@ -212,7 +214,7 @@ def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_
 
 def test_a_training_that_xgboost_refuses_ends_the_comparison_in_one_line(made):
     rivals, court = made('regression', None)
-    path = rivals[1].folders['sweep'] / 'best.json'
+    path = rivals[1].folders['best'] / 'best.json'
     best = json.loads(path.read_text())
     write_json(path, best | {'params': best['params'] | {'max_depth': -3}})
     with pytest.raises(UserError) as caught:
