@@ -30,7 +30,7 @@ import typer
 
 from .answers import file_sha256, inputs_of, surroundings, write_note
 from .console import all_scenarios, as_table, catalogue, catalogue_row
-from .console import describe_data, last_run, scenario_row, show, show_drafts, span
+from .console import describe_data, scenario_row, show, show_drafts, span
 from .console import stage_table, watching
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.errors import did_you_mean, one_line
@@ -39,13 +39,14 @@ from ..core.lock import locked
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
+from ..engine.recording import made
 from ..planning.exports import StaleExport, refuse_stale_export
 from ..planning.keys import data_path, installed_at
 from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of
-from ..runs.find import find_record
+from ..runs.find import find_record, latest_record, record_paths
 from ..runs.paths import drafts, products_root
-from ..runs.products import MANIFEST, read_manifest
+from ..runs.products import CURRENT, MANIFEST, read_manifest
 from ..runs.record import Outcome
 from ..tracking.queue import store_name, waiting_line
 
@@ -244,7 +245,7 @@ def leave_note(
         read = {}
     steps = [plan.steps[stage] for stage in outcome.stages]
     outputs = {
-        str(step.home / 'current'): file_sha256(str(step.home / 'current')) for step in steps
+        str(step.home / CURRENT): file_sha256(str(step.home / CURRENT)) for step in steps
     }
     for step in steps:
         files = (read_manifest(step.folder) or {'files': {}})['files'].values()
@@ -260,7 +261,10 @@ def leave_note(
         for line in end_lines(
             replace(
                 outcome,
-                stages={stage: told | {'status': 'kept'} for stage, told in outcome.stages.items()},
+                stages={
+                    stage: told.model_copy(update={'status': 'kept'})
+                    for stage, told in outcome.stages.items()
+                },
             )
         )
     ]
@@ -270,7 +274,7 @@ def leave_note(
         'until': until,
         'runs': [
             str(plan.home / 'runs'),
-            sorted(p.name for p in (plan.home / 'runs').glob('*.json')),
+            sorted(path.name for path in record_paths(plan.scenario.name)),
         ],
         'text': [*([] if quiet else [f'{step.stage:<10} unchanged' for step in steps]), *ends],
     }
@@ -285,8 +289,8 @@ def print_end(outcome: Outcome) -> None:
 # %% ../../notebooks/command/cli.ipynb #c76cc4ec
 def end_lines(outcome: Outcome) -> list[str]:
     "Verdict, report, time and the run's id, a line each."
-    done = sum(stage['status'] == 'done' for stage in outcome.stages.values())
-    kept = sum(stage['status'] == 'kept' for stage in outcome.stages.values())
+    done = sum(stage.status == 'done' for stage in outcome.stages.values())
+    kept = sum(stage.status == 'kept' for stage in outcome.stages.values())
     lines = [f'verdict  {one_line(outcome.verdict)}'] if outcome.verdict else []
     lines += [f'report   {shown(outcome.report)}'] if outcome.report else []
     lines += (
@@ -303,7 +307,8 @@ def end_lines(outcome: Outcome) -> list[str]:
 # %% ../../notebooks/command/cli.ipynb #8e191530
 def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
     "The error of a model that its gates refused, naming them."
-    gates = read_json(plan.steps['register'].folder / 'registration.json')['gates']
+    path = made(plan, outcome, 'registration')
+    gates = read_json(path)['gates'] if path else []
     failed = [gate for gate in gates if not gate['passed']]
     what = '; '.join(gate['reason'] for gate in failed) or outcome.verdict
     names = ', '.join(gate['metric'] for gate in failed)
@@ -340,7 +345,7 @@ def status(
         )
     )
     for path, one in scenarios.items():
-        if not isinstance(one, Cd4mlError) and (last_run(one.name) or drafts(one.name)):
+        if not isinstance(one, Cd4mlError) and (latest_record(one.name) or drafts(one.name)):
             print(f'\n{one.name}')
             show(stage_table(make_plan(path, None, parameter)))
             show_drafts(one.name)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKS', 'STYLES', 'span', 'Line', 'Board', 'live_table', 'event_line', 'heartbeat_line', 'heartbeats', 'on_terminal',
            'watching', 'stage_row', 'stage_table', 'draft_row', 'show_drafts', 'as_table', 'show', 'all_scenarios',
-           'last_run', 'scenario_row', 'metric_text', 'catalogue', 'catalogue_row', 'describe_data']
+           'scenario_row', 'metric_text', 'catalogue', 'catalogue_row', 'describe_data']
 
 # %% ../../notebooks/command/console.ipynb #0e955a58
 import datetime
@@ -23,11 +23,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..artefacts.run_record import Measured
 from ..core.errors import Cd4mlError, one_line
 from ..core.files import project_root, read_json
 from ..engine.pipeline import Event, Listener
 from ..planning.plan import Plan, Step, why
-from ..runs.paths import Draft, current_folder, drafts, products_root
+from ..runs.find import latest_record
+from ..runs.paths import Draft, current_product, drafts
+from ..runs.products import MANIFEST
 from ..scenario.definition import Scenario, load_scenario
 
 # %% ../../notebooks/command/console.ipynb #48e91612
@@ -223,7 +226,7 @@ def stage_row(
 ) -> list[str]:          # stage, state, key, age, seconds, cause
     "A stage's line in the table."
     causes = why(plan, step.stage)
-    manifest = step.folder / 'manifest.json'
+    manifest = step.folder / MANIFEST
     if not causes:
         return [
             step.stage,
@@ -312,50 +315,40 @@ def all_scenarios() -> dict[Path, Scenario | Cd4mlError]:
             found[path] = error
     return found
 
-# %% ../../notebooks/command/console.ipynb #3c5dbaab
-def last_run(name: str) -> dict[str, Any] | None:
-    "The record of a scenario's latest run; None: it never ran."
-    for path in sorted((products_root() / name / 'runs').glob('*.json'), reverse=True):
-        with suppress(Cd4mlError, OSError):
-            return read_json(path)
-    return None
-
 # %% ../../notebooks/command/console.ipynb #8ae3e251
 def scenario_row(path: Path, scenario: Scenario | Cd4mlError) -> list[str]:
     # scenario, verdict, metric, when, report or error
     "A scenario's line in the table."
     if isinstance(scenario, Cd4mlError):
         return [path.stem, 'problem', '', '', str(scenario)]
-    record = last_run(scenario.name)
+    record = latest_record(scenario.name)
     if record is None:
         return [scenario.name, 'never run', '', '', scenario.title]
-    stopped = record['exit_code'] in (130, 143)
-    if stopped:
+    if record.exit_code in (130, 143):
         verdict = 'stopped'
+    elif record.error:
+        verdict = 'failed'
     else:
-        if record['error']:
-            verdict = 'failed'
-        else:
-            verdict = {True: 'accepted', False: 'refused', None: 'partial'}[record['accepted']]
-    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record['started'])
+        verdict = {True: 'accepted', False: 'refused', None: 'partial'}[record.accepted]
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record.started)
     return [
         scenario.name,
         verdict,
-        metric_text(record.get('metric')),
+        metric_text(record.metric),
         f'{span(max(0.0, age.total_seconds()))} ago',
-        record['error'] or scenario.title,
+        record.error or scenario.title,
     ]
 
 # %% ../../notebooks/command/console.ipynb #dc32d113
-def metric_text(metric: dict[str, Any] | None) -> str:
+def metric_text(metric: Measured | None) -> str:
     "A metric with its interval, such as mae 1,650 EUR (1,610 to 1,690)."
-    if not metric or metric.get('value') is None:
+    if not metric or metric.value is None:
         return ''
-    value, low, high = (
-        _digits(metric[k]) if metric.get(k) is not None else '' for k in ('value', 'low', 'high')
-    )
-    unit = f" {metric['unit']}" if metric.get('unit') else ''
-    return f"{metric['name']} {value}{unit}" + (f' ({low} to {high})' if low and high else '')
+    unit = f' {metric.unit}' if metric.unit else ''
+    text = f'{metric.name} {_digits(metric.value)}{unit}'
+    if metric.low is None or metric.high is None:
+        return text
+    return f'{text} ({_digits(metric.low)} to {_digits(metric.high)})'
 
 # %% ../../notebooks/command/console.ipynb #dc699605
 def _digits(value: float) -> str:
@@ -398,7 +391,7 @@ def catalogue() -> list[dict[str, Any]]:
 def _entry(scenario: str) -> dict[str, Any] | None:
     "What ingest wrote about a scenario's data."
     try:
-        return read_json(current_folder('ingest', scenario) / 'catalogue.json')
+        return read_json(current_product('catalogue', scenario))
     except (Cd4mlError, OSError):
         return None
 

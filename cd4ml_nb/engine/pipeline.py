@@ -26,6 +26,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from ..artefacts.run_record import CodeRecord, StageRecord, read_run_record
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from ..core.faults import faultpoint
 from ..core.files import file_hash, in_project, json_hash, project_root, read_json, shown
@@ -35,13 +36,14 @@ from ..core.settings import Settings, threads_of
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .forkserver import Forked, Processes, Spawned
 from .process import JOURNAL, PROGRESS, STDERR
-from .recording import code_record, write_record
+from .recording import code_record, made, write_record
 from ..planning.code import Page
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
-from ..runs.find import records
+from ..runs.find import record_paths
 from ..runs.paths import products_root
-from ..runs.products import MANIFEST, Content, flaw, publish, stable_content, sweep_out
+from ..runs.products import MANIFEST, Content, accept_products, flaw, publish, stable_content
+from ..runs.products import sweep_out
 from ..runs.record import Outcome, keep_input
 from ..scenario.freshness import absent_columns
 from ..tracking.queue import answered, ask_again, asked_candidate
@@ -181,12 +183,8 @@ class Run:
 
     def ended(self, stage: str, status: str, seconds: float = 0.0, **more: Any) -> None:
         "Remember how a stage ended."
-        self.outcome.stages[stage] = {
-            'key': self.plan.steps[stage].key,
-            'status': status,
-            'seconds': seconds,
-            **more,
-        }
+        key = self.plan.steps[stage].key
+        self.outcome.stages[stage] = StageRecord(key=key, status=status, seconds=seconds, **more)
 
 # %% ../../notebooks/engine/pipeline.ipynb #a6cac051
 def start(run: Run, stage: str) -> None:
@@ -261,7 +259,7 @@ def accept(run: Run, stage: str) -> None:
     step = run.plan.steps[stage]
     if step.current != step.folder:
         faultpoint('pointer.before')
-        write_text(step.home / 'current', step.key)
+        accept_products(step.home, step.key)
         faultpoint('pointer.after')
         run.moved = True
     shutil.rmtree(step.home / 'draft', ignore_errors=True)
@@ -279,7 +277,7 @@ def finish(run: Run, stage: str, execution: Execution) -> None:
         manifest = publish_stage(run.plan, execution, seconds)
         run.ended(stage, 'done', seconds, manifest=manifest, **remarks(execution, before))
         run.listen(Event('done', stage, seconds=seconds))
-        for remark in run.outcome.stages[stage].get('remarks', []):
+        for remark in run.outcome.stages[stage].remarks:
             run.listen(Event('note', stage, remark))
         shutil.rmtree(execution.step.home / 'failed', ignore_errors=True)      # of an earlier run
         accept(run, stage)
@@ -427,7 +425,7 @@ def hear(run: Run) -> list[str]:   # stages that have ended well
         elif kind == 'ended':
             del run.running[stage]
             finish(run, stage, execution)
-            return [stage] if run.outcome.stages[stage]['status'] == 'done' else []
+            return [stage] if run.outcome.stages[stage].status == 'done' else []
     watch(run, time.monotonic())
     return []
 
@@ -542,14 +540,14 @@ class _Lazy:
 # %% ../../notebooks/engine/pipeline.ipynb #9e229cc2
 def refuse_absent_columns(plan: Plan) -> None:
     "Refuse to judge by columns that the validated table lacks, before anything is learned."
-    step = plan.steps.get('validate')
-    path = step.folder / step.files.get('schema', '') if step else None
-    if path is None or not path.is_file():       # validate will look itself
+    step = next(iter(plan.makers('schema')), None)
+    path = step.folder / step.files['schema'] if step else None
+    if path is None or not path.is_file():       # the stage will look itself
         return
     try:
         schema = read_json(path)
         names = [schema['target']['name'], *(column['name'] for column in schema['columns'])]
-    except (Cd4mlError, OSError, KeyError, TypeError):      # damaged: validate runs again
+    except (Cd4mlError, OSError, KeyError, TypeError):      # damaged: the stage runs again
         return
     for name, key in absent_columns(plan.scenario.evaluate, names).items():
         raise UserError(
@@ -577,12 +575,12 @@ def _run(
         for stage, step in plan.steps.items()
         if stage in wanted and (stage in force or not step.folder.is_dir())
     ]
-    code: dict[str, Any] = {}
+    code = None
     if stale:
         processes().prepare(
             list(dict.fromkeys(name for step in stale for name in modules_of(plan, step)))
         )
-        code = code_record(plan.home / 'runs', outcome.run)
+        code = code_record(plan.home, outcome.run)
     state = Run(plan, outcome, wanted, force, listen, processes, command, debug)
     try:
         run_all(state, 1 if debug else threads_of(plan.settings.jobs))
@@ -606,13 +604,13 @@ def _run(
     _read_verdict(plan, outcome)
     if (
         state.moved
-        or any(told['status'] != 'kept' for told in outcome.stages.values())
+        or any(told.status != 'kept' for told in outcome.stages.values())
         or _says_otherwise(plan, outcome)
     ):
         _conclude(plan, outcome, started, begun, code)
     else:
         # nothing was done: these are the products of that run
-        outcome.run = records(plan.scenario.name)[0].stem
+        outcome.run = record_paths(plan.scenario.name)[0].stem
     if index_is_old() and not write_index_there(processes()):
         listen(
             Event(
@@ -626,9 +624,8 @@ def _run(
 def keep_candidate(run: Run) -> None:
     """Have the registry's candidate be the current model, where another one was asked to be it
     since."""
-    step = run.plan.steps.get('register')
-    kept = run.outcome.stages.get('register', {}).get('status') == 'kept'
-    if step is None or not kept or 'registration' not in step.files:
+    step = next(iter(run.plan.makers('registration')), None)
+    if step is None or run.outcome.stages.get(step.stage, StageRecord()).status != 'kept':
         return
     registration = read_json(step.folder / step.files['registration'])
     settings = run.plan.settings
@@ -647,13 +644,17 @@ def keep_candidate(run: Run) -> None:
         words = f'{named} is the candidate again'
     else:
         words = 'its model is the candidate again as soon as the tracking store has it'
-    run.ended('register', 'kept', remarks=[words])
+    run.ended(step.stage, 'kept', remarks=[words])
     run.moved = True
-    run.listen(Event('note', 'register', words))
+    run.listen(Event('note', step.stage, words))
 
 # %% ../../notebooks/engine/pipeline.ipynb #4a2b0413
 def _conclude(
-    plan: Plan, outcome: Outcome, started: datetime.datetime, begun: float, code: dict[str, Any]
+    plan: Plan,
+    outcome: Outcome,
+    started: datetime.datetime,
+    begun: float,
+    code: CodeRecord | None,
 ) -> None:
     "Write the run's record; a disk without room for it does not hide how the run ended."
     outcome.seconds = round(time.monotonic() - begun, 2)
@@ -662,7 +663,7 @@ def _conclude(
             plan,
             outcome,
             started.isoformat(timespec='seconds'),
-            code or code_record(plan.home / 'runs', outcome.run),
+            code or code_record(plan.home, outcome.run),
         )
     except (Cd4mlError, OSError) as error:
         outcome.error = outcome.error or (
@@ -685,7 +686,7 @@ def index_is_old() -> bool:
 # %% ../../notebooks/engine/pipeline.ipynb #356466c9
 def _runs_there() -> str:
     "Which runs there are, in one hash; empty when there are none."
-    names = [path.relative_to(products_root()).as_posix() for path in records()]
+    names = [path.relative_to(products_root()).as_posix() for path in record_paths()]
     return json_hash(names) if names else ''
 
 # %% ../../notebooks/engine/pipeline.ipynb #b5562996
@@ -719,19 +720,17 @@ def done_there(
 def _says_otherwise(plan: Plan, outcome: Outcome) -> bool:
     "Whether the last record tells of another end than this run, which changed nothing."
     try:
-        last = read_json(records(plan.scenario.name)[0])
+        last = read_run_record(record_paths(plan.scenario.name)[0])
         now = {
-            stage: (told['key'], file_hash(plan.steps[stage].folder / MANIFEST))
+            stage: (told.key, file_hash(plan.steps[stage].folder / MANIFEST))
             for stage, told in outcome.stages.items()
         }
-        then = {
-            stage: (told['key'], told.get('manifest')) for stage, told in last['stages'].items()
-        }
-        return last['exit_code'] != outcome.exit_code or any(
-            then.get(stage) != products for stage, products in now.items()
-        )
-    except (IndexError, OSError, Cd4mlError, KeyError, TypeError, AttributeError):
+    except (IndexError, OSError, Cd4mlError):
         return True
+    then = {stage: (told.key, told.manifest) for stage, told in last.stages.items()}
+    return last.exit_code != outcome.exit_code or any(
+        then.get(stage) != products for stage, products in now.items()
+    )
 
 # %% ../../notebooks/engine/pipeline.ipynb #ef8b9353
 def needed_for(plan: Plan, until: str | None) -> set[str]:
@@ -750,15 +749,8 @@ def needed_for(plan: Plan, until: str | None) -> set[str]:
 # %% ../../notebooks/engine/pipeline.ipynb #dc4ef9da
 def _read_verdict(plan: Plan, outcome: Outcome) -> None:
     "Take the gates' verdict and the report's place from the products of this run."
-    def product(stage: str, name: str) -> Path | None:
-        there = (
-            outcome.stages.get(stage, {}).get('status') in ('done', 'kept')
-            and name in plan.steps[stage].files
-        )
-        return plan.steps[stage].folder / plan.steps[stage].files[name] if there else None
-
-    if path := product('register', 'registration'):
+    if path := made(plan, outcome, 'registration'):
         registration = read_json(path)
         outcome.accepted = registration['accepted']
         outcome.verdict = registration['verdict']
-    outcome.report = product('report', 'report')
+    outcome.report = made(plan, outcome, 'report')

@@ -21,7 +21,7 @@ from .keys import Parts, analysis_version, data_identity, differences, ingredien
 from .keys import refuse_other_versions, stage_key
 from .parameters import declared_parameters, parse_parameters, stage_parameters
 from ..runs.paths import products_root, read_pipeline, stage_files
-from ..runs.products import Content, content_of, flaw, read_manifest
+from ..runs.products import Content, content_of, current_of, flaw, read_manifest
 from ..scenario.definition import Scenario, load_scenario
 from ..scenario.freshness import age_in_days
 
@@ -89,11 +89,7 @@ class Step:
     @property
     def current(self) -> Path | None:
         "The products that the last run accepted, under whichever key."
-        try:
-            folder = self.home / (self.home / 'current').read_text(encoding='utf-8').strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return folder if folder != self.home and folder.is_dir() else None
+        return current_of(self.home)
 
 # %% ../../notebooks/planning/plan.ipynb #e5147a4f
 @dataclass(frozen=True)
@@ -108,6 +104,10 @@ class Plan:
     def home(self) -> Path:
         "Where this scenario's products lie."
         return products_root() / self.scenario.name
+
+    def makers(self, product: str) -> list[Step]:
+        "The stages that make a product, in order."
+        return [step for step in self.steps.values() if product in step.files]
 
 # %% ../../notebooks/planning/plan.ipynb #ffe0d223
 def make_plan(

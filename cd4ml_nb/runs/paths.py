@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TASK_KEYS', 'EVIDENCE', 'Paths', 'read_pipeline', 'products_root', 'product_file', 'stage_files', 'Draft',
-           'accepted_at', 'draft_of', 'drafts', 'current_folder', 'note_executed', 'identity', 'say_drafts',
-           'stage_paths', 'decisions', 'decided', 'tell_progress', 'looks_ledger']
+           'accepted_at', 'draft_of', 'drafts', 'current_folder', 'current_product', 'note_executed', 'identity',
+           'say_drafts', 'stage_paths', 'decisions', 'decided', 'tell_progress', 'looks_ledger']
 
 # %% ../../notebooks/runs/paths.ipynb #dba7abb3
 import builtins
@@ -23,6 +23,7 @@ from ..core.files import in_project, project_root, read_json, shown, write_json
 from ..core.settings import Settings, device_of, load_settings, threads_of, tracking_uri
 from ..core.settings import without_password
 from ..core.yaml_files import read_yaml
+from .products import CURRENT, current_of
 
 # %% ../../notebooks/runs/paths.ipynb #cbaf3b2a
 TASK_KEYS = {'name', 'source', 'upstream', 'product', 'params', 'static_analysis'}
@@ -149,7 +150,7 @@ def accepted_at(
     declared: dict[str, dict[str, Any]],     # of read_pipeline
 ) -> float:                                  # s since 1970; 0: never
     "When a run has last accepted other products of a stage or of one above it."
-    pointer = products_root() / scenario / stage / 'current'
+    pointer = products_root() / scenario / stage / CURRENT
     own = pointer.stat().st_mtime if pointer.is_file() else 0.0
     return max([
         own,
@@ -172,7 +173,7 @@ def draft_of(stage: str, scenario: str) -> Draft | None:
     if not there:
         return None
     made = max(path.stat().st_mtime for path in there)
-    alone = not (home / 'current').is_file()
+    alone = not (home / CURRENT).is_file()
     state: Literal['read', 'older', 'incomplete'] = 'read'
     if len(there) < len(wanted):
         state = 'incomplete'
@@ -197,11 +198,7 @@ def current_folder(
     draft = draft_of(stage, scenario)
     if draft and draft.state == 'read':
         return draft.folder
-    pointer = home / 'current'
-    if (
-        pointer.is_file()
-        and (folder := home / pointer.read_text(encoding='utf-8').strip()).is_dir()
-    ):
+    if folder := current_of(home):
         return folder
     raise UserError(
         f"scenario '{scenario}' has no products of stage '{stage}' yet",
@@ -209,6 +206,23 @@ def current_folder(
         where=str(home),
         code='V2',
     )
+
+# %% ../../notebooks/runs/paths.ipynb #d2864741
+def current_product(
+    product: str,
+    scenario: str,        # its name
+) -> Path:
+    "Where a current product lies, by the stage that declares it first."
+    declared = read_pipeline()
+    stage = next((name for name, task in declared.items() if product in task['product']), None)
+    if stage is None:
+        raise UserError(
+            f"no stage makes a product '{product}'",
+            'add it to the stage that does',
+            where='pipeline.yaml',
+            code='C10',
+        )
+    return current_folder(stage, scenario) / stage_files(stage, declared)[product]
 
 # %% ../../notebooks/runs/paths.ipynb #063f1b65
 EVIDENCE = 'executed.json'  # beside a draft's products

@@ -9,8 +9,8 @@ __all__ = ['Outcome', 'inputs_folder', 'kept_input', 'keep_input']
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from ..artefacts.run_record import StageRecord
 from ..core.errors import Cd4mlError, InfrastructureError
 from ..core.files import atomic, file_hash
 from .paths import products_root
@@ -21,8 +21,7 @@ class Outcome:
     "How a run ended."
     run: str
     scenario: str
-    # stage -> {key, status, seconds, manifest}
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, StageRecord] = field(default_factory=dict)     # those that ended
     accepted: bool | None = None  # by the gates; None: they were not reached
     verdict: str = ''
     report: Path | None = None

@@ -20,6 +20,7 @@ from projects import ROOT, copy_parts, write_scenario
 from runs import PAPERMILL, Place
 from waiting import seconds, wait_for
 
+from cd4ml_nb.artefacts.run_record import StageRecord
 from cd4ml_nb.command import cli, console, doctor
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.engine.pipeline import Event
@@ -485,7 +486,7 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
         return Outcome(
             'r',
             'small',
-            {'register': {'status': 'done'}},
+            {'register': StageRecord(status='done')},
             False,
             'refused: mae',
             plan.steps['report'].folder / 'report.html',

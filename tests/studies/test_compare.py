@@ -451,13 +451,13 @@ def test_a_unit_that_was_filled_in_afterwards_compares_and_another_unit_does_not
 def test_products_that_are_gone_or_changed_and_records_that_were_changed_end_in_one_line(copy):
     second = read_json(copy['second'])
     folder = load_rival(copy['second']).folders
-    with open(folder['train'] / 'model.json', 'a') as file:
+    with open(folder['training'] / 'model.json', 'a') as file:
         file.write(' ')
     assert (
         f'{copy["second"].stem}: its product model of stage train is not as the run left it'
         in refused(UserError, copy['first'], copy['second'])
     )
-    shutil.rmtree(folder['train'])
+    shutil.rmtree(folder['training'])
     line = refused(UserError, copy['first'], copy['second'])
     assert (
         f'{copy["second"].stem}: its products of stage train are gone — ' in line
@@ -475,9 +475,9 @@ def test_products_that_are_gone_or_changed_and_records_that_were_changed_end_in_
 
 
 def test_products_that_were_set_aside_are_found(copy):
-    folder = load_rival(copy['second']).folders['train']
+    folder = load_rival(copy['second']).folders['training']
     folder.rename(folder.with_name(folder.name + '~0123456789ab'))
-    assert load_rival(copy['second']).folders['train'].name.endswith('~0123456789ab')
+    assert load_rival(copy['second']).folders['training'].name.endswith('~0123456789ab')
 
 
 # ---- which runs

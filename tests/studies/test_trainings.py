@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from sweeps import alive, descendants, schema, table
 
+from cd4ml_nb.artefacts.run_record import RunRecord
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, fit_winner, observed
+from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
 from cd4ml_nb.studies.compare import (
@@ -43,7 +45,7 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
     if weight is None:
         told['columns'] = told['columns'][:-1]
     contract = make_contract(told, 'toy', 'Toy', '1.0.0')
-    places = {stage: folder / name / stage for stage in ('split', 'sweep')}
+    places = {product: folder / name / product for product in ('split', 'best')}
     write_table(rows[:120], places['split'] / 'train.parquet')
     write_table(rows[120:160], places['split'] / 'validation.parquet')
     write_json(places['split'] / 'schema.json', told)
@@ -53,8 +55,17 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
         'max_depth': depth,
         'subsample': 0.7,
     }
-    write_json(places['sweep'] / 'best.json', {'params': params, 'rounds': 15})
-    return Rival({'run': name}, places, None, contract)         # type: ignore[arg-type]
+    write_json(places['best'] / 'best.json', {'params': params, 'rounds': 15})
+    found = {product: published(place) for product, place in places.items()}
+    return Rival(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
+
+
+def published(work: Path) -> Path:
+    """Files as products of a stage."""
+    folder = work.with_name(f'{work.name}-made')
+    told = {'stage': work.name, 'key': 'k', 'parts': {}, 'made_from': {}, 'seconds': 0.0}
+    publish(work, folder, told, {path.stem: path.name for path in work.iterdir()})
+    return folder
 
 
 @pytest.fixture
@@ -89,7 +100,7 @@ def one_by_one(
     """The same in this process, by the function that the stage `train` uses."""
     found = []
     for one in rivals:
-        best = one.json('sweep', 'best')
+        best = one.json('best')
         weight = None if court.weight is None else 'w'
         values = []
         for task in training_tasks(one, times, 5, 0):
@@ -204,7 +215,7 @@ def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_
 
 def test_a_training_that_xgboost_refuses_ends_the_comparison_in_one_line(made):
     rivals, court = made('regression', None)
-    path = rivals[1].folders['sweep'] / 'best.json'
+    path = rivals[1].folders['best'] / 'best.json'
     best = json.loads(path.read_text())
     write_json(path, best | {'params': best['params'] | {'max_depth': -3}})
     with pytest.raises(UserError) as caught:
