@@ -925,10 +925,9 @@ def page_html(
         damaged=told['damaged'],
         how=how_told(asked, len(main) or 1),
     )
+    head = render('templates/trend/verdict.html', verdict=verdict, facts=facts)
     footer = 'Written anew after each run. This file asks for nothing from any network.'
-    return frame(
-        title, body, f'Trend · {name}', byline, render('templates/trend/verdict.html', verdict=verdict, facts=facts), footer
-    )
+    return frame(title, body, f'Trend · {name}', byline, head, footer)
 
 # %% ../../notebooks/show/trend.ipynb #074e0d62
 def _left_out(n_earlier: int, n_unjudged: int) -> list[str]:
