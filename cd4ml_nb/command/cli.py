@@ -35,7 +35,7 @@ from .console import stage_table, watching
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.errors import did_you_mean, one_line
 from ..core.files import in_project, project_root, read_json, shown
-from ..core.lock import locked
+from ..core.lock import whole_project
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
@@ -508,7 +508,7 @@ def gc(
     model."""
     from cd4ml_nb.audit.collect import collectable, in_registry, remove
     root = products_root()
-    with locked(root):
+    with whole_project(root):
         gone = collectable(
             root, older_than, without_password(tracking_uri(load_settings())), in_registry()
         )

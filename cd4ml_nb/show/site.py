@@ -16,8 +16,10 @@ from urllib.parse import quote
 from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 
-from ..core.errors import Cd4mlError
-from ..core.files import read_json, write_text
+from ..core.errors import Cd4mlError, InfrastructureError
+from ..core.files import read_json, shown, write_text
+from ..core.lock import held
+from ..runs.find import runs_there
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, interval, measured, minute, plural, span
 from .pages import frame, render
@@ -277,22 +279,33 @@ def index_html(cards: list[dict[str, Any]]) -> str:
         'Models and their reports', render(INDEX, cards=cards), 'cd4ml', byline, footer=footer
     )
 
-# %% ../../notebooks/show/site.ipynb #1ebc023a
-def write_index(
-    products_root: Path | str,
-) -> Path:                      # products/index.html
-    "Write the index over all scenarios and runs."
-    root = Path(products_root)
-    if root.is_dir():
-        names = sorted(
-            p.name
-            for p in root.iterdir()
-            if (p / 'runs').is_dir() or (p / 'report' / 'current').is_file()
-        )
-    else:
-        names = []
+# %% ../../notebooks/show/site.ipynb #1630aee5
+def _write_pages(root: Path) -> None:
+    "Write the trend of each scenario, and the index."
+    names = sorted(
+        p.name
+        for p in root.iterdir()
+        if (p / 'runs').is_dir() or (p / 'report' / 'current').is_file()
+    )
     for name in names:
         if (root / name / 'runs').is_dir():
             write_trend(root, name)
     write_text(root / 'index.html', index_html([scenario_card(root, name) for name in names]))
+
+# %% ../../notebooks/show/site.ipynb #1ebc023a
+def write_index(
+    products_root: Path | str,
+) -> Path:                      # products/index.html
+    """Write the index over all scenarios and runs, and in `.index` which runs those are. Of several
+    writers at a time, the last shows what all have recorded."""
+    root = Path(products_root)
+    root.mkdir(parents=True, exist_ok=True)
+    with held(root / '.index.lock', 60.0) as mine:
+        if not mine:
+            raise InfrastructureError(
+                'another process writes the index', 'run again', where=shown(root), code='I14'
+            )
+        runs = runs_there(root)
+        _write_pages(root)
+        write_text(root / '.index', runs)
     return root / 'index.html'

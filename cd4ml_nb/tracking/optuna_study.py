@@ -15,7 +15,7 @@ import optuna
 
 from ..core.errors import UserError
 from ..core.files import shown
-from ..core.journal import read_entries
+from ..core.log import read_entries
 from ..runs.paths import products_root
 from ..scenario.definition import Search
 from ..search.sampler import distributions
