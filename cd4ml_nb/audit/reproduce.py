@@ -43,7 +43,7 @@ def data_for(record: dict[str, Any]) -> Path | None:   # None: it is built in, o
         f'the data {source} is not as it was, and no copy of it was kept',
         f'bring back the file whose SHA-256 is {identity}',
         where=record['run'],
-        code='RUN',
+        code='REPEAT',
     )
 
 # %% ../../notebooks/audit/reproduce.ipynb #21f19961
@@ -100,7 +100,7 @@ def python_for(record: dict[str, Any], project: Path, fresh: bool | None = None)
             f'the environment of the lock cannot be made: {last[:200]}',
             'try again, or use this one: --env here',
             where=record['run'],
-            code='RUN',
+            code='REPEAT',
         )
     return str(project / '.venv/bin/python')
 
@@ -219,7 +219,7 @@ def repetition(
             'the record was changed after it was written',
             'cd4ml verify says what else was',
             where=record_path.stem,
-            code='RUN',
+            code='V2',
         )
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as temporary:
         place = place or Path(temporary)
@@ -279,7 +279,7 @@ def reproduce(
                 f'the repetition did not end well: {last}',
                 'mend what it says',
                 where=record['run'],
-                code='RUN',
+                code='REPEAT',
             )
         device = record['parameters'].get('train', {}).get('device', 'cpu')
         # a GPU sums in another order each time

@@ -695,7 +695,7 @@ def trend(
             f"scenario '{name}' has not run yet",
             f'cd4ml run -s {scenario}',
             where=shown(products_root() / name),
-            code='V2',
+            code='FIRST',
         )
     path = write_trend(products_root(), name)
     told = read_trend(products_root(), name)
@@ -752,7 +752,7 @@ def data_describe(
             f"'{name}' was not ingested yet",
             f"cd4ml run -s {found['scenarios'][0]} --until ingest",
             where=found['source'],
-            code='V2',
+            code='FIRST',
         )
     for k, table in enumerate(describe_data(found)):
         print('\n' if k else '', end='')

@@ -59,7 +59,7 @@ def refuse_shared(file: IO[bytes], path: Path) -> None:
             'another process runs the same sweep',
             'wait for it, or end it',
             where=shown(path),
-            code='I23',
+            code='I14',
         )
 
 # %% ../../notebooks/core/log.ipynb #81dac11b

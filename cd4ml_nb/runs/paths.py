@@ -206,7 +206,7 @@ def current_folder(
         f"scenario '{scenario}' has no products of stage '{stage}' yet",
         f'cd4ml run --scenario scenarios/{scenario}.yaml',
         where=str(home),
-        code='V2',
+        code='FIRST',
     )
 
 # %% ../../notebooks/runs/paths.ipynb #063f1b65

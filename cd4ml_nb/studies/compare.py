@@ -93,7 +93,7 @@ def load_rival(path: Path) -> Rival:
             'the record of the run was changed after it was written',
             'name another run',
             where=path.stem,
-            code='RUN',
+            code='V2',
         )
     folders = {stage: _folder(path.parent.parent, stage, record) for stage in USED}
     contract = worded(read_json(folders['train'] / 'contract.json'), *said_in(record))

@@ -33,7 +33,7 @@ def latest_journal(scenario: str) -> Path:   # its name
             f"scenario '{scenario}' has no sweep yet",
             f'cd4ml run -s {scenario} --until sweep',
             where=shown(products_root() / scenario),
-            code='V2',
+            code='FIRST',
         )
     return found[-1]
 

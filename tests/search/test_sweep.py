@@ -972,7 +972,7 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
         ended = run_page(again, TRIALS + 1)
     assert (
         (ended.code, ended.left) == (4, 0)
-        and ended.error.startswith('InfrastructureError I23 ')
+        and ended.error.startswith('InfrastructureError I14 ')
         and path.name in ended.error
         and '\n' not in ended.error
     )
