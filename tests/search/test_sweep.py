@@ -45,6 +45,7 @@ from sweeps import (
 from tiny import Tiny
 
 from cd4ml_nb.core.errors import Cd4mlError
+from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import Settings, gpu_count
 from cd4ml_nb.model.booster import base_parameters, device_used, fit_winner, observed, predict
@@ -76,7 +77,6 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
-from cd4ml_nb.core.lock import held
 from cd4ml_nb.tracking.store import experiment
 
 TRIALS = 10
