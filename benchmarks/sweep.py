@@ -112,7 +112,7 @@ def ours(
     tracked: bool,
 ) -> dict[str, Any]:
     """Our sweep, as its page does it."""
-    from cd4ml_nb.core.journal import Journal
+    from cd4ml_nb.core.log import Log
     from cd4ml_nb.core.settings import load_settings, threads_of
     from cd4ml_nb.data.table import read_table
     from cd4ml_nb.model.training import base_parameters
@@ -131,7 +131,7 @@ def ours(
         plan.task, plan.metric, contract, base, plan.search, tables['train'], tables['validation']
     )
     with (
-        Journal(Path(place) / 'study.jsonl') as journal,
+        Log(Path(place) / 'study.jsonl') as journal,
         make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers,
     ):
         course = Course(

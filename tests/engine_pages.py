@@ -134,9 +134,9 @@ class Tiny(Marked):
     # ---- what is alive
 
     def locked(self) -> bool:
-        """Whether anybody holds the project's lock."""
+        """Whether anybody holds the scenario's lock."""
         import fcntl
-        path = self.folder / 'products/lock.json'
+        path = self.folder / 'products/tiny/lock.json'
         if not path.exists():
             return False
         with open(path) as file:
@@ -155,7 +155,7 @@ class Tiny(Marked):
         self.end_all()
         assert not left, left
         assert not self.locked()
-        lock = self.folder / 'products/lock.json'
+        lock = self.folder / 'products/tiny/lock.json'
         assert not lock.exists() or not lock.read_text()
         assert not swept or not list(self.folder.glob('products/*/*/.running-*'))
 

@@ -76,7 +76,7 @@ def whole_ones(project: Tiny) -> set[str]:
 def lock_is_free(project: Tiny, patience: float = 2.0) -> bool:
     """Whether nobody holds the lock; a process that is ending closes its files a moment after it
     has lost its environment."""
-    path = project.folder / 'products/lock.json'
+    path = project.folder / 'products/used_cars/lock.json'
     until = time.monotonic() + patience
     if not path.exists():
         return True

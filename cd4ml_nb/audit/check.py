@@ -119,14 +119,14 @@ def rerun_differences(
             f"the kernel '{error.name}' is not installed",
             "choose 'python3' in JupyterLab and save",
             where=shown(path),
-            code='C10',
+            code='I23',
         ) from None
     except CellTimeoutError:
         raise UserError(
             f'a cell took more than {seconds} s',
             'make it quicker, or check without a fresh run',
             where=shown(path),
-            code='N08',
+            code='I22',
         ) from None
     except DeadKernelError as error:
         raise InfrastructureError(

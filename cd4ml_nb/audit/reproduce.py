@@ -46,7 +46,7 @@ def data_for(record: RunRecord) -> Path | None:   # None: it is built in, or at 
         f'the data {source} is not as it was, and no copy of it was kept',
         f'bring back the file whose SHA-256 is {identity}',
         where=record.run,
-        code='RUN',
+        code='REPEAT',
     )
 
 # %% ../../notebooks/audit/reproduce.ipynb #21f19961
@@ -103,7 +103,7 @@ def python_for(record: RunRecord, project: Path, fresh: bool | None = None) -> s
             f'the environment of the lock cannot be made: {last[:200]}',
             'try again, or use this one: --env here',
             where=record.run,
-            code='RUN',
+            code='REPEAT',
         )
     return str(project / '.venv/bin/python')
 
@@ -270,7 +270,7 @@ def reproduce(
                 f'the repetition did not end well: {last}',
                 'mend what it says',
                 where=record.run,
-                code='RUN',
+                code='REPEAT',
             )
         again = read_run_record(paths[0])
         found = compare(record, again, tolerance_for(record))

@@ -119,14 +119,14 @@ def restored(
             'the run was made outside a git repository, so its code was not kept',
             'git init, commit, and run again',
             where=record.run,
-            code='RUN',
+            code='REPEAT',
         )
     if git(root, 'cat-file', '-e', f'{commit}^{{commit}}').returncode:
         raise UserError(
             f'commit {commit[:12]} is not in this repository',
             'git fetch the branch that has it',
             where=record.run,
-            code='RUN',
+            code='REPEAT',
         )
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
         tree = (place or Path(folder)) / 'code'
@@ -137,7 +137,7 @@ def restored(
                     f'git could not restore the commit: {made.stderr.strip()[:200]}',
                     'see git worktree list',
                     where=record.run,
-                    code='RUN',
+                    code='REPEAT',
                 )
             project = tree / git(root, 'rev-parse', '--show-prefix').stdout.strip()
             if record.code.patch:
@@ -149,7 +149,7 @@ def restored(
                         f'the patch does not apply: {applied.stderr.strip()[:200]}',
                         'it was too large to keep, or changed',
                         where=record.run,
-                        code='RUN',
+                        code='REPEAT',
                     )
             yield project
         finally:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,18 @@ def inputs_of(root: Path, around: dict[str, Any], more: list[str]) -> dict[str, 
     ]
     return {path: file_sha256(path) for path in dict.fromkeys(paths)}
 
+# %% ../../notebooks/command/answers.ipynb #6d2c5e7a
+def _forget_old(folder: Path, kept: int = 30) -> None:
+    "Remove all notes but the newest; another run may do so at the same time."
+    with os.scandir(folder) as there:
+        found = [entry for entry in there if entry.name.endswith('.json')]
+    ages = {}
+    for entry in found:
+        with suppress(FileNotFoundError):
+            ages[entry.path] = entry.stat().st_mtime
+    for path in sorted(ages, key=lambda path: ages[path])[:-kept]:
+        Path(path).unlink(missing_ok=True)
+
 # %% ../../notebooks/command/answers.ipynb #8d86a961
 def write_note(
     root: Path,
@@ -113,8 +126,7 @@ def write_note(
         return
     path = note_path(root, args)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for old in sorted(path.parent.glob('*'), key=lambda p: p.stat().st_mtime)[:-30]:
-        old.unlink(missing_ok=True)
+    _forget_old(path.parent)
     new = path.with_name(f'.writing-{os.getpid()}')
     new.write_text(
         json.dumps({'around': around, 'inputs': inputs, 'outputs': outputs, **more}),

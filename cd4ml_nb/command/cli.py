@@ -35,7 +35,7 @@ from .console import stage_table, watching
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.errors import did_you_mean, one_line
 from ..core.files import in_project, project_root, read_json, shown
-from ..core.lock import locked
+from ..core.lock import whole_project
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
@@ -513,7 +513,7 @@ def gc(
     model."""
     from cd4ml_nb.audit.collect import collectable, in_registry, remove
     root = products_root()
-    with locked(root):
+    with whole_project(root):
         gone = collectable(
             root, older_than, without_password(tracking_uri(load_settings())), in_registry()
         )
@@ -700,7 +700,7 @@ def trend(
             f"scenario '{name}' has not run yet",
             f'cd4ml run -s {scenario}',
             where=shown(products_root() / name),
-            code='V2',
+            code='FIRST',
         )
     path = write_trend(products_root(), name)
     told = read_trend(products_root(), name)
@@ -757,7 +757,7 @@ def data_describe(
             f"'{name}' was not ingested yet",
             f"cd4ml run -s {found['scenarios'][0]} --until ingest",
             where=found['source'],
-            code='V2',
+            code='FIRST',
         )
     for k, table in enumerate(describe_data(found)):
         print('\n' if k else '', end='')

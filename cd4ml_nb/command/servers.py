@@ -358,7 +358,7 @@ def study_dashboard_command(
     path = in_project(storage_path)
     if not path.is_file():
         raise UserError(
-            'there is no study yet', 'cd4ml run --until sweep', where=shown(path), code='V2'
+            'there is no study yet', 'cd4ml run --until sweep', where=shown(path), code='FIRST'
         )
     return [
         sys.executable,

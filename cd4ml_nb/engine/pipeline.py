@@ -29,9 +29,9 @@ from typing import Any
 from ..artefacts.run_record import CodeRecord, StageRecord, read_run_record
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from ..core.faults import faultpoint
-from ..core.files import file_hash, in_project, json_hash, project_root, read_json, shown
-from ..core.files import write_error, write_text
-from ..core.lock import locked
+from ..core.files import file_hash, in_project, project_root, read_json, shown, write_error
+from ..core.files import write_text
+from ..core.lock import locked, shared_project
 from ..core.settings import Settings, threads_of
 from .failure import End, error_of, keep_failed, of_exit, page_place
 from .forkserver import Forked, Processes, Spawned
@@ -40,7 +40,7 @@ from .recording import code_record, made, write_record
 from ..planning.code import Page
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
-from ..runs.find import record_paths
+from ..runs.find import record_paths, runs_there
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, Content, accept_products, flaw, publish, stable_content
 from ..runs.products import sweep_out
@@ -500,19 +500,22 @@ def run(
     refuse_absent_columns(plan)
     wanted = needed_for(plan, until)
     own = _Lazy(processes)
+
+    def note(text: str) -> None:
+        listen(Event('note', '', text))
+
     try:
-        with locked(products_root(), wait, lambda text: listen(Event('note', '', text))) as held:
+        with (
+            locked(plan.home, wait, note) as held,
+            shared_project(products_root(), wait, note),
+        ):
             if held.left:
-                listen(
-                    Event(
-                        'note',
-                        '',
-                        'an earlier run ended without giving back its lock, and is resumed:'
-                        f' {held.left}',
-                    )
+                note(
+                    'an earlier run ended without giving back its lock, and is resumed:'
+                    f' {held.left}'
                 )
             own.lock = held.file.fileno()
-            sweep_out(products_root())
+            sweep_out(plan.home)
             return _run(plan, wanted, set(force or []), listen, own, debug, command)
     finally:
         own.close()
@@ -674,7 +677,7 @@ def _conclude(
 def index_is_old() -> bool:
     "Whether the page over all runs is missing, or was written for other runs than there are."
     root = products_root()
-    runs = _runs_there()
+    runs = runs_there(root)
     try:
         return bool(runs) and not (
             (root / 'index.html').is_file()
@@ -683,19 +686,11 @@ def index_is_old() -> bool:
     except OSError:
         return True
 
-# %% ../../notebooks/engine/pipeline.ipynb #356466c9
-def _runs_there() -> str:
-    "Which runs there are, in one hash; empty when there are none."
-    names = [path.relative_to(products_root()).as_posix() for path in record_paths()]
-    return json_hash(names) if names else ''
-
 # %% ../../notebooks/engine/pipeline.ipynb #b5562996
 def write_index_there(processes: Processes, patience: float = 60.0) -> bool:
     # s -> whether it was written
     "Write the page over all scenarios and runs, where its libraries are."
-    if done := done_there(processes, 'index', 'cd4ml_nb.show.site', patience):
-        write_text(products_root() / '.index', _runs_there())
-    return done
+    return done_there(processes, 'index', 'cd4ml_nb.show.site', patience)
 
 # %% ../../notebooks/engine/pipeline.ipynb #151104f1
 def done_there(

@@ -204,7 +204,7 @@ def current_folder(
         f"scenario '{scenario}' has no products of stage '{stage}' yet",
         f'cd4ml run --scenario scenarios/{scenario}.yaml',
         where=str(home),
-        code='V2',
+        code='FIRST',
     )
 
 # %% ../../notebooks/runs/paths.ipynb #d2864741

@@ -18,7 +18,8 @@ from typing import Any
 from ..artefacts.run_record import StageRecord
 from ..core.errors import Cd4mlError
 from ..core.faults import faultpoint
-from ..core.files import file_hash, json_hash, read_json, write_json, write_text
+from ..core.files import WRITING, file_hash, is_left_over, json_hash, read_json, write_json
+from ..core.files import write_text
 
 # %% ../../notebooks/runs/products.ipynb #cf6515dc
 MANIFEST = 'manifest.json'
@@ -164,15 +165,21 @@ def _set_aside(folder: Path) -> None:
         os.rename(folder, folder.with_name(f'{folder.name}~{file_hash(folder / MANIFEST)[:12]}'))
 
 # %% ../../notebooks/runs/products.ipynb #f8d626b1
-def sweep_out(root: Path) -> None:
-    "Remove what a kill has left in the folder of all products; only under the project's lock."
-    for kind in ('running', 'deleting', 'writing'):
-        for left in (p for depth in ('', '*/', '*/*/') for p in root.glob(f'{depth}.{kind}-*')):
-            (
-                shutil.rmtree(left, ignore_errors=True)
-                if left.is_dir()
-                else left.unlink(missing_ok=True)
-            )
+def sweep_out(home: Path) -> None:
+    "Remove what a kill has left of a scenario, and of what all share; only under its lock."
+    root = home.parent
+    own = [home, *home.glob('*')]
+    common = [root, *root.glob('.*'), *root.glob('.*/*')]
+    left = [path for place in own for path in place.glob('.running-*')]
+    for place in (*own, *common):
+        left += place.glob('.deleting-*')
+        # what another run writes at this moment stays
+        left += filter(is_left_over, place.glob(f'{WRITING}*'))
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 # %% ../../notebooks/runs/products.ipynb #65aaca97
 CURRENT = 'current'

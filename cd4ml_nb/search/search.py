@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 
 from ..core.errors import UserError
-from ..core.journal import Journal
+from ..core.log import Log
 from ..scenario.definition import Range, Search
 from ..scenario.metrics import METRICS
 from .halving import goes_on
@@ -253,7 +253,7 @@ class Course:
         metric: str,
         wanted: int,
         seed: int,
-        journal: Journal,
+        journal: Log,
         mode: str = 'repeatable',
         sample: int = 0,
     ):

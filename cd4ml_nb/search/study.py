@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import json_hash
-from ..core.journal import Journal
+from ..core.log import Log
 from ..core.provenance import module_hashes
 from ..runs.paths import products_root
 from ..scenario.definition import Search
@@ -84,7 +84,7 @@ def study_path(
     )
 
 # %% ../../notebooks/search/study.ipynb #874af051
-def begin(journal: Journal, search: Search, metric: str, trials: int) -> str:
+def begin(journal: Log, search: Search, metric: str, trials: int) -> str:
     # what identifies this doing of the sweep
     """Begin a journal, or go on with it; one whose sweep is over begins anew, since who asks for it
     again wants it done again."""
@@ -99,5 +99,5 @@ def begin(journal: Journal, search: Search, metric: str, trials: int) -> str:
 # %% ../../notebooks/search/study.ipynb #304746ad
 def finish(path: Path, trials: int) -> None:
     "Note in a journal that what it was for is done."
-    with Journal(path) as journal:
+    with Log(path) as journal:
         journal.append(over=trials)

@@ -16,10 +16,11 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from ..artefacts.run_record import RunRecord
-from ..core.errors import Cd4mlError
-from ..core.files import json_or_none, write_text
+from ..core.errors import Cd4mlError, InfrastructureError
+from ..core.files import json_or_none, shown, write_text
+from ..core.lock import held
 from ..model.contract import Contract, read_contract
-from ..runs.find import current_file, read_records, scenarios_that_ran
+from ..runs.find import current_file, read_records, runs_there, scenarios_that_ran
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, interval, measured, minute, plural, span
 from .pages import frame, render
@@ -202,15 +203,29 @@ def index_html(cards: list[dict[str, Any]]) -> str:
     body = render('templates/index.html', cards=cards)
     return frame('Models and their reports', body, 'cd4ml', byline, footer=footer)
 
-# %% ../../notebooks/show/site.ipynb #1ebc023a
-def write_index(
-    products_root: Path | str,
-) -> Path:                      # products/index.html
-    "Write the index over all scenarios and runs."
-    root = Path(products_root)
+# %% ../../notebooks/show/site.ipynb #1630aee5
+def _write_pages(root: Path) -> None:
+    "Write the trend of each scenario, and the index."
     names = scenarios_that_ran(root)
     for name in names:
         if (root / name / 'runs').is_dir():
             write_trend(root, name)
     write_text(root / 'index.html', index_html([scenario_card(root, name) for name in names]))
+
+# %% ../../notebooks/show/site.ipynb #1ebc023a
+def write_index(
+    products_root: Path | str,
+) -> Path:                      # products/index.html
+    """Write the index over all scenarios and runs, and in `.index` which runs those are. Of several
+    writers at a time, the last shows what all have recorded."""
+    root = Path(products_root)
+    root.mkdir(parents=True, exist_ok=True)
+    with held(root / '.index.lock', 60.0) as mine:
+        if not mine:
+            raise InfrastructureError(
+                'another process writes the index', 'run again', where=shown(root), code='I14'
+            )
+        runs = runs_there(root)
+        _write_pages(root)
+        write_text(root / '.index', runs)
     return root / 'index.html'

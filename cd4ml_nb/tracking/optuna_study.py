@@ -15,7 +15,7 @@ import optuna
 
 from ..core.errors import UserError
 from ..core.files import shown
-from ..core.journal import read_entries
+from ..core.log import read_entries
 from ..runs.paths import products_root
 from ..scenario.definition import Search
 from ..search.sampler import distributions
@@ -33,7 +33,7 @@ def latest_journal(scenario: str) -> Path:   # its name
             f"scenario '{scenario}' has no sweep yet",
             f'cd4ml run -s {scenario} --until sweep',
             where=shown(products_root() / scenario),
-            code='V2',
+            code='FIRST',
         )
     return found[-1]
 

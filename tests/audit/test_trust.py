@@ -4,17 +4,14 @@ nothing good lost."""
 import errno
 import fcntl
 import json
-import multiprocessing
 import os
 import re
-import socket
 import subprocess
 import sys
 
 import psutil._pslinux
 import pytest
 import yaml
-from effort import times
 from four_stages import current, four_stages, page
 from mlflow.tracking import MlflowClient
 from projects import ROOT, copied_project
@@ -22,98 +19,10 @@ from runs import SMALL, Place
 
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.lock import locked
-from cd4ml_nb.core.processes import began
 from cd4ml_nb.core.provenance import code_state
 from cd4ml_nb.planning.parameters import parse_parameters
 from cd4ml_nb.planning.plan import changes_since, make_plan
 from cd4ml_nb.tracking.store import begin_run, close_interrupted
-
-
-def hold(folder, barrier, held, overlaps):
-    barrier.wait(60)
-    try:
-        with locked(folder):
-            with held.get_lock():
-                held.value += 1
-                overlaps.value += held.value > 1
-            barrier_pause()
-            with held.get_lock():
-                held.value -= 1
-    except InfrastructureError:
-        pass
-
-
-def barrier_pause():
-    import time
-    time.sleep(0.02)
-
-
-@pytest.mark.parametrize(
-    'left', ['', '{"pid": 1, "torn', 'process 1 on elsewhere since 2020-01-01 00:00:00']
-)
-def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_path, left):
-    context = multiprocessing.get_context('fork')
-    for round_ in range(times(nightly=10, push=4)):
-        folder = tmp_path / str(round_)
-        folder.mkdir()
-        (folder / 'lock.json').write_text(left)    # what a killed run may leave is no lock
-        barrier = context.Barrier(4)
-        held = context.Value('i', 0)
-        overlaps = context.Value('i', 0)
-        processes = [
-            context.Process(target=hold, args=(folder, barrier, held, overlaps)) for _ in range(4)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert overlaps.value == 0
-
-
-def owner(**changes) -> str:
-    return json.dumps(
-        {
-            'process': os.getpid(),
-            'host': socket.gethostname(),
-            'started': began(os.getpid()),
-            'since': 'now',
-            'command': 'cd4ml run',
-        }
-        | changes
-    )
-
-
-OWNERS = {  # who has left the file -> what it says, and whether the lock is free
-    'alive': (lambda: owner(), False),
-    'dead': (lambda: owner(process=2**22 + 1), True),
-    'number given to another process': (lambda: owner(started='then'), True),
-    'another host': (lambda: owner(process=2**22 + 1, host='elsewhere'), False),
-    'nothing known': (lambda: '', False),
-}
-
-
-@pytest.mark.parametrize('who', OWNERS)
-def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(tmp_path, monkeypatch, who):
-    left, free = OWNERS[who]
-    def no_locks(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, 'flock', no_locks)
-    with locked(tmp_path):
-        with (
-            pytest.raises(InfrastructureError, match='another run holds the lock'),
-            locked(tmp_path),
-        ):
-            pass
-    assert not (tmp_path / 'lock.owner').exists()
-    # said now, by the process that the test runs in
-    (tmp_path / 'lock.owner').write_text(left())
-    try:
-        with locked(tmp_path):
-            taken = True
-    except InfrastructureError:
-        taken = False
-    assert taken == free
 
 
 def test_I15_I06_whoever_lives_still_does_after_the_clock_was_set(tmp_path, monkeypatch):

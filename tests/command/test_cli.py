@@ -632,7 +632,7 @@ def test_the_catalogue_before_anything_was_ingested(project, capsys):
     out = capsys.readouterr().out
     assert 'not ingested' in out and 'small, twin' in out and out.count('data.csv') == 1
     refused(capsys, ['data', 'describe', 'smal'], 'C10', "did you mean 'small'?")
-    refused(capsys, ['data', 'describe', 'small'], 'V2', 'cd4ml run -s small --until ingest')
+    refused(capsys, ['data', 'describe', 'small'], 'FIRST', 'cd4ml run -s small --until ingest')
 
 
 # ---- a real stage, run, interrupted and run again

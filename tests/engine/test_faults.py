@@ -235,7 +235,7 @@ def test_I13_damaged_manifests_pointers_locks_and_records_are_made_anew(harness,
     (built.current('left') / 'manifest.json').write_bytes(b'\0' * 500)
     for stage, text in {'right': b'../../..', 'join': b'\xff\xfe', 'last': b''}.items():
         (built.home / stage / 'current').write_bytes(text)
-    (built.folder / 'products/lock.json').write_text('{"process": 1, "torn')
+    (built.folder / 'products/used_cars/lock.json').write_text('{"process": 1, "torn')
     (built.folder / 'products/index.html').write_text('')
     newest = max((built.home / 'runs').glob('*.json'))
     newest.write_bytes(b'\0' * 100)
@@ -292,14 +292,14 @@ def test_I15_a_lock_that_nobody_holds_is_taken_over_and_said_so(built, owner):
         'started': 0.0,
         'command': 'cd4ml run',
     } | owner
-    (built.folder / 'products/lock.json').write_text(json.dumps(left))
+    (built.folder / 'products/used_cars/lock.json').write_text(json.dumps(left))
     done = built.run('run')
     assert (
         done.code == 0
         and 'earlier run ended without giving back its lock' in done.out
         and f'process {left["process"]}' in done.out
     )
-    assert (built.folder / 'products/lock.json').read_text() == ''
+    assert (built.folder / 'products/used_cars/lock.json').read_text() == ''
 
 
 def test_I27_what_a_power_loss_has_torn_is_found_and_made_again(harness, built):

@@ -46,7 +46,8 @@ from sweeps import (
 from tiny import Tiny
 
 from cd4ml_nb.core.errors import Cd4mlError
-from cd4ml_nb.core.journal import Journal
+from cd4ml_nb.core.lock import held
+from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import Settings, gpu_count
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.model.prediction import predict
@@ -78,7 +79,6 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
-from cd4ml_nb.tracking.queue import held
 from cd4ml_nb.tracking.store import experiment
 
 TRIALS = 10
@@ -134,7 +134,7 @@ def swept(
     """The records of a sweep, which leaves no process and no open file behind."""
     before = set(descendants(os.getpid()))
     begun = len(os.listdir('/proc/self/fd'))
-    with Journal(folder / f'{name}.jsonl') as journal, workers:
+    with Log(folder / f'{name}.jsonl') as journal, workers:
         if not journal.entries:
             journal.append(study={'id': name})
         records = search(Course(plan, metric, wanted, 5, journal, mode, sample), workers)
@@ -606,7 +606,7 @@ class Cut(Exception):
     """The coordinator is ended."""
 
 
-def cut_after(journal: Journal, n: int) -> Journal:
+def cut_after(journal: Log, n: int) -> Log:
     """A journal whose process ends after so many lines, before the last is written or after it."""
     append = journal.append
     left = [n]
@@ -667,7 +667,7 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
                 random.Random(cut),
                 draw(st.sampled_from([0.0, 0.3])),
             )
-            with Journal(folder / 'toy.jsonl') as journal, suppress(Cut):
+            with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
                 search(
                     Course(
                         plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)
@@ -714,7 +714,7 @@ def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_who
                 random.Random(cut),
                 draw(st.sampled_from([0.0, 0.3])),
             )
-            with Journal(folder / 'toy.jsonl') as journal, suppress(Cut):
+            with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
                 search(Course(plan, 'mae', wanted, 5, cut_after(journal, cut), sample=90), workers)
         workers = OnRows(
             draw(st.sampled_from([1, 2, 3, 9])),
@@ -970,11 +970,11 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
     again,
 ):
     path = journal_path(again)
-    with Journal(path):
+    with Log(path):
         ended = run_page(again, TRIALS + 1)
     assert (
         (ended.code, ended.left) == (4, 0)
-        and ended.error.startswith('InfrastructureError I23 ')
+        and ended.error.startswith('InfrastructureError I14 ')
         and path.name in ended.error
         and '\n' not in ended.error
     )

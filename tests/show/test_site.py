@@ -1,7 +1,9 @@
 """The index: what stands now, what ran before, links that resolve, nothing trusted."""
 
 import json
+import multiprocessing
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +15,7 @@ from html_checks import Outline, check
 from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
 
 from cd4ml_nb.core.files import write_json, write_text
+from cd4ml_nb.runs.find import runs_there
 from cd4ml_nb.show.report import executed_html, report_html
 from cd4ml_nb.show.site import write_index
 
@@ -229,3 +232,29 @@ def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
     assert visited(browser, path) == ([], [])
     assert not browser.find_elements('css selector', 'script, iframe, [onerror], [onload], svg svg')
     assert Outline(path.read_text(encoding='utf-8')).text.count('alert(1)') > 10
+
+
+def test_of_two_writers_of_the_index_the_last_shows_what_both_have_recorded(tmp_path, monkeypatch):
+    def record(name: str) -> None:
+        told = {'run': name, 'started': '2026-11-23T10:00:00', 'title': f'The title of {name}'}
+        write_json(tmp_path / name / 'runs' / f'{name}.json', told)
+
+    def slow(path, text):       # the first writer has read all records, and is not done
+        if path.name == 'index.html' and not (tmp_path / 'wrote').exists():
+            (tmp_path / 'wrote').write_text('')
+            time.sleep(1)
+        write_text(path, text)
+
+    monkeypatch.setattr('cd4ml_nb.show.site.write_text', slow)
+    record('one')
+    first = multiprocessing.get_context('fork').Process(target=write_index, args=(tmp_path,))
+    first.start()
+    while not (tmp_path / 'wrote').exists():
+        time.sleep(0.01)
+    record('two')
+    text = write_index(tmp_path).read_text(encoding='utf-8')
+    first.join()
+    assert first.exitcode == 0
+    assert (tmp_path / 'index.html').read_text(encoding='utf-8') == text
+    assert 'The title of one' in text and 'The title of two' in text
+    assert (tmp_path / '.index').read_text() == runs_there(tmp_path)
