@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot
 from report_examples import PAYLOADS
 
+from cd4ml_nb.scenario.metrics import calibration_bins
 from cd4ml_nb.show import figures as f
 
 rng = np.random.default_rng(0)
@@ -26,7 +27,7 @@ def drawn(kind, name='mileage'):
     return {
         'history': lambda: f.sweep_history(TRIALS, name, unit=name), 'importance': lambda: f.parameter_importance({name: 0.7, name + '2': 0.3}),
         'paths': lambda: f.parallel_coordinates(named), 'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, name + '2']),
-        'calibration': lambda: f.calibration_curve(f.calibration_bins((p > 0.5).astype(int), p), name),
+        'calibration': lambda: f.calibration_curve(calibration_bins((p > 0.5).astype(int), p), name),
         'residuals': lambda: f.residual_plot(x, y, name, name), 'truth': lambda: f.predicted_vs_actual(x[:900], y[:900], name, name),
         'dots': lambda: f.interval_dots([{**r, 'value': name + str(k)} for k, r in enumerate(ROWS)], name, name, 5.0),
         'contributions': lambda: f.contribution_bars([name, name], [-3.0, 2.0], name), 'categories': lambda: f.category_bars({name: 3, name + '2': 5}, name),
@@ -100,12 +101,12 @@ def test_a_perfect_model_and_a_constant_one_can_be_drawn():
     for predicted in (y, np.full(100, 5.0)):
         f.svg(f.residual_plot(y, predicted), 'errors')
         f.svg(f.predicted_vs_actual(y, predicted), 'truth')
-    f.svg(f.calibration_curve(f.calibration_bins(np.ones(7), np.full(7, 0.5))), 'calibration')
+    f.svg(f.calibration_curve(calibration_bins(np.ones(7), np.full(7, 0.5))), 'calibration')
 
 
 def test_bins_hold_every_case_once_and_their_intervals_hold_the_frequency():
     p = np.random.default_rng(0).uniform(size=1003)
-    bins = f.calibration_bins((p > 0.5).astype(int), p, 7)
+    bins = calibration_bins((p > 0.5).astype(int), p, 7)
     assert sum(bins['n']) == 1003 and max(bins['n']) - min(bins['n']) <= 1
     assert all(low - 1e-9 <= a <= high + 1e-9 for low, a, high in zip(bins['low'], bins['actual'], bins['high'], strict=True))
 
