@@ -141,7 +141,7 @@ def test_data_that_becomes_too_old_is_no_answer(done, tmp_path):
     note = next((folder / 'products/.answers').glob('*.json'))
     assert json.loads(note.read_text())['until'] > time.strftime('%Y-%m-%d')
     code = (
-        "import sys, time; from cd4ml_nb import answers\nprint(answers.known_answer(sys.argv[1:])"
+        "import sys, time; from cd4ml_nb.command import answers\nprint(answers.known_answer(sys.argv[1:])"
         " is not None)\ntime.strftime = lambda *_:"
         " '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
     )
