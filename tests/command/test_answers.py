@@ -109,8 +109,13 @@ def test_no_answer_when_something_that_matters_has_changed(project, change):
     assert known_answer(ASKED) is None
 
 
-@pytest.mark.parametrize('name,value', [('CD4ML_TRIALS', '7'), ('CD4ML_ENV', 'ci'), ('CD4ML_FAULT', 'list:x'), ('CUDA_VISIBLE_DEVICES', '0'),
-                                        ('CD4ML_PRODUCTS', 'elsewhere')])
+@pytest.mark.parametrize('name,value', [
+    ('CD4ML_TRIALS', '7'),
+    ('CD4ML_ENV', 'ci'),
+    ('CD4ML_FAULT', 'list:x'),
+    ('CUDA_VISIBLE_DEVICES', '0'),
+    ('CD4ML_PRODUCTS', 'elsewhere'),
+])
 def test_no_answer_in_another_environment(project, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert known_answer(ASKED) is None
@@ -145,8 +150,8 @@ def test_data_that_becomes_too_old_is_no_answer(done, tmp_path):
     note = next((folder / 'products/.answers').glob('*.json'))
     assert json.loads(note.read_text())['until'] > time.strftime('%Y-%m-%d')
     code = (
-        "import sys, time; from cd4ml_nb import answers\nprint(answers.known_answer(sys.argv[1:])"
-        " is not None)\ntime.strftime = lambda *_:"
+        "import sys, time; from cd4ml_nb.command import answers\n"
+        "print(answers.known_answer(sys.argv[1:]) is not None)\ntime.strftime = lambda *_:"
         " '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
     )
     told = subprocess.run(

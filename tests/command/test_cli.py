@@ -327,10 +327,10 @@ def test_N01_a_module_older_than_its_notebook(project, capsys):
 def hand_edited(project: Path) -> None:
     """A helper of the split is edited in its module, and its notebook saved afterwards, as
     JupyterLab does by itself."""
-    path = project / 'cd4ml_nb' / 'split.py'
+    path = project / 'cd4ml_nb' / 'data/split.py'
     path.write_text(path.read_text() + '\nX = 1\n')
     os.utime(path, (time.time() - 60, time.time() - 60))
-    page = project / 'notebooks' / 'stages/12_split.ipynb'
+    page = project / 'notebooks' / 'data/split.ipynb'
     os.utime(
         page,
         (
@@ -343,13 +343,13 @@ def hand_edited(project: Path) -> None:
 
 def assert_told_how_to_keep_it(text: str) -> None:
     number, cell = re.search(
-        r'^--- notebooks/stages/12_split.ipynb, cell (\d+) \((\w+)\)$', text, re.MULTILINE
+        r'^--- notebooks/data/split.ipynb, cell (\d+) \((\w+)\)$', text, re.MULTILINE
     ).groups()
-    cells = json.loads((ROOT / 'notebooks' / 'stages/12_split.ipynb').read_text())['cells']
+    cells = json.loads((ROOT / 'notebooks' / 'data/split.ipynb').read_text())['cells']
     assert cells[int(number) - 1]['id'] == cell
-    assert '\n+++ cd4ml_nb/stages/split.py\n' in text and '\n+X = 1\n' in text
+    assert '\n+++ cd4ml_nb/data/split.py\n' in text and '\n+X = 1\n' in text
     assert (
-        f'put the lines with + into notebooks/stages/12_split.ipynb, cell {number} ({cell}), then'
+        f'put the lines with + into notebooks/data/split.ipynb, cell {number} ({cell}), then'
         ' make export'
         in text
     )
@@ -368,13 +368,13 @@ def test_N02_a_module_edited_by_hand_is_shown_with_the_cell_it_belongs_to(projec
     assert main(RUN) == 2
     err = capsys.readouterr().err
     assert (
-        err.splitlines()[-1].startswith('ERROR N02 cd4ml_nb/stages/split.py:')
+        err.splitlines()[-1].startswith('ERROR N02 cd4ml_nb/data/split.py:')
         and 'Traceback' not in err
     )
     assert_told_how_to_keep_it(err)
     line = int(err.splitlines()[-1].split(':')[1])
     assert (
-        (project / 'cd4ml_nb' / 'split.py').read_text().splitlines()[line - 2].startswith('# %% ')
+        (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()[line - 2].startswith('# %% ')
     )
 
 

@@ -273,7 +273,11 @@ def test_a_page_that_goes_wrong_names_its_cell_and_is_never_published(gallery, s
     assert (project.home / stage / 'failed/traceback.txt').read_text().strip()
 
 
-@pytest.mark.parametrize(('stage', 'name'), [('sysexit0', 'SystemExit'), ('asks', 'StdinNotImplementedError'), ('tagged', 'ZeroDivisionError')])
+@pytest.mark.parametrize(('stage', 'name'), [
+    ('sysexit0', 'SystemExit'),
+    ('asks', 'StdinNotImplementedError'),
+    ('tagged', 'ZeroDivisionError'),
+])
 def test_the_kept_page_of_an_exception_shows_where_it_stopped(gallery, stage, name):
     project, _ = told_of(gallery, stage)
     if stage == 'tagged':          # the page went on behind it
@@ -487,7 +491,12 @@ def interrupted(tiny, how, number, times=1, engine='warm'):
     return done, time.monotonic() - begun, shlex.join(['cd4ml', 'run', '-s', 'tiny', *words])
 
 
-@pytest.mark.parametrize(('how', 'times', 'engine'), [('group', 1, 'warm'), ('process', 1, 'warm'), ('group', 2, 'warm'), ('group', 1, 'kernel')])
+@pytest.mark.parametrize(('how', 'times', 'engine'), [
+    ('group', 1, 'warm'),
+    ('process', 1, 'warm'),
+    ('group', 2, 'warm'),
+    ('group', 1, 'kernel'),
+])
 def test_I07_ctrl_c_stops_the_page_keeps_it_and_says_how_to_go_on(tiny, how, times, engine):
     done, took, command = interrupted(tiny, how, signal.SIGINT, times, engine)
     done.check(130, swept=times == 1)

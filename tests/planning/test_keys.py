@@ -99,9 +99,9 @@ CHANGES = {
     ),
     'a helper that only evaluate and the report reach': (
         lambda p: replaced(
-            p / 'cd4ml_nb/scenario/metrics.py',
-            'def calibration_bins(',
-            'LEVEL = 1\n\ndef calibration_bins(',
+            p / 'cd4ml_nb/show/figures.py',
+            'def calibration_curve(',
+            'LEVEL = 1\n\ndef calibration_curve(',
         ),
         [],
     ),

@@ -1028,8 +1028,11 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_runni
 
 # ---- the command
 
-TRAIN = """import xgboost
-xgboost.train({'nthread': 2}, xgboost.DMatrix(np.random.rand(5000, 4), label=np.random.rand(5000)), 5).num_boosted_rounds()"""
+TRAIN = """import numpy as np
+import xgboost
+
+matrix = xgboost.DMatrix(np.random.rand(5000, 4), label=np.random.rand(5000))
+xgboost.train({'nthread': 2}, matrix, 5).num_boosted_rounds()"""
 
 
 def uses_openmp(project: Tiny) -> None:
