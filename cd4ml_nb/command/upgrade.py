@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,31 +222,40 @@ def message_of(new: str) -> str:
     return f'Upgrade cd4ml_nb to {new[:10]}\n\n{TRAILER}: {new}\n'
 
 # %% ../../notebooks/command/upgrade.ipynb #cec5f028
-def put(root: Path, path: str, blob: str | None, version: str) -> None:
-    "Have a file as a version has it, which may be not at all."
-    if blob:
-        git(root, 'checkout', '--quiet', version, '--', path)
-    else:
-        git(root, 'rm', '--quiet', '--force', '--ignore-unmatch', '--', path)
+def put(root: Path, version: str, paths: Iterable[str]) -> None:
+    "Have files as a version has them, which may be not at all."
+    there = blobs(root, version)
+    wanted = list(paths)
+    found = [path for path in wanted if path in there]
+    gone = [path for path in wanted if path not in there]
+    for start in range(0, len(found), 200):           # a command line has an end
+        git(root, 'checkout', '--quiet', version, '--', *found[start : start + 200])
+    for start in range(0, len(gone), 200):
+        some = gone[start : start + 200]
+        git(root, 'rm', '--quiet', '--force', '--ignore-unmatch', '--', *some)
 
 # %% ../../notebooks/command/upgrade.ipynb #62168437
 def decide_by_owner(root: Path, done: Upgraded, patterns: list[str]) -> None:
     "Take the team's files from the team, and exported modules from the tool."
     was, mine, new = (blobs(root, version) for version in (done.base, 'HEAD', done.new))
+    from_team = []
+    from_tool = []
     for path in sorted({*was, *mine, *new}):
         before, ours, theirs = (version.get(path) for version in (was, mine, new))
         if path == SETTINGS or ours == theirs == before:
             continue
         if is_teams(path, patterns):
-            if ours != before:
-                put(root, path, ours, 'HEAD')
+            if ours != before or not theirs:
+                from_team.append(path)
                 done.kept += [path] if ours else [f'{path} (removed)']
             else:
-                put(root, path, theirs, done.new)
+                from_tool.append(path)
         elif path.startswith('cd4ml_nb/') and (before or theirs):
-            put(root, path, theirs, done.new)
+            from_tool.append(path)
         elif ours and not before and not theirs:
             done.kept.append(path)        # only the team has it
+    put(root, 'HEAD', from_team)
+    put(root, done.new, from_tool)
 
 # %% ../../notebooks/command/upgrade.ipynb #fd6bc39a
 def merge_settings_file(root: Path, done: Upgraded) -> None:
@@ -254,7 +263,7 @@ def merge_settings_file(root: Path, done: Upgraded) -> None:
     versions = (done.base, 'HEAD', done.new)
     texts = [text_of(root, blobs(root, version).get(SETTINGS)) for version in versions]
     if not texts[1]:          # the team has taken it away
-        put(root, SETTINGS, None, 'HEAD')
+        put(root, 'HEAD', [SETTINGS])
         return
     done.settings = merge_settings(*texts)
     (root / SETTINGS).write_text(done.settings.text, encoding='utf-8', newline='\n')
@@ -278,7 +287,7 @@ def resolve(root: Path, done: Upgraded) -> list[str]:    # files that need someb
     left = []
     for path, stages in unmerged(root).items():
         if path in LOCKS and 3 in stages:
-            put(root, path, stages[3], done.new)
+            put(root, done.new, [path])
             done.look.append(f"{path} is the tool's: make lock, if you need other packages")
         elif not (path.endswith('.ipynb') and _merge_notebook_file(root, path, stages)):
             left.append(path)

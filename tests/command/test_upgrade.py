@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cd4ml_nb.command.cli import main
 from cd4ml_nb.command.merging import is_teams, team_patterns
 from cd4ml_nb.core.settings import Settings
 from cd4ml_nb.planning.exports import page_cells, stale_modules
@@ -21,7 +24,7 @@ SCENARIO = """name: churn
 title: Who leaves?
 task: binary
 data: {source: 'builtin:breast_cancer'}
-target: {column: benign, positive: benign}
+target: {column: target, positive: malignant, classes: [benign, malignant]}
 """
 
 
@@ -41,17 +44,31 @@ def commit(folder: Path, **files: str) -> str:
     return git(folder, 'rev-parse', 'HEAD')
 
 
-def cd4ml(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    who = {f'GIT_{role}_{what}': 'team@example.org' for role in ('AUTHOR', 'COMMITTER')
-           for what in ('NAME', 'EMAIL')}
-    return subprocess.run(
-        [str(CD4ML), *words],
-        cwd=folder,
-        env=os.environ | who | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+WHO = {
+    f'GIT_{role}_{what}': 'team@example.org'
+    for role in ('AUTHOR', 'COMMITTER') for what in ('NAME', 'EMAIL')
+}
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def upgrade(monkeypatch, capsys) -> Callable[..., Ended]:
+    """`cd4ml upgrade` in this process, in a project's root."""
+    for name, value in WHO.items():
+        monkeypatch.setenv(name, value)
+
+    def run(folder: Path, *words: str) -> Ended:
+        monkeypatch.chdir(folder)
+        code = main(['upgrade', *words])
+        return Ended(code, *capsys.readouterr())
+
+    return run
 
 
 def own_command(folder: Path, *words: str) -> subprocess.CompletedProcess:
@@ -111,7 +128,14 @@ def upgraded(earlier) -> tuple[Path, dict[str, str], subprocess.CompletedProcess
                      'notebooks/ours.ipynb')
     }
     os.utime(earlier / '.venv/.ready')
-    return earlier, before, cd4ml(earlier, 'upgrade', str(ROOT))
+    return earlier, before, subprocess.run(
+        [str(CD4ML), 'upgrade', str(ROOT)],
+        cwd=earlier,
+        env=os.environ | WHO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_an_upgrade_from_the_version_before_the_folders_ends_well(upgraded):
@@ -210,7 +234,8 @@ def notebook(name: str, **sources: str) -> str:
         | {'source': text.splitlines(keepends=True)}
         for key, text in texts.items()
     ]
-    return json.dumps({'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5})
+    page = {'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
+    return json.dumps(page, indent=1)
 
 
 def module(name: str, **sources: str) -> str:
@@ -244,61 +269,61 @@ def copy_of(tool: Path) -> Path:
     return folder
 
 
-def test_what_is_not_committed_is_refused_and_left(tool, team):
+def test_what_is_not_committed_is_refused_and_left(upgrade, tool, team):
     commit(tool, **{'a.txt': 'one\ntwo\nthree\n'})
     (team / 'draft.txt').write_text('draft')
     before = git(team, 'rev-parse', 'HEAD')
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 2
-    assert 'not committed: draft.txt' in done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 2
+    assert 'not committed: draft.txt' in done.err
     assert git(team, 'rev-parse', 'HEAD') == before
     assert (team / 'draft.txt').read_text() == 'draft'
 
 
-def test_a_conflict_names_the_file_and_the_way_back(tool, team):
+def test_a_conflict_names_the_file_and_the_way_back(upgrade, tool, team):
     commit(tool, **{'a.txt': 'one\nTOOL\n', 'b.txt': 'new\n'})
     before = commit(team, **{'a.txt': 'one\nTEAM\n'})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 2
-    assert 'both changed a.txt' in done.stderr and 'git merge --abort' in done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 2
+    assert 'both changed a.txt' in done.err and 'git merge --abort' in done.err
     assert '<<<<<<<' in (team / 'a.txt').read_text()
-    again = cd4ml(team, 'upgrade', str(tool))
-    assert again.returncode == 2 and 'a merge is not finished' in again.stderr
+    again = upgrade(team, str(tool))
+    assert again.code == 2 and 'a merge is not finished' in again.err
     git(team, 'merge', '--abort')
     assert git(team, 'rev-parse', 'HEAD') == before
     assert (team / 'a.txt').read_text() == 'one\nTEAM\n' and not (team / 'b.txt').exists()
     assert not git(team, 'status', '--porcelain')
 
 
-def test_a_conflict_that_somebody_has_mended_is_an_upgrade(tool, team):
+def test_a_conflict_that_somebody_has_mended_is_an_upgrade(upgrade, tool, team):
     commit(tool, **{'a.txt': 'one\nTOOL\n'})
     commit(team, **{'a.txt': 'one\nTEAM\n'})
-    cd4ml(team, 'upgrade', str(tool))
+    upgrade(team, str(tool))
     (team / 'a.txt').write_text('one\nboth\n')
     git(team, 'add', 'a.txt')
     git(team, 'commit', '--quiet', '--no-edit')
     assert git(team, 'rev-parse', 'HEAD^2') == git(tool, 'rev-parse', 'HEAD')
-    assert 'there is nothing newer' in cd4ml(team, 'upgrade', str(tool)).stdout
+    assert 'there is nothing newer' in upgrade(team, str(tool)).out
 
 
-def test_a_scenario_follows_the_tool_until_the_team_changes_it(tool, team):
+def test_a_scenario_follows_the_tool_until_the_team_changes_it(upgrade, tool, team):
     commit(tool, **{'scenarios/cars.yaml': 'title: Second\n'})
-    assert cd4ml(team, 'upgrade', str(tool)).returncode == 0
+    assert upgrade(team, str(tool)).code == 0
     assert (team / 'scenarios/cars.yaml').read_text() == 'title: Second\n'
     commit(team, **{'scenarios/cars.yaml': 'title: Ours\n'})
     (tool / 'scenarios/cars.yaml').unlink()
     commit(tool, **{'a.txt': 'three\n'})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 0, done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 0, done.err
     assert (team / 'scenarios/cars.yaml').read_text() == 'title: Ours\n'
     assert (team / 'a.txt').read_text() == 'three\n'
 
 
-def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(tool, team):
+def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(upgrade, tool, team):
     first = {'one': '#| export\na = 1', 'two': '#| export\nb = 2'}
     files = {'notebooks/x.ipynb': notebook, 'cd4ml_nb/x.py': module}
     commit(tool, **{name: make('x', **first) for name, make in files.items()})
-    assert cd4ml(team, 'upgrade', str(tool)).returncode == 0
+    assert upgrade(team, str(tool)).code == 0
     ours = first | {'one': '#| export\na = 10'}
     theirs = first | {'two': '#| export\nb = 20'}
     commit(team, **{name: make('x', **ours) for name, make in files.items()})
@@ -308,8 +333,8 @@ def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(tool, 
     nbdev = '[tool.nbdev]\nlib_path = "cd4ml_nb"\nnbs_path = "notebooks"\nput_version_in_init = false\n'
     project = '[project]\nname = "cd4ml_nb"\nversion = "1"\n'
     commit(tool, **moved, **{'pyproject.toml': project + TOOL['pyproject.toml'] + nbdev})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 0, done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 0, done.err
     cells = json.loads((team / 'notebooks/y/x.ipynb').read_text())['cells']
     assert [''.join(cell['source']) for cell in cells][2:] == [ours['one'], theirs['two']]
     assert not (team / 'notebooks/x.ipynb').exists() and not (team / 'cd4ml_nb/x.py').exists()
@@ -318,43 +343,43 @@ def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(tool, 
     assert not stale_modules(team)
 
 
-def test_one_cell_that_both_have_changed_is_a_conflict(tool, team):
+def test_one_cell_that_both_have_changed_is_a_conflict(upgrade, tool, team):
     commit(tool, **{'notebooks/x.ipynb': notebook('x', one='a = 1')})
-    assert cd4ml(team, 'upgrade', str(tool)).returncode == 0
+    assert upgrade(team, str(tool)).code == 0
     commit(tool, **{'notebooks/x.ipynb': notebook('x', one='a = 2')})
     commit(team, **{'notebooks/x.ipynb': notebook('x', one='a = 3')})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 2 and 'notebooks/x.ipynb' in done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 2 and 'notebooks/x.ipynb' in done.err
     cells = json.loads((team / 'notebooks/x.ipynb').read_text())['cells']
     assert [''.join(c['source']) for c in cells][2:] == [
         '<<<<<<< yours', 'a = 3', '=======', 'a = 2', ">>>>>>> the tool's"
     ]
 
 
-def test_the_lock_is_the_tools_and_that_is_said(tool, team):
+def test_the_lock_is_the_tools_and_that_is_said(upgrade, tool, team):
     commit(tool, **{'requirements.lock': 'a==2\n'})
     commit(team, **{'requirements.lock': 'a==1.5\n'})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert done.returncode == 0, done.stderr
+    done = upgrade(team, str(tool))
+    assert done.code == 0, done.err
     assert (team / 'requirements.lock').read_text() == 'a==2\n'
-    assert "look at   requirements.lock is the tool's" in done.stdout
+    assert "look at   requirements.lock is the tool's" in done.out
 
 
-def test_a_setting_that_is_gone_is_named_with_the_teams_value(tool, team):
+def test_a_setting_that_is_gone_is_named_with_the_teams_value(upgrade, tool, team):
     commit(team, **{'settings.ini': '[DEFAULT]\ntrials = 7\n'})
     commit(tool, **{'settings.ini': '[DEFAULT]\nrounds = 20\n'})
-    done = cd4ml(team, 'upgrade', str(tool))
-    assert 'settings  [DEFAULT] rounds = 20 (new)' in done.stdout
-    assert 'look at   settings.ini: [DEFAULT] trials = 7 is no setting any more' in done.stdout
+    done = upgrade(team, str(tool))
+    assert 'settings  [DEFAULT] rounds = 20 (new)' in done.out
+    assert 'look at   settings.ini: [DEFAULT] trials = 7 is no setting any more' in done.out
     assert (team / 'settings.ini').read_text() == '[DEFAULT]\nrounds = 20\n'
 
 
-def test_a_copy_without_the_history_finds_the_version_that_it_came_from(tool):
+def test_a_copy_without_the_history_finds_the_version_that_it_came_from(upgrade, tool):
     commit(tool, **{'a.txt': 'one\ntwo\nthree\n'})
     folder = copy_of(tool)
     commit(tool, **{'a.txt': 'one\ntwo\nthree\nfour\n', 'scenarios/cars.yaml': 'title: New\n'})
-    done = cd4ml(folder, 'upgrade', str(tool))
-    assert done.returncode == 0, done.stderr
+    done = upgrade(folder, str(tool))
+    assert done.code == 0, done.err
     assert (folder / 'a.txt').read_text() == 'one\ntwo\nthree\nfour\n'
     assert (folder / 'scenarios/ours.yaml').read_text() == 'title: Ours\n'
     assert (folder / 'scenarios/cars.yaml').read_text() == 'title: New\n'
@@ -368,18 +393,19 @@ def archive_of(tool: Path) -> Path:
     return path
 
 
-def test_an_archive_is_merged_from_the_commit_that_is_named_then_from_the_last_upgrade(tool):
+def test_an_archive_is_merged_from_the_commit_that_is_named_then_from_the_last_upgrade(upgrade, tool):
     folder = copy_of(tool)
     commit(tool, **{'a.txt': 'one\ntwo\nthree\n'})
-    refused = cd4ml(folder, 'upgrade', str(archive_of(tool)))
-    assert refused.returncode == 2 and 'BASE=' in refused.stderr
-    first = cd4ml(folder, 'upgrade', '--base', 'HEAD', str(archive_of(tool)))
-    assert first.returncode == 0, first.stderr
+    first = git(folder, 'rev-parse', 'HEAD')
+    refused = upgrade(folder, str(archive_of(tool)))
+    assert refused.code == 2 and f'BASE={first[:10]}' in refused.err
+    done = upgrade(folder, '--base', first[:10], str(archive_of(tool)))
+    assert done.code == 0, done.err
     assert (folder / 'a.txt').read_text() == 'one\ntwo\nthree\n'
     assert (folder / 'scenarios/ours.yaml').is_file()
     commit(tool, **{'a.txt': 'zero\none\ntwo\nthree\n'})
-    second = cd4ml(folder, 'upgrade', str(archive_of(tool)))
-    assert second.returncode == 0, second.stderr
+    second = upgrade(folder, str(archive_of(tool)))
+    assert second.code == 0, second.err
     assert (folder / 'a.txt').read_text() == 'zero\none\ntwo\nthree\n'
     assert (folder / 'scenarios/ours.yaml').is_file()
 
@@ -387,20 +413,20 @@ def test_an_archive_is_merged_from_the_commit_that_is_named_then_from_the_last_u
 @pytest.mark.parametrize(('source', 'code', 'what'), [
     ('', 2, 'no version named'), ('nowhere', 2, 'cannot be fetched'), ('scenarios', 2, 'cannot be fetched'),
     ('https://localhost:1/x', 4, 'cannot be fetched')])
-def test_what_is_no_newer_version_changes_nothing(team, source, code, what):
+def test_what_is_no_newer_version_changes_nothing(upgrade, team, source, code, what):
     before = git(team, 'rev-parse', 'HEAD')
-    done = cd4ml(team, 'upgrade', source)
-    assert (done.returncode, what in done.stderr) == (code, True), done.stderr
+    done = upgrade(team, source)
+    assert (done.code, what in done.err) == (code, True), done.err
     assert git(team, 'rev-parse', 'HEAD') == before and not git(team, 'status', '--porcelain')
 
 
-def test_a_repository_of_something_else_is_refused(team):
+def test_a_repository_of_something_else_is_refused(upgrade, team):
     other = team.with_name('other')
     other.mkdir()
     git(other, 'init', '--quiet')
     commit(other, **{'README.md': 'Something else\n'})
-    done = cd4ml(team, 'upgrade', str(other))
-    assert done.returncode == 2 and 'no version of cd4ml_nb' in done.stderr
+    done = upgrade(team, str(other))
+    assert done.code == 2 and 'no version of cd4ml_nb' in done.err
 
 
 # ---- the table
