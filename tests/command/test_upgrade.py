@@ -330,7 +330,8 @@ def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(upgrad
     moved = {'notebooks/y/x.ipynb': notebook('y.x', **theirs), 'cd4ml_nb/y/x.py': module('y.x', **theirs)}
     for name in files:
         (tool / name).unlink()
-    nbdev = '[tool.nbdev]\nlib_path = "cd4ml_nb"\nnbs_path = "notebooks"\nput_version_in_init = false\n'
+    nbdev = '[tool.nbdev]\nlib_path = "cd4ml_nb"\nnbs_path = "notebooks"\n'
+    nbdev += 'put_version_in_init = false\n'
     project = '[project]\nname = "cd4ml_nb"\nversion = "1"\n'
     commit(tool, **moved, **{'pyproject.toml': project + TOOL['pyproject.toml'] + nbdev})
     done = upgrade(team, str(tool))
@@ -393,7 +394,7 @@ def archive_of(tool: Path) -> Path:
     return path
 
 
-def test_an_archive_is_merged_from_the_commit_that_is_named_then_from_the_last_upgrade(upgrade, tool):
+def test_an_archive_is_merged_from_the_named_commit_then_from_the_last_upgrade(upgrade, tool):
     folder = copy_of(tool)
     commit(tool, **{'a.txt': 'one\ntwo\nthree\n'})
     first = git(folder, 'rev-parse', 'HEAD')
@@ -411,7 +412,8 @@ def test_an_archive_is_merged_from_the_commit_that_is_named_then_from_the_last_u
 
 
 @pytest.mark.parametrize(('source', 'code', 'what'), [
-    ('', 2, 'no version named'), ('nowhere', 2, 'cannot be fetched'), ('scenarios', 2, 'cannot be fetched'),
+    ('', 2, 'no version named'), ('nowhere', 2, 'cannot be fetched'),
+    ('scenarios', 2, 'cannot be fetched'),
     ('https://localhost:1/x', 4, 'cannot be fetched')])
 def test_what_is_no_newer_version_changes_nothing(upgrade, team, source, code, what):
     before = git(team, 'rev-parse', 'HEAD')
