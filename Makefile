@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export setup lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -56,6 +56,11 @@ $(READY): requirements.lock pyproject.toml
 	  || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(READY)
+
+upgrade: $(READY)  ## merge a newer tool underneath your work: make upgrade FROM=<repository, folder or archive> [REF=…]
+	$(BIN)/cd4ml upgrade $(if $(REF),--ref "$(REF)") $(if $(BASE),--base "$(BASE)") -- "$(FROM)"
+	$(MAKE) setup
+	$(BIN)/cd4ml doctor
 
 lock:          ## resolve the newest versions that pyproject.toml admits
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra team --extra ploomber --extra dev --universal --python-version 3.11 \

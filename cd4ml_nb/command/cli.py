@@ -7,7 +7,7 @@ __all__ = ['PLAIN', 'app', 'data_app', 'ScenarioOption', 'SetOption', 'DEFAULT',
            'environment', 'data', 'scenario_path', 'run', 'again', 'with_options', 'leave_note', 'print_end',
            'end_lines', 'refusal', 'status', 'why', 'named_run', 'verify', 'reproduce', 'metric_row', 'gc', 'check',
            'new', 'one_of', 'compare', 'trend', 'data_ls', 'data_describe', 'doctor', 'lab', 'ui', 'study_ui', 'sync',
-           'ended_well', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
+           'ended_well', 'upgrade', 'version', 'main', 'ended', 'usage_line', 'bug_line', 'stoppable', 'stopped']
 
 # %% ../../notebooks/command/cli.ipynb #bcfe517e
 import datetime
@@ -910,6 +910,27 @@ def ended_well(code: int, what: str) -> None:
         raise InfrastructureError(
             f'{what} ended with code {code}', 'see its messages above', code='I21'
         )
+
+# %% ../../notebooks/command/cli.ipynb #fdc8537a
+@app.command()
+def upgrade(
+    source: Annotated[
+        str,
+        typer.Argument(help='A repository (address or folder), or an archive.', metavar='FROM'),
+    ],
+    ref: Annotated[str, typer.Option(help='A branch, tag or commit there.')] = 'HEAD',
+    base: Annotated[
+        str,
+        typer.Option(
+            help='Your commit that has the tool as it came, where no history says it.',
+            metavar='COMMIT',
+        ),
+    ] = '',
+) -> None:
+    "Merge a newer version of this tool underneath your work; OWNERSHIP.md says what is yours."
+    from cd4ml_nb.command.upgrade import upgrade as merge
+    from cd4ml_nb.command.upgrade import upgraded_lines
+    print('\n'.join(upgraded_lines(merge(project_root(), source, ref, base))))
 
 # %% ../../notebooks/command/cli.ipynb #3214f2d4
 @app.command()
