@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..artefacts.registration import read_registration
 from ..artefacts.run_record import home_of, read_run_record
 from ..core.errors import Cd4mlError
-from ..core.files import json_or_none, read_json
+from ..core.files import read_json
 from ..runs.find import record_paths
 from ..runs.identities import registered_version
 from ..runs.products import Content, content_of, current_folders, file_of, product_folders
@@ -98,16 +99,20 @@ def registered_products(
     "What stands behind the versions of the registry."
     found = set[Path]()
     for folder in product_folders(root):
-        told = json_or_none(file_of(folder, 'registration'))
-        if not isinstance(told, dict):
+        path = file_of(folder, 'registration')
+        if path is None:
+            continue
+        try:
+            told = read_registration(path)
+        except Cd4mlError:
             continue
         version = registered_version(told)
-        if version is None and not told.get('spooled'):
+        if version is None and not told.spooled:
             continue
         chain = needed_by(folder)
         trainings = [file for made in chain if (file := file_of(made, 'training'))]
         elsewhere = {read_json(file)['tracking'] for file in trainings} - {tracking}
-        if elsewhere or version is None or known(str(told['model_name']), str(version)):
+        if elsewhere or version is None or known(told.model_name, str(version)):
             # without a version yet, it waits for the store
             found |= chain
     return found

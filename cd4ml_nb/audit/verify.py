@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..artefacts.registration import read_registration
 from ..artefacts.run_record import DataRecord, RunRecord, StageRecord, has_whole_seal
 from ..artefacts.run_record import home_of, patch_of, read_run_record
 from ..core.errors import Cd4mlError, UserError
-from ..core.files import file_hash, project_root, read_json, shown
+from ..core.files import file_hash, project_root, shown
 from ..core.provenance import source_hashes
 from ..core.settings import load_settings
 from ..planning.keys import data_path, stage_key, versions
@@ -198,17 +199,19 @@ def verify_model(
     if stage not in folders:
         return None
     path = file_of(folders[stage], 'registration', record.file(stage, 'registration'))
-    registration = read_json(path) if path else {}
+    if path is None:
+        return None
+    registration = read_registration(path)
     number = registered_version(registration)
-    if number is None and registration.get('spooled'):
+    if number is None and registration.spooled:
         return Finding('model', '', 'its registration waits for the tracking store: cd4ml sync')
-    package = packaged(folders, registration.get('manifest_sha256', ''))
+    package = packaged(folders, registration.manifest_sha256)
     if not number or package is None:
         return None
     from cd4ml_nb.tracking.store import store  # here, as it loads MLflow
-    name = registration['model_name']
+    name = registration.model_name
     version = str(number)
-    run_id = resolved(registration['run_id'])
+    run_id = resolved(registration.run_id)
     with tempfile.TemporaryDirectory() as place, store() as client:
         there = {
             (v.name, str(v.version)): v for v in client.search_model_versions(f"name='{name}'")
@@ -216,7 +219,7 @@ def verify_model(
         one = there.get((name, version))
         if one is None:
             return Finding('model', f'version {version} is not in the registry any more')
-        if one.tags.get('manifest_sha256') != registration['manifest_sha256']:
+        if one.tags.get('manifest_sha256') != registration.manifest_sha256:
             return Finding('model', f'version {version} was registered for another model')
         kept = Path(client.download_artifacts(run_id, 'model', place))
         own = (read_manifest(package) or {})['files']

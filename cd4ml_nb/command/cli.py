@@ -28,13 +28,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from ..artefacts.registration import read_registration
 from .answers import file_sha256, inputs_of, surroundings, write_note
 from .console import all_scenarios, as_table, catalogue, catalogue_row
 from .console import describe_data, scenario_row, show, show_drafts, span
 from .console import stage_table, watching
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.errors import did_you_mean, one_line
-from ..core.files import in_project, project_root, read_json, shown
+from ..core.files import in_project, project_root, shown
 from ..core.lock import whole_project
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..engine.pipeline import index_is_old, start_processes
@@ -308,10 +309,9 @@ def end_lines(outcome: Outcome) -> list[str]:
 def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
     "The error of a model that its gates refused, naming them."
     path = made(plan, outcome, 'registration')
-    gates = read_json(path)['gates'] if path else []
-    failed = [gate for gate in gates if not gate['passed']]
-    what = '; '.join(gate['reason'] for gate in failed) or outcome.verdict
-    names = ', '.join(gate['metric'] for gate in failed)
+    failed = read_registration(path).refused if path else []
+    what = '; '.join(gate.reason for gate in failed) or outcome.verdict
+    names = ', '.join(gate.metric for gate in failed)
     report = f'read {shown(outcome.report)}' if outcome.report else 'see the registration'
     return GateRefused(
         what,

@@ -26,6 +26,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from ..artefacts.registration import read_registration
 from ..artefacts.run_record import CodeRecord, StageRecord, read_run_record
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_mean
 from ..core.faults import faultpoint
@@ -630,19 +631,18 @@ def keep_candidate(run: Run) -> None:
     step = next(iter(run.plan.makers('registration')), None)
     if step is None or run.outcome.stages.get(step.stage, StageRecord()).status != 'kept':
         return
-    registration = read_json(step.folder / step.files['registration'])
+    registration = read_registration(step.folder / step.files['registration'])
     settings = run.plan.settings
-    if registration['accepted']:
-        asked = asked_candidate(registration['model_name'], settings)
-    else:
-        asked = ''
-    back = asked != registration['manifest_sha256'] if asked else run.moved
-    if not registration['accepted'] or not back:
+    if not registration.accepted:
+        return
+    asked = asked_candidate(registration.model_name, settings)
+    back = asked != registration.manifest_sha256 if asked else run.moved
+    if not back:
         return
     at = ask_again(registration, settings)
     done_there(run.processes(), 'send', 'cd4ml_nb.tracking.sender', 60.0)
     version = answered(registration, at, settings)
-    named = f'{registration["model_name"]} version {version}'
+    named = f'{registration.model_name} version {version}'
     if version:
         words = f'{named} is the candidate again'
     else:
@@ -745,7 +745,7 @@ def needed_for(plan: Plan, until: str | None) -> set[str]:
 def _read_verdict(plan: Plan, outcome: Outcome) -> None:
     "Take the gates' verdict and the report's place from the products of this run."
     if path := made(plan, outcome, 'registration'):
-        registration = read_json(path)
-        outcome.accepted = registration['accepted']
-        outcome.verdict = registration['verdict']
+        registration = read_registration(path)
+        outcome.accepted = registration.accepted
+        outcome.verdict = registration.verdict
     outcome.report = made(plan, outcome, 'report')

@@ -125,7 +125,9 @@ def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:     # fields of a 
     found: dict[str, Any] = {
         'metric': Measured(name=name, unit=metrics['unit'], **values[name]),
         'metrics': {name: at['value'] for name, at in values.items()},
-        'intervals': {name: Interval(low=at['low'], high=at['high']) for name, at in values.items()},
+        'intervals': {
+            name: Interval(low=at['low'], high=at['high']) for name, at in values.items()
+        },
         'n_rows': metrics['n_rows'],
     }
     split = made(plan, outcome, 'split')

@@ -12,11 +12,11 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from ..artefacts.registration import read_registration
 from ..artefacts.run_record import FORMER, RunRecord, home_of, read_run_record
 from ..core.errors import Cd4mlError, UserError, did_you_mean
-from ..core.files import json_hash, read_json
+from ..core.files import json_hash, json_or_none
 from .identities import registered_version, resolved
 from .paths import products_root
 from .products import current_folders, current_of, file_of
@@ -138,25 +138,24 @@ def other_names(path: Path) -> list[str]:
         record = read_run_record(path)
     except Cd4mlError:
         return []
-    training = _product(home_of(path), record, 'training')
-    registration = _product(home_of(path), record, 'registration')
-    ids = [told['run_id'] for told in (training, registration) if told.get('run_id')]
+    home = home_of(path)
+    training = json_or_none(_product(home, record, 'training'))
+    ids = [training['run_id']] if isinstance(training, dict) and training.get('run_id') else []
+    registered = _product(home, record, 'registration')
+    version = None
+    if registered:
+        with suppress(Cd4mlError):
+            registration = read_registration(registered)
+            ids += [registration.run_id] if registration.run_id else []
+            version = registered_version(registration)
     names = [*ids, *map(resolved, ids)]
-    if registration.get('model_name') and (version := registered_version(registration)):
-        names.append(f'{registration["model_name"]}@{version}')
-    return names
+    return [*names, f'{registration.model_name}@{version}'] if version else names
 
 # %% ../../notebooks/runs/find.ipynb #e860b63c
-def _product(home: Path, record: RunRecord, product: str) -> dict[str, Any]:
-    "A JSON product of a run; empty where there is none."
+def _product(home: Path, record: RunRecord, product: str) -> Path | None:
+    "Where a product of a run lies; None where there is none."
     stage = record.maker(product)
-    folder = home / stage / record.made(product).key
-    try:
-        file = file_of(folder, product, record.file(stage, product))
-        found = read_json(file) if file else {}
-    except (OSError, Cd4mlError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return file_of(home / stage / record.made(product).key, product, record.file(stage, product))
 
 # %% ../../notebooks/runs/find.ipynb #135ecae8
 def run_tags() -> dict[str, str]:      # empty where a page runs by itself

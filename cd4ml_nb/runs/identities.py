@@ -7,8 +7,8 @@ __all__ = ['outbox', 'resolved', 'registered_version', 'remember_id', 'remember_
 
 # %% ../../notebooks/runs/identities.ipynb #df6d4166
 from pathlib import Path
-from typing import Any
 
+from ..artefacts.registration import Registration
 from ..core.files import in_project, json_or_none, write_json
 from ..core.settings import Settings, load_settings
 
@@ -31,15 +31,14 @@ def resolved(
 
 # %% ../../notebooks/runs/identities.ipynb #9ddd918b
 def registered_version(
-    registration: dict[str, Any],       # the product of the stage register
+    registration: Registration,
     settings: Settings | None = None,
 ) -> int | None:                        # None: none, or none yet
     "The version of a model, also of one whose registration had to wait."
-    if registration.get('version') is not None or not registration.get('accepted'):
-        return registration.get('version')
-    return (
-        json_or_none(outbox(settings) / 'versions' / f'{registration["manifest_sha256"]}.json') or {}
-    ).get('version')
+    if registration.version is not None or not registration.accepted:
+        return registration.version
+    path = outbox(settings) / 'versions' / f'{registration.manifest_sha256}.json'
+    return (json_or_none(path) or {}).get('version')
 
 # %% ../../notebooks/runs/identities.ipynb #54aa92f4
 def remember_id(root: Path, local: str, run_id: str, store: str) -> None:

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..artefacts.registration import Registration
 from ..core.faults import faultpoint
 from ..core.files import json_or_none, shown, write_error, write_json
 from ..core.lock import held
@@ -357,32 +358,31 @@ def asked_candidate(
 
 # %% ../../notebooks/tracking/queue.ipynb #37cc58b2
 def ask_again(
-    registration: dict[str, Any],       # the product of the stage register, accepted
+    registration: Registration,         # accepted
     settings: Settings | None = None,
 ) -> int:                               # when, ms since 1970
     "Write down that a model which was accepted earlier is to be the candidate again."
     settings = settings or load_settings()
     root = outbox(settings)
-    run_id = resolved(registration['run_id'], settings)
-    if (root / 'waiting' / registration['run_id']).is_dir():
-        name = registration['run_id']
-    else:
-        name = run_id
-    model = registration['model_name']
-    digest = registration['manifest_sha256']
-    operation = registering(run_id, model, digest, {'verdict': registration['verdict']})
+    run_id = resolved(registration.run_id, settings)
+    waits = (root / 'waiting' / registration.run_id).is_dir()
+    name = registration.run_id if waits else run_id
+    model = registration.model_name
+    digest = registration.manifest_sha256
+    operation = registering(run_id, model, digest, {'verdict': registration.verdict})
     append(Spool(root / 'waiting' / name, store_name(settings)), operation)
     remember_candidate(root, model, digest, store_name(settings))
     return operation['at']
 
 # %% ../../notebooks/tracking/queue.ipynb #0d38e86b
 def answered(
-    registration: dict[str, Any],
+    registration: Registration,
     at: int,                            # what `ask_again` has returned
     settings: Settings | None = None,
 ) -> int | None:  # the version; None: the store does not have it yet, or has refused it
     "Whether the store has made a model the candidate again."
-    known = json_or_none(outbox(settings) / 'versions' / f'{registration["manifest_sha256"]}.json') or {}
+    path = outbox(settings) / 'versions' / f'{registration.manifest_sha256}.json'
+    known = json_or_none(path) or {}
     return known['version'] if known.get('at') == at else None
 
 # %% ../../notebooks/tracking/queue.ipynb #9d30e6cc

@@ -31,6 +31,7 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
+from ..artefacts.registration import Registration
 from ..core.errors import Cd4mlError, one_line
 from ..core.faults import faultpoint
 from ..core.files import shown
@@ -611,7 +612,9 @@ def register_model(
     run.wait()
     if run.spool.pending:
         return None
-    return registered_version({'accepted': True, 'manifest_sha256': digest}, run.courier.settings)
+    return registered_version(
+        Registration(accepted=True, manifest_sha256=digest), run.courier.settings
+    )
 
 # %% ../../notebooks/tracking/sender.ipynb #d9ee8519
 def now() -> int:    # ms since 1970

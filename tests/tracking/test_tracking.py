@@ -31,6 +31,7 @@ from postgres import postgres
 from runs import SMALL, Place
 from waiting import seconds, wait_for
 
+from cd4ml_nb.artefacts.registration import Registration
 from cd4ml_nb.core.errors import InfrastructureError
 from cd4ml_nb.core.settings import Settings
 from cd4ml_nb.runs.identities import outbox, registered_version, resolved
@@ -784,7 +785,7 @@ def test_a_registration_that_has_waited_does_not_displace_a_later_model(here):
     content = done(stored, here)
     assert len(content['versions']) == 2 and content['alias'] == {'candidate': 1}
     assert (
-        registered_version({'accepted': True, 'version': None, 'manifest_sha256': 'abc'}, here) == 2
+        registered_version(Registration(accepted=True, manifest_sha256='abc'), here) == 2
     )
 
 
@@ -872,7 +873,7 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_
     (tmp_path / 'server').mkdir()
     with served_at(port, tmp_path / 'server', empty_store):
         assert done(sync, here).left == 0
-        assert registered_version(registration, here) == 1
+        assert registered_version(Registration.model_validate(registration), here) == 1
         second = away.run(*SMALL, '--until', 'register', '--force', 'train', **environment)
         assert second.returncode == 0, second.stderr
         content = done(stored, here)
