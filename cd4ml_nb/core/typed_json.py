@@ -129,12 +129,12 @@ def _as_tuple(hints: tuple, value: Any, where: str, key: str) -> tuple:
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
-
+# %% ../../notebooks/core/typed_json.ipynb #32fb0556
 def _has_default(field: dataclasses.Field) -> bool:
     nothing = dataclasses.MISSING
     return field.default is not nothing or field.default_factory is not nothing
 
-
+# %% ../../notebooks/core/typed_json.ipynb #dbff9a38
 def _below(key: str, name: str) -> str:
     return f'{key}.{name}' if key else name
 
@@ -157,6 +157,6 @@ def _wrong(value: Any, wanted: str, where: str, key: str) -> UserError:
     short = shown if len(shown) <= 60 else f'{shown[:60]}…'
     return _damaged(f"key '{key}' is {short}, not {wanted}" if key else f'not {wanted}', where)
 
-
+# %% ../../notebooks/core/typed_json.ipynb #3bd4ad8e
 def _damaged(what: str, where: str, todo: str = '') -> UserError:
     return UserError(what, todo or 'run the stage that writes it again', where=where, code='I13')

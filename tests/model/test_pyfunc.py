@@ -11,10 +11,12 @@ import yaml
 from cars import CONTRACT, MAKE, cars, fitted_cars, write_model
 
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.core.files import file_hash
 from cd4ml_nb.model.contract import Contract
 from cd4ml_nb.model.golden import read_golden
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import predict
+from cd4ml_nb.runs.products import stable_hash
 
 
 def of_task(task: str) -> Contract:
@@ -120,3 +122,20 @@ def test_our_loader_never_reads_MLmodel(tmp_path):
     (folder / 'manifest.json').write_text(json.dumps(manifest))
     booster, contract = load_model(folder)
     assert contract == CONTRACT and booster.num_boosted_rounds() == 30
+
+
+def test_the_same_model_of_another_run_has_the_same_stable_content(tmp_path):
+    booster = fitted_cars()
+    names = ('manifest', 'mlmodel', 'example')
+    files = ('manifest.json', 'MLmodel', 'input_example.json')
+    stable = []
+    for run_id in ('ab' * 16, 'cd' * 16):
+        folder = tmp_path / run_id
+        folder.mkdir()
+        write_model(folder, booster, CONTRACT, run_id)
+        paths = [folder / file for file in files]
+        stable.append([
+            stable_hash(name, path, file_hash(path))
+            for name, path in zip(names, paths, strict=True)
+        ])
+    assert stable[0] == stable[1] and None not in stable[0]
