@@ -652,7 +652,8 @@ def compare(
 ) -> None:
     """Whether one model is better than another on rows that none has seen, for whom, and what
     differs: a page that opens anywhere."""
-    from cd4ml_nb.studies.compare import compare_runs, run_paths
+    from cd4ml_nb.studies.compare import compare_runs
+    from cd4ml_nb.studies.compared import run_paths
     from cd4ml_nb.scenario.definition import load_scenario
     from cd4ml_nb.show.site import write_index
     one_of('--demand', demand, ['better', 'not-worse'])

@@ -78,7 +78,7 @@ def assignments(parameters: Mapping[str, Any]) -> list[str]:     # name=value, a
     import json
     return [f'{name}={json.dumps(value)}' for name, value in parameters.items()]
 
-
+# %% ../../notebooks/command/use.ipynb #6890d12d
 def _say(event: Any, say: Callable[[str], None]) -> None:
     "Hand on what somebody who waits wants to know."
     if event.kind != 'progress':

@@ -25,12 +25,12 @@ from ..scenario.metrics import METRICS, calibration_bins, weighted_quantile
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
 from ..search.halving import on_sample
-from .figures import calibration_curve, confusion, interval_dots, parallel_coordinates
-from .figures import parameter_importance, predicted_vs_actual, residual_plot
-from .figures import sweep_history, with_unit
+from .figures import calibration_curve, confusion, interval_dots, predicted_vs_actual
+from .figures import residual_plot, with_unit
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
 from .reasons import drives_html
+from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .verdict import demand, head_html
 
 # %% ../../notebooks/show/report.ipynb #df1aca50

@@ -29,17 +29,16 @@ from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.model.training import fit_winner, save_booster
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
-from cd4ml_nb.show.comparison_page import comparison_html, verdict_words
+from cd4ml_nb.show.comparison_page import comparison_html
+from cd4ml_nb.show.comparison_words import verdict_words
 from cd4ml_nb.show.pages import asset
-from cd4ml_nb.studies.compare import (
+from cd4ml_nb.studies.compare import compare_runs, one_verdict, resampled
+from cd4ml_nb.studies.compared import (
     Court,
     by_group,
-    compare_runs,
     group_verdicts,
     load_rival,
-    one_verdict,
     overall,
-    resampled,
     run_paths,
 )
 
@@ -385,7 +384,7 @@ def test_where_splits_differ_the_rows_that_none_has_seen_can_judge(here, tmp_pat
 
 
 def test_too_few_rows_that_none_has_seen_are_refused(here, monkeypatch):
-    monkeypatch.setattr('cd4ml_nb.studies.compare.unseen_rows.__defaults__', (False, 500))
+    monkeypatch.setattr('cd4ml_nb.studies.compared.unseen_rows.__defaults__', (False, 500))
     assert 'train both on the same split' in refused(
         GateRefused, here['first'], here['elsewhere'], unseen=True
     )

@@ -25,15 +25,8 @@ from cd4ml_nb.model.training import base_parameters, fit_winner, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
-from cd4ml_nb.studies.compare import (
-    Court,
-    Recipe,
-    Rival,
-    Trainings,
-    resampled,
-    train_again,
-    training_tasks,
-)
+from cd4ml_nb.studies.compare import Recipe, Trainings, resampled, train_again, training_tasks
+from cd4ml_nb.studies.compared import Court, Rival
 
 LINES: list[str] = []
 
