@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'INK', 'MUTED', 'LINE', 'ACCENT', 'ACCENT_2', 'GOOD', 'BAD', 'STYLE', 'MARKS', 'Sheet', 'plain', 'short',
-           'with_unit', 'svg_element', 'svg', 'calibration_curve', 'residual_plot', 'predicted_vs_actual', 'confusion',
-           'interval_dots', 'contribution_bars', 'difference_dots', 'model_against_model', 'category_bars', 'histogram']
+           'with_unit', 'svg_element', 'svg', 'share_bars', 'calibration_curve', 'residual_plot', 'predicted_vs_actual',
+           'confusion', 'interval_dots', 'contribution_bars', 'difference_dots', 'model_against_model', 'category_bars',
+           'histogram']
 
 # %% ../../notebooks/show/figures.ipynb #93f2790c
 import hashlib
@@ -26,7 +27,6 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ..core.errors import one_line
-from .sweep_figures import _columns, _height, _rows
 
 # %% ../../notebooks/show/figures.ipynb #4b1ca20b
 PALETTE = {
@@ -212,6 +212,54 @@ def _named_apart(drawing: str, label: str) -> str:
     )
     drawing = re.sub(r'(href="#|url\(#)', rf'\g<1>{prefix}-', drawing)
     return drawing.replace('xlink:href', 'href')
+
+# %% ../../notebooks/show/figures.ipynb #be12ca3a
+def share_bars(
+    shares: Mapping[str, float],  # name -> share, in [0, 1]
+    title: str,
+    across: str = 'share',
+    most: int = 15,               # names; the others are added up
+) -> Sheet:
+    "Named shares as horizontal bars, the largest on top."
+    ranked = sorted(shares.items(), key=lambda s: (-s[1], s[0]))
+    if len(ranked) > most:
+        ranked = [
+            *ranked[: most - 1],
+            (f'{len(ranked) - most + 1} others', sum(share for _, share in ranked[most - 1 :])),
+        ]
+    names = [plain(name) for name, _ in ranked]
+    values = [100 * share for _, share in ranked]
+    with _sheet(title, f'{across}, %', size=(6.4, _height(len(ranked)))) as (figure, axes):
+        bars = axes.barh(range(len(ranked)), values, color=ACCENT, height=0.62)
+        axes.bar_label(
+            bars, [f'{v:.1f}' if v < 9.95 else f'{v:.0f}' for v in values], padding=4, color=INK
+        )
+        _rows(axes, names)
+        axes.margins(x=0.12)
+    return figure
+
+# %% ../../notebooks/show/figures.ipynb #ab895d36
+def _height(n_rows: int) -> float:
+    "Inches for a figure with so many lines of text."
+    return 1.0 + 0.24 * max(n_rows, 1)
+
+# %% ../../notebooks/show/figures.ipynb #726f5572
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    "Names down the left side, the first on top."
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.grid(axis='y', visible=False)
+
+# %% ../../notebooks/show/figures.ipynb #a630af39
+def _columns(axes: Any, names: Sequence[str], slant: bool) -> None:
+    "Names along the bottom, slanted where they would touch."
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        color=INK,
+        rotation=22 if slant else 0,
+        ha='right' if slant else 'center',
+    )
 
 # %% ../../notebooks/show/figures.ipynb #057e1477
 def calibration_curve(

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from ..model.contract import Contract, Output
 from ..scenario.wording import SPACE, number, percent
+from .figures import share_bars
 from .pages import figure_html, render
-from .sweep_figures import share_bars
 
 # %% ../../notebooks/show/reasons.ipynb #634250f3
 ADDS_UP = {
