@@ -357,7 +357,7 @@ def date_formats(values: pa.Array) -> list[str]:
 # %% ../../notebooks/data/types.ipynb #ba0eda12
 def _all_dates(series: pd.Series, layout: str) -> bool:
     "Whether every text is a date in a format."
-    return pd.to_datetime(series, format=layout, errors='coerce').notna().all()
+    return bool(pd.to_datetime(series, format=layout, errors='coerce').notna().all())
 
 # %% ../../notebooks/data/types.ipynb #b9f4fe1f
 def as_boolean(texts: Texts, place: Place) -> pa.Array:

@@ -445,7 +445,7 @@ def receive(
 def _record(course: Course, trial: _Trial, kind: str, value: Any) -> Record:
     "The record of a trial that is done, has failed or was lost too often."
     reason = ''
-    ended = {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
+    ended: Record = {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
     if kind == 'done':
         ended = value
     else:
