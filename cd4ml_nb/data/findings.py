@@ -22,7 +22,7 @@ Level = Literal['error', 'warn', 'info']       # error: nothing is learned from 
 @dataclass(frozen=True)
 class Finding:
     "Something a reader should know about the table."
-    code: str                       # the fault's id, as D36
+    code: str                       # of the fault, such as D36
     level: Level
     column: str                     # '' when it is about the table
     count: int                      # of the rows, columns or values concerned
@@ -32,11 +32,10 @@ class Finding:
 
     @property
     def line(self) -> str:
-        "As a command prints it."
-        return (
-            f"{self.level.upper():5} {self.code}"
-            f" {self.column + ': ' if self.column else ''}{self.what}{' — ' + self.todo if self.todo else ''}"
-        )
+        "The finding as a command prints it."
+        column = f'{self.column}: ' if self.column else ''
+        todo = f' — {self.todo}' if self.todo else ''
+        return f'{self.level.upper():5} {self.code} {column}{self.what}{todo}'
 
 # %% ../../notebooks/data/findings.ipynb #15d2a36b
 def rows_shown(
@@ -45,41 +44,33 @@ def rows_shown(
 ) -> str:
     "Row numbers for a message, counted from 1."
     named = ', '.join(f'{row + 1}' for row in rows[:most])
-    return (
-        f"row{'s' if len(rows) > 1 else ''}"
-        f" {named}{f' and {len(rows) - most:,} more' if len(rows) > most else ''}"
-    )
+    more = f' and {len(rows) - most:,} more' if len(rows) > most else ''
+    return f"row{'s' if len(rows) > 1 else ''} {named}{more}"
 
 # %% ../../notebooks/data/findings.ipynb #98bea903
 def found(
-    code: str, level: Level, column: str,
+    code: str,
+    level: Level,
+    column: str,
     mask: pd.Series,      # True in the rows concerned; its index counts the rows of the file from 0
-    what: str, todo: str = '',
-) -> list[Finding]:       # one, or none when no row is concerned
-    "A finding about some rows, which it counts and names."
+    what: str,
+    todo: str = '',
+) -> list[Finding]:       # empty when no row is concerned
+    "A finding about some rows, with their number and the first of them."
     rows = mask.index[mask.to_numpy(dtype=bool, na_value=False)].to_numpy()
     if not len(rows):
         return []
     share = f', {100 * len(rows) / len(mask):.1f} %' if len(rows) >= len(mask) / 100 else ''
-    return [
-        Finding(
-            code,
-            level,
-            column,
-            len(rows),
-            f'{what} in {len(rows):,} of {len(mask):,} rows{share} ({rows_shown(rows)})',
-            todo,
-            int(rows[0]) + 1,
-        )
-    ]
+    place = f'in {len(rows):,} of {len(mask):,} rows{share} ({rows_shown(rows)})'
+    return [Finding(code, level, column, len(rows), f'{what} {place}', todo, int(rows[0]) + 1)]
 
 # %% ../../notebooks/data/findings.ipynb #992c1e1f
 def refuse_errors(
     findings: Iterable[Finding],
     source: str,                  # the data, as the scenario names it
 ) -> None:
-    "Raise the first error, if there is one; the others have been listed."
-    errors = [f for f in findings if f.level == 'error']
+    "Raise the first error, if there is one; the caller has listed the others."
+    errors = [finding for finding in findings if finding.level == 'error']
     if errors:
         first = errors[0]
         more = f' (and {len(errors) - 1} more, listed above)' if len(errors) > 1 else ''

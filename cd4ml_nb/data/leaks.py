@@ -32,14 +32,14 @@ def finite_numbers(x: pd.Series) -> np.ndarray | None:
 
 # %% ../../notebooks/data/leaks.ipynb #d5410180
 LEAK = 0.999             # of a correlation, or of the share of errors that a column alone removes
-LEAK_ROWS = 100_000      # of a larger table, this many are looked at, chosen by a fixed seed …
+LEAK_ROWS = 100_000      # rows of a larger table that are looked at, chosen by a fixed seed …
 LEAK_CELLS = 5_000_000   # … or fewer, when it has very many columns
 
 
 def correlation_leak(
     x: np.ndarray,   # shape (n,), NaN where missing
     y: np.ndarray,   # shape (n,), a numeric target
-) -> str:            # what gives y away; '' if nothing
+) -> str:            # how x gives y away; '' if it does not
     "Whether a number is the target under another name."
     both = ~np.isnan(x)
     if both.sum() < 20 or np.ptp(x[both]) == 0 or np.ptp(y[both]) == 0:
@@ -63,18 +63,18 @@ def class_share(
     counts = np.zeros((codes.max() + 1, classes.max() + 1), dtype=np.int64)    # (values, classes)
     np.add.at(counts, (codes, classes), 1)
     top = np.sort(counts, axis=1)[:, ::-1]
-    # the commonest other class of that value
+    # rows of the commonest other class of that value
     rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
-    # a value of one row only has no other rows
-    counts, rival = (a[counts.sum(axis=1) > 1] for a in (counts, rival))
+    shared = counts.sum(axis=1) > 1     # a value of one row only has no other rows
+    counts = counts[shared]
+    rival = rival[shared]
     wrong = counts.sum() - counts[counts - 1 > rival].sum()
     errors = counts.sum() - counts.sum(axis=0).max() if len(counts) else 0
     return 1 - wrong / errors if errors else 0.0
 
 # %% ../../notebooks/data/leaks.ipynb #bddbdef1
 def number_share(codes: np.ndarray, y: np.ndarray) -> float:
-    """How far the mean of the other rows with the same value gives away a row's number: R², leave-
-    one-out."""
+    "R² of the mean of the other rows with the same value as a guess of a row's number."
     n = np.bincount(codes)
     total = np.bincount(codes, weights=y)
     others = (total[codes] - y) / np.maximum(n[codes] - 1, 1)
@@ -106,27 +106,32 @@ def leak(x: pd.Series, y: pd.Series, task: str) -> str:
             return what
         share = number_share(values, target) if few else 0.0
     else:
-        classes = pd.factorize(y)[0]
-        if few and (values.max() + 1) * (classes.max() + 1) <= LEAK_CELLS:
-            share = class_share(values, classes)
-        else:
-            share = 0.0
-        if share < LEAK and numbers is not None:
-            share = max(share, threshold_share(numbers, classes))
-    if share >= LEAK:
-        return (
-            f'gives the target away: it alone removes {np.floor(share * 1e4) / 100:.2f} % of the'
-            ' errors'
-        )
-    return ''
+        share = _class_leak(values if few else None, numbers, pd.factorize(y)[0])
+    if share < LEAK:
+        return ''
+    percent = f'{np.floor(share * 1e4) / 100:.2f} %'
+    return f'gives the target away: it alone removes {percent} of the errors'
+
+# %% ../../notebooks/data/leaks.ipynb #e6f4d3b9
+def _class_leak(
+    values: np.ndarray | None,     # codes of a column with few values, shape (n,)
+    numbers: np.ndarray | None,    # the column as numbers, if it is numeric
+    classes: np.ndarray,           # of the target, from 0
+) -> float:                        # share of errors removed
+    "How far a column gives away the class, by its values or by thresholds."
+    share = 0.0
+    if values is not None and (values.max() + 1) * (classes.max() + 1) <= LEAK_CELLS:
+        share = class_share(values, classes)
+    if share < LEAK and numbers is not None:
+        share = max(share, threshold_share(numbers, classes))
+    return share
 
 # %% ../../notebooks/data/leaks.ipynb #dc6fa472
 EXACT = 1e-9         # share of the target's variance that rounding may leave over
 
 
 def misfit(x: np.ndarray, y: np.ndarray) -> float:
-    """Share of the variance of `y` that a linear combination of the columns of `x` leaves
-    unexplained."""
+    "The share of the variance of `y` that no linear combination of the columns of `x` explains."
     a = np.c_[x, np.ones(len(x))]
     residual = y - a @ np.linalg.lstsq(a, y, rcond=None)[0]
     return float((residual ** 2).sum() / ((y - y.mean()) ** 2).sum())
@@ -144,12 +149,17 @@ def exact_parts(
     a = x[complete].to_numpy('float64')
     a = (a - a.mean(axis=0)) / a.std(axis=0)
     y = y[complete] / np.abs(y[complete]).max()
-    names = [str(name) for name in x]
     if not misfit(a, y) <= EXACT:
         return []
-    for k in reversed(range(len(names))):                 # leave out whatever is not needed
-        if len(names) > 1 and misfit(np.delete(a, k, axis=1), y) <= EXACT:
-            a = np.delete(a, k, axis=1)
+    return _fewest(a, y, [str(name) for name in x])
+
+# %% ../../notebooks/data/leaks.ipynb #203075f3
+def _fewest(a: np.ndarray, y: np.ndarray, names: list[str]) -> list[str]:
+    "The names of the columns of `a` that remain when all that the exact fit does not need go."
+    for k in reversed(range(len(names))):
+        others = np.delete(a, k, axis=1)
+        if len(names) > 1 and misfit(others, y) <= EXACT:
+            a = others
             names = names[:k] + names[k + 1:]
     return names
 
@@ -169,48 +179,32 @@ NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known befo
 
 
 def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
-    "Columns, alone or together, that give the target away; acknowledged ones are told as such."
+    "Columns that, alone or together, give the target away; a note where that is acknowledged."
     table = table[~duplicate_rows(table, columns)]     # a copy of a row gives itself away
     n_rows = min(LEAK_ROWS, LEAK_CELLS // table.shape[1])
     if len(table) > n_rows:
         table = table.sample(n_rows, random_state=0)
     y = table[plan.target.column]
     findings = []
-    single = set()
+    others = []
     for name in features(columns):
         if what := leak(table[name], y, plan.task):
-            single.add(name)
             findings.append(_leak_finding([name], what, columns, len(table)))
+        elif columns[name].type == 'number':
+            others.append(name)
     if plan.task == 'regression':
-        numeric = [
-            name
-            for name in features(columns)
-            if columns[name].type == 'number' and name not in single
-        ]
-        parts, form = sum_or_product(
-            pd.DataFrame({name: finite_numbers(table[name]) for name in numeric}), y
-        )
+        numbers = pd.DataFrame({name: finite_numbers(table[name]) for name in others})
+        parts, form = sum_or_product(numbers, y)
         if parts:
-            findings.append(
-                _leak_finding(
-                    parts,
-                    f"the target is an exact {form} of {' and '.join(parts)}",
-                    columns,
-                    len(table),
-                )
-            )
+            what = f"the target is an exact {form} of {' and '.join(parts)}"
+            findings.append(_leak_finding(parts, what, columns, len(table)))
     return findings
 
 # %% ../../notebooks/data/leaks.ipynb #7a0e8238
 def _leak_finding(names: list[str], what: str, columns: dict[str, Column], n_rows: int) -> Finding:
-    "A leak as an error, or as a note once every column in it is acknowledged."
+    "A leak as an error, or as a note when every column in it is acknowledged."
     reasons = [columns[name].leak_ok for name in names]
     if all(reasons):
-        return Finding(
-            'D36',
-            'info',
-            names[0],
-            n_rows,
-            f"{what}; acknowledged: {'; '.join(dict.fromkeys(reasons))}",
-        )
+        what = f"{what}; acknowledged: {'; '.join(dict.fromkeys(reasons))}"
+        return Finding('D36', 'info', names[0], n_rows, what)
     return Finding('D36', 'error', names[0], n_rows, what, NOT_A_LEAK)

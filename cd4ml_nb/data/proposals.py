@@ -6,6 +6,7 @@
 __all__ = ['ID_NAME', 'propose_data', 'propose_columns', 'infer_column']
 
 # %% ../../notebooks/data/proposals.ipynb #e7951f8d
+import itertools
 import re
 import tempfile
 from pathlib import Path
@@ -28,15 +29,16 @@ def propose_data(
     source: str,
     data_root: Path,
     max_gb: float = 8,
-) -> dict[str, str]:  # of encoding, separator, decimal, thousands those that are not the usual
+) -> dict[str, str]:  # encoding, separator, decimal, thousands, where they are not the usual ones
     "What a scenario has to declare so that a CSV file is read as it is written."
+    limit = int(max_gb * 1e9)
     with (
-        local_file(source, data_root, int(max_gb * 1e9)) as (path, where),
+        local_file(source, data_root, limit) as (path, where),
         tempfile.TemporaryDirectory(prefix='cd4ml-') as folder,
     ):
         name = source.lower()
         if name.endswith(('.gz', '.zip')):
-            unpack(path, Path(folder) / 'plain', where, name, int(max_gb * 1e9))
+            unpack(path, Path(folder) / 'plain', where, name, limit)
             path = Path(folder) / 'plain'
             name = re.sub(r'\.(gz|zip)$', '', name)
         if name.endswith(('.parquet', '.pq')) or _head(path, 4) == b'PAR1':
@@ -45,51 +47,55 @@ def propose_data(
 
 # %% ../../notebooks/data/proposals.ipynb #ddb11cc9
 def _as_written(path: Path, where: str) -> dict[str, str]:
-    "Encoding, separator and marks of a plain file, where they are not the usual."
+    "Encoding, separator and marks of a plain file, where they are not the usual ones."
     words = {}
-    head = _head(path, 4000)
-    encoding = guess_encoding(head)
-    if not encoding.startswith('utf-16'):
-        try:
-            check_encoding(path, 'utf-8', where)
-            encoding = 'utf-8'
-        except UserError as error:
-            encoding = error.what.rsplit(' ', 1)[-1]
+    encoding = _encoding(path, where)
     if encoding != 'utf-8':
         words['encoding'] = encoding
-    with path.open(
-        encoding='utf-8-sig' if encoding == 'utf-8' else encoding, newline='', errors='replace'
-    ) as file:
+    codec = 'utf-8-sig' if encoding == 'utf-8' else encoding
+    with path.open(encoding=codec, newline='', errors='replace') as file:
         text = file.read(PIECE)
     text = text[:text.rfind('\n') + 1] or text
-    if (separator := likely_separator(text)) != ',':
+    separator = likely_separator(text)
+    if separator != ',':
         words['separator'] = separator
-    return words | _marks([cell for row in records(text, separator)[1:] for cell in row])
+    cells = itertools.chain.from_iterable(records(text, separator)[1:])
+    return words | _marks(list(cells))
+
+# %% ../../notebooks/data/proposals.ipynb #ea23a85c
+def _encoding(path: Path, where: str) -> str:
+    "The encoding of a plain file: UTF-8 if all of it can be read so, else the likely one."
+    encoding = guess_encoding(_head(path, 4000))
+    if encoding.startswith('utf-16'):
+        return encoding
+    try:
+        check_encoding(path, 'utf-8', where)
+    except UserError as error:
+        return error.what.rsplit(' ', 1)[-1]
+    return 'utf-8'
 
 # %% ../../notebooks/data/proposals.ipynb #991f69c4
 def _marks(cells: list[str]) -> dict[str, str]:
-    "How numbers are written, if some of them show it and none speaks against it."
-    english = sum(
-        re.fullmatch(r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?', cell) is not None for cell in cells
-    )
-    comma = sum(
-        re.fullmatch(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+', cell) is not None for cell in cells
-    )
-    grouped = sum(
-        re.fullmatch(r'[+-]?\d{1,3}(\.\d{3})+(,\d+)?', cell) is not None for cell in cells
-    )
-    point = sum(re.fullmatch(r'[+-]?\d*\.\d+', cell) is not None for cell in cells) - grouped
+    "The decimal and thousands marks, if some cells show them and none contradicts."
+    english = _count(cells, r'[+-]?\d{1,3}(,\d{3})+(\.\d+)?')
+    comma = _count(cells, r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+')
+    grouped = _count(cells, r'[+-]?\d{1,3}(\.\d{3})+(,\d+)?')
+    point = _count(cells, r'[+-]?\d*\.\d+') - grouped
     if comma > english and point <= 0:
         return {'decimal': ','} | ({'thousands': '.'} if grouped else {})
     return {'thousands': ','} if english else {}
 
+# %% ../../notebooks/data/proposals.ipynb #b629effc
+def _count(cells: list[str], pattern: str) -> int:
+    "The number of cells that a pattern fits."
+    return sum(re.fullmatch(pattern, cell) is not None for cell in cells)
+
 # %% ../../notebooks/data/proposals.ipynb #c826396b
 def propose_columns(
     raw: Raw,
-    data: Data | None = None,  # how numbers are written; None: as usual
-) -> dict[str, dict[str, Any]]:
-    # for each column what to write under `columns`: type, role, format, sentinels
-    "A description of every column, for a person to correct."
+    data: Data | None = None,       # how numbers are written; None: as usual
+) -> dict[str, dict[str, Any]]:     # column -> type, role, format, sentinels
+    "What to write about each column under `columns`, for a person to correct."
     data = data or Data(source=str(raw.facts.get('source', '-')))
     proposed = {name: infer_column(raw.table[name], name, data) for name in raw.table.column_names}
     dates = [name for name, words in proposed.items() if words['type'] == 'date']
@@ -105,21 +111,15 @@ def infer_column(
 ) -> dict[str, Any]:                     # type, and where needed role, format, sentinels
     "What to write in a scenario about one column."
     data = data or Data(source='-')
-    if (kind := _kind_of(column.type)) is not None and not pa.types.is_null(column.type):
-        texts = distinct(
-            column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column, data.missing
-        )
-        words: dict[str, Any] = {'type': kind}
-    elif not _is_string(getattr(column.type, 'value_type', column.type)):
+    kind = None if pa.types.is_null(column.type) else _kind_of(column.type)
+    if kind is None and not _is_string(getattr(column.type, 'value_type', column.type)):
         return {'type': 'text', 'role': 'ignore'}
-    else:
-        texts = distinct(column, data.missing)
-        words = _words(texts, data)
-    if (
-        words['type'] in ('text', 'category', 'number')
-        and 'sentinels' not in words
-        and _is_id(texts, name, words['type'])
-    ):
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    texts = distinct(column, data.missing)
+    words: dict[str, Any] = _words(texts, data) if kind is None else {'type': kind}
+    may_be_id = words['type'] in ('text', 'category', 'number') and 'sentinels' not in words
+    if may_be_id and _is_id(texts, name, words['type']):
         return {'type': 'number' if words['type'] == 'number' else 'category', 'role': 'id'}
     if words['type'] == 'text' or len(texts.values) < 2:
         words['role'] = 'ignore'
@@ -127,7 +127,7 @@ def infer_column(
 
 # %% ../../notebooks/data/proposals.ipynb #5b794167
 def _words(texts: Texts, data: Data) -> dict[str, Any]:
-    "Type, format and sentinels that let every text of a column be read."
+    "Type, format and sentinels with which every text of a column can be read."
     kind, _ = infer_type(texts, data)
     if kind == 'number' and len(texts.values):
         bad = np.isnan(numbers(texts.values, data.decimal, data.thousands))
@@ -137,43 +137,43 @@ def _words(texts: Texts, data: Data) -> dict[str, Any]:
         return {'type': kind}
     if bad.sum() > 20:                          # not exceptions but another kind of value
         return {'type': 'category'}
-    words: dict[str, Any] = {'type': kind} | (
-        {'sentinels': texts.values.filter(pa.array(bad)).to_pylist()} if bad.any() else {}
-    )
+    words: dict[str, Any] = {'type': kind}
+    if bad.any():
+        words['sentinels'] = texts.values.filter(pa.array(bad)).to_pylist()
     values = texts.values.filter(pa.array(~bad))
-    if kind == 'date' and not _matches(values, ISO_DATE).all():
-        formats = date_formats(values)
-        if len(formats) == 1:
-            return words | {'format': formats[0]}
-        return {'type': 'category', 'role': 'ignore'}
-    long = (
-        kind == 'number'
-        and len(values)
-        and np.abs(numbers(values, data.decimal, data.thousands)).max() >= 2.0**63
-    )
-    return {'type': 'category'} if long else words
+    if kind == 'date':
+        return _date_words(words, values)
+    figures = np.abs(numbers(values, data.decimal, data.thousands))
+    too_long = len(values) and figures.max() >= 2.0**63
+    return {'type': 'category'} if too_long else words
+
+# %% ../../notebooks/data/proposals.ipynb #9d3d02fa
+def _date_words(words: dict[str, Any], values: pa.Array) -> dict[str, Any]:
+    "The words about a column of dates with the format that its texts have."
+    if _matches(values, ISO_DATE).all():
+        return words
+    formats = date_formats(values)
+    if len(formats) == 1:
+        return words | {'format': formats[0]}
+    return {'type': 'category', 'role': 'ignore'}
 
 # %% ../../notebooks/data/proposals.ipynb #02121742
 ID_NAME = re.compile(
-    r'(^|[_\W])(id|ids|uuid|guid|key|index|idx|rownames?|row|nr|instant)$|[a-z](Id|ID|Uuid|Key|Index|Number)$|^P?ID$',
+    r'(^|[_\W])(id|ids|uuid|guid|key|index|idx|rownames?|row|nr|instant)$'
+    r'|[a-z](Id|ID|Uuid|Key|Index|Number)$|^P?ID$',
     re.ASCII,
 )
 
 
 def _is_id(texts: Texts, name: str, kind: str) -> bool:
-    """Whether a column names its rows: no two alike, and called an id, counted through, or a word
-    without spaces."""
+    "Whether a column identifies its rows: all differ, and name, sequence or form suggest an id."
     n_rows = len(texts.codes)
-    k = len(texts.values)
-    if n_rows < 20 or k < n_rows:
+    if n_rows < 20 or len(texts.values) < n_rows:
         return False
+    named = bool(ID_NAME.search(name))
     figures = numbers(texts.values)
     if kind != 'number' or np.isnan(figures).any():
-        return (
-            bool(ID_NAME.search(name)) or not pc.any(pc.match_substring(texts.values, ' ')).as_py()
-        )
-    whole = bool((figures == np.round(figures)).all())
-    return whole and (
-        bool(ID_NAME.search(name) or ID_NAME.search(name.lower()))
-        or bool(np.ptp(figures) == n_rows - 1)
-    )
+        return named or not pc.any(pc.match_substring(texts.values, ' ')).as_py()
+    if not (figures == np.round(figures)).all():
+        return False
+    return named or bool(ID_NAME.search(name.lower())) or bool(np.ptp(figures) == n_rows - 1)

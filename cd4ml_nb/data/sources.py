@@ -41,7 +41,7 @@ def bundled_table(name: str) -> pd.DataFrame:
     if names is None:
         table['target'] = bunch.target
     else:
-        table['target'] = np.array([str(n) for n in names], dtype=object)[bunch.target]
+        table['target'] = np.array([str(name) for name in names], dtype=object)[bunch.target]
     return table
 
 # %% ../../notebooks/data/sources.ipynb #bdedca42
@@ -77,9 +77,9 @@ def read_data(
     seed: int,                 # of a built-in market
     data_root: Path,           # where a relative source is looked up
     max_gb: float,
-    in_place: str = '',        # a file to read in place of a source that is one
+    in_place: str = '',        # a file to read in place of a source that is a file
 ) -> Raw:
-    "What the scenario names as its data, under the name that it has there."
+    "The data of a scenario, under the name that it has there."
     if not data.source.startswith('builtin:'):
         if data.options:
             raise UserError(
@@ -90,18 +90,17 @@ def read_data(
         with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
             path = Path(folder) / 'builtin.parquet'
             write_builtin(data.source.removeprefix('builtin:'), data.options, seed, path)
-            raw = read_file(
-                str(path), data.model_copy(update={'format': 'parquet'}), data_root, max_gb
-            )
+            parquet = data.model_copy(update={'format': 'parquet'})
+            raw = read_file(str(path), parquet, data_root, max_gb)
     return dataclasses.replace(raw, facts=raw.facts | {'source': data.source})
 
 # %% ../../notebooks/data/sources.ipynb #9f06a50d
 def sampled(
     df: pd.DataFrame,
-    rows: int,              # 0: all
+    rows: int,              # how many to draw; 0: all
     seed: int,
 ) -> pd.DataFrame:
-    "As many rows, drawn without replacement, in their order."
+    "Some rows, drawn without replacement, in their order."
     if not 0 < rows < len(df):
         return df
     chosen = np.random.default_rng(seed).choice(len(df), rows, replace=False, shuffle=False)

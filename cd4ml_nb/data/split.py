@@ -23,20 +23,18 @@ def blocks(
 ) -> np.ndarray:              # number of each row's block, shape (n,), in order of first appearance
     "The blocks of rows that must not be separated."
     n = len(labels[0])
-    edges = []
-    offset = len(labels[0])
+    ends = []
+    offset = n
     for label in labels:
         codes = pd.factorize(label)[0]
         # rows without a label are alone
         codes[codes < 0] = codes.max(initial=-1) + 1 + np.arange((codes < 0).sum())
-        edges.append((np.arange(n), codes + offset))
+        ends.append(codes + offset)
         offset += codes.max(initial=-1) + 1
-    rows = np.concatenate([e[0] for e in edges])
-    ends = np.concatenate([e[1] for e in edges])
-    component = connected_components(
-        coo_matrix((np.ones(len(rows), np.int8), (rows, ends)), shape=(offset, offset)),
-        directed=False,
-    )[1]
+    rows = np.tile(np.arange(n), len(labels))
+    links = (np.ones(len(rows), np.int8), (rows, np.concatenate(ends)))
+    graph = coo_matrix(links, shape=(offset, offset))
+    component = connected_components(graph, directed=False)[1]
     return pd.factorize(component[:n])[0]
 
 # %% ../../notebooks/data/split.ipynb #384b426e
@@ -55,8 +53,8 @@ def deal(
     size = np.bincount(block)                                              # (blocks,)
     home = pd.factorize(stratum)[0][np.unique(block, return_index=True)[1]]  # stratum of each block
     part = np.zeros(len(size), dtype=int)
-    for one in range(home.max() + 1):
-        members = rng.permutation(np.flatnonzero(home == one))
+    for number in range(home.max() + 1):
+        members = rng.permutation(np.flatnonzero(home == number))
         # where each block's centre falls in [0, 1]
         middle = (np.cumsum(size[members]) - size[members] / 2) / size[members].sum()
         part[members[middle < holdout + validation]] = 1
@@ -65,7 +63,7 @@ def deal(
 
 # %% ../../notebooks/data/split.ipynb #e8130f02
 def strata(target: pd.Series, by: str, task: str) -> np.ndarray:
-    "What a stratified split keeps in proportion: the class, or the tenth of a numeric target."
+    "The stratum of each row: its class, or the tenth of its numeric target; 0 if not stratified."
     if by != 'stratified':
         return np.zeros(len(target), dtype=int)
     if task == 'regression':
@@ -76,24 +74,19 @@ def strata(target: pd.Series, by: str, task: str) -> np.ndarray:
 def cut_by_time(
     when: np.ndarray,          # sortable, no missing values, shape (n,)
     content: np.ndarray,       # hash of each row's content, shape (n,)
-    validation: float,
-    holdout: float,
+    validation: float,         # share of rows
+    holdout: float,            # share of rows
 ) -> np.ndarray:               # index into PARTS, shape (n,); -1: left out
     "Cut at two instants, earliest rows first."
     order = np.argsort(when, kind='stable')
     instant = pd.factorize(when[order])[0]  # 0, 1, … in time
     # share of rows before each instant
     position = np.searchsorted(instant, instant, side='left') / len(when)
-    part = np.empty(len(when), dtype=int)
-    part[order] = np.where(
-        position >= 1 - holdout, 2, np.where(position >= 1 - holdout - validation, 1, 0)
-    )
-    first = (
-        pd.DataFrame({'content': content, 'part': part})
-        .groupby('content')['part']
-        .transform('min')
-        .to_numpy()
-    )
+    part = np.zeros(len(when), dtype=int)
+    part[order[position >= 1 - holdout - validation]] = 1
+    part[order[position >= 1 - holdout]] = 2
+    rows = pd.DataFrame({'content': content, 'part': part})
+    first = rows.groupby('content')['part'].transform('min').to_numpy()
     return np.where(part > first, -1, part)
 
 # %% ../../notebooks/data/split.ipynb #4e5e0965
@@ -102,41 +95,43 @@ def split_rows(
     split: Split,
     target: str,
     task: str,
-    ids: list[str],             # columns that say nothing of a row's content
+    ids: list[str],             # columns that are no part of a row's content
     column: str | None,         # of the time or group
     seed: int,
 ) -> np.ndarray:                # index into PARTS of each row; -1: left out
     "Assign every row to a part."
-    content = row_hashes(table, [c for c in table.columns if c not in ids])
+    content = row_hashes(table, [name for name in table.columns if name not in ids])
     if split.by == 'time':
-        when = table[column].to_numpy() if column else np.arange(len(table))
-        if pd.isna(when).any():
-            raise UserError(
-                f'{int(pd.isna(when).sum())} rows have no time',
-                'set missing: false for the column, or split otherwise',
-                where=str(column),
-                code='D40',
-            )
-        return cut_by_time(when, content, split.validation, split.holdout)
-    if split.by != 'group':
-        together = [content]
-    else:
-        together = [
-            content,
-            table[column].astype(object).where(table[column].notna(), None).to_numpy(),
-        ]
-    return deal(
-        blocks(*together),
-        strata(table[target], split.by, task),
-        split.validation,
-        split.holdout,
-        seed,
-    )
+        return cut_by_time(_times(table, column), content, split.validation, split.holdout)
+    together = [content]
+    if split.by == 'group':
+        groups = table[column]
+        together.append(groups.astype(object).where(groups.notna(), None).to_numpy())
+    stratum = strata(table[target], split.by, task)
+    return deal(blocks(*together), stratum, split.validation, split.holdout, seed)
+
+# %% ../../notebooks/data/split.ipynb #b46d6cc9
+def _times(table: pd.DataFrame, column: str | None) -> np.ndarray:
+    "The time of each row; its number where no column holds times."
+    if not column:
+        return np.arange(len(table))
+    when = table[column].to_numpy()
+    if pd.isna(when).any():
+        raise UserError(
+            f'{int(pd.isna(when).sum())} rows have no time',
+            'set missing: false for the column, or split otherwise',
+            where=str(column),
+            code='D40',
+        )
+    return when
 
 # %% ../../notebooks/data/split.ipynb #2ee8d068
-def overlap(parts: list[np.ndarray]) -> int:   # of keys: content hashes or groups
-    "How many distinct keys occur in more than one part."
-    return int((pd.Series(np.concatenate([pd.unique(p) for p in parts])).value_counts() > 1).sum())
+def overlap(
+    parts: list[np.ndarray],       # the keys of each part: content hashes or groups
+) -> int:
+    "How many different keys occur in more than one part."
+    keys = pd.Series(np.concatenate([pd.unique(part) for part in parts]))
+    return int((keys.value_counts() > 1).sum())
 
 # %% ../../notebooks/data/split.ipynb #b16080c5
 def check_parts(
@@ -147,30 +142,26 @@ def check_parts(
     "Refuse a split with an empty part, or with a class that a part lacks."
     for name, rows in parts.items():
         if len(rows) < 2:
-            raise UserError(
-                f'{len(rows)} rows in part {name}',
-                'use more data, or larger shares',
-                where='split',
-                code='D50',
-            )
+            what = f'{len(rows)} rows in part {name}'
+            raise UserError(what, 'use more data, or larger shares', where='split', code='D50')
     if task != 'regression':
-        for one in sorted(parts['train'][target].unique()):
-            short = [name for name, rows in parts.items() if not (rows[target] == one).any()]
-            if short:
-                raise UserError(
-                    f"class '{one}' does not occur in part {short[0]}",
-                    'split by: stratified, or merge or leave out rare classes',
-                    where=f'split:{target}',
-                    code='D06',
-                )
-        for name in ('validation', 'holdout'):
-            if new := sorted(set(parts[name][target]) - set(parts['train'][target])):
-                raise UserError(
-                    f"class '{new[0]}' occurs in part {name} and not in train",
-                    'split by: stratified, or leave the class out',
-                    where=f'split:{target}',
-                    code='D06',
-                )
+        _check_classes(parts, target)
+
+# %% ../../notebooks/data/split.ipynb #0c6d22da
+def _check_classes(parts: dict[str, pd.DataFrame], target: str) -> None:
+    "Refuse a split with a class that a part lacks, or that only train lacks."
+    where = f'split:{target}'
+    for label in sorted(parts['train'][target].unique()):
+        for name, rows in parts.items():
+            if not (rows[target] == label).any():
+                what = f"class '{label}' does not occur in part {name}"
+                todo = 'split by: stratified, or merge or leave out rare classes'
+                raise UserError(what, todo, where=where, code='D06')
+    for name in ('validation', 'holdout'):
+        if new := sorted(set(parts[name][target]) - set(parts['train'][target])):
+            what = f"class '{new[0]}' occurs in part {name} and not in train"
+            todo = 'split by: stratified, or leave the class out'
+            raise UserError(what, todo, where=where, code='D06')
 
 # %% ../../notebooks/data/split.ipynb #99b15059
 def seen_schema(
@@ -178,20 +169,19 @@ def seen_schema(
     seen: pd.DataFrame,          # train and validation rows
 ) -> dict[str, Any]:
     "The schema with ranges and categories of the seen rows only."
-    columns = []
-    for column in schema['columns']:
-        x = seen[column['name']]
-        told = dict(column)
-        if column['categories'] is not None:
-            present = set(x.dropna())
-            told['categories'] = [c for c in column['categories'] if c in present]
-        elif column['min'] is not None and x.notna().any():
-            low = x.min()
-            high = x.max()
-            told |= (
-                {'min': low.isoformat(), 'max': high.isoformat()}
-                if column['type'] == 'date'
-                else {'min': float(low), 'max': float(high)}
-            )
-        columns.append(told)
+    columns = [_seen_column(column, seen[column['name']]) for column in schema['columns']]
     return schema | {'columns': columns}
+
+# %% ../../notebooks/data/split.ipynb #1c156509
+def _seen_column(column: dict[str, Any], x: pd.Series) -> dict[str, Any]:
+    "The description of a column with the range or categories of its seen values."
+    if column['categories'] is not None:
+        present = set(x.dropna())
+        return column | {'categories': [name for name in column['categories'] if name in present]}
+    if column['min'] is None or not x.notna().any():
+        return dict(column)
+    low = x.min()
+    high = x.max()
+    if column['type'] == 'date':
+        return column | {'min': low.isoformat(), 'max': high.isoformat()}
+    return column | {'min': float(low), 'max': float(high)}

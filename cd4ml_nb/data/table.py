@@ -61,6 +61,7 @@ SEAL = b'CD4ML SEALED HOLDOUT 1\n'
 
 
 def _first_line(error: Exception) -> str:
+    "The first line of an error's message."
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 # %% ../../notebooks/data/table.ipynb #1053fc23
@@ -69,11 +70,8 @@ def table_hash(
     ordered: bool = True,     # False: the same rows in another order are the same table
 ) -> str:                     # SHA-256, hexadecimal
     "The identity of a table: every name, type and cell."
-    digest = hashlib.sha256(
-        json.dumps(
-            [[str(name), _plain_type(_arrow(df[name]).type)] for name in df.columns] + [len(df)]
-        ).encode()
-    )
+    header: list[Any] = [[str(name), _plain_type(_arrow(df[name]).type)] for name in df.columns]
+    digest = hashlib.sha256(json.dumps([*header, len(df)]).encode())
     if not ordered:
         digest.update(np.sort(row_hashes(df)).tobytes())
         return digest.hexdigest()
@@ -92,17 +90,19 @@ def _arrow(series: pd.Series) -> pa.Array:
 
 # %% ../../notebooks/data/table.ipynb #1d682c24
 def _is_string(kind: pa.DataType) -> bool:
+    "Whether a type of Arrow holds texts."
     return (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
 
 # %% ../../notebooks/data/table.ipynb #32dc16cb
 def _plain_type(kind: pa.DataType) -> str:
+    "The name of a type; one for all types of text."
     return 'string' if _is_string(kind) else str(kind)
 
 # %% ../../notebooks/data/table.ipynb #c328d5b1
 def _content(array: pa.Array) -> list[bytes]:
-    "The bytes that define a column: the same for equal columns, however they lie in memory."
+    "The bytes that define a column: the same for equal columns, however memory holds them."
     missing = array.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_null(array.type):
         return [missing.tobytes()]
@@ -171,7 +171,7 @@ def _number_bits(values: np.ndarray) -> np.ndarray:
 
 # %% ../../notebooks/data/table.ipynb #11bd0b5a
 def _mixed(bits: np.ndarray) -> np.ndarray:
-    "Every output bit depends on every input bit (source: Steele et al. 2014, SplitMix64)."
+    "Bits mixed so that every output bit depends on every input bit (Steele 2014, SplitMix64)."
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
@@ -195,9 +195,9 @@ def seal(df: pd.DataFrame, path: Path | str) -> None:
 # %% ../../notebooks/data/table.ipynb #c1ec3fd6
 def unseal(
     path: Path | str,
-    stage: str,                    # that looks
-    purpose: str,                  # why it looks
-    ledger: Path | None = None,    # a file that gets a line per look
+    stage: str,                    # that opens the holdout
+    purpose: str,                  # why
+    ledger: Path | None = None,    # a file that gets a line for each look
 ) -> pd.DataFrame:
     "Open the holdout, unless `stage` must not see it; note the look."
     if stage in SEALED_FROM:
@@ -246,7 +246,7 @@ def _unpacked(path: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 # %% ../../notebooks/data/table.ipynb #2a81ce24
 def _append_line(path: Path, line: str) -> None:
-    "Add a line in one write, so that two processes do not mix theirs."
+    "Add a line in one write, so that the lines of two processes do not mix."
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:

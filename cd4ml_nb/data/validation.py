@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from pandas.api import types as kinds
 
-from .checks import check_columns, check_table
+from .checks import LEVELS, check_columns, check_table
 from .cleaning import clean_table, described
 from .findings import Finding
 from .target_checks import class_counts, class_order, class_texts, positive_class
@@ -25,8 +25,7 @@ def learned_target(
     y: pd.Series,
     task: str,            # regression, binary or multiclass
 ) -> pd.Series:           # float64, or class names
-    """The target as a model learns it; one that is no number is left as it is, for the checks to
-    tell."""
+    "The target as a model learns it; one that is no number stays as it is, for the checks."
     if task != 'regression':
         return class_texts(y)
     return y.astype('float64') if kinds.is_numeric_dtype(y) and not kinds.is_bool_dtype(y) else y
@@ -34,7 +33,7 @@ def learned_target(
 # %% ../../notebooks/data/validation.ipynb #9597bdd5
 @dataclass(frozen=True)
 class Validated:
-    "A table that was looked at."
+    "A table after checks and cleaning."
     table: pd.DataFrame            # the rows that may be learned from, numbered anew
     columns: dict[str, Column]     # all but the target, with type and role
     n_rows_in: int
@@ -46,26 +45,19 @@ def validate_table(
     table: pd.DataFrame,             # as ingested
     plan: Any,                       # a scenario, or a view of one
     infos: list[dict[str, Any]],     # of the catalogue: name, type and role of each column
-    today: pd.Timestamp,             # dates after it have not come yet
+    today: pd.Timestamp,             # dates after it are in the future
 ) -> Validated:
-    "Check and clean a table. Errors are among the findings; raising them is up to the caller."
-    columns = described(infos, plan.columns, plan.target.column)
+    "Check and clean a table. Errors are among the findings; the caller raises them."
+    target = plan.target.column
+    columns = described(infos, plan.columns, target)
     findings = check_columns([str(name) for name in table], plan)
-    if plan.target.column not in table:
+    if target not in table:
         return Validated(table, columns, len(table), {}, findings)
-    table = table.assign(
-        **{plan.target.column: learned_target(table[plan.target.column], plan.task)}
-    )
-    clean, dropped, more = clean_table(table, plan, columns)
-    findings += more + check_table(clean, plan, columns, today, len(table))
-    order = ['error', 'warn', 'info']
-    return Validated(
-        clean.reset_index(drop=True),
-        columns,
-        len(table),
-        dropped,
-        sorted(findings, key=lambda f: order.index(f.level)),
-    )
+    table = table.assign(**{target: learned_target(table[target], plan.task)})
+    clean, dropped, cleaning = clean_table(table, plan, columns)
+    findings += cleaning + check_table(clean, plan, columns, today, len(table))
+    findings = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+    return Validated(clean.reset_index(drop=True), columns, len(table), dropped, findings)
 
 # %% ../../notebooks/data/validation.ipynb #9ee812dc
 def observed(x: pd.Series, column: Column) -> dict[str, Any]:
@@ -81,15 +73,13 @@ def observed(x: pd.Series, column: Column) -> dict[str, Any]:
         return nothing
     low = x.min()
     high = x.max()
-    return nothing | (
-        {'min': low.isoformat(), 'max': high.isoformat()}
-        if column.type == 'date'
-        else {'min': float(low), 'max': float(high)}
-    )
+    if column.type == 'date':
+        return nothing | {'min': low.isoformat(), 'max': high.isoformat()}
+    return nothing | {'min': float(low), 'max': float(high)}
 
 # %% ../../notebooks/data/validation.ipynb #b40703b7
 def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
-    "What is predicted; the classes of a binary target are [negative, positive]."
+    "The description of the target; the classes of a binary one are [negative, positive]."
     words = {
         'name': target.column,
         'unit': target.unit,
@@ -98,60 +88,60 @@ def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
         'task': task,
     }
     if task == 'regression':
-        return words | {
-            'classes': None,
-            'positive': None,
-            'min': float(y.min()),
-            'max': float(y.max()),
-        }
+        span = {'min': float(y.min()), 'max': float(y.max())}
+        return words | {'classes': None, 'positive': None} | span
     counts = class_counts(y)
     classes = class_order(counts)
     positive = positive_class(counts, target.positive) if task == 'binary' else None
-    return words | {'classes': sorted(classes, key=lambda c: c == positive), 'positive': positive}
+    classes = sorted(classes, key=lambda name: name == positive)
+    return words | {'classes': classes, 'positive': positive}
 
 # %% ../../notebooks/data/validation.ipynb #cf3bf152
 def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
     "The table's columns and target, for the stages that follow."
-    columns = []
-    for name, column in result.columns.items():
-        x = result.table[name]
-        empty = column.role == 'feature' and not x.notna().any()
-        columns.append(
-            {
-                'name': name,
-                'type': column.type,
-                'role': 'ignore' if empty else column.role,
-                'unit': column.unit,
-                'words': column.words or name,
-                'missing': column.missing,
-                'values_declared': column.values is not None,
-                'sentinels': column.sentinels,
-                'limits': [column.min, column.max] if column.outside == 'missing' else None,
-                'format': column.format,
-                'time_zone': column.time_zone,
-                'why_ignored': 'no value in any row' if empty else '',
-            }
-            | observed(x, column)
-        )
-    return {
-        'target': target_schema(result.table[plan.target.column], plan.target, plan.task),
-        'columns': columns,
+    columns = [
+        _column_schema(name, column, result.table[name]) for name, column in result.columns.items()
+    ]
+    target = target_schema(result.table[plan.target.column], plan.target, plan.task)
+    return {'target': target, 'columns': columns}
+
+# %% ../../notebooks/data/validation.ipynb #8662a86e
+def _column_schema(name: str, column: Column, x: pd.Series) -> dict[str, Any]:
+    "The description of one column: what the scenario declares and what was observed."
+    empty = column.role == 'feature' and not x.notna().any()
+    declared = {
+        'name': name,
+        'type': column.type,
+        'role': 'ignore' if empty else column.role,
+        'unit': column.unit,
+        'words': column.words or name,
+        'missing': column.missing,
+        'values_declared': column.values is not None,
+        'sentinels': column.sentinels,
+        'limits': [column.min, column.max] if column.outside == 'missing' else None,
+        'format': column.format,
+        'time_zone': column.time_zone,
+        'why_ignored': 'no value in any row' if empty else '',
     }
+    return declared | observed(x, column)
 
 # %% ../../notebooks/data/validation.ipynb #08a63e1c
 def findings_record(result: Validated) -> dict[str, Any]:
-    "What was found and which rows were left out, as JSON."
+    "The findings and the numbers of dropped rows, as JSON."
     return {
         'n_rows_in': result.n_rows_in,
         'n_rows_out': len(result.table),
         'dropped': result.dropped,
-        'findings': [asdict(f) for f in result.findings],
+        'findings': [asdict(finding) for finding in result.findings],
     }
 
 # %% ../../notebooks/data/validation.ipynb #c5a38a12
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
-    "Findings for the reader of this page."
-    rows = [(f.level, f.column or 'whole table', f.what, f.todo, f.code) for f in findings]
+    "Findings as a table for people."
+    rows = []
+    for finding in findings:
+        place = finding.column or 'whole table'
+        rows.append((finding.level, place, finding.what, finding.todo, finding.code))
     return pd.DataFrame(rows, columns=['', 'column', 'what', 'what to do', 'rule']).set_index('')
 
 # %% ../../notebooks/data/validation.ipynb #1121ca2f
@@ -161,19 +151,7 @@ def as_validated(
     schema: Mapping[str, Any],
     declared: Mapping[str, Column],    # in the scenario, with units and words
 ) -> Validated:
-    "What validate has found, from its products."
-    columns = {
-        c['name']: (
-            declared.get(c['name'], Column()).model_copy(
-                update={'type': c['type'], 'role': c['role']}
-            )
-        )
-        for c in schema['columns']
-    }
-    return Validated(
-        table,
-        columns,
-        findings['n_rows_in'],
-        findings['dropped'],
-        [Finding(**f) for f in findings['findings']],
-    )
+    "The result of validate, from its products."
+    columns = described(schema['columns'], dict(declared), schema['target']['name'])
+    records = [Finding(**record) for record in findings['findings']]
+    return Validated(table, columns, findings['n_rows_in'], findings['dropped'], records)

@@ -26,16 +26,17 @@ def tree_text(node: ast.AST) -> str:
     "A syntax tree as text, without docstrings, comments and positions."
     for child in ast.walk(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            child.body = [
-                s
-                for s in child.body
-                if not (
-                    isinstance(s, ast.Expr)
-                    and isinstance(s.value, ast.Constant)
-                    and isinstance(s.value.value, str)
-                )
-            ]
+            child.body = [statement for statement in child.body if not _is_text(statement)]
     return ast.dump(node)
+
+# %% ../../notebooks/planning/code.ipynb #7661a820
+def _is_text(statement: ast.stmt) -> bool:
+    "Whether a statement is nothing but a text."
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 # %% ../../notebooks/planning/code.ipynb #3eb5bffa
 def code_hash(*nodes: ast.AST) -> str:   # 16 hexadecimal digits
@@ -44,7 +45,7 @@ def code_hash(*nodes: ast.AST) -> str:   # 16 hexadecimal digits
 
 # %% ../../notebooks/planning/code.ipynb #d8808a6e
 def names_in(node: ast.AST) -> set[str]:
-    "Every name that a tree mentions, with the attributes read off it: `data`, `metrics.score`."
+    "Every name in a syntax tree, with its attributes: `data`, `metrics.score`."
     if isinstance(node, ast.Name | ast.Attribute) and (name := _dotted(node)):
         return {name}
     return set().union(*map(names_in, ast.iter_child_nodes(node)))
@@ -61,20 +62,19 @@ def _dotted(node: ast.expr) -> str:
 class Piece(NamedTuple):
     "Some code of a module."
     hash: str
-    names: list[str]       # that it mentions
-    line: int              # where it stands, from 1
+    names: list[str]       # that the code mentions
+    line: int              # of its beginning, from 1
     files: list[str]       # templates, style sheets and scripts that it names
 
 # %% ../../notebooks/planning/code.ipynb #5b056066
 @dataclass(frozen=True)
 class Module:
     "The top-level symbols and the imports of one source file."
-    name: str  # dotted, inside the package; '' for its __init__, and for a page
+    name: str              # dotted, inside the package; '' for its __init__, and for a notebook
     package: str
     symbols: dict[str, Piece]
     effects: Piece | None  # statements that bind nothing
-    # name -> (module of the package, name in it; None: the module itself)
-    imports: dict[str, list[tuple[str, str | None]]]
+    imports: dict[str, list[tuple[str, str | None]]]  # name -> (module, name in it; None: itself)
     loads: list[str]       # modules that run when this one does
     names: list[str]       # everything that it mentions
 
@@ -89,19 +89,17 @@ def module_of(
     package: str,          # whose modules are followed
     name: str = '',
 ) -> Module:
-    "What a source file holds, found out once for each text."
+    "The symbols and imports of a source file, cached by its text."
     found = remembered(
         'module', f'{package}\0{name}\0{source}', lambda: _analysed(source, package, name)
     )
-    symbols = {symbol: Piece(*piece) for symbol, piece in found['symbols'].items()}
-    imports = {
-        bound: [(module, symbol) for module, symbol in means]
-        for bound, means in found['imports'].items()
-    }
+    imports = {}
+    for bound, means in found['imports'].items():
+        imports[bound] = [(module, symbol) for module, symbol in means]
     return Module(
         name,
         package,
-        symbols,
+        {symbol: Piece(*piece) for symbol, piece in found['symbols'].items()},
         Piece(*found['effects']) if found['effects'] else None,
         imports,
         found['loads'],
@@ -112,32 +110,37 @@ def module_of(
 def _analysed(source: str, package: str, name: str) -> dict[str, Any]:
     "A module as JSON."
     tree = ast.parse(source)
+    bound, effects = _bindings(tree)
+    imports: dict[str, set[tuple[str, str | None]]] = {}
+    for node in ast.walk(tree):                                 # those inside functions too
+        for symbol, means in _imported(node, package, name):
+            imports.setdefault(symbol, set()).add(means)
+    loads: set[str] = set()
+    for node in _outside_functions(tree):
+        loads |= _modules_of(node, package, name)
+    return {
+        'symbols': {symbol: _piece(statements) for symbol, statements in bound.items()},
+        'effects': _piece(effects) if effects else None,
+        'imports': {symbol: sorted(means, key=str) for symbol, means in imports.items()},
+        'loads': sorted(loads),
+        'names': sorted(names_in(tree)),
+    }
+
+# %% ../../notebooks/planning/code.ipynb #4ed1af00
+def _bindings(tree: ast.Module) -> tuple[dict[str, list[ast.stmt]], list[ast.stmt]]:
+    "The statements that bind each name at the top level, and those that bind nothing."
     bound: dict[str, list[ast.stmt]] = {}
     effects: list[ast.stmt] = []
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             continue
         names = sorted(set(_bound(statement)))
-        for one in names:
-            bound.setdefault(one, []).append(statement)
-        if not names and not (
-            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        ):
+        for name in names:
+            bound.setdefault(name, []).append(statement)
+        literal = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if not names and not literal:
             effects.append(statement)
-    imports: dict[str, set[tuple[str, str | None]]] = {}
-    for node in ast.walk(tree):                                 # those inside functions too
-        for one, means in _imported(node, package, name):
-            imports.setdefault(one, set()).add(means)
-    loads = {
-        m for s in tree.body for n in _outside_functions(s) for m in _modules_of(n, package, name)
-    }
-    return {
-        'symbols': {one: _piece(statements) for one, statements in bound.items()},
-        'effects': _piece(effects) if effects else None,
-        'imports': {one: sorted(means, key=str) for one, means in imports.items()},
-        'loads': sorted(loads),
-        'names': sorted(names_in(tree)),
-    }
+    return bound, effects
 
 # %% ../../notebooks/planning/code.ipynb #6dc3818f
 FILE = re.compile(r'[\w./-]+\.(?:html|css|js)')
@@ -150,31 +153,28 @@ def files_in(node: ast.AST) -> set[str]:
 
 # %% ../../notebooks/planning/code.ipynb #25e310ef
 def _piece(statements: list[ast.stmt]) -> list[Any]:
-    return [
-        code_hash(*statements),
-        sorted(set().union(*map(names_in, statements))),
-        statements[0].lineno,
-        sorted(set().union(*map(files_in, statements))),
-    ]
+    "The fields of a `Piece`."
+    names = sorted(set().union(*map(names_in, statements)))
+    files = sorted(set().union(*map(files_in, statements)))
+    return [code_hash(*statements), names, statements[0].lineno, files]
 
 # %% ../../notebooks/planning/code.ipynb #c8532706
 def _imported(
     node: ast.AST, package: str, home: str
 ) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    "What an import binds: the name, and the symbol or module of the package that it means."
+    "The names that an import binds, each with the symbol or module of the package that it means."
     if isinstance(node, ast.ImportFrom) and (inside := _inside(node, package, home)) is not None:
-        yield from ((alias.asname or alias.name, (inside, alias.name)) for alias in node.names)
+        for alias in node.names:
+            yield alias.asname or alias.name, (inside, alias.name)
     elif isinstance(node, ast.Import):
         for alias in node.names:
             if alias.name.split('.')[0] == package:
-                yield alias.asname or package, (
-                    alias.name.removeprefix(package).lstrip('.') if alias.asname else '',
-                    None,
-                )
+                module = alias.name.removeprefix(package).lstrip('.') if alias.asname else ''
+                yield alias.asname or package, (module, None)
 
 # %% ../../notebooks/planning/code.ipynb #01872742
 def _inside(node: ast.ImportFrom, package: str, home: str) -> str | None:
-    "The module of the package that is imported from; None: another package's."
+    "The module of the package that an import reads; None for one outside the package."
     if node.level:
         above = home.split('.')[:-node.level] if home else []
         return '.'.join([*above, *filter(None, [node.module])])
@@ -188,18 +188,15 @@ def _modules_of(node: ast.AST, package: str, home: str) -> set[str]:
         inside = _inside(node, package, home)
         if inside is None:
             return set()
-        return {inside, *(f'{inside}.{a.name}'.lstrip('.') for a in node.names)}
+        return {inside, *(f'{inside}.{alias.name}'.lstrip('.') for alias in node.names)}
     if isinstance(node, ast.Import):
-        return {
-            a.name.removeprefix(package).lstrip('.')
-            for a in node.names
-            if a.name.split('.')[0] == package
-        }
+        names = [alias.name for alias in node.names if alias.name.split('.')[0] == package]
+        return {name.removeprefix(package).lstrip('.') for name in names}
     return set()
 
 # %% ../../notebooks/planning/code.ipynb #51a7e588
 def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    "A node and what lies in it, but not what waits in functions for a call."
+    "A node and all nodes in it that run with it, without the bodies of functions."
     yield node
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         for child in ast.iter_child_nodes(node):
@@ -207,8 +204,7 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 # %% ../../notebooks/planning/code.ipynb #ea5e59c3
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    """The names that a top-level statement binds; none where it assigns to an attribute or an item,
-    which is an effect."""
+    "The names that a top-level statement binds; assignment to an attribute or item binds none."
     if isinstance(statement, ast.ClassDef):
         yield statement.name
         return
@@ -227,27 +223,27 @@ class Reach:
         self.folder = folder
         self._modules: dict[str, Module | None] = {}
         self._texts: dict[Path, str] = {}
-        self.known: dict[str, Any] = {}       # for what others find out about a code, once
+        self.known: dict[str, Any] = {}       # results that are kept, by the code that they concern
 
     def module(self, name: str) -> Module | None:
-        "A module of the package, by its dotted name; None where there is none."
+        "A module of the package, by its dotted name; None if the package has none of that name."
         if name not in self._modules:
-            place = self.folder.joinpath(*filter(None, name.split('.')))
-            path = next(
-                (
-                    p
-                    for p in (place.with_suffix('.py'), place / '__init__.py')
-                    if name and p.is_file() or p == self.folder / '__init__.py'
-                ),
-                None,
-            )
-            known = path is not None and path.is_file() and name != '_modidx'
-            own = f'{name}.__init__' if path and path.name == '__init__.py' and name else name
-            if path and known:
-                self._modules[name] = module_of(path.read_text(encoding='utf-8'), self.package, own)
-            else:
-                self._modules[name] = None
+            self._modules[name] = self._read(name)
         return self._modules[name]
+
+    def _read(self, name: str) -> Module | None:
+        "Read a module."
+        if name == '_modidx':
+            return None
+        place = self.folder.joinpath(*filter(None, name.split('.')))
+        file = place.with_suffix('.py')
+        if name and file.is_file():
+            return module_of(file.read_text(encoding='utf-8'), self.package, name)
+        init = place / '__init__.py'
+        if init.is_file():
+            own = f'{name}.__init__' if name else name
+            return module_of(init.read_text(encoding='utf-8'), self.package, own)
+        return None
 
     def beside(self, module: str, name: str) -> Path | None:
         "A file by its path from the folder of a module; None where there is none."
@@ -264,7 +260,7 @@ class Reach:
 # %% ../../notebooks/planning/code.ipynb #821d499c
 def reached(
     reach: Reach,
-    source: str,  # of a page
+    source: str,            # of a notebook
 ) -> dict[str, str]:
     # symbol -> hash of its code; `module.*` stands for what runs when a module is imported;
     # path of a template, style sheet or script -> hash of its text
@@ -272,9 +268,9 @@ def reached(
     start = module_of(source, reach.package)
     found = _files(reach, start.loads, start.files())
     seen = set[tuple[str, str]]()
-    todo = [(m, '*') for m in start.loads] + [
-        t for name in start.names for t in _targets(reach, start, name, False)
-    ]
+    todo = [(module, '*') for module in start.loads]
+    for name in start.names:
+        todo += _targets(reach, start, name, False)
     while todo:
         target = name, symbol = todo.pop()
         home = reach.module(name)
@@ -282,13 +278,14 @@ def reached(
             continue
         seen.add(target)
         if symbol == '**':
-            todo += [(name, one) for one in home.symbols]
+            todo += [(name, other) for other in home.symbols]
             continue
-        todo += [(m, '*') for m in home.loads] if symbol == '*' else [(name, '*')]
+        todo += [(module, '*') for module in home.loads] if symbol == '*' else [(name, '*')]
         if piece := home.effects if symbol == '*' else home.symbols.get(symbol):
             found[f'{name or "__init__"}.{symbol}'] = piece.hash
             found |= _files(reach, [name], piece.files)
-            todo += [t for mentioned in piece.names for t in _targets(reach, home, mentioned, True)]
+            for mentioned in piece.names:
+                todo += _targets(reach, home, mentioned, True)
     return dict(sorted(found.items()))
 
 # %% ../../notebooks/planning/code.ipynb #ebc39ffb
@@ -322,7 +319,7 @@ def _targets(reach: Reach, home: Module, dotted: str, own: bool) -> Iterator[tup
 def _follow(
     reach: Reach, module: str, symbol: str | None, rest: list[str], seen: frozenset
 ) -> Iterator[tuple[str, str]]:
-    "Where a symbol is bound, through re-exports and modules inside modules."
+    "The places that bind a symbol, through re-exports and modules inside modules."
     home = reach.module(module)
     passed = seen | {(module, symbol)}
     if (module, symbol) in seen:
@@ -341,30 +338,30 @@ def _follow(
 def cell_at(
     source: str,  # of an exported module
     line: int,    # from 1
-) -> tuple[str, str, int] | None:
-    # notebook as the module names it, the cell's id, the line in the cell from 1
+) -> tuple[str, str, int] | None:    # notebook as the module names it, id of the cell, line in it
     "The notebook cell that a line of an exported module comes from."
     lines = source.split('\n')[:line]
     for k in range(len(lines), 0, -1):
         if mark := re.match(r'# %% (\S+) #(\S+)$', lines[k - 1]):
-            # the cell's first line is its directive, which the exporter replaces by the mark
+            # the exporter replaces the cell's first line, its directive, by the mark
             return mark[1], mark[2], line - k + 1
     return None
 
 # %% ../../notebooks/planning/code.ipynb #4ce6b29d
 def place_of(
-    module_path: Path,              # of an exported module
+    module_path: Path,     # of an exported module
     line: int,
-) -> str:
-    # such as 'notebooks/scenario/metrics.ipynb:cell 12, line 4'; empty where it was not exported
-    "Where to edit a line of an exported module."
+) -> str:                  # such as 'notebooks/scenario/metrics.ipynb:cell 12, line 4', or empty
+    "The place in a notebook where a line of an exported module is edited."
     found = cell_at(module_path.read_text(encoding='utf-8'), line)
     if not found:
         return ''
-    notebook, name, inside = (module_path.parent / found[0]).resolve(), *found[1:]
+    name, cell_id, inside = found
+    notebook = (module_path.parent / name).resolve()
     try:
-        ids = [c.get('id') for c in json.loads(notebook.read_text(encoding='utf-8'))['cells']]
-        return f'{shown(notebook)}:cell {ids.index(name) + 1}, line {inside}'
+        cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+        ids = [cell.get('id') for cell in cells]
+        return f'{shown(notebook)}:cell {ids.index(cell_id) + 1}, line {inside}'
     except (OSError, ValueError, KeyError):
         return shown(notebook)
 
@@ -373,60 +370,55 @@ def as_python(source: str) -> str:
     "A cell as Python, its magics and shell lines as calls."
     if not re.search(r'^\s*[%!?]|^\s*[\w.]+\?+\s*$|^[\w.,\s]+=\s*[!%]', source, re.MULTILINE):
         return source
-    from IPython.core.inputtransformer2 import TransformerManager  # here, as few pages need it
-    python = TransformerManager().transform_cell(source)
+    from IPython.core.inputtransformer2 import TransformerManager  # here, as few notebooks need it
+    parts = [TransformerManager().transform_cell(source)]
     body = source.split('\n', 1)[1:] if source.lstrip().startswith('%%') else []
     try:
-        return '\n'.join([
-            python,
-            *(
-                f'def _under_magic():\n{_indented(as_python(b))}'
-                for b in body
-                if b.strip() and ast.parse(as_python(b))
-            ),
-        ])
+        for text in body:
+            if text.strip() and ast.parse(as_python(text)):
+                parts.append(f'def _under_magic():\n{_indented(as_python(text))}')
     except SyntaxError:                                             # the cell of another language
-        return python
+        return parts[0]
+    return '\n'.join(parts)
 
 # %% ../../notebooks/planning/code.ipynb #860c14f6
 def _indented(text: str) -> str:
+    "A text as the body of a function."
     return '\n'.join(f'    {line}' for line in [*text.split('\n'), 'pass'])
 
 # %% ../../notebooks/planning/code.ipynb #1ef1a327
 def read_cells(path: Path) -> list[dict[str, Any]]:
-    "The cells of a notebook; one that is none is named."
-    try:
-        text = path.read_text(encoding='utf-8')
-    except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.ipynb')])
-        raise UserError('notebook not found', near, where=shown(path), code='C10') from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'cannot be read: {error}', 'name a readable notebook', where=shown(path), code='N03'
-        ) from None
+    "The cells of a notebook; the error for a file that is no notebook names it."
+    text = _notebook_text(path)
     try:
         cells = _loaded(text)
-        ids = [c['id'] for c in cells if 'id' in c]
+        ids = [cell['id'] for cell in cells if 'id' in cell]
     except (ValueError, KeyError, TypeError):
+        what = 'not a notebook: not valid JSON'
+        todo = 'save it again in JupyterLab'
         if '<<<<<<<' in text:
             todo = 'resolve merge conflicts with nbdev-fix'
-        else:
-            todo = 'save it again in JupyterLab'
-        raise UserError(
-            'not a notebook: not valid JSON', todo, where=shown(path), code='N03'
-        ) from None
+        raise UserError(what, todo, where=shown(path), code='N03') from None
     if len(set(ids)) < len(ids):
-        raise UserError(
-            'two cells have the same id',
-            'copy one into a new cell, and delete it',
-            where=shown(path),
-            code='N09',
-        )
+        todo = 'copy one into a new cell, and delete it'
+        raise UserError('two cells have the same id', todo, where=shown(path), code='N09')
     return cells
 
 
 # by the text, so that a second plan in one process parses nothing
 _loaded = functools.lru_cache(maxsize=2048)(lambda text: json.loads(text)['cells'])
+
+# %% ../../notebooks/planning/code.ipynb #26b3b152
+def _notebook_text(path: Path) -> str:
+    "The text of a notebook's file; a missing or unreadable file is refused."
+    try:
+        return path.read_text(encoding='utf-8')
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [other.name for other in path.parent.glob('*.ipynb')])
+        raise UserError('notebook not found', near, where=shown(path), code='C10') from None
+    except (OSError, UnicodeDecodeError) as error:
+        what = f'cannot be read: {error}'
+        raise UserError(what, 'name a readable notebook', where=shown(path), code='N03') from None
 
 # %% ../../notebooks/planning/code.ipynb #30152a24
 class Page:
@@ -435,40 +427,38 @@ class Page:
     def __init__(self, path: Path):
         self.path = path
         self.all_cells = read_cells(path)
-        self.cells = [c for c in self.all_cells if c['cell_type'] == 'code']
-        self.sources = [''.join(c['source']) for c in self.cells]
+        self.cells = [cell for cell in self.all_cells if cell['cell_type'] == 'code']
+        self.sources = [''.join(cell['source']) for cell in self.cells]
+        contents = json.dumps(self.sources)
         try:
             self.python, self._hashes = remembered(
-                'cells', json.dumps(self.sources), lambda: _cells_of(self.sources)
+                'cells', contents, lambda: _cells_of(self.sources)
             )
         except SyntaxError as error:
-            raise UserError(
-                f'not Python: {error.msg}',
-                f'mend the cell with: {(error.text or "").strip()}',
-                where=shown(path),
-                code='N09',
-            ) from None
+            todo = f'mend the cell with: {(error.text or "").strip()}'
+            what = f'not Python: {error.msg}'
+            raise UserError(what, todo, where=shown(path), code='N09') from None
 
     @property
     def code(self) -> str:
-        "All code of the page, as Python."
+        "All code of the notebook, as Python."
         return '\n'.join(self.python)
 
     def number(self, cell: int) -> int:
-        "The number of a code cell as messages give it: counted over all cells of the page, from 1."
+        "The number of a code cell for messages: counted over all cells of the notebook, from 1."
         return self.all_cells.index(self.cells[cell]) + 1
 
     def hashes(self) -> list[str]:
-        "The hash of each code cell in order, those without code left out."
-        return [one for one in self._hashes if one]
+        "The hash of each cell that has code, in order."
+        return [digest for digest in self._hashes if digest]
 
     def numbers(self) -> list[int]:
-        "The number of each cell that `hashes` has."
-        return [self.number(k) for k, one in enumerate(self._hashes) if one]
+        "The number of each cell in `hashes`."
+        return [self.number(k) for k, digest in enumerate(self._hashes) if digest]
 
 # %% ../../notebooks/planning/code.ipynb #c1093d35
 def _cells_of(sources: list[str]) -> list[list[str]]:
-    "Cells as Python, and the hash of each; empty for one without code."
+    "Cells as Python, and the hash of each; empty for a cell without code."
     python = [as_python(source) for source in sources]
     trees = [ast.parse(source) for source in python]
     return [python, [code_hash(tree) if tree.body else '' for tree in trees]]

@@ -27,22 +27,20 @@ def module_cells(
 ) -> list[tuple[str, str]]:       # (cell id, code)
     "The cells of an exported module."
     parts = re.split(r'^# %% \S+ #(\S+)\n', text, flags=re.MULTILINE)
-    return [(name, _absolute(code, module)) for name, code in zip(parts[1::2], parts[2::2], strict=True)]
+    cells = zip(parts[1::2], parts[2::2], strict=True)
+    return [(name, _absolute(code, module)) for name, code in cells]
 
 # %% ../../notebooks/planning/exports.ipynb #addb7e2c
-def page_cells(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    # (cell id, code as it is exported)
-    "The cells that a page exports."
+def page_cells(
+    cells: list[dict[str, Any]],
+) -> list[tuple[str, str]]:       # (cell id, code as the module has it)
+    "The cells that a notebook exports."
     found = []
     for cell in cells:
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'code' and re.search(r'^#\|\s*exporti?\s*$', source, re.MULTILINE):
-            found.append((
-                cell['id'],
-                _absolute(
-                    '\n'.join(line for line in source.split('\n') if not line.startswith('#|'))
-                ),
-            ))
+            lines = [line for line in source.split('\n') if not line.startswith('#|')]
+            found.append((cell['id'], _absolute('\n'.join(lines))))
     return found
 
 # %% ../../notebooks/planning/exports.ipynb #7d7da051
@@ -58,13 +56,12 @@ def _absolute(code: str, module: str = '') -> str:
 
 # %% ../../notebooks/planning/exports.ipynb #392fdf69
 def exported(root: Path) -> Iterator[tuple[Path, Path, list[dict[str, Any]]]]:
-    # notebook, module, cells of the notebook
-    "The notebooks that write a module."
+    "Each notebook that writes a module: its path, the module's path, the notebook's cells."
     for path in sorted((root / 'notebooks').rglob('*.ipynb')):
         if '.ipynb_checkpoints' in path.parts:
             continue
         cells = read_cells(path)
-        text = '\n'.join(''.join(c['source']) for c in cells)
+        text = '\n'.join(''.join(cell['source']) for cell in cells)
         if name := re.search(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE):
             yield path, root / 'cd4ml_nb' / f'{name[1].replace(".", "/")}.py', cells
 
@@ -86,26 +83,25 @@ def cells_of(module: Path) -> list[tuple[str, str]]:     # (cell id, code)
 # %% ../../notebooks/planning/exports.ipynb #f4fe8b6b
 def without_notebook(root: Path) -> list[Path]:
     "Modules of the package that no notebook writes."
-    wanted = {module for _, module, _ in exported(root)}
-    there = set((root / 'cd4ml_nb').rglob('*.py')) - wanted
-    return sorted(path for path in there if path.name not in ('__init__.py', '_modidx.py'))
+    written = {module for _, module, _ in exported(root)}
+    others = set((root / 'cd4ml_nb').rglob('*.py')) - written
+    return sorted(path for path in others if path.name not in ('__init__.py', '_modidx.py'))
 
 # %% ../../notebooks/planning/exports.ipynb #ea33f993
 def stale_modules(root: Path) -> list[str]:     # such as core/errors.py
-    "Modules of the package that are not what the pages export."
+    "Modules of the package that differ from what the notebooks export."
     package = root / 'cd4ml_nb'
-    stale = [
-        module.relative_to(package).as_posix()
-        for _, module, cells in exported(root)
-        if not module.is_file() or cells_of(module) != page_cells(cells)
-    ]
+    stale = []
+    for _, module, cells in exported(root):
+        if not module.is_file() or cells_of(module) != page_cells(cells):
+            stale.append(module.relative_to(package).as_posix())
     gone = [path.relative_to(package).as_posix() for path in without_notebook(root)]
     return stale + [f'{name} (no page)' for name in gone]
 
 # %% ../../notebooks/planning/exports.ipynb #9ac424d9
 @dataclass
 class ByHand:
-    "A part of a module that was edited, and not its notebook."
+    "A part of a module that was edited although its notebook was not."
     notebook: str      # from the project's root
     number: int        # of the cell, counted from 1 with those of text; 0: it is gone
     cell: str          # its id
@@ -121,9 +117,14 @@ class ByHand:
         return f'{self.notebook}, a new cell'
 
 # %% ../../notebooks/planning/exports.ipynb #12a9c6c8
-def difference(cell: str, part: str, place: str, module: str, limit: int = 40) -> list[str]:
-    # limit: of lines
-    "What the module has otherwise than the cell."
+def difference(
+    cell: str,              # code of the cell
+    part: str,              # code of the module
+    place: str,             # the cell, for people
+    module: str,
+    limit: int = 40,        # lines at most
+) -> list[str]:
+    "The lines in which the module differs from the cell."
     lines = list(
         difflib.unified_diff(cell.splitlines(), part.splitlines(), place, module, lineterm='', n=1)
     )
@@ -131,26 +132,30 @@ def difference(cell: str, part: str, place: str, module: str, limit: int = 40) -
     return [*lines[:limit], *more]
 
 # %% ../../notebooks/planning/exports.ipynb #67397177
-def committed(root: Path, path: Path) -> str | None:     # None: git does not say
-    "A file as it was committed."
+def committed(
+    root: Path,
+    path: Path,
+) -> str | None:     # None: git does not have it
+    "The last committed text of a file."
     try:
         command = ['git', '-C', str(root), 'show', f'HEAD:./{path.relative_to(root).as_posix()}']
-        done = subprocess.run(command, capture_output=True, timeout=20)
+        result = subprocess.run(command, capture_output=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode('utf-8', errors='replace') if done.returncode == 0 else None
+    return result.stdout.decode('utf-8', errors='replace') if result.returncode == 0 else None
 
 # %% ../../notebooks/planning/exports.ipynb #db36a189
 def committed_cells(
     root: Path, notebook: Path, module: Path
 ) -> tuple[dict[str, str], dict[str, str]] | None:
-    """The cells of a notebook and the parts of its module as they were committed, by id; None where
-    git does not say."""
-    texts = committed(root, notebook), committed(root, module)
-    if texts[0] is None or texts[1] is None:
+    "The committed cells of a notebook and parts of its module, by id; None without git."
+    notebook_text = committed(root, notebook)
+    module_text = committed(root, module)
+    if notebook_text is None or module_text is None:
         return None
     try:
-        return dict(page_cells(json.loads(texts[0])['cells'])), dict(module_cells(texts[1], _dotted(module)))
+        cells = dict(page_cells(json.loads(notebook_text)['cells']))
+        return cells, dict(module_cells(module_text, _dotted(module)))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -171,73 +176,69 @@ def by_hand(
 
 # %% ../../notebooks/planning/exports.ipynb #489aa35d
 def edits_by_hand(root: Path) -> list[ByHand]:
-    "The parts of modules that were edited by hand, and that an export would throw away."
+    "The parts of modules that were edited by hand, and that an export would lose."
     found = []
     for path, module, cells in exported(root):
-        parts = cells_of(module)
-        wanted = page_cells(cells)
-        if not module.is_file() or parts == wanted:
-            continue
-        notebook = path.relative_to(root).as_posix()
-        name = module.relative_to(root).as_posix()
-        before = committed_cells(root, path, module)
-        later = module.stat().st_mtime > path.stat().st_mtime
-        numbers = {cell['id']: k for k, cell in enumerate(cells, start=1)}
-        now = dict(wanted)
-        for cell, part in parts:
-            was = (before[0].get(cell), before[1].get(cell)) if before else None
-            if by_hand(now.get(cell), part, was, later):
-                edit = ByHand(
-                    notebook, numbers.get(cell, 0), cell, name, first_line(module, cell), []
-                )
-                edit.difference = difference(now.get(cell, ''), part, edit.place, name)
-                found.append(edit)
+        if module.is_file() and cells_of(module) != page_cells(cells):
+            found += _edits_of_module(root, path, module, cells)
+    return found
+
+# %% ../../notebooks/planning/exports.ipynb #fd9ba4ba
+def _edits_of_module(
+    root: Path, path: Path, module: Path, cells: list[dict[str, Any]]
+) -> list[ByHand]:
+    "The parts of one module that were edited by hand."
+    notebook = path.relative_to(root).as_posix()
+    name = module.relative_to(root).as_posix()
+    before = committed_cells(root, path, module)
+    later = module.stat().st_mtime > path.stat().st_mtime
+    numbers = {cell['id']: k for k, cell in enumerate(cells, start=1)}
+    now = dict(page_cells(cells))
+    found = []
+    for cell, part in cells_of(module):
+        was = (before[0].get(cell), before[1].get(cell)) if before else None
+        if by_hand(now.get(cell), part, was, later):
+            line = first_line(module, cell)
+            edit = ByHand(notebook, numbers.get(cell, 0), cell, name, line, [])
+            edit.difference = difference(now.get(cell, ''), part, edit.place, name)
+            found.append(edit)
     return found
 
 # %% ../../notebooks/planning/exports.ipynb #ce83f62f
 def first_line(module: Path, cell: str) -> int:
     "The line of a module at which the part of a cell begins."
     lines = module.read_text(encoding='utf-8').splitlines()
-    return next(
-        (
-            k
-            for k, line in enumerate(lines, start=2)
-            if line.startswith('# %% ') and line.endswith(f' #{cell}')
-        ),
-        1,
-    )
+    for k, line in enumerate(lines, start=2):
+        if line.startswith('# %% ') and line.endswith(f' #{cell}'):
+            return k
+    return 1
 
 # %% ../../notebooks/planning/exports.ipynb #9f57e159
 class StaleExport(UserError):
-    "The package is not what the notebooks say; `shown` are lines for people, above the last one."
+    "The package differs from the notebooks; `shown` are lines for people, above the last one."
     shown: list[str] = []
 
 # %% ../../notebooks/planning/exports.ipynb #4bc7e0c3
 def refuse_stale_export(root: Path) -> None:
-    "Stop before anything runs code that is not what the pages say."
+    "Stop before any code runs that differs from the notebooks."
     stale = stale_modules(root)
-    if edits := edits_by_hand(root) if stale else []:
+    if not stale:
+        return
+    if edits := edits_by_hand(root):
         raise edited(edits)
-    alone = without_notebook(root) if stale else []
+    alone = without_notebook(root)
     if alone and len(alone) == len(stale):
-        what = f'no notebook writes {", ".join(path.name for path in alone[:5])}'
-        todo = (
-            f'write a notebook with #| default_exp {_dotted(alone[0])}, or move the file out of'
-            ' cd4ml_nb'
-        )
-        raise StaleExport(
-            f'run export: {what}', todo, where=f'cd4ml_nb/{alone[0].name}', code='N01'
-        )
-    if stale:
-        what = (
-            f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"} from the notebooks:'
-            f' {", ".join(stale[:5])}'
-        )
-        raise StaleExport(f'run export: {what}', 'make export', where='cd4ml_nb', code='N01')
+        what = f'run export: no notebook writes {", ".join(path.name for path in alone[:5])}'
+        write = f'write a notebook with #| default_exp {_dotted(alone[0])}'
+        todo = f'{write}, or move the file out of cd4ml_nb'
+        raise StaleExport(what, todo, where=f'cd4ml_nb/{alone[0].name}', code='N01')
+    files = f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"}'
+    what = f'run export: {files} from the notebooks: {", ".join(stale[:5])}'
+    raise StaleExport(what, 'make export', where='cd4ml_nb', code='N01')
 
 # %% ../../notebooks/planning/exports.ipynb #b883beb4
 def edited(edits: list[ByHand]) -> StaleExport:
-    "The refusal of modules that were edited by hand, with what to do so that nothing is lost."
+    "The refusal of modules that were edited by hand, with a remedy that loses nothing."
     first = edits[0]
     n = len(edits) - 1
     more = f' (and {n} more place{"s" * (n > 1)}, shown above)' if n else ''
@@ -248,5 +249,6 @@ def edited(edits: list[ByHand]) -> StaleExport:
     error = StaleExport(
         f'edited by hand{more}', todo, where=f'{first.module}:{first.line}', code='N02'
     )
-    error.shown = [one_line(line) for edit in edits for line in edit.difference]
+    for edit in edits:
+        error.shown = [*error.shown, *map(one_line, edit.difference)]
     return error

@@ -25,86 +25,73 @@ from ..scenario.definition import Scenario
 class Declared:
     "One line of a parameters cell."
     default: Any
-    # the annotation; None: as the default is, and anything where that is None
-    type: ast.expr | None = None
+    type: ast.expr | None = None  # the annotation; None: the default's type, any if that is None
 
 # %% ../../notebooks/planning/parameters.ipynb #00722bbe
-OWN = ('upstream', 'product')         # what every page is told by whoever runs it
+OWN = ('upstream', 'product')         # whoever runs a notebook passes these to it
 
 
 def declared_parameters(page: Page) -> dict[str, Declared]:
-    "What the parameters cell of a page declares."
+    "The declarations in the parameters cell of a notebook."
     where = shown(page.path)
-    tagged = [k for k, c in enumerate(page.cells) if 'parameters' in c['metadata'].get('tags', [])]
-    if len(tagged) != 1:
-        raise UserError(
-            f"{len(tagged)} cells are tagged 'parameters', there must be one",
-            'tag the cell with the defaults',
-            where=where,
-            code='N05',
-        )
-    if tagged[0] == len(page.cells) - 1:
-        raise UserError(
-            'the parameters are the last cell, so that nothing reads them',
-            'move it to the top',
-            where=where,
-            code='N05',
-        )
-    lines = [_declared(statement, where) for statement in ast.parse(page.sources[tagged[0]]).body]
-    found = dict(lines)
-    if twice := [name for k, (name, _) in enumerate(lines) if name in dict(lines[:k])]:
-        raise UserError(
-            f"the parameters cell declares '{twice[0]}' twice",
-            'remove one',
-            where=where,
-            code='N05',
-        )
-    if missing := [name for name in OWN if name not in found]:
-        raise UserError(
-            f"the parameters cell does not declare '{missing[0]}'",
-            f'add the line: {missing[0]} = None',
-            where=where,
-            code='N05',
-        )
+    lines = [_declared(statement, where) for statement in _parameters_cell(page, where).body]
+    found: dict[str, Declared] = {}
+    for name, declared in lines:
+        if name in found:
+            what = f"the parameters cell declares '{name}' twice"
+            raise UserError(what, 'remove one', where=where, code='N05')
+        found[name] = declared
+    for name in OWN:
+        if name not in found:
+            what = f"the parameters cell does not declare '{name}'"
+            raise UserError(what, f'add the line: {name} = None', where=where, code='N05')
     return found
+
+# %% ../../notebooks/planning/parameters.ipynb #d8efc7f5
+def _parameters_cell(page: Page, where: str) -> ast.Module:
+    "The parameters cell of a notebook; refuse none, several, or the last cell."
+    tagged = []
+    for k, cell in enumerate(page.cells):
+        if 'parameters' in cell['metadata'].get('tags', []):
+            tagged.append(k)
+    if len(tagged) != 1:
+        what = f"{len(tagged)} cells are tagged 'parameters', there must be one"
+        raise UserError(what, 'tag the cell with the defaults', where=where, code='N05')
+    if tagged[0] == len(page.cells) - 1:
+        what = 'the parameters are the last cell, so that nothing reads them'
+        raise UserError(what, 'move it to the top', where=where, code='N05')
+    return ast.parse(page.sources[tagged[0]])
 
 # %% ../../notebooks/planning/parameters.ipynb #ca1c8d2f
 def _declared(statement: ast.stmt, where: str) -> tuple[str, Declared]:
-    "A line of a parameters cell."
+    "The name and the declaration in a line of a parameters cell."
+    target, expression = _assignment(statement, where)
+    try:
+        default = ast.literal_eval(expression)
+        json_value(default, where)
+    except (ValueError, UserError):
+        what = f"parameter '{target.id}' is not a literal that JSON has"
+        raise UserError(what, 'write a number, text or None', where=where, code='N05') from None
+    annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
+    if annotation is not None and not allows(annotation, default):
+        what = f"the default of '{target.id}' is {default!r}, no {ast.unparse(annotation)}"
+        raise UserError(what, 'correct one of them', where=where, code='N05')
+    return target.id, Declared(default, annotation)
+
+# %% ../../notebooks/planning/parameters.ipynb #feac1ece
+def _assignment(statement: ast.stmt, where: str) -> tuple[ast.Name, ast.expr]:
+    "The name and the value that a statement assigns; refuse any other statement."
+    target: ast.expr | None = getattr(statement, 'target', None)
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target: ast.expr | None = statement.targets[0]
-    else:
-        target = getattr(statement, 'target', None)
+        target = statement.targets[0]
     if (
         not isinstance(target, ast.Name)
         or not isinstance(statement, ast.Assign | ast.AnnAssign)
         or statement.value is None
     ):
-        raise UserError(
-            'the parameters cell holds more than `name = literal` lines',
-            'move it below',
-            where=where,
-            code='N05',
-        )
-    try:
-        default = ast.literal_eval(statement.value)
-        json_value(default, where)
-    except (ValueError, UserError):
-        raise UserError(
-            f"parameter '{target.id}' is not a literal that JSON has",
-            'write a number, text or None',
-            where=where,
-            code='N05',
-        ) from None
-    annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
-    if annotation is not None and not allows(annotation, default):
-        raise UserError(
-            f"the default of '{target.id}' is {default!r}, no {ast.unparse(annotation)}",
-            'correct one of them',
-            where=where,
-            code='N05',
-        )
-    return target.id, Declared(default, annotation)
+        what = 'the parameters cell holds more than `name = literal` lines'
+        raise UserError(what, 'move it below', where=where, code='N05')
+    return target, statement.value
 
 # %% ../../notebooks/planning/parameters.ipynb #72ac529c
 TYPES: dict[str, type] = {
@@ -123,13 +110,7 @@ def allows(annotation: ast.expr, value: Any) -> bool:
         return allows(annotation.left, value) or allows(annotation.right, value)
     if isinstance(annotation, ast.Constant):
         return value is None and annotation.value is None
-    name = annotation
-    inside = None
-    if isinstance(annotation, ast.Subscript):
-        name = annotation.value
-        inside = annotation.slice
-    word = getattr(name, 'id', getattr(name, 'attr', ''))
-    parts = inside.elts if isinstance(inside, ast.Tuple) else [inside] if inside else []
+    word, parts = _type_parts(annotation)
     if word in ('Optional', 'Union'):
         return word == 'Optional' and value is None or any(allows(part, value) for part in parts)
     if word == 'Literal':
@@ -138,8 +119,24 @@ def allows(annotation: ast.expr, value: Any) -> bool:
         return True
     if word not in TYPES or not fits(value, TYPES[word]):
         return False
-    items = value if word == 'list' else value.values() if word == 'dict' else []
-    return all(allows(parts[-1], item) for item in items) if parts else True
+    return all(allows(parts[-1], item) for item in _items(value)) if parts else True
+
+# %% ../../notebooks/planning/parameters.ipynb #cdc6be25
+def _type_parts(annotation: ast.expr) -> tuple[str, list[ast.expr]]:
+    "The name of a type, and what stands in its brackets: `dict[str, int]` is dict, [str, int]."
+    parts: list[ast.expr] = []
+    if isinstance(annotation, ast.Subscript):
+        inside = annotation.slice
+        parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+        annotation = annotation.value
+    return getattr(annotation, 'id', getattr(annotation, 'attr', '')), parts
+
+# %% ../../notebooks/planning/parameters.ipynb #8b5669c8
+def _items(value: Any) -> list[Any]:
+    "The items of a list, or the values of a dict."
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 # %% ../../notebooks/planning/parameters.ipynb #3cc9ab80
 def fits(value: Any, kind: type) -> bool:
@@ -147,156 +144,154 @@ def fits(value: Any, kind: type) -> bool:
     return type(value) is kind or kind is float and type(value) is int
 
 # %% ../../notebooks/planning/parameters.ipynb #3f6d4536
-def same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same, their types included: 1, 1.0 and true are three values,
-    and so are 0.0 and -0.0."""
-    if type(one) is not type(other):
+def same_json(left: Any, right: Any) -> bool:
+    "Whether two JSON values and their types are the same: 1 is not 1.0, and 0.0 is not -0.0."
+    if type(left) is not type(right):
         return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same_json(one[k], other[k]) for k in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same_json, one, other))
-    return one == other and (
-        not isinstance(one, float) or math.copysign(1, one) == math.copysign(1, other)
-    )
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same_json(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same_json, left, right))
+    if isinstance(left, float) and math.copysign(1, left) != math.copysign(1, right):
+        return False
+    return left == right
 
 # %% ../../notebooks/planning/parameters.ipynb #a4893958
+DEEPEST = 32
+
+
 def json_value(value: Any, where: str, depth: int = 0) -> Any:
-    "A value in JSON's types, or an error that says what is wrong with it."
+    "A value in JSON's types; the error for any other value says what is wrong with it."
     if depth > DEEPEST:
-        raise UserError(
-            f'lists and dicts are nested more than {DEEPEST} deep',
-            'give a flatter value',
-            where=where,
-            code='N06',
-        )
+        what = f'lists and dicts are nested more than {DEEPEST} deep'
+        raise UserError(what, 'give a flatter value', where=where, code='N06')
     if type(value).__module__ == 'numpy' and getattr(value, 'shape', None) == ():
         value = value.item()
     if isinstance(value, dict):
-        if wrong := [k for k in value if type(k) is not str]:
-            raise UserError(
-                f'the key {wrong[0]!r} is no text',
-                'JSON has keys of text only',
-                where=where,
-                code='N06',
-            )
-        return {json_value(k, where): json_value(v, where, depth + 1) for k, v in value.items()}
+        return _json_dict(value, where, depth)
     if isinstance(value, list):
         return [json_value(item, where, depth + 1) for item in value]
     if value is None or type(value) is bool:
         return value
-    if type(value) is int:
-        if abs(value) >= 10 ** 4000:
-            raise UserError(
-                'a whole number of more than 4,000 digits',
-                'give a smaller one',
-                where=where,
-                code='C03',
-            )
-        return value
-    if type(value) is float:
-        if not math.isfinite(value):
-            raise UserError(
-                f'{value} is no number in JSON', 'give a finite number', where=where, code='C03'
-            )
-        return value
+    if type(value) in (int, float):
+        return _json_number(value, where)
     if type(value) is str:
-        if '{{' in value:
-            raise UserError(
-                'templates ({{…}}) are not evaluated here',
-                'write the value itself',
-                where=where,
-                code='C08',
-            )
-        if not value.isascii() and any('\ud800' <= c <= '\udfff' for c in value):
-            raise UserError(
-                'the text is not valid Unicode', 'give it in UTF-8', where=where, code='N06'
-            )
-        return value
-    raise UserError(
-        f'a {type(value).__name__} cannot be handed to a page',
-        'give a number, text, true, false, null, or lists and dicts of them',
-        where=where,
-        code='N06',
-    )
+        return _json_text(value, where)
+    what = f'a {type(value).__name__} cannot be handed to a page'
+    todo = 'give a number, text, true, false, null, or lists and dicts of them'
+    raise UserError(what, todo, where=where, code='N06')
+
+# %% ../../notebooks/planning/parameters.ipynb #14485b47
+def _json_dict(value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
+    "A dict in JSON's types, with keys of text only."
+    for key in value:
+        if type(key) is not str:
+            what = f'the key {key!r} is no text'
+            raise UserError(what, 'JSON has keys of text only', where=where, code='N06')
+    return {
+        json_value(key, where): json_value(item, where, depth + 1) for key, item in value.items()
+    }
+
+# %% ../../notebooks/planning/parameters.ipynb #b1e12950
+def _json_number(value: int | float, where: str) -> int | float:
+    "A number, if JSON has it and Python can write it."
+    if type(value) is int and abs(value) >= 10 ** 4000:
+        what = 'a whole number of more than 4,000 digits'
+        raise UserError(what, 'give a smaller one', where=where, code='C03')
+    if type(value) is float and not math.isfinite(value):
+        what = f'{value} is no number in JSON'
+        raise UserError(what, 'give a finite number', where=where, code='C03')
+    return value
+
+# %% ../../notebooks/planning/parameters.ipynb #eef9b8e8
+def _json_text(value: str, where: str) -> str:
+    "A text, if it is valid Unicode and no template."
+    if '{{' in value:
+        what = 'templates ({{…}}) are not evaluated here'
+        raise UserError(what, 'write the value itself', where=where, code='C08')
+    if not value.isascii() and any('\ud800' <= letter <= '\udfff' for letter in value):
+        what = 'the text is not valid Unicode'
+        raise UserError(what, 'give it in UTF-8', where=where, code='N06')
+    return value
 
 # %% ../../notebooks/planning/parameters.ipynb #b8780db6
+AT_LEAST = {'trials': 1, 'rounds': 1, 'rows': 0, 'threads': 0, 'seed': 0}
+
+
 def checked_value(
     name: str,
     value: Any,
     declared: Declared,
     where: str,
 ) -> Any:
-    "A value as a page may be given it: JSON, of the declared type, in range."
+    "A value that may be passed to a notebook: JSON, of the declared type, in range."
     value = json_value(value, where)
-    known = declared.type
-    default = declared.default
-    if known is not None:
-        good = allows(known, value)
-    else:
-        good = default is None or value is None or fits(value, type(default))
-    if not good:
-        wanted = ast.unparse(known) if known is not None else type(default).__name__
-        if isinstance(default, str) if known is None else allows(known, 'a'):
-            quoted = f"; a text is written -p {name}='\"{value}\"'"
-        else:
-            quoted = ''
-        raise UserError(
-            f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}",
-            f'give a value of that type{quoted}',
-            where=where,
-            code='N06',
-        )
+    if not _is_declared(value, declared):
+        raise _wrong_type(name, value, declared, where)
     if type(value) is int and value < AT_LEAST.get(name, value):
-        raise UserError(
-            f"parameter '{name}' is {value}, too small",
-            f'give at least {AT_LEAST[name]}',
-            where=where,
-            code='C03',
-        )
+        what = f"parameter '{name}' is {value}, too small"
+        raise UserError(what, f'give at least {AT_LEAST[name]}', where=where, code='C03')
     return value
 
+# %% ../../notebooks/planning/parameters.ipynb #96ebb697
+def _is_declared(value: Any, declared: Declared) -> bool:
+    "Whether a value is of the declared type, or of the default's where no type is declared."
+    if declared.type is not None:
+        return allows(declared.type, value)
+    return declared.default is None or value is None or fits(value, type(declared.default))
 
-DEEPEST = 32
-AT_LEAST = {'trials': 1, 'rounds': 1, 'rows': 0, 'threads': 0, 'seed': 0}
+# %% ../../notebooks/planning/parameters.ipynb #cf5d1d85
+def _wrong_type(name: str, value: Any, declared: Declared, where: str) -> UserError:
+    "The error for a value of another type than declared."
+    wanted = type(declared.default).__name__
+    is_text = isinstance(declared.default, str)
+    if declared.type is not None:
+        wanted = ast.unparse(declared.type)
+        is_text = allows(declared.type, 'a')
+    quoted = f"; a text is written -p {name}='\"{value}\"'" if is_text else ''
+    what = f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}"
+    return UserError(what, f'give a value of that type{quoted}', where=where, code='N06')
 
 # %% ../../notebooks/planning/parameters.ipynb #17910911
 def parse_parameters(
     texts: list[str],          # 'stage.name=value' or 'name=value', the value as JSON or plain text
-    declared: dict[str, set[str]],  # stage -> the names that its page declares
-) -> dict[str, dict[str, Any]]:  # stage -> name -> value
+    declared: dict[str, set[str]],  # stage -> the names that its notebook declares
+) -> dict[str, dict[str, Any]]:     # stage -> name -> value
     "The parameters of the command line; a name without a stage goes to every stage that has it."
     given: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, equals, value = text.partition('=')
         if name.rpartition('.')[2] == 'scenario':
-            raise UserError(
-                'the scenario is no parameter', 'name it with --scenario', where='-p', code='N06'
-            )
-        stage, dot, rest = name.partition('.')
+            what = 'the scenario is no parameter'
+            raise UserError(what, 'name it with --scenario', where='-p', code='N06')
         if not equals:
-            raise UserError(
-                f"'{text}' is no assignment",
-                'write -p name=value or -p stage.name=value',
-                where='-p',
-                code='N06',
-            )
-        if dot and stage not in declared:
-            raise UserError(
-                f"unknown stage '{stage}'", did_you_mean(stage, declared), where='-p', code='N06'
-            )
-        stages = [stage] if dot else [s for s, names in declared.items() if name in names]
-        if not stages or dot and rest not in declared[stage]:
-            known = declared[stage] if dot else set().union(*declared.values())
-            raise UserError(
-                f"unknown parameter '{rest if dot else name}'",
-                did_you_mean(rest if dot else name, known - {*OWN, 'scenario'}),
-                where='-p',
-                code='N06',
-            )
-        for one in stages:
-            given.setdefault(one, {})[rest if dot else name] = _json_or_text(value, f'-p {name}')
+            what = f"'{text}' is no assignment"
+            todo = 'write -p name=value or -p stage.name=value'
+            raise UserError(what, todo, where='-p', code='N06')
+        stages, parameter = _receivers(name, declared)
+        for stage in stages:
+            given.setdefault(stage, {})[parameter] = _json_or_text(value, f'-p {name}')
     return given
+
+# %% ../../notebooks/planning/parameters.ipynb #c7e838f8
+def _receivers(name: str, declared: dict[str, set[str]]) -> tuple[list[str], str]:
+    "The stages that 'stage.name' or 'name' addresses, and the parameter's name in them."
+    stage, dot, rest = name.partition('.')
+    if dot and stage not in declared:
+        near = did_you_mean(stage, declared)
+        raise UserError(f"unknown stage '{stage}'", near, where='-p', code='N06')
+    if dot:
+        stages = [stage]
+        known = declared[stage]
+    else:
+        stages = list(declared)
+        known = set().union(*declared.values())
+    parameter = rest if dot else name
+    stages = [stage for stage in stages if parameter in declared[stage]]
+    if not stages:
+        near = did_you_mean(parameter, known - {*OWN, 'scenario'})
+        raise UserError(f"unknown parameter '{parameter}'", near, where='-p', code='N06')
+    return stages, parameter
 
 # %% ../../notebooks/planning/parameters.ipynb #40cd81c8
 def _json_or_text(value: str, where: str) -> Any:
@@ -314,39 +309,38 @@ def _json_or_text(value: str, where: str) -> Any:
 def stage_parameters(
     stage: str,
     task: dict[str, Any],                # of read_pipeline
-    declared: dict[str, Declared],       # by its page
+    declared: dict[str, Declared],       # by its notebook
     scenario: Scenario,
     settings: Settings,
     given: dict[str, Any],               # by the user, for this stage
     path: str,                           # of the scenario's file
-) -> dict[str, Any]:                     # what is injected, but upstream and product
+) -> dict[str, Any]:                     # all that is injected, except upstream and product
     "The parameters of a stage, complete and checked."
     names = set(declared) - set(OWN)
     in_file = f'pipeline.yaml:{stage}'
-    asked = f'-p {stage}'
-    for passed, where in ((task['params'], in_file), (given, asked)):
-        for name in passed:
-            if name not in names:
-                raise UserError(
-                    f"unknown parameter '{name}'",
-                    did_you_mean(name, names),
-                    where=where,
-                    code='N06',
-                )
+    _refuse_unknown(task['params'], names, in_file)
+    _refuse_unknown(given, names, f'-p {stage}')
     if missing := names - set(task['params']):
-        raise UserError(
-            f"the page has a parameter '{sorted(missing)[0]}' that pipeline.yaml does not pass",
-            'add it under params',
-            where=in_file,
-            code='N06',
-        )
+        name = sorted(missing)[0]
+        what = f"the page has a parameter '{name}' that pipeline.yaml does not pass"
+        raise UserError(what, 'add it under params', where=in_file, code='N06')
+    values = task['params'] | given
+    if 'scenario' in names:
+        values['scenario'] = path
     resolved = decisions(settings, scenario.seed)
     params: dict[str, Any] = {}
-    for name, value in (
-        task['params'] | given | ({'scenario': path} if 'scenario' in names else {})
-    ).items():
+    for name, value in values.items():
         value = resolved.get(name) if value is None else value
-        params[name] = checked_value(
-            name, value, declared[name], f'{asked}.{name}' if name in given else f'{in_file}.{name}'
-        )
-    return params | ({'device': device_of(params['device'])} if 'device' in params else {})
+        where = f'-p {stage}' if name in given else in_file
+        params[name] = checked_value(name, value, declared[name], f'{where}.{name}')
+    if 'device' in params:
+        params['device'] = device_of(params['device'])
+    return params
+
+# %% ../../notebooks/planning/parameters.ipynb #a004a29c
+def _refuse_unknown(passed: dict[str, Any], names: set[str], where: str) -> None:
+    "Refuse a parameter that the notebook does not declare."
+    for name in passed:
+        if name not in names:
+            near = did_you_mean(name, names)
+            raise UserError(f"unknown parameter '{name}'", near, where=where, code='N06')

@@ -29,30 +29,20 @@ from ..scenario.freshness import age_in_days
 def stage_order(
     stages: dict[str, dict[str, Any]],   # of read_pipeline
 ) -> list[str]:
-    """The stages so that each comes after those it reads; unknown and circular upstreams are
-    refused."""
+    "The stages, each after those it reads; unknown and circular upstreams are refused."
     for stage, task in stages.items():
         for above in task['upstream']:
             if above not in stages:
-                raise UserError(
-                    f"upstream '{above}' is no stage",
-                    did_you_mean(above, stages),
-                    where=f'pipeline.yaml:{stage}',
-                    code='C12',
-                )
+                near = did_you_mean(above, stages)
+                where = f'pipeline.yaml:{stage}'
+                raise UserError(f"upstream '{above}' is no stage", near, where=where, code='C12')
+    graph = {stage: task['upstream'] for stage, task in stages.items()}
     try:
-        return list(
-            TopologicalSorter(
-                {stage: task['upstream'] for stage, task in stages.items()}
-            ).static_order()
-        )
+        return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        raise UserError(
-            f"stages wait for each other: {' → '.join(error.args[1])}",
-            'remove one upstream',
-            where='pipeline.yaml',
-            code='C12',
-        ) from None
+        what = f"stages wait for each other: {' → '.join(error.args[1])}"
+        todo = 'remove one upstream'
+        raise UserError(what, todo, where='pipeline.yaml', code='C12') from None
 
 # %% ../../notebooks/planning/plan.ipynb #6a1ce0b5
 @dataclass(frozen=True)
@@ -64,26 +54,23 @@ class Step:
     params: dict[str, Any]
     upstream: list[str]
     files: dict[str, str]                    # product -> file inside the folder
-    parts: Parts                             # what the key is made of
+    parts: Parts                             # the ingredients of the key
     home: Path                               # of the stage's products in this scenario
 
     @property
     def folder(self) -> Path:
-        "Where the finished products lie."
+        "The folder of the finished products."
         return self.home / self.key
 
     @property
     def made_from(self) -> dict[str, Content]:
-        "What lies upstream now."
-        return {
-            above: content_of(self.home.parent / above / key)
-            for above, key in self.parts['upstream'].items()
-        }
+        "The products that lie upstream now."
+        keys = self.parts['upstream']
+        return {above: content_of(self.home.parent / above / key) for above, key in keys.items()}
 
     @property
     def flaw(self) -> str:
-        """Why the stage is not done; empty when its products are whole, and made from what lies
-        upstream now."""
+        "Why the stage must run; empty when its products are whole and fit those upstream."
         return flaw(self.folder, self.made_from)
 
     @property
@@ -94,7 +81,7 @@ class Step:
 # %% ../../notebooks/planning/plan.ipynb #e5147a4f
 @dataclass(frozen=True)
 class Plan:
-    "What a run would do."
+    "The stages of a run, in order, and the scenario and settings that they use."
     scenario: Scenario
     path: str                    # of the scenario's file, from the root
     settings: Settings
@@ -102,7 +89,7 @@ class Plan:
 
     @property
     def home(self) -> Path:
-        "Where this scenario's products lie."
+        "The folder of this scenario's products."
         return products_root() / self.scenario.name
 
     def makers(self, product: str) -> list[Step]:
@@ -117,64 +104,83 @@ def make_plan(
 ) -> Plan:
     "Read, check and key everything; nothing runs. Every mistake in a name, type or file ends here."
     settings = settings or load_settings()
-    root = project_root()
     scenario = load_scenario(path)
     stages = read_pipeline()
-    refuse_other_versions(root / 'requirements.lock')
+    refuse_other_versions(project_root() / 'requirements.lock')
     memory = in_project(settings.products) / '.memory.json'
     recall(memory, analysis_version())
-    # data that is too old is refused even when all is done
+    # refuse data that is too old even when no stage has to run
     age_in_days(scenario.data, datetime.date.today())
-    pages = {stage: Page(root / task['source']) for stage, task in stages.items()}
-    declared = {stage: declared_parameters(page) for stage, page in pages.items()}
-    given = parse_parameters(texts or [], {stage: set(names) for stage, names in declared.items()})
-    reach = Reach(root / 'cd4ml_nb')
-    place = shown(in_project(path))
-    steps: dict[str, Step] = {}
-    for stage in stage_order(stages):
-        task = stages[stage]
-        params = stage_parameters(
-            stage, task, declared[stage], scenario, settings, given.get(stage, {}), place
-        )
-        files = stage_files(stage, stages)
-        parts = ingredients(
-            pages[stage],
-            reach,
-            scenario,
-            params,
-            {above: steps[above].key for above in task['upstream']},
-            _data(scenario, settings, task['upstream']),
-            files,
-        )
-        steps[stage] = Step(
-            stage,
-            stage_key(parts),
-            task['source'],
-            params,
-            task['upstream'],
-            files,
-            parts,
-            in_project(settings.products) / scenario.name / stage,
-        )
+    pages = {stage: Page(project_root() / task['source']) for stage, task in stages.items()}
+    plan = Plan(scenario, shown(in_project(path)), settings, {})
+    _add_steps(plan, stages, pages, texts or [])
     keep(memory, analysis_version())
-    return Plan(scenario, place, settings, steps)
+    return plan
+
+# %% ../../notebooks/planning/plan.ipynb #9d160354
+def _add_steps(
+    plan: Plan,                            # without steps
+    stages: dict[str, dict[str, Any]],     # of read_pipeline
+    pages: dict[str, Page],
+    texts: list[str],                      # parameters, as on the command line
+) -> None:
+    "Check and key every stage, in order, and add it to the plan."
+    declared = {stage: declared_parameters(page) for stage, page in pages.items()}
+    given = parse_parameters(texts, {stage: set(names) for stage, names in declared.items()})
+    reach = Reach(project_root() / 'cd4ml_nb')
+    for stage in stage_order(stages):
+        params = stage_parameters(
+            stage,
+            stages[stage],
+            declared[stage],
+            plan.scenario,
+            plan.settings,
+            given.get(stage, {}),
+            plan.path,
+        )
+        plan.steps[stage] = _step(plan, stage, stages, pages[stage], reach, params)
+
+# %% ../../notebooks/planning/plan.ipynb #befd78e6
+def _step(
+    plan: Plan,                            # with the steps upstream
+    stage: str,
+    stages: dict[str, dict[str, Any]],     # of read_pipeline
+    page: Page,
+    reach: Reach,
+    params: dict[str, Any],
+) -> Step:
+    "One stage of the plan, with its key."
+    task = stages[stage]
+    upstream = {above: plan.steps[above].key for above in task['upstream']}
+    files = stage_files(stage, stages)
+    data = _data(plan.scenario, plan.settings, task['upstream'])
+    parts = ingredients(page, reach, plan.scenario, params, upstream, data, files)
+    return Step(
+        stage,
+        stage_key(parts),
+        task['source'],
+        params,
+        task['upstream'],
+        files,
+        parts,
+        in_project(plan.settings.products) / plan.scenario.name / stage,
+    )
 
 # %% ../../notebooks/planning/plan.ipynb #76761d32
 def _data(scenario: Scenario, settings: Settings, upstream: list[str]) -> str:
-    "The identity of the data, for a stage that reads it: one that nothing lies upstream of."
-    source = scenario.data.source
+    "The identity of the data for a stage without upstream stages, which reads it; else empty."
     if upstream:
         return ''
-    return data_identity(
-        source if source.startswith('builtin:') else settings.data_file or source,
-        settings.data_root,
-    )
+    source = scenario.data.source
+    if not source.startswith('builtin:'):
+        source = settings.data_file or source
+    return data_identity(source, settings.data_root)
 
 # %% ../../notebooks/planning/plan.ipynb #d499598e
 def why(
     plan: Plan,
     stage: str,
-) -> list[str]:     # in words; empty when the stage is done
+) -> list[str]:     # in words; empty when the stage need not run
     "What changed since the products that the last run accepted."
     step = plan.steps[stage]
     root = project_root()
@@ -182,21 +188,19 @@ def why(
         return []
     if step.folder.is_dir():
         return [wrong]
-    manifest = read_manifest(step.current) if step.current else None
+    if not step.current:
+        return ['it never ran']
+    manifest = read_manifest(step.current)
     if manifest is None:
-        return [
-            f'the last products are no help: {flaw(step.current)}'
-            if step.current
-            else 'it never ran'
-        ]
+        return [f'the last products are no help: {flaw(step.current)}']
     return differences(manifest['parts'], step.parts, Page(root / step.source), root / 'cd4ml_nb')
 
 # %% ../../notebooks/planning/plan.ipynb #697260b7
 def changes_since(
     plan: Plan,
     stage: str,
-) -> list[str]:     # in words; empty when all is as it was
-    "What a stage depends on and has changed since the plan was made."
+) -> list[str]:     # in words; empty when nothing changed
+    "The ingredients of a stage that have changed since the plan was made."
     step = plan.steps[stage]
     root = project_root()
     scenario = load_scenario(plan.path)

@@ -17,11 +17,9 @@ GROWTH = 2.0       # from one rung to the next
 
 def rungs(
     learning_rate: float,
-    rounds: int,  # at most
-) -> list[int]:
-    # rounds after which a trial is judged, ascending; rung k of one trial compares with rung k of
-    # another
-    "Where a trial is judged."
+    rounds: int,     # at most
+) -> list[int]:      # ascending; rung k of one trial compares with rung k of another
+    "The rounds after which a trial is judged."
     distances = (FIRST * GROWTH**k for k in range(64))
     found = (max(1, math.ceil(distance / learning_rate)) for distance in distances)
     judged: list[int] = []
@@ -50,9 +48,9 @@ def best_until(
 def expected(
     curve: Curve,         # up to the rung
     rung: int,            # its round
-    better: str,
+    better: str,          # 'low' or 'high'
 ) -> float:
-    "Where the curve of a trial points, seen from a rung."
+    "The value that the curve of a trial points to at a rung."
     now = best_until(curve, rung, better)
     half = best_until(curve, rung // 2, better)
     return now - CREDIT * (half - now)
@@ -62,11 +60,11 @@ def goes_on(
     value: float,                # expected, at the rung
     earlier: Sequence[float],    # of others at the same rung
     rung: int,                   # from 0
-    trials: int,                 # so far, those among them that never came to this rung
+    trials: int,                 # so far, with those that never reached this rung
     better: str,
     keep: float = 0.2,           # share that passes a rung
 ) -> bool:
-    "Whether a trial is worth going on with."
+    "Whether a trial is worth continuing."
     if not math.isfinite(value):
         return False
     places = max(1, math.ceil(round(trials * keep ** (rung + 1), 9)))
@@ -76,7 +74,7 @@ def goes_on(
 def on_sample(
     record: Mapping[str, Any],     # of a trial, as in trials.json
 ) -> Mapping[str, Any]:
-    "A trial as it ended on a sample of the rows, if it began with one."
+    "The record of a trial as it ended on a sample of the rows, if it began with one."
     if 'sample' in record and record['state'] != 'failed':
         return {**record, 'state': 'complete', 'value': record['sample']}
     return record

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'Space', 'MOST', 'distributions', 'first_trial', 'levels', 'level', 'scaled', 'coordinates', 'as_levels',
-           'as_params', 'outcomes', 'process', 'expectation', 'improvement', 'candidates', 'GaussianSampler']
+           'as_params', 'Outcomes', 'outcomes', 'process', 'expectation', 'improvement', 'candidates',
+           'GaussianSampler']
 
 # %% ../../notebooks/search/sampler.ipynb #6d34d6dd
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -44,7 +45,7 @@ Space = dict[str, BaseDistribution]
 
 
 def distributions(space: dict[str, Range]) -> Space:
-    "The space as Optuna knows it."
+    "The space in Optuna's types."
     found: Space = {}
     for name, dimension in space.items():
         if dimension.choice is not None:
@@ -77,13 +78,14 @@ def first_trial(
     return values
 
 # %% ../../notebooks/search/sampler.ipynb #1938c21d
-def levels(distribution: BaseDistribution, u: np.ndarray) -> np.ndarray:
-    # u: 0 to 1; of a choice: the number of its value
+def levels(
+    distribution: BaseDistribution,
+    u: np.ndarray,          # places on the scale, 0 to 1
+) -> np.ndarray:            # values; of a choice: the number of the value
     "The values of a parameter at places of its scale."
     if isinstance(distribution, CategoricalDistribution):
-        return np.minimum(
-            (u * len(distribution.choices)).astype(int), len(distribution.choices) - 1
-        )
+        n = len(distribution.choices)
+        return np.minimum((u * n).astype(int), n - 1)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     # a whole number has as much room as its neighbours
     half = 0.5 if isinstance(distribution, IntDistribution) else 0.0
@@ -97,16 +99,17 @@ def levels(distribution: BaseDistribution, u: np.ndarray) -> np.ndarray:
 
 # %% ../../notebooks/search/sampler.ipynb #e53e018a
 def level(distribution: BaseDistribution, value: Any) -> float:
-    "A value as a number; of a choice, which one."
-    return float(
-        distribution.choices.index(value)
-        if isinstance(distribution, CategoricalDistribution)
-        else value
-    )
+    "A value as a number; the number of the value of a choice."
+    if isinstance(distribution, CategoricalDistribution):
+        return float(distribution.choices.index(value))
+    return float(value)
 
 # %% ../../notebooks/search/sampler.ipynb #26470b46
-def scaled(distribution: BaseDistribution, value: np.ndarray) -> np.ndarray:     # of levels
-    "Where values stand on the scale of a parameter."
+def scaled(
+    distribution: BaseDistribution,
+    value: np.ndarray,      # levels
+) -> np.ndarray:            # 0 to 1
+    "The places of values on the scale of a parameter."
     if isinstance(distribution, CategoricalDistribution):
         return (value + 0.5) / len(distribution.choices)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
@@ -119,9 +122,11 @@ def scaled(distribution: BaseDistribution, value: np.ndarray) -> np.ndarray:    
     return (value - low) / (high - low)
 
 # %% ../../notebooks/search/sampler.ipynb #80d3559d
-def coordinates(space: Space, values: np.ndarray) -> np.ndarray:
-    # levels, shape (n, parameters) -> (n, coordinates)
-    "Where combinations lie in the cube."
+def coordinates(
+    space: Space,
+    values: np.ndarray,     # levels, (n, parameters)
+) -> np.ndarray:            # (n, coordinates)
+    "The places of combinations in the cube."
     columns = []
     for distribution, value in zip(space.values(), values.T, strict=True):
         if isinstance(distribution, CategoricalDistribution):
@@ -131,54 +136,83 @@ def coordinates(space: Space, values: np.ndarray) -> np.ndarray:
     return np.hstack(columns)
 
 # %% ../../notebooks/search/sampler.ipynb #df542f3a
-def as_levels(space: Space, params: Sequence[dict[str, Any]]) -> np.ndarray:
-    # shape (n, parameters)
+def as_levels(
+    space: Space,
+    params: Sequence[dict[str, Any]],
+) -> np.ndarray:            # (n, parameters)
     "Combinations as numbers."
-    return np.array(
-        [[level(distribution, one[name]) for name, distribution in space.items()] for one in params]
-    )
+    rows = []
+    for combination in params:
+        row = [level(distribution, combination[name]) for name, distribution in space.items()]
+        rows.append(row)
+    return np.array(rows)
 
 # %% ../../notebooks/search/sampler.ipynb #5f47b6d7
-def as_params(space: Space, values: np.ndarray) -> dict[str, Any]:     # shape (parameters,)
+def as_params(
+    space: Space,
+    values: np.ndarray,     # levels, (parameters,)
+) -> dict[str, Any]:
     "A combination from its numbers."
-    kinds = {FloatDistribution: float, IntDistribution: int}
-    return {
-        name: (
-            d.choices[int(value)]
-            if isinstance(d, CategoricalDistribution)
-            else kinds[type(d)](value)
-        )
-        for (name, d), value in zip(space.items(), values, strict=True)
-    }
+    params: dict[str, Any] = {}
+    for (name, distribution), value in zip(space.items(), values, strict=True):
+        if isinstance(distribution, CategoricalDistribution):
+            params[name] = distribution.choices[int(value)]
+        elif isinstance(distribution, IntDistribution):
+            params[name] = int(value)
+        else:
+            params[name] = float(value)
+    return params
 
 # %% ../../notebooks/search/sampler.ipynb #bd2a2469
+class Outcomes(NamedTuple):
+    "What the sampler knows from finished trials."
+    params: list[dict[str, Any]]
+    values: np.ndarray       # (n,), less is better
+    doubt: np.ndarray        # (n,), variance of the values
+
+# %% ../../notebooks/search/sampler.ipynb #f914460e
 def outcomes(
-    trials: Sequence[FrozenTrial], sign: float
-) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    # parameters, values, their variance
-    "What finished trials are worth, less is better, and how sure that is."
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    known = [(t.params, sign * t.value, 0.0) for t in complete if t.value is not None]
+    trials: Sequence[FrozenTrial],
+    sign: float,             # 1: less is better, −1: more
+) -> Outcomes:
+    "The values of finished trials, less is better, and their uncertainty."
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    known = []
+    for trial in complete:
+        if trial.value is not None:
+            known.append((trial.params, sign * trial.value, 0.0))
     for trial in trials:
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
-            rung = max(trial.intermediate_values)
-            gains = [
-                t.value - t.intermediate_values[rung]
-                for t in complete
-                if rung in t.intermediate_values and t.value is not None
-            ]
-            gain, doubt = (float(np.median(gains)), float(np.var(gains))) if gains else (0.0, 0.0)
-            known.append((trial.params, sign * (trial.intermediate_values[rung] + gain), doubt))
-    known = [one for one in known if math.isfinite(one[1])]
+            known.append((trial.params, *_pruned_outcome(trial, complete, sign)))
+    known = [outcome for outcome in known if math.isfinite(outcome[1])]
     values = np.array([value for _, value, _ in known])
     if len(values):
-        values = np.minimum(values, np.median(values) + 2 * (np.median(values) - values.min()))
-    return [params for params, _, _ in known], values, np.array([doubt for _, _, doubt in known])
+        middle = np.median(values)
+        values = np.minimum(values, middle + 2 * (middle - values.min()))
+    doubt = np.array([variance for _, _, variance in known])
+    return Outcomes([params for params, _, _ in known], values, doubt)
+
+# %% ../../notebooks/search/sampler.ipynb #2a354ebf
+def _pruned_outcome(
+    trial: FrozenTrial,
+    complete: Sequence[FrozenTrial],
+    sign: float,
+) -> tuple[float, float]:     # value, variance
+    "The value that a pruned trial would have reached, from the gains of complete ones."
+    rung = max(trial.intermediate_values)
+    gains = []
+    for other in complete:
+        if rung in other.intermediate_values and other.value is not None:
+            gains.append(other.value - other.intermediate_values[rung])
+    gain = float(np.median(gains)) if gains else 0.0
+    doubt = float(np.var(gains)) if gains else 0.0
+    return sign * (trial.intermediate_values[rung] + gain), doubt
 
 # %% ../../notebooks/search/sampler.ipynb #03da5547
-def _prior(theta: np.ndarray) -> tuple[float, np.ndarray]:
-    # theta: logarithms of variance, length scales and noise
-    "What we believe of a process before any trial: minus a log probability, and its gradient."
+def _prior(
+    theta: np.ndarray,      # logarithms of variance, length scales and noise
+) -> tuple[float, np.ndarray]:
+    "Minus the logarithm of the prior probability of a process, and its gradient."
     centre = np.array([0.0, *[math.log(0.8)] * (len(theta) - 2), math.log(0.02)])
     width = np.array([1.0, *[1.0] * (len(theta) - 2), 1.5])
     off = (theta - centre) / width
@@ -199,56 +233,80 @@ def _most_probable(
     return found.x, found.fun
 
 # %% ../../notebooks/search/sampler.ipynb #e1e26d12
-def process(x: np.ndarray, y: np.ndarray, doubt: np.ndarray) -> GaussianProcessRegressor:
-    # shape (n, coordinates); standardised, (n,); variance, (n,)
-    "A process that has seen these."
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(
-        np.full(x.shape[1], 0.8), (0.05, 20.0), nu=2.5
-    ) + WhiteKernel(0.02, (1e-4, 1.0))
+def process(
+    x: np.ndarray,          # (n, coordinates)
+    y: np.ndarray,          # (n,), standardised
+    doubt: np.ndarray,      # (n,), variance of y
+) -> GaussianProcessRegressor:
+    "A Gaussian process fitted to outcomes."
+    scales = Matern(np.full(x.shape[1], 0.8), (0.05, 20.0), nu=2.5)
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * scales + WhiteKernel(0.02, (1e-4, 1.0))
+    model = GaussianProcessRegressor(kernel, alpha=doubt + 1e-8, optimizer=_most_probable)
     with warnings.catch_warnings():
-        # a parameter that does nothing has a length scale at the upper bound
+        # a parameter without effect has a length scale at the upper bound
         warnings.simplefilter('ignore', ConvergenceWarning)
-        return GaussianProcessRegressor(kernel, alpha=doubt + 1e-8, optimizer=_most_probable).fit(
-            x, y
-        )
+        return model.fit(x, y)
 
 # %% ../../notebooks/search/sampler.ipynb #9ff3813c
-def expectation(model: GaussianProcessRegressor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # mean and standard deviation, without noise
-    "What a process expects."
+def expectation(
+    model: GaussianProcessRegressor,
+    x: np.ndarray,                        # (n, coordinates)
+) -> tuple[np.ndarray, np.ndarray]:       # mean and standard deviation, without noise
+    "The values that a process expects."
     mean, spread = model.predict(x, return_std=True)
     return mean, np.sqrt(np.maximum(spread**2 - model.kernel_.k2.noise_level, 1e-12))
 
 # %% ../../notebooks/search/sampler.ipynb #43bf851f
 def improvement(model: GaussianProcessRegressor, x: np.ndarray, best: float) -> np.ndarray:
-    "By how much a place is expected to be below the best (Jones, Schonlau & Welch, 1998)."
+    "The expected amount by which a value is below the best (Jones, Schonlau & Welch, 1998)."
     mean, spread = expectation(model, x)
     z = (best - mean) / spread
     return spread * (z * norm.cdf(z) + norm.pdf(z))
 
 # %% ../../notebooks/search/sampler.ipynb #e7c1f377
-def candidates(space: Space, rng: np.random.Generator, best: np.ndarray) -> np.ndarray:
-    # levels, shape (n, parameters)
-    "What might be tried."
-    distributions = list(space.values())
+def candidates(
+    space: Space,
+    rng: np.random.Generator,
+    best: np.ndarray,       # levels of the best trials, (n, parameters)
+) -> np.ndarray:            # levels, (candidates, parameters)
+    "Combinations that might be tried."
     drawn = [rng.random((1000, len(space)))]
     for values in best:
-        own = np.array([scaled(d, values[k:k + 1])[0] for k, d in enumerate(distributions)])
+        own = _scaled_row(space, values)
         for width in (0.03, 0.1, 0.3):
-            moved = np.clip(own + rng.normal(0, width, (80, len(space))), 0, 1)
-            other = rng.random((80, len(space)))
-            # any value of a choice
-            moved = np.where(
-                [isinstance(d, CategoricalDistribution) for d in distributions], other, moved
-            )
-            drawn.append(np.where(rng.random(moved.shape) < 0.5, moved, own))
-    u = np.vstack(drawn)
-    return np.column_stack([levels(d, u[:, k]) for k, d in enumerate(distributions)])
+            drawn.append(_neighbours(space, rng, own, width))
+    return _level_rows(space, np.vstack(drawn))
+
+# %% ../../notebooks/search/sampler.ipynb #71b6592a
+def _scaled_row(space: Space, values: np.ndarray) -> np.ndarray:
+    "The places of one combination on the scales of its parameters."
+    pairs = zip(space.values(), values, strict=True)
+    return np.array([scaled(distribution, np.array([value]))[0] for distribution, value in pairs])
+
+# %% ../../notebooks/search/sampler.ipynb #c29ce423
+def _level_rows(space: Space, u: np.ndarray) -> np.ndarray:     # (n, parameters), 0 to 1
+    "The levels at places of the scales."
+    columns = zip(space.values(), u.T, strict=True)
+    return np.column_stack([levels(distribution, column) for distribution, column in columns])
+
+# %% ../../notebooks/search/sampler.ipynb #9ab9780e
+def _neighbours(
+    space: Space,
+    rng: np.random.Generator,
+    own: np.ndarray,        # place of a combination, 0 to 1, (parameters,)
+    width: float,           # standard deviation of a move
+) -> np.ndarray:            # (80, parameters)
+    "Places around a combination, with about half of its parameters moved."
+    moved = np.clip(own + rng.normal(0, width, (80, len(space))), 0, 1)
+    other = rng.random((80, len(space)))
+    chosen = [isinstance(distribution, CategoricalDistribution) for distribution in space.values()]
+    moved = np.where(chosen, other, moved)     # a choice moves to any value
+    return np.where(rng.random(moved.shape) < 0.5, moved, own)
 
 # %% ../../notebooks/search/sampler.ipynb #6dc17514
 MOST = 200      # trials that a process learns from: time grows with the third power
 
-
+# %% ../../notebooks/search/sampler.ipynb #59691baf
 class GaussianSampler(optuna.samplers.BaseSampler):
     "Expected improvement under a Gaussian process."
 
@@ -258,66 +316,66 @@ class GaussianSampler(optuna.samplers.BaseSampler):
         self.startup = startup
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
+        "All parameters are sampled together."
         return self.space
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
+    def sample_independent(self, *arguments: Any, **named: Any) -> Any:
+        "No parameter is sampled alone."
         raise NotImplementedError('every parameter of the space is sampled with the others')
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: Space
     ) -> dict[str, Any]:
-        "What to try next."
+        "The parameters of the next trial."
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1.0
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        known, y, doubt = outcomes(others, sign)
-        if trial.number < self.startup or len(y) < 3 or y.std() == 0:
-            u = qmc.Halton(len(self.space), rng=np.random.default_rng(self.seed)).random(
-                trial.number + 1
-            )[-1]
-            return as_params(
-                self.space,
-                np.array([levels(d, u[k : k + 1])[0] for k, d in enumerate(self.space.values())]),
-            )
-        order = np.argsort(y, kind='stable')[:MOST]
-        running = [t.params for t in others if t.state == TrialState.RUNNING]
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if other.number != trial.number]
+        known = outcomes(others, sign)
+        if trial.number < self.startup or len(known.values) < 3 or known.values.std() == 0:
+            return as_params(self.space, _halton_point(self.space, self.seed, trial.number))
+        running = [other.params for other in others if other.state == TrialState.RUNNING]
+        rng = np.random.default_rng([self.seed, trial.number])
         with threadpool_limits(1):
-            best = self._best(
-                np.random.default_rng([self.seed, trial.number]),
-                as_levels(self.space, [known[k] for k in order]),
-                y[order],
-                doubt[order],
-                as_levels(self.space, running),
-            )
-        return as_params(self.space, best)
+            return as_params(self.space, _most_promising(self.space, rng, known, running))
 
-    def _best(
-        self,
-        rng: np.random.Generator,
-        known: np.ndarray,
-        y: np.ndarray,
-        doubt: np.ndarray,
-        running: np.ndarray,
-    ) -> np.ndarray:
-        """The most promising candidate, given trials in the order of their values, and those under
-        way."""
-        x, y, doubt = coordinates(self.space, known), (y - y.mean()) / y.std(), doubt / y.var()
-        model = process(x, y, doubt)
-        if len(running):
-            there = coordinates(self.space, running)
-            x = np.vstack([x, there])
-            y = np.concatenate([y, expectation(model, there)[0]])
-            doubt = np.concatenate([doubt, np.zeros(len(there))])
-            model = GaussianProcessRegressor(model.kernel_, alpha=doubt + 1e-8, optimizer=None).fit(
-                x, y
-            )
-        tried = candidates(self.space, rng, known[:4])
-        found = improvement(
-            model, coordinates(self.space, tried), float(expectation(model, x)[0].min())
-        )
-        return tried[int(np.argmax(found))]
+# %% ../../notebooks/search/sampler.ipynb #a75cbafb
+def _halton_point(space: Space, seed: int, number: int) -> np.ndarray:     # levels
+    "A point of Halton's sequence, which fills the space evenly."
+    sequence = qmc.Halton(len(space), rng=np.random.default_rng(seed))
+    return _level_rows(space, sequence.random(number + 1)[-1:])[0]
+
+# %% ../../notebooks/search/sampler.ipynb #851b8615
+def _most_promising(
+    space: Space,
+    rng: np.random.Generator,
+    known: Outcomes,
+    running: list[dict[str, Any]],     # parameters of trials under way
+) -> np.ndarray:                       # levels
+    "The candidate with the largest expected improvement."
+    order = np.argsort(known.values, kind='stable')[:MOST]
+    best_first = as_levels(space, [known.params[k] for k in order])
+    values = known.values[order]
+    x = coordinates(space, best_first)
+    y = (values - values.mean()) / values.std()
+    doubt = known.doubt[order] / values.var()
+    model = process(x, y, doubt)
+    if running:
+        there = coordinates(space, as_levels(space, running))
+        x = np.vstack([x, there])
+        model = _with_running(model, x, y, doubt, there)
+    tried = candidates(space, rng, best_first[:4])
+    best = float(expectation(model, x)[0].min())
+    return tried[int(np.argmax(improvement(model, coordinates(space, tried), best)))]
+
+# %% ../../notebooks/search/sampler.ipynb #5ea293ce
+def _with_running(
+    model: GaussianProcessRegressor,
+    x: np.ndarray,          # finished trials and those under way, (n + running, coordinates)
+    y: np.ndarray,          # (n,)
+    doubt: np.ndarray,      # (n,)
+    there: np.ndarray,      # trials under way, (running, coordinates)
+) -> GaussianProcessRegressor:
+    "The process when trials under way end as it expects."
+    y = np.concatenate([y, expectation(model, there)[0]])
+    doubt = np.concatenate([doubt, np.zeros(len(there))])
+    return GaussianProcessRegressor(model.kernel_, alpha=doubt + 1e-8, optimizer=None).fit(x, y)

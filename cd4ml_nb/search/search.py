@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'EVALUATOR', 'STATES', 'Record', 'AGAIN', 'SHARE', 'SOON', 'EVERY', 'BEST', 'directions', 'quick', 'holds',
-           'slower', 'slowed', 'Sampler', 'Course', 'choose', 'judge', 'hear', 'search', 'progress', 'best_of',
-           'study_of', 'importance']
+           'slower', 'slowed', 'SlowRates', 'Sampler', 'Course', 'next_trial', 'must_be_reported', 'may_ask', 'choose',
+           'judge', 'receive', 'search', 'progress', 'best_of', 'study_of', 'importance']
 
 # %% ../../notebooks/search/search.ipynb #cc39ab28
 import math
@@ -37,18 +37,19 @@ STATES = {
     'pruned': optuna.trial.TrialState.PRUNED,
     'failed': optuna.trial.TrialState.FAIL,
 }
-# {number, params, state, value, rounds, reason, at, seconds, expected, curve, device, sample}; at:
-# end, s since 1970
+# {number, params, state, value, rounds, reason, at (its end, s since 1970), seconds, expected,
+# curve, device, sample}
 Record = dict[str, Any]
 
 
 def directions(search: Search, metric: str) -> list[optuna.study.StudyDirection]:
-    "What is minimised and what maximised."
+    "Whether the metric, and what it is weighed against, are minimised or maximised."
+    direction = optuna.study.StudyDirection.MAXIMIZE
     if METRICS[metric].better == 'low':
-        one = optuna.study.StudyDirection.MINIMIZE
-    else:
-        one = optuna.study.StudyDirection.MAXIMIZE
-    return [one] if search.against == 'none' else [one, optuna.study.StudyDirection.MINIMIZE]
+        direction = optuna.study.StudyDirection.MINIMIZE
+    if search.against == 'none':
+        return [direction]
+    return [direction, optuna.study.StudyDirection.MINIMIZE]
 
 # %% ../../notebooks/search/search.ipynb #839a675e
 AGAIN = 16     # trials from one slower learning rate to the next
@@ -59,9 +60,8 @@ def quick(space: dict[str, Range]) -> dict[str, Range]:
     rate = space.get('learning_rate')
     if rate is None or rate.choice is not None or rate.ends[1] < 4 * rate.ends[0]:
         return space
-    return space | {
-        'learning_rate': rate.model_copy(update={'low': math.sqrt(rate.ends[0] * rate.ends[1])})
-    }
+    low = math.sqrt(rate.ends[0] * rate.ends[1])
+    return space | {'learning_rate': rate.model_copy(update={'low': low})}
 
 # %% ../../notebooks/search/search.ipynb #a98b73ff
 def holds(space: Space, params: dict[str, Any]) -> bool:
@@ -72,43 +72,48 @@ def holds(space: Space, params: dict[str, Any]) -> bool:
     )
 
 # %% ../../notebooks/search/search.ipynb #da0c1f08
+def _rank(sign: int) -> Callable[[Mapping[str, Any]], tuple[float, int]]:
+    "The order of trials, best first, the earlier of equal ones; sign 1: less is better."
+    return lambda record: (sign * record['value'], record['number'])
+
+# %% ../../notebooks/search/search.ipynb #391d236c
 def slower(
-    quickly: Sequence[Mapping[str, Any]],           # complete trials of the sampler
-    told: Sequence[Mapping[str, Any]],              # all complete trials
+    quickly: Sequence[Mapping[str, Any]],     # complete trials of the sampler
+    complete: Sequence[Mapping[str, Any]],    # all complete trials
     asked: list[dict[str, Any]],     # parameters of all trials
     low: float,                      # the slowest learning rate
     sign: int,                       # 1: less is better, −1: more
-) -> dict[str, Any] | None:
-    """The best of the sampler's trials with half its learning rate; where that was better, with a
-    quarter; none, if all that is tried."""
-    last = min(quickly, key=lambda r: (sign * r['value'], r['number']), default=None)
+) -> dict[str, Any] | None:          # None when all that was tried
+    "The sampler's best trial with half its learning rate; if that was better, with a quarter."
+    last = min(quickly, key=_rank(sign), default=None)
     while last and last['params']['learning_rate'] > low:
         params = last['params'] | {'learning_rate': max(low, last['params']['learning_rate'] / 2)}
         if params not in asked:
             return params
-        last = next(
-            (r for r in told if r['params'] == params and sign * r['value'] < sign * last['value']),
-            None,
-        )
+        value = sign * last['value']
+        last = None
+        for record in complete:
+            if record['params'] == params and sign * record['value'] < value:
+                last = record
+                break
     return None
 
 # %% ../../notebooks/search/search.ipynb #83cb247e
-SHARE = 0.8             # of rows and columns that a tree of the first trial sees
-SOON = 6
-EVERY = 4      # the first of them, and from one to the next
-BEST = 4                # of which one is tried again
+SHARE = 0.8    # of rows and columns that a tree of the first trial uses
+SOON = 6       # the first trial with a slower rate on a sample …
+EVERY = 4      # … and trials from one of them to the next
+BEST = 4       # trials of which one is tried again
 
 
 def slowed(
-    told: Sequence[Mapping[str, Any]],              # complete trials
+    complete: Sequence[Mapping[str, Any]],    # complete trials
     asked: list[dict[str, Any]],     # parameters of all trials
     low: float,                      # the slowest learning rate
     sign: int,                       # 1: less is better, −1: more
     rounds: int,                     # at most
-) -> dict[str, Any] | None:
-    """One of the best with half its learning rate, which is likely to end within the rounds; none,
-    if all that is tried."""
-    for record in sorted(told, key=lambda r: (sign * r['value'], r['number']))[:BEST]:
+) -> dict[str, Any] | None:          # None when all that was tried
+    "One of the best with half its learning rate, which is likely to end within the rounds."
+    for record in sorted(complete, key=_rank(sign))[:BEST]:
         rate = record['params']['learning_rate']
         params = record['params'] | {'learning_rate': max(low, rate / 2)}
         if (
@@ -120,125 +125,141 @@ def slowed(
     return None
 
 # %% ../../notebooks/search/search.ipynb #5d04b31b
-def _tell(
+def _report(
     study: optuna.Study, trial: optuna.Trial, record: Mapping[str, Any], against: str
 ) -> None:
-    "Tell Optuna of a trial."
+    "Report the end of a trial to Optuna."
+    values = None
     if against == 'none':
         for rung, value in enumerate(record['expected']):
             trial.report(value, rung)
     if record['state'] == 'complete':
-        values = [record['value'], *([record[against]] if against != 'none' else [])]
-    else:
-        values = None
+        values = [record['value']]
+        if against != 'none':
+            values.append(record[against])
     study.tell(trial, values, state=STATES[record['state']])
 
 # %% ../../notebooks/search/search.ipynb #389191a9
-class Sampler:
-    "Optuna, asked and told by one process."
+class SlowRates:
+    "The trials that repeat one of the best with a slower learning rate."
 
-    def __init__(self, search: Search, metric: str, seed: int, sample: int = 0):
-        # sample: rounds at most, where trials begin with one
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.search = search
-        self.seed = seed
+    def __init__(self, search: Search, metric: str, sample: int):
+        # sample: rounds at most, where trials begin with a sample of the rows; else 0
+        self.space = search.space
         self.sample = sample
         self.sign = 1 if METRICS[metric].better == 'low' else -1
         self.frugal = (
             search.frugal and search.against == 'none' and quick(search.space) != search.space
         )
-        self.space = distributions(
-            quick(search.space) if self.frugal and not sample else search.space
-        )
-        self.study = optuna.create_study(
-            directions=directions(search, metric),
-            pruner=optuna.pruners.NopPruner(),
-            sampler=optuna.samplers.RandomSampler(0),
-        )
-        self.asked: list[dict[str, Any]] = []
-        self.open: dict[int, optuna.Trial] = {}      # those that are asked for and not told
-        self.told: list[Mapping[str, Any]] = []      # complete ones
+        self.complete: list[Mapping[str, Any]] = []    # records of complete trials
 
-    def again(self, number: int) -> bool:
-        "Whether it is time to try the best again with a slower learning rate."
-        return self.frugal and (
-            number >= SOON and number % EVERY == SOON % EVERY
-            if self.sample
-            else number % AGAIN == 10
-        )
+    def due(self, number: int) -> bool:
+        "Whether a trial is to repeat one of the best with a slower learning rate."
+        if self.sample:
+            return self.frugal and number >= SOON and number % EVERY == SOON % EVERY
+        return self.frugal and number % AGAIN == 10
+
+    def params(self, asked: list[dict[str, Any]], sampled: Space) -> dict[str, Any] | None:
+        "The parameters of such a trial; None if none is left to try."
+        low = self.space['learning_rate'].ends[0]
+        if self.sample:
+            return slowed(self.complete, asked, low, self.sign, self.sample)
+        quickly = [record for record in self.complete if holds(sampled, record['params'])]
+        return slower(quickly, self.complete, asked, low, self.sign)
+
+# %% ../../notebooks/search/search.ipynb #7ab70671
+class Sampler:
+    "Optuna's study of a sweep, used by one process."
+
+    def __init__(self, search: Search, metric: str, seed: int, sample: int = 0):
+        # sample: rounds at most, where trials begin with a sample of the rows; else 0
+        self.search = search
+        self.seed = seed
+        self.slow = SlowRates(search, metric, sample)
+        upper = self.slow.frugal and not sample
+        self.space = distributions(quick(search.space) if upper else search.space)
+        self.study = _empty_study(directions(search, metric))
+        self.asked: list[dict[str, Any]] = []        # parameters of all trials
+        self.open: dict[int, optuna.Trial] = {}      # suggested and not yet reported
 
     def ask(self, known: dict[str, Any] | None = None) -> dict[str, Any]:
-        "Parameters of the next trial; known: they were decided earlier."
+        "The parameters of the next trial; known: an earlier process decided them."
         number = len(self.asked)
-        if known is None:
-            if number == 0:
-                known = first_trial(self.search.space, SHARE if self.sample else 1.0)
-            else:
-                known = self.slower() if self.again(number) else None
-        if known is None or holds(self.space, known):
-            if known is not None:
-                self.study.enqueue_trial(known)
-            self.study.sampler = self.seeded(number)
-            trial = self.open[number] = self.study.ask(fixed_distributions=self.space)
-            known = {name: trial.params[name] for name in self.space}
-        self.asked.append(known)
-        return known
+        params = _planned(self, number) if known is None else known
+        if params is None or holds(self.space, params):
+            params = _suggested(self, number, params)
+        self.asked.append(params)
+        return params
 
-    def seeded(self, number: int) -> optuna.samplers.BaseSampler:
-        "The sampler of a trial."
-        if self.search.sampler == 'gp' and self.search.against == 'none':
-            return GaussianSampler(self.space, self.seed, self.search.startup)
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=self.search.startup, multivariate=True, constant_liar=True
-        )
-
-    def slower(self) -> dict[str, Any] | None:
-        "The best with a slower learning rate, if there is one left to try."
-        if self.sample:
-            return slowed(
-                self.told,
-                self.asked,
-                self.search.space['learning_rate'].ends[0],
-                self.sign,
-                self.sample,
-            )
-        return slower(
-            [r for r in self.told if holds(self.space, r['params'])],
-            self.told,
-            self.asked,
-            self.search.space['learning_rate'].ends[0],
-            self.sign,
-        )
-
-    def tell(self, record: Mapping[str, Any]) -> None:
-        "What became of a trial."
+    def report(self, record: Mapping[str, Any]) -> None:
+        "Report the end of a trial."
         if record['state'] == 'complete':
-            self.told.append(record)
+            self.slow.complete.append(record)
         if record['number'] in self.open:
-            _tell(self.study, self.open.pop(record['number']), record, self.search.against)
+            _report(self.study, self.open.pop(record['number']), record, self.search.against)
+
+# %% ../../notebooks/search/search.ipynb #899e7f8f
+def _empty_study(goals: list[optuna.study.StudyDirection]) -> optuna.Study:
+    "A study of Optuna's without trials, which prunes nothing itself."
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        directions=goals,
+        pruner=optuna.pruners.NopPruner(),
+        sampler=optuna.samplers.RandomSampler(0),
+    )
+
+# %% ../../notebooks/search/search.ipynb #4eeb7237
+def _planned(sampler: Sampler, number: int) -> dict[str, Any] | None:
+    "The parameters of a trial that the sampler does not choose; None for the others."
+    if number == 0:
+        return first_trial(sampler.search.space, SHARE if sampler.slow.sample else 1.0)
+    if sampler.slow.due(number):
+        return sampler.slow.params(sampler.asked, sampler.space)
+    return None
+
+# %% ../../notebooks/search/search.ipynb #a6bb2f2d
+def _suggested(
+    sampler: Sampler, number: int, params: dict[str, Any] | None
+) -> dict[str, Any]:
+    "The parameters of a trial of the study: the given ones, or those that it suggests."
+    if params is not None:
+        sampler.study.enqueue_trial(params)
+    sampler.study.sampler = _seeded(sampler, number)
+    trial = sampler.study.ask(fixed_distributions=sampler.space)
+    sampler.open[number] = trial
+    return {name: trial.params[name] for name in sampler.space}
+
+# %% ../../notebooks/search/search.ipynb #cb3508c6
+def _seeded(sampler: Sampler, number: int) -> optuna.samplers.BaseSampler:
+    "The sampler of one trial, seeded by its number."
+    search = sampler.search
+    if search.sampler == 'gp' and search.against == 'none':
+        return GaussianSampler(sampler.space, sampler.seed, search.startup)
+    seed = int(np.random.SeedSequence([sampler.seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=search.startup, multivariate=True, constant_liar=True
+    )
 
 # %% ../../notebooks/search/search.ipynb #7e9af516
 @dataclass
 class _Trial:
-    "A trial on its way."
+    "A trial of a sweep under way."
     number: int
     params: dict[str, Any]
-    quick: bool                                               # whether the sampler has suggested it
+    quick: bool                                               # whether the sampler suggested it
     expected: dict[int, float] = field(default_factory=dict)  # at each rung that it has reached
     sample: Record | None = None                              # how it ended on a sample of the rows
-    record: Record | None = None
+    record: Record | None = None                              # how it ended
     begun: float = 0.0
-    lost: int = 0                                               # how many workers died over it
+    lost: int = 0                                             # how many workers died over it
 
     @property
     def known(self) -> Record | None:
-        "What the sampler is told."
+        "The record for the sampler."
         return self.sample or self.record
 
     def at(self, rung: int) -> float | None:
-        """How it stood at a rung, or how it ended when it was complete before; None: it was never
-        there."""
+        "The value at a rung, or at its end if it was complete before; None: it was never there."
         if rung in self.expected:
             return self.expected[rung]
         return self.record['value'] if self.record and self.record['state'] == 'complete' else None
@@ -251,128 +272,152 @@ class Course:
         self,
         search: Search,
         metric: str,
-        wanted: int,
+        wanted: int,                  # trials
         seed: int,
         journal: Log,
-        mode: str = 'repeatable',
-        sample: int = 0,
+        mode: str = 'repeatable',     # or asynchronous
+        sample: int = 0,              # rounds at most on a sample of the rows; 0: there is none
     ):
         self.search = search
         self.metric = metric
         self.wanted = wanted
         self.journal = journal
-        self.sampled = sample > 0  # mode: repeatable or asynchronous
+        self.sampled = sample > 0
         self.better = METRICS[metric].better
         self.repeatable = mode == 'repeatable'
         self.sampler = Sampler(search, metric, seed, sample)
         self.trials = list[_Trial]()
-        self.chosen = False                 # whether it is settled which trials learn from all rows
+        self.chosen = False                  # whether the trials that learn from all rows are known
         self.queue: deque[_Trial] = deque()  # to be started
-        self.untold: list[_Trial] = []      # of which the sampler does not know the end
-        ended, first = (
-            {entry[what]['number']: entry[what] for entry in journal.entries if what in entry}
-            for what in ('end', 'sample')
-        )
-        for entry in journal.entries:
-            # what an earlier process has left; a trial that was under way begins again
-            if 'ask' in entry and len(self.trials) < wanted:
-                trial = self.next(entry['ask']['params'])
-                if there := first.get(trial.number):
-                    trial.sample = there
-                    trial.expected = {0: there['value']}
-                if record := ended.get(trial.number):
-                    trial.record = record
-                    trial.expected = dict(enumerate(record['expected']))
-                elif not trial.sample:
-                    self.queue.append(trial)
-
-    def next(self, known: dict[str, Any] | None = None) -> _Trial:
-        "Tell the sampler what it shall know, and ask for a trial."
-        number = len(self.trials)
-        for other in [
-            t for t in self.untold if t.known and (not self.repeatable or self.counts(t, number))
-        ]:
-            self.untold.remove(other)
-            self.sampler.tell(other.known)  # type: ignore[arg-type]
-        params = self.sampler.ask(known)
-        trial = _Trial(number, params, number in self.sampler.open)
-        self.trials.append(trial)
-        self.untold.append(trial)
-        return trial
-
-    def counts(self, trial: _Trial, number: int) -> bool:
-        """Whether the sampler must know how a trial ended when it is asked for that number; of slow
-        ones it need not until it asks for the next of them."""
-        return trial.number <= number - self.search.window and (
-            trial.number in self.sampler.open or self.sampler.again(number)
-        )
-
-    def may_ask(self) -> bool:
-        "Whether there is a next trial, and all that the sampler shall know of has ended."
-        number = len(self.trials)
-        return len(self.trials) < self.wanted and (
-            not self.repeatable or all(t.known or not self.counts(t, number) for t in self.untold)
-        )
+        self.unreported: list[_Trial] = []   # whose end the sampler does not know
+        _resume(self)
 
     @property
     def over(self) -> bool:
         "Whether all trials have ended."
-        return len(self.trials) == self.wanted and all(t.record for t in self.trials)
+        return len(self.trials) == self.wanted and all(trial.record for trial in self.trials)
+
+# %% ../../notebooks/search/search.ipynb #1c788ca1
+def _resume(course: Course) -> None:
+    "Take over the trials in the journal; a trial that was under way begins again."
+    ended = _entries(course.journal, 'end')
+    sampled = _entries(course.journal, 'sample')
+    for entry in course.journal.entries:
+        if 'ask' not in entry or len(course.trials) >= course.wanted:
+            continue
+        trial = next_trial(course, entry['ask']['params'])
+        if there := sampled.get(trial.number):
+            trial.sample = there
+            trial.expected = {0: there['value']}
+        if record := ended.get(trial.number):
+            trial.record = record
+            trial.expected = dict(enumerate(record['expected']))
+        elif not trial.sample:
+            course.queue.append(trial)
+
+# %% ../../notebooks/search/search.ipynb #7f1ee8e8
+def _entries(journal: Log, kind: str) -> dict[int, Record]:
+    "The journal's records of one kind, by the trial's number."
+    return {entry[kind]['number']: entry[kind] for entry in journal.entries if kind in entry}
+
+# %% ../../notebooks/search/search.ipynb #70e7f176
+def next_trial(course: Course, known: dict[str, Any] | None = None) -> _Trial:
+    "Report to the sampler what it must know, and ask it for the next trial."
+    number = len(course.trials)
+    for other in list(course.unreported):
+        record = other.known
+        if record and (not course.repeatable or must_be_reported(course, other, number)):
+            course.unreported.remove(other)
+            course.sampler.report(record)
+    params = course.sampler.ask(known)
+    trial = _Trial(number, params, number in course.sampler.open)
+    course.trials.append(trial)
+    course.unreported.append(trial)
+    return trial
+
+# %% ../../notebooks/search/search.ipynb #2e45961d
+def must_be_reported(course: Course, trial: _Trial, number: int) -> bool:
+    "Whether the sampler needs a trial's end for the next number; slow trials only for a slow one."
+    if trial.number > number - course.search.window:
+        return False
+    return trial.number in course.sampler.open or course.sampler.slow.due(number)
+
+# %% ../../notebooks/search/search.ipynb #ed5f6269
+def may_ask(course: Course) -> bool:
+    "Whether there is a next trial, and all trials have ended that the sampler needs for it."
+    number = len(course.trials)
+    if number >= course.wanted:
+        return False
+    if not course.repeatable:
+        return True
+    needed = [trial for trial in course.unreported if must_be_reported(course, trial, number)]
+    return all(trial.known for trial in needed)
 
 # %% ../../notebooks/search/search.ipynb #9fe70a88
 def choose(course: Course) -> list[Record]:
-    "Queue the trials that learn from all rows, once, when it is time; the records of the others."
-    if (
-        not course.sampled
-        or course.chosen
-        or len(course.trials) < course.wanted
-        or not all(t.known for t in course.trials)
-    ):
+    "Queue the trials that learn from all rows, once all are known; return the others' records."
+    if not course.sampled or course.chosen or len(course.trials) < course.wanted:
+        return []
+    if not all(trial.known for trial in course.trials):
         return []
     course.chosen = True
-    sign = 1 if course.better == 'low' else -1
     places = max(1, int(round(course.wanted * course.search.keep, 9)))
-    sampled = [
-        (sign * t.sample['value'], t.number, t)
-        for t in course.trials
-        if t.sample and (not t.record or t.record['state'] == 'complete')
-    ]
-    ranked = [t for _, _, t in sorted(sampled, key=lambda row: row[:2])]
-    course.queue.extend(t for t in ranked[:places] if not t.record)
-    return [t.sample | {'state': 'pruned'} for t in ranked[places:] if t.sample and not t.record]
+    ranked = _ranked_on_sample(course)
+    course.queue.extend(trial for trial in ranked[:places] if not trial.record)
+    records = []
+    for trial in ranked[places:]:
+        if trial.sample and not trial.record:
+            records.append(trial.sample | {'state': 'pruned'})
+    return records
+
+# %% ../../notebooks/search/search.ipynb #12548f44
+def _ranked_on_sample(course: Course) -> list[_Trial]:
+    "The trials that have ended on the sample, best first."
+    rank = _rank(1 if course.better == 'low' else -1)
+    ranked = []
+    for trial in course.trials:
+        if trial.sample and (not trial.record or trial.record['state'] == 'complete'):
+            ranked.append((rank(trial.sample), trial))
+    ranked.sort(key=lambda row: row[0])
+    return [trial for _, trial in ranked]
 
 # %% ../../notebooks/search/search.ipynb #90533298
-def judge(course: Course, workers: Workers, waiting: dict[int, int]) -> None:
-    # waiting: trial -> the rung where it waits
-    "Answer the trials whose rivals are known."
+def judge(
+    course: Course,
+    workers: Workers,
+    waiting: dict[int, int],     # trial -> the rung where it waits
+) -> None:
+    "Answer the waiting trials whose rivals have arrived at the rung, too, or have ended."
     for number, rung in list(waiting.items()):
-        one = course.trials[number]
-        rivals = [
-            t
-            for t in (course.trials[:number] if course.repeatable else course.trials)
-            if t is not one and (t.quick or not one.quick)
-        ]
-        if course.repeatable and any(t.record is None and rung not in t.expected for t in rivals):
+        trial = course.trials[number]
+        rivals = _rivals(course, trial)
+        if course.repeatable and any(
+            other.record is None and rung not in other.expected for other in rivals
+        ):
             continue
-        standing = [value for t in rivals if (value := t.at(rung)) is not None]
+        values = [other.at(rung) for other in rivals]
+        standing = [value for value in values if value is not None]
         del waiting[number]
-        workers.answer(
-            number,
-            goes_on(
-                one.expected[rung],
-                standing,
-                rung,
-                len(rivals) + 1,
-                course.better,
-                course.search.keep,
-            ),
-        )
+        n = len(rivals) + 1
+        value = trial.expected[rung]
+        go_on = goes_on(value, standing, rung, n, course.better, course.search.keep)
+        workers.answer(number, go_on)
+
+# %% ../../notebooks/search/search.ipynb #ad7faf5d
+def _rivals(course: Course, trial: _Trial) -> list[_Trial]:
+    "The trials to compare a trial with: for a quick one only quick ones, for a slow one all."
+    others = course.trials[:trial.number] if course.repeatable else course.trials
+    return [other for other in others if other is not trial and (other.quick or not trial.quick)]
 
 # %% ../../notebooks/search/search.ipynb #8ad223ad
-def hear(
-    course: Course, number: int, kind: str, value: Any, waiting: dict[int, int]
+def receive(
+    course: Course,
+    number: int,                 # of the trial
+    kind: str,                   # rung, done, failed or lost
+    value: Any,
+    waiting: dict[int, int],     # trial -> the rung where it waits
 ) -> Record | None:
-    "Take in what is heard of a trial; its record, when it has ended."
+    "Process a worker's message about a trial; return the trial's record when it has ended."
     trial = course.trials[number]
     if kind == 'rung':
         trial.expected[value[0]] = value[1]
@@ -386,41 +431,47 @@ def hear(
                 trial.expected.clear()
             course.queue.appendleft(trial)
             return None
+    first = kind == 'done' and course.sampled and trial.sample is None
+    if first:
+        trial.expected[0] = value['value']
+    record = _record(course, trial, kind, value)
+    if not first:
+        return record
+    trial.sample = record
+    course.journal.append(sample=record)
+    return None
+
+# %% ../../notebooks/search/search.ipynb #f746bc74
+def _record(course: Course, trial: _Trial, kind: str, value: Any) -> Record:
+    "The record of a trial that is done, has failed or was lost too often."
+    reason = ''
+    ended: Record = {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
     if kind == 'done':
         ended = value
     else:
-        ended = {'state': 'failed', 'value': None, 'rounds': 0, 'curve': []}
-    first = course.sampled and trial.sample is None
-    if first and kind == 'done':
-        trial.expected[0] = value['value']
+        reason = value if kind == 'failed' else often(value)
     if course.sampled and trial.expected:
         ended = ended | {'sample': trial.expected[0]}
-    reason = '' if kind == 'done' else value if kind == 'failed' else often(value)
-    expected = [trial.expected[k] for k in sorted(trial.expected)]
-    spent = time.monotonic() - trial.begun + (trial.sample['seconds'] if trial.sample else 0)
-    record: Record = {
-        'number': number,
+    seconds = time.monotonic() - trial.begun
+    if trial.sample:
+        seconds += trial.sample['seconds']
+    return {
+        'number': trial.number,
         'params': trial.params,
         'reason': reason,
         'at': round(time.time(), 3),
-        'seconds': round(spent, 3),
-        'expected': expected,
+        'seconds': round(seconds, 3),
+        'expected': [trial.expected[rung] for rung in sorted(trial.expected)],
         **ended,
     }
-    if first and kind == 'done':
-        trial.sample = record
-        course.journal.append(sample=record)
-        return None
-    return record
 
 # %% ../../notebooks/search/search.ipynb #35c36b3f
 def search(
     course: Course,
     workers: Workers,
-    tell: Callable[[str], None] = lambda text: None,  # called after each trial with one line
-    # called with each record, those of an earlier process among them
-    ended: Callable[[Record], None] = lambda record: None,
-) -> list[Record]:                                    # by number
+    tell: Callable[[str], None] = lambda text: None,     # called after each trial with one line
+    ended: Callable[[Record], None] = lambda record: None,   # with each record, earlier ones too
+) -> list[Record]:                                       # by number
     "Run a sweep to its end."
     waiting: dict[int, int] = {}
     for trial in course.trials:
@@ -433,88 +484,86 @@ def search(
         ended(record)
 
     while not course.over:
-        for other in choose(course):
-            keep(other)
+        for record in choose(course):
+            keep(record)
         if course.over:
             break
-        while workers.free() and (course.queue or course.may_ask()):
-            if not course.queue:
-                course.queue.append(course.next())
-                course.journal.append(
-                    ask={'number': course.queue[0].number, 'params': course.queue[0].params}
-                )
-            trial = course.queue.popleft()
-            trial.begun = time.monotonic()
-            rows = SAMPLE if course.sampled and trial.sample is None else ALL
-            workers.start(Task(trial.number, trial.params, rows))
+        _start_trials(course, workers)
         for number, kind, value in workers.heard():
-            if record := hear(course, number, kind, value, waiting):
-                keep(record)
+            if received := receive(course, number, kind, value, waiting):
+                keep(received)
             if kind != 'rung':
                 tell(progress(course))
         judge(course, workers, waiting)
-    return [t.record for t in course.trials if t.record]
+    return [trial.record for trial in course.trials if trial.record]
+
+# %% ../../notebooks/search/search.ipynb #39294702
+def _start_trials(course: Course, workers: Workers) -> None:
+    "Start queued and new trials while workers are free."
+    while workers.free() and (course.queue or may_ask(course)):
+        if not course.queue:
+            trial = next_trial(course)
+            course.queue.append(trial)
+            course.journal.append(ask={'number': trial.number, 'params': trial.params})
+        trial = course.queue.popleft()
+        trial.begun = time.monotonic()
+        rows = SAMPLE if course.sampled and trial.sample is None else ALL
+        workers.start(Task(trial.number, trial.params, rows))
 
 # %% ../../notebooks/search/search.ipynb #ed014d5d
 def progress(course: Course) -> str:
-    "How far a sweep is, in one line."
-    records = [t.record for t in course.trials if t.record]
+    "The progress of a sweep in one line."
+    records = [trial.record for trial in course.trials if trial.record]
     if course.sampled and not course.chosen:
-        return (
-            f'trial {sum(t.known is not None for t in course.trials)} of {course.wanted} on a'
-            ' sample of the rows'
-        )
-    complete = [r for r in records if r['state'] == 'complete']
+        n = sum(trial.known is not None for trial in course.trials)
+        return f'trial {n} of {course.wanted} on a sample of the rows'
+    best = ''
+    complete = [record for record in records if record['state'] == 'complete']
     if complete:
         best = f', best {course.metric} {best_of(complete, course.better)["value"]:,.6g}'
-    else:
-        best = ''
     return f'trial {len(records)} of {course.wanted}{best}'
 
 # %% ../../notebooks/search/search.ipynb #c246cea6
 def best_of(
-    records: list[Record], better: str, against: str = 'none', tolerance: float = 0.0
+    records: list[Record],
+    better: str,                # 'low' or 'high'
+    against: str = 'none',      # size or latency: the cheapest that is hardly worse
+    tolerance: float = 0.0,     # relative; what is hardly worse
 ) -> Record:
-    """The best complete trial; weighed against something, the cheapest among those that are hardly
-    worse."""
-    complete = [r for r in records if r['state'] == 'complete']
+    "The best complete trial."
+    complete = [record for record in records if record['state'] == 'complete']
     if not complete:
-        failed = next(r for r in records if r['reason'])
-        raise UserError(
-            f'none of {len(records)} trials succeeded; the first says: {failed["reason"]}',
-            'correct the search section',
-            where='search',
-            code='C15',
-        )
+        failed = next(record for record in records if record['reason'])
+        what = f'none of {len(records)} trials succeeded; the first says: {failed["reason"]}'
+        raise UserError(what, 'correct the search section', where='search', code='C15')
     sign = 1 if better == 'low' else -1
-    best = min(complete, key=lambda r: (sign * r['value'], r['number']))
+    best = min(complete, key=_rank(sign))
     if against == 'none':
         return best
-    near = [
-        r
-        for r in complete
-        if sign * r['value'] <= sign * best['value'] + tolerance * abs(best['value'])
-    ]
-    return min(near, key=lambda r: (r[against], r['number']))
+    worst = sign * best['value'] + tolerance * abs(best['value'])
+    near = [record for record in complete if sign * record['value'] <= worst]
+    return min(near, key=lambda record: (record[against], record['number']))
 
 # %% ../../notebooks/search/search.ipynb #8cf6eea4
 def study_of(
     records: Sequence[Mapping[str, Any]], course_search: Search, metric: str
 ) -> optuna.Study:
-    "A study that holds finished trials, for whatever Optuna can do with them."
+    "A study with finished trials, for Optuna's analyses."
     sampler = Sampler(course_search.model_copy(update={'frugal': False}), metric, 0)
-    for record in sorted(records, key=lambda r: r['number']):
+    for record in sorted(records, key=lambda record: record['number']):
         sampler.ask(record['params'])
-        sampler.tell(record)
+        sampler.report(record)
     return sampler.study
 
 # %% ../../notebooks/search/search.ipynb #d1e397c4
 def importance(study: optuna.Study) -> dict[str, float]:
-    "What each parameter explains of the differences in the metric."
-    complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    "The share of the differences in the metric that each parameter explains."
+    complete = [
+        trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE
+    ]
     if len(complete) < 5:
         return {}
-    target = (lambda t: t.values[0]) if len(study.directions) > 1 else None
+    target = (lambda trial: trial.values[0]) if len(study.directions) > 1 else None
     shares = optuna.importance.get_param_importances(
         study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), target=target
     )

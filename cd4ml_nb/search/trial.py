@@ -9,8 +9,8 @@ __all__ = ['LARGE', 'PART', 'QUICK', 'BUILT_IN', 'STEP', 'SHORT', 'Kept', 'Binne
 # %% ../../notebooks/search/trial.ipynb #d86f037d
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,7 @@ class Kept:
     made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def kept(self, name: Any, make: Callable[[], Any]) -> Any:
-        "What was made under a name, or what is made now."
+        "The object under a name; it is made when it is first needed."
         if name not in self.made:
             self.made[name] = make()
         return self.made[name]
@@ -52,11 +52,13 @@ class Binned(Kept):
     weight: str | None           # column of row weights
     threads: int
 
-    def __call__(self, max_bin: int) -> tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]:
-        # train and validation
+    def __call__(
+        self, max_bin: int
+    ) -> tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]:     # train and validation
         return self.kept(max_bin, lambda: self._cut(max_bin))
 
     def _cut(self, max_bin: int) -> tuple[xgb.QuantileDMatrix, xgb.QuantileDMatrix]:
+        "Bin both tables."
         cut = partial(
             matrix, self.contract, weight=self.weight, max_bin=max_bin, threads=self.threads
         )
@@ -68,14 +70,14 @@ class Binned(Kept):
 class Problem:
     "What all trials of a sweep share."
     task: str
-    metric: str                          # that the sweep improves
+    metric: str                      # that the sweep improves
     contract: Contract
-    base: dict[str, Any]                 # parameters that every trial has
+    base: dict[str, Any]             # parameters that every trial has
     search: Search
     matrices: Binned
-    y: np.ndarray         # observed on the validation rows
-    weight: np.ndarray | None  # of the validation rows
-    rows: np.ndarray      # a few validation rows, encoded, to measure how long one prediction takes
+    y: np.ndarray                    # observed on the validation rows
+    weight: np.ndarray | None        # of the validation rows
+    rows: np.ndarray                 # a few encoded validation rows, to time one prediction
     sample: 'Problem | None' = None  # the same on a part of the rows, which trials begin with
 
     @property
@@ -92,16 +94,20 @@ def share_first(search: Search, rows: int) -> float:    # of training
     "The share of the training rows that trials learn from first."
     if search.prune == 'none' or search.against != 'none':
         return 1.0
-    return (PART if rows >= LARGE else 1.0) if search.sample == 'auto' else search.sample
+    if search.sample != 'auto':
+        return search.sample
+    return PART if rows >= LARGE else 1.0
 
 # %% ../../notebooks/search/trial.ipynb #a866986f
-def drawn(table: pd.DataFrame, share: float, each: str | None) -> pd.DataFrame:
-    """A share of the rows by chance; of each value of a column, if one is named, and then one row
-    at least."""
+def drawn(
+    table: pd.DataFrame,
+    share: float,
+    each: str | None,       # a column: the share is drawn of each of its values, one row at least
+) -> pd.DataFrame:
+    "A share of the rows by chance."
     parts = [table] if each is None else [part for _, part in table.groupby(each, observed=True)]
-    return pd.concat(
-        [part.sample(math.ceil(share * len(part)), random_state=0) for part in parts]
-    ).sort_index()
+    sampled = [part.sample(math.ceil(share * len(part)), random_state=0) for part in parts]
+    return pd.concat(sampled).sort_index()
 
 # %% ../../notebooks/search/trial.ipynb #06c1d2a4
 def make_problem(
@@ -114,54 +120,56 @@ def make_problem(
     validation: pd.DataFrame,
     weight: str | None = None,           # column of row weights
 ) -> Problem:
-    "A sweep's problem from its tables."
-    rows, _ = encode(contract, validation.head(32))
-
-    def on(
-        train: pd.DataFrame, validation: pd.DataFrame, search: Search, sample: Problem | None = None
-    ) -> Problem:
-        return Problem(
-            task,
-            metric,
-            contract,
-            base,
-            search,
-            Binned(contract, train, validation, weight, base['nthread']),
-            observed(contract.output, validation[contract.output.name]),
-            validation[weight].to_numpy(dtype=float) if weight else None,
-            rows,
-            sample,
-        )
-
+    "A sweep's problem from its tables, with a sample where trials begin with one."
+    output = contract.output
+    whole = Problem(
+        task,
+        metric,
+        contract,
+        base,
+        search,
+        Binned(contract, train, validation, weight, base['nthread']),
+        observed(output, validation[output.name]),
+        validation[weight].to_numpy(dtype=float) if weight else None,
+        encode(contract, validation.head(32))[0],
+    )
     share = share_first(search, len(train))
     if share == 1:
-        return on(train, validation, search)
-    each = contract.output.name if task != 'regression' else None
-    whole, part = (
-        search.model_copy(update={'prune': 'none', 'rounds': rounds})
-        for rounds in (search.rounds, math.ceil(search.rounds * share ** (1 / 3)))
-    )
-    return on(
-        train,
-        validation,
-        whole,
-        on(drawn(train, share, each), drawn(validation, share, each), part),
+        return whole
+    quick = search.model_copy(update={'prune': 'none'})
+    return replace(whole, search=quick, sample=_sample(whole, share))
+
+# %% ../../notebooks/search/trial.ipynb #6e8dade7
+def _sample(problem: Problem, share: float) -> Problem:
+    "The problem on a share of its rows, with fewer rounds."
+    output = problem.contract.output
+    binned = problem.matrices
+    each = output.name if problem.task != 'regression' else None
+    train = drawn(binned.train, share, each)
+    validation = drawn(binned.validation, share, each)
+    rounds = math.ceil(problem.search.rounds * share ** (1 / 3))
+    weight = binned.weight
+    return replace(
+        problem,
+        search=problem.search.model_copy(update={'prune': 'none', 'rounds': rounds}),
+        matrices=replace(binned, train=train, validation=validation),
+        y=observed(output, validation[output.name]),
+        weight=validation[weight].to_numpy(dtype=float) if weight else None,
     )
 
 # %% ../../notebooks/search/trial.ipynb #76d5c385
-# metrics without weights, without all the others
-QUICK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+QUICK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {  # without weights, each alone
     'mae': lambda y, p: float(np.abs(p - y).mean()),
     'rmse': lambda y, p: float(np.sqrt(((p - y) ** 2).mean())),
     'medae': lambda y, p: float(np.median(np.abs(p - y))),
 }
-BUILT_IN = {
+BUILT_IN = {  # our name -> XGBoost's
     ('regression', 'mae'): 'mae',
     ('regression', 'rmse'): 'rmse',
     ('binary', 'auc'): 'auc',
     ('binary', 'log_loss'): 'logloss',
     ('multiclass', 'log_loss'): 'mlogloss',
-}  # ours -> XGBoost's
+}
 
 
 def built_in_metric(problem: Problem) -> str | None:
@@ -191,7 +199,7 @@ SHORT = 0.02   # s; a shorter round is not worth other threads
 
 
 class _Learning:
-    "A learning curve as it grows: its best point, and whether it still rises."
+    "A learning curve as it grows: its best point, and whether it still improves."
 
     def __init__(self, better: str, patience: int):
         self.better = better
@@ -201,8 +209,10 @@ class _Learning:
         self.value = math.nan          # the best so far
 
     def add(self, round_: int, value: float) -> None:
+        "Add a measurement."
         self.curve.append((round_, value))
-        if not self.round or (value < self.value if self.better == 'low' else value > self.value):
+        better = value < self.value if self.better == 'low' else value > self.value
+        if not self.round or better:
             self.round = round_
             self.value = value
 
@@ -216,54 +226,19 @@ def run_trial(
     chosen: dict[str, Any],              # the parameters that are searched
     problem: Problem,
     judge: Judge = lambda rung, value: True,
-    # how many it may use now; None: always as many as the parameters say
-    threads: Callable[[], int] | None = None,
-) -> dict[str, Any]:
-    # {state: complete or pruned, value, rounds, curve, device, and size or latency where asked for}
-    "Train with one combination, until it stops improving or is not worth going on."
-    search = problem.search
+    threads: Callable[[], int] | None = None,   # to use now; None: always those of the parameters
+) -> dict[str, Any]:     # state: complete or pruned, value, rounds, curve, device, size or latency
+    "Train with one combination, until it stops improving or is not worth continuing."
     params = problem.base | problem.search.fixed | chosen
     # the booster must know it, too
     train, validation = problem.matrices(int(params.get('max_bin', 256)))
     own = built_in_metric(problem)
-    measure = validation_metric(problem, validation)
-    better = METRICS[problem.metric].better
-    rate = float(params.get('learning_rate', 0.3))
-    every = max(1, round(STEP / rate))
-    if search.prune == 'halving' and search.against == 'none':
-        judged = rungs(rate, search.rounds)
-    else:
-        judged = []
     params |= {'eval_metric': own} if own else {'disable_default_eval_metric': True}
-    learning = _Learning(better, search.early_stopping)
-    state = 'complete'
-    using = params['nthread']
-    with strict(params['device']) as told:
-        told['booster'] = booster = xgb.Booster(params, [train, validation])
-        booster.update(train, 0)
-    for round_ in range(1, search.rounds + 1):
-        begun = time.perf_counter()
-        if round_ > 1:
-            booster.update(train, round_ - 1)
-        if threads and time.perf_counter() - begun > SHORT and (now := threads()) != using:
-            using = now
-            booster.set_param({'nthread': now})
-        if round_ % every == 0 or round_ == search.rounds or round_ in judged:
-            learning.add(round_, measure(booster))
-            if not math.isfinite(learning.curve[-1][1]):
-                raise UserError(
-                    f'{problem.metric} is {learning.curve[-1][1]} on the validation rows',
-                    'each part needs every class',
-                    where='search',
-                    code='D06',
-                )
-            if learning.over:
-                break
-            if round_ in judged and not judge(
-                judged.index(round_), expected(learning.curve, round_, better)
-            ):
-                state = 'pruned'
-                break
+    booster = _first_round(params, train, validation)
+    rounds = _boosted(booster, train, params['nthread'], problem.search.rounds, threads)
+    measure = validation_metric(problem, validation)
+    learning = _Learning(METRICS[problem.metric].better, problem.search.early_stopping)
+    state = _learned(problem, params, learning, judge, rounds, lambda: measure(booster))
     return {
         'state': state,
         'value': learning.value,
@@ -273,6 +248,69 @@ def run_trial(
         **weighed(problem, booster, learning.round),
     }
 
+# %% ../../notebooks/search/trial.ipynb #dfab2dbf
+def _first_round(
+    params: dict[str, Any], train: xgb.DMatrix, validation: xgb.DMatrix
+) -> xgb.Booster:
+    "A booster after its first round; a parameter that XGBoost does not use is an error."
+    with strict(params['device']) as checked:
+        checked['booster'] = booster = xgb.Booster(params, [train, validation])
+        booster.update(train, 0)
+    return booster
+
+# %% ../../notebooks/search/trial.ipynb #68054162
+def _boosted(
+    booster: xgb.Booster,                  # after its first round
+    train: xgb.DMatrix,
+    using: int,                            # threads
+    rounds: int,                           # at most
+    threads: Callable[[], int] | None,     # to use now
+) -> Iterator[int]:
+    "Boost round by round; each number from 1 comes when the round has been learned."
+    for round_ in range(1, rounds + 1):
+        begun = time.perf_counter()
+        if round_ > 1:
+            booster.update(train, round_ - 1)
+        if threads and time.perf_counter() - begun > SHORT and (now := threads()) != using:
+            using = now
+            booster.set_param({'nthread': now})
+        yield round_
+
+# %% ../../notebooks/search/trial.ipynb #18e077a1
+def _learned(
+    problem: Problem,
+    params: dict[str, Any],
+    learning: _Learning,             # to be filled
+    judge: Judge,
+    rounds: Iterator[int],           # each learns a round
+    measure: Callable[[], float],    # the metric now
+) -> str:                            # complete or pruned
+    "Measure the rounds until the curve stops improving or a judge ends it."
+    search = problem.search
+    rate = float(params.get('learning_rate', 0.3))
+    every = max(1, round(STEP / rate))
+    halving = search.prune == 'halving' and search.against == 'none'
+    judged = rungs(rate, search.rounds) if halving else []
+    for round_ in rounds:
+        if round_ % every and round_ != search.rounds and round_ not in judged:
+            continue
+        learning.add(round_, measure())
+        _refuse_infinite(problem.metric, learning.curve[-1][1])
+        if learning.over:
+            break
+        if round_ in judged:
+            value = expected(learning.curve, round_, learning.better)
+            if not judge(judged.index(round_), value):
+                return 'pruned'
+    return 'complete'
+
+# %% ../../notebooks/search/trial.ipynb #f1de64f5
+def _refuse_infinite(metric: str, value: float) -> None:
+    "Refuse a metric that is infinite or not a number."
+    if not math.isfinite(value):
+        what = f'{metric} is {value} on the validation rows'
+        raise UserError(what, 'each part needs every class', where='search', code='D06')
+
 # %% ../../notebooks/search/trial.ipynb #579cee04
 def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]:
     "A curve with few enough points to be drawn, its ends among them."
@@ -281,8 +319,7 @@ def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]
 
 # %% ../../notebooks/search/trial.ipynb #a2ffaa80
 def weighed(problem: Problem, booster: xgb.Booster, rounds: int) -> dict[str, float]:
-    """What a scenario weighs quality against: bytes of the saved model, or microseconds of one
-    prediction."""
+    "The size of the saved model in bytes or the latency in µs, where the scenario weighs one."
     if problem.search.against == 'none':
         return {}
     kept = booster[:rounds]

@@ -37,8 +37,8 @@ SAMPLE = 'sample'      # names of rows
 
 @dataclass(frozen=True)
 class Task:
-    "What a worker is asked to do: data, and nothing else."
-    number: int                                     # by which its coordinator knows it
+    "The work of a worker, as data."
+    number: int                                     # its name for the coordinator
     params: dict[str, Any] = field(default_factory=dict)  # of boosting
     rows: str = ALL                                 # which of the tables that the worker has
     rounds: int | None = None                       # of boosting; None: as the worker was described
@@ -46,7 +46,7 @@ class Task:
 
 # %% ../../notebooks/search/workers.ipynb #fa13bc7e
 class Heard(NamedTuple):
-    "What a worker says of a task."
+    "A worker's message about a task."
     number: int      # of the task
     kind: str        # rung, done, failed or lost
     value: Any       # JSON
@@ -57,7 +57,7 @@ Evaluate = Callable[[Task, Judge, Busy], dict[str, Any]]  # of an evaluator; ret
 
 
 class Workers:
-    "Where tasks are done."
+    "Workers that run tasks."
     n: int = 1
 
     def free(self) -> int:
@@ -65,15 +65,15 @@ class Workers:
         raise NotImplementedError
 
     def start(self, task: Task) -> None:
-        "Do a task on a free worker."
+        "Start a task on a free worker."
         raise NotImplementedError
 
     def answer(self, number: int, go_on: bool) -> None:
-        "Tell a task that waits at a rung whether it goes on."
+        "Answer a task that waits at a rung whether it goes on."
         raise NotImplementedError
 
     def heard(self) -> list[Heard]:
-        "Wait until something is heard."
+        "Wait for messages, and return them."
         raise NotImplementedError
 
     def close(self) -> None:
@@ -91,8 +91,8 @@ def evaluated(
     task: Task,
     judge: Judge,
     busy: Busy,
-) -> tuple[str, Any]:     # (done, result) or (failed, why)
-    "Do a task; whatever it raises is its reason to fail."
+) -> tuple[str, Any]:     # (done, result) or (failed, reason)
+    "The result of a task, or the error that it raised as the reason of its failure."
     try:
         return 'done', evaluate(task, judge, busy)
     except MemoryError:
@@ -102,10 +102,10 @@ def evaluated(
 
 # %% ../../notebooks/search/workers.ipynb #f8726ea5
 def reason(error: Exception) -> str:
-    "The line of an error that says most, without XGBoost's clock and place in its source."
-    said = (str(error).strip() or type(error).__name__).splitlines()
-    memory = [line for line in said if 'out of memory' in line or 'bad_alloc' in line]
-    text = error.what if isinstance(error, Cd4mlError) else [*memory, said[0]][0]
+    "The most telling line of an error, without XGBoost's clock and place in its source."
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    memory = [line for line in lines if 'out of memory' in line or 'bad_alloc' in line]
+    text = error.what if isinstance(error, Cd4mlError) else [*memory, lines[0]][0]
     text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', text)
     return ('out of memory: ' if 'bad_alloc' in text else '') + text.strip()[:300]
 
@@ -116,7 +116,7 @@ class OneThread(Workers):
     def __init__(self, evaluate: Evaluate):
         self.evaluate = evaluate
         self.busy = False
-        self.said: queue.Queue[Heard] = queue.Queue()
+        self.messages: queue.Queue[Heard] = queue.Queue()
         self.answers: queue.Queue[bool] = queue.Queue()
 
     def free(self) -> int:
@@ -128,17 +128,17 @@ class OneThread(Workers):
 
     def _work(self, task: Task) -> None:
         def judge(rung: int, value: float) -> bool:
-            self.said.put(Heard(task.number, 'rung', [rung, value]))
+            self.messages.put(Heard(task.number, 'rung', [rung, value]))
             return self.answers.get()
-        self.said.put(Heard(task.number, *evaluated(self.evaluate, task, judge, lambda: 1)))
+        self.messages.put(Heard(task.number, *evaluated(self.evaluate, task, judge, lambda: 1)))
 
     def answer(self, number: int, go_on: bool) -> None:
         self.answers.put(go_on)
 
     def heard(self) -> list[Heard]:
-        one = self.said.get()
-        self.busy = one.kind == 'rung'
-        return [one]
+        message = self.messages.get()
+        self.busy = message.kind == 'rung'
+        return [message]
 
     def close(self) -> None:
         if self.busy:
@@ -156,7 +156,7 @@ def pause_openmp() -> None:
 
 # %% ../../notebooks/search/workers.ipynb #27e4cfc3
 def _serve(pipe: Connection, evaluate: Evaluate, once: bool, busy: Busy) -> None:
-    "Do what comes through the pipe, until it closes."
+    "Run the tasks that come through the pipe, until it closes."
     def judge(rung: int, value: float) -> bool:
         pipe.send_bytes(json.dumps(['rung', [rung, value]]).encode())
         return json.loads(pipe.recv_bytes())
@@ -170,52 +170,61 @@ def _serve(pipe: Connection, evaluate: Evaluate, once: bool, busy: Busy) -> None
 
 # %% ../../notebooks/search/workers.ipynb #c16a5dd0
 class _Process:
-    "A forked worker, and the line to it."
+    "A forked worker, and the pipe to it."
 
     def __init__(self, evaluate: Evaluate, once: bool, busy: Busy, others: list[Connection]):
-        self.number: int | None = None          # of the task that it does
+        self.number: int | None = None          # of the task that it runs
         self.waits = False                      # at a rung
         self.errors = tempfile.TemporaryFile()
         self.pipe, theirs = Pipe()
         pause_openmp()
         sys.stdout.flush()
-        own = os.getpid()
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                die_with(own)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                for inherited in (self.pipe, *others):
-                    inherited.close()
-                for descriptor in (1, 2):        # what the libraries print is no output of the page
-                    os.dup2(self.errors.fileno(), descriptor)
+                _prepare_child(parent, self.errors.fileno(), [self.pipe, *others])
                 _serve(theirs, evaluate, once, busy)
             finally:
                 os._exit(0)
         theirs.close()
 
     def gone(self) -> bool:
-        "Whether an idle worker has ended: only then is there something to hear from it."
+        "Whether an idle worker has ended: only then can its pipe be read."
         return self.pipe.poll()
 
     def ended(self) -> str:
-        "How it ended, and the last thing that it said."
+        "Wait for the end of the worker; how it ended, and its last line."
         self.pipe.close()
         _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.errors.seek(0)
-        said = self.errors.read()[-4000:].decode(errors='replace').strip().splitlines()
-        self.errors.close()
-        if code < 0:
-            how = f'its worker was ended by signal {-code} ({signal.Signals(-code).name})'
-        else:
-            how = 'its worker ended'
-        return how + (f': {said[-1][:200]}' if said else '')
+        with self.errors as errors:
+            errors.seek(0)
+            output = errors.read()
+        return _end_words(os.waitstatus_to_exitcode(status), output)
+
+# %% ../../notebooks/search/workers.ipynb #e3b070d5
+def _prepare_child(parent: int, errors: int, inherited: list[Connection]) -> None:
+    "Tie a forked process to its parent, close foreign pipes, and catch its output."
+    die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for pipe in inherited:
+        pipe.close()
+    for descriptor in (1, 2):        # output of the libraries is no output of the notebook
+        os.dup2(errors, descriptor)
+
+# %% ../../notebooks/search/workers.ipynb #6bfa056d
+def _end_words(code: int, output: bytes) -> str:
+    "How a worker ended, and the last line of its output."
+    lines = output[-4000:].decode(errors='replace').strip().splitlines()
+    how = 'its worker ended'
+    if code < 0:
+        how = f'its worker was ended by signal {-code} ({signal.Signals(-code).name})'
+    return how + (f': {lines[-1][:200]}' if lines else '')
 
 # %% ../../notebooks/search/workers.ipynb #dc4d7bfe
-class _Crew(Workers):
-    "Processes: forked, heard of and ended."
+class _Processes(Workers):
+    "Forked processes: their start, their messages and their end."
 
     def __init__(
         self,
@@ -225,40 +234,21 @@ class _Crew(Workers):
         self.evaluates = evaluates
         self.once = once
         self.n = len(evaluates)
-        self.active = mmap.mmap(-1, 1)            # shared memory: how many of them train now
+        self.active = mmap.mmap(-1, 1)            # shared memory: how many workers train now
         self.processes: list[_Process | None] = [None] * self.n
         for place in range(self.n):               # now, while this process has hardly a thread
             self._fork(place)
 
     def _fork(self, place: int) -> _Process:
-        others = [p.pipe for p in self.processes if p]
-        process = self.processes[place] = _Process(
-            self.evaluates[place], self.once, self.busy, others
-        )
+        "Fork a worker."
+        others = [process.pipe for process in self.processes if process]
+        process = _Process(self.evaluates[place], self.once, self.busy, others)
+        self.processes[place] = process
         return process
 
     def busy(self) -> int:
         "How many workers train now; workers ask it, too."
         return max(1, self.active[0])
-
-    def _from(self, place: int) -> Heard:
-        "What one worker says, or that it has died."
-        process = self.processes[place]
-        assert process is not None and process.number is not None
-        number = process.number
-        try:
-            kind, value = json.loads(process.pipe.recv_bytes())
-        except (EOFError, OSError, ValueError):
-            self.processes[place] = None
-            return Heard(number, 'lost', process.ended())
-        process.number = number if kind == 'rung' else None
-        process.waits = kind == 'rung'
-        return Heard(number, kind, value)
-
-    def _count(self) -> None:
-        self.active[0] = min(
-            255, sum(p is not None and p.number is not None and not p.waits for p in self.processes)
-        )
 
     def close(self) -> None:
         for process in filter(None, self.processes):
@@ -268,43 +258,73 @@ class _Crew(Workers):
         self.processes = [None] * self.n
 
 # %% ../../notebooks/search/workers.ipynb #f8c89a72
-class ForkedWorkers(_Crew):
+class ForkedWorkers(_Processes):
     "Workers that are forked from this process, and forked again when they die."
 
     def free(self) -> int:
-        return sum(p is None or p.number is None for p in self.processes)
+        return sum(map(_is_free, self.processes))
 
     def start(self, task: Task) -> None:
-        place = next(k for k, p in enumerate(self.processes) if p is None or p.number is None)
+        place = next(k for k, process in enumerate(self.processes) if _is_free(process))
         process = self.processes[place]
         if process and process.gone():            # an idle worker may have died unnoticed
             process.ended()
             process = self.processes[place] = None
         process = process or self._fork(place)
         process.number = task.number
-        self._count()
-        with contextlib.suppress(OSError):        # it dies at this moment; that will be heard
+        _count_active(self)
+        with contextlib.suppress(OSError):        # if it dies at this moment, a message follows
             process.pipe.send_bytes(json.dumps(asdict(task)).encode())
 
     def answer(self, number: int, go_on: bool) -> None:
-        with contextlib.suppress(OSError, StopIteration):  # it died meanwhile; that will be heard
-            process = next(p for p in self.processes if p and p.number == number)
-            process.waits = False
-            self._count()
-            process.pipe.send_bytes(json.dumps(go_on).encode())
+        for process in self.processes:
+            if process and process.number == number:
+                process.waits = False
+                _count_active(self)
+                with contextlib.suppress(OSError):   # if it died meanwhile, a message follows
+                    process.pipe.send_bytes(json.dumps(go_on).encode())
+                return
 
     def heard(self) -> list[Heard]:
-        busy = {p.pipe: k for k, p in enumerate(self.processes) if p and p.number is not None}
-        heard = [self._from(busy[pipe]) for pipe in wait(list(busy))]  # type: ignore[index]
-        self._count()
-        return heard
+        processes = [process for process in self.processes if process]
+        busy = {process.pipe: process for process in processes if process.number is not None}
+        messages = [_message(self, busy[pipe]) for pipe in wait(list(busy))]  # type: ignore[index]
+        _count_active(self)
+        return messages
+
+# %% ../../notebooks/search/workers.ipynb #a78c61c9
+def _is_free(process: _Process | None) -> bool:
+    "Whether a worker could start a task; a dead one is forked again."
+    return process is None or process.number is None
+
+# %% ../../notebooks/search/workers.ipynb #9fec6aa1
+def _count_active(workers: _Processes) -> None:
+    "Write how many workers train now into the memory that all share."
+    active = 0
+    for process in workers.processes:
+        active += not _is_free(process) and process is not None and not process.waits
+    workers.active[0] = min(255, active)
+
+# %% ../../notebooks/search/workers.ipynb #7bfe1592
+def _message(workers: _Processes, process: _Process) -> Heard:
+    "The next message of one worker; `lost` when it has died."
+    assert process.number is not None
+    number = process.number
+    try:
+        kind, value = json.loads(process.pipe.recv_bytes())
+    except (EOFError, OSError, ValueError):
+        workers.processes[workers.processes.index(process)] = None
+        return Heard(number, 'lost', process.ended())
+    process.number = number if kind == 'rung' else None
+    process.waits = kind == 'rung'
+    return Heard(number, kind, value)
 
 # %% ../../notebooks/search/workers.ipynb #1c2a8553
 LOST = 3      # workers that may die over a task
 
 
 class TaskFailed(Exception):
-    "A task that could not be done, and why."
+    "A task that failed, and why."
 
     def __init__(self, task: Task, reason: str):
         super().__init__(f'task {task.number}: {reason}')
@@ -313,12 +333,12 @@ class TaskFailed(Exception):
 
 # %% ../../notebooks/search/workers.ipynb #b146b8d4
 def often(how: str) -> str:
-    "Why a task failed over which workers died."
+    "The reason of a task over which too many workers died."
     return f'{how}, {LOST} times: too little memory?'
 
 # %% ../../notebooks/search/workers.ipynb #08434f97
-class _List:
-    "Tasks that wait, that are under way, and what became of the others."
+class _TaskList:
+    "Tasks that wait, tasks that are under way, and the results of the others."
 
     def __init__(self, tasks: Sequence[Task]):
         self.known = {task.number: task for task in tasks}
@@ -333,8 +353,8 @@ class _List:
         "Whether nothing is under way, and nothing will be started."
         return not self.under_way and (bool(self.failed) or not self.waiting)
 
-    def hear(self, number: int, kind: str, value: Any) -> None:
-        "Take in the end of a task."
+    def receive(self, number: int, kind: str, value: Any) -> None:
+        "Process the message that ends a task."
         self.under_way.discard(number)
         self.lost[number] += kind == 'lost'
         if kind == 'done':
@@ -348,11 +368,10 @@ class _List:
 def all_done(
     tasks: Sequence[Task],                # each with a number of its own
     workers: Workers,
-    # called with each task when it is first started
-    begins: Callable[[Task], None] = lambda task: None,
-) -> list[dict[str, Any]]:  # the results, in the order of the tasks
-    "Do tasks side by side."
-    todo = _List(tasks)
+    begins: Callable[[Task], None] = lambda task: None,     # called at the first start of a task
+) -> list[dict[str, Any]]:                # the results, in the order of the tasks
+    "Run tasks side by side."
+    todo = _TaskList(tasks)
     while not todo.over:
         while todo.waiting and not todo.failed and workers.free():
             task = todo.waiting.popleft()
@@ -364,7 +383,7 @@ def all_done(
             if kind == 'rung':
                 workers.answer(number, True)
             else:
-                todo.hear(number, kind, value)
+                todo.receive(number, kind, value)
     for task in tasks:
         if task.number in todo.failed:
             raise TaskFailed(task, todo.failed[task.number])
@@ -375,8 +394,8 @@ def crew(
     device: str,         # cpu or cuda
     threads: int,        # cores to use
     window: int,         # tasks that may be under way at once
-    workers: int = 0,    # asked for; 0: as many as are useful
-) -> list[tuple[str, int]]:   # of each worker: its device, and its threads
+    workers: int = 0,    # wanted; 0: as many as are useful
+) -> list[tuple[str, int]]:   # device and threads of each worker
     "The workers for so many tasks."
     if device == 'cuda':
         gpus = max(1, gpu_count())
@@ -395,9 +414,9 @@ def employed(
     members: list[tuple[str, int]],               # of `crew`: device and threads of each
     describe: Callable[[str, int], Evaluate],     # from a device and threads
 ) -> Workers:
-    """Workers that are ready to start; where processes cannot be forked, one thread with all the
-    threads of boosting."""
+    "Workers that are ready to start: forked ones, or one thread where that is impossible."
     if not can_fork():
-        return OneThread(describe(members[0][0], sum(threads for _, threads in members)))
+        together = sum(threads for _, threads in members)
+        return OneThread(describe(members[0][0], together))
     evaluates = [describe(device, threads) for device, threads in members]
     return ForkedWorkers(evaluates, members[0][0] != 'cpu')
