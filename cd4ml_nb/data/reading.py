@@ -372,7 +372,9 @@ def looks_like_data(rows: list[list[str]]) -> bool:
     "Whether the first record is data and not a header."
     header = rows[0]
     below = [row for row in rows[1:] if len(row) == len(header)]
-    counted = _counts_up([float(cell.replace(',', '.')) for cell in header if _is_figure(cell)])
+    counted = _counts_up(
+        [float(cell.strip().replace(',', '.')) for cell in header if _is_figure(cell)]
+    )
     alike = 0
     for k, cell in enumerate(header):
         values = [row[k] for row in below if row[k] != '']
