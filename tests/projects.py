@@ -94,7 +94,7 @@ def cell(source: Source, number: int) -> dict[str, Any]:
     """A cell of a notebook; a source that begins like a heading is Markdown."""
     text, metadata = source if isinstance(source, tuple) else (source, {})
     made = {'id': f'cell-{number}', 'metadata': metadata, 'source': text}
-    if text.startswith(('# ', '## ')):
+    if isinstance(source, str) and text.startswith(('# ', '## ')):
         return {'cell_type': 'markdown', **made}
     return {'cell_type': 'code', **made, 'outputs': [], 'execution_count': None}
 

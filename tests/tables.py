@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cd4ml_nb.data.reading import read_file
-from cd4ml_nb.data.types import typed_table
+from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.data.validation import Validated, validate_table
 from cd4ml_nb.scenario.definition import Scenario, load_scenario
 

@@ -30,7 +30,8 @@ from ..data.leaks import leak, sum_or_product
 from ..data.proposals import propose_columns, propose_data
 from ..data.sources import read_data
 from ..data.target_checks import positive_class, same_class
-from ..data.types import Raw, typed_table
+from ..data.typed_table import typed_table
+from ..data.types import Raw
 from ..data.validation import learned_target
 from ..scenario.definition import Column, Data, Scenario, Target, read_scenario
 from ..scenario.metrics import PRIMARY

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from .table import table_hash
-from .types import describe
+from .typed_table import describe
 from ..scenario.definition import Data
 
 # %% ../../notebooks/data/catalogue.ipynb #ea0cd54b

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.errors import UserError
-from .reading import PIECE, _head, check_encoding, guess_encoding, likely_separator
-from .reading import local_file, records, unpack
+from .fetching import PIECE, local_file, unpack
+from .reading import _head, check_encoding, guess_encoding, likely_separator, records
 from .table import _is_string
 from .types import ISO_DATE, OTHER_DATE, Raw, Texts, _kind_of, _matches, date_formats
 from .types import distinct, infer_type, numbers

@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['NOTHING', 'ISO_DATE', 'OTHER_DATE', 'MONTH', 'FOREIGN_NUMBER', 'THOUSANDS', 'DATE_ORDERS', 'DAYS', 'TIMES',
-           'CONVERSIONS', 'Infos', 'Raw', 'Texts', 'distinct', 'numbers', 'infer_type', 'Place', 'as_number', 'as_date',
-           'date_formats', 'as_boolean', 'as_text', 'typed_column', 'typed_table', 'describe']
+           'CONVERSIONS', 'Raw', 'Texts', 'distinct', 'numbers', 'infer_type', 'Place', 'as_number', 'as_date',
+           'date_formats', 'as_boolean', 'as_text', 'typed_column']
 
 # %% ../../notebooks/data/types.ipynb #58cc4cdb
 import dataclasses
-import datetime
 import itertools
 import json
 import re
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 
 from ..core.errors import UserError, did_you_mean
 from .table import _first_line, _is_string
-from ..scenario.definition import Column, Data, Target
+from ..scenario.definition import Column, Data
 
 # %% ../../notebooks/data/types.ipynb #e170c4c4
 @dataclasses.dataclass(frozen=True)
@@ -513,116 +512,3 @@ def _canonical_times(array: pa.Array, place: Place) -> pa.Array:
     filled = times.where(present, pd.Timestamp('2000-01-01', tz=times.dt.tz))
     plain = _in_utc(filled, texts, place).where(present).astype('datetime64[us]')
     return pa.array(plain, pa.timestamp('us'), from_pandas=True)
-
-# %% ../../notebooks/data/types.ipynb #d53a5dcd
-Infos = list[dict[str, Any]]     # name, type, role, … of each column
-
-
-def typed_table(
-    raw: Raw,
-    columns: dict[str, Column],     # that the scenario describes
-    undeclared: str,                # infer, ignore or refuse the others
-    target: Target,
-    data: Data,
-) -> tuple[pd.DataFrame, Infos]:
-    "The table with a type for every column, and the descriptions of its columns."
-    if data.thousands == data.decimal:
-        what = f"thousands and decimal are both '{data.decimal}'"
-        raise UserError(what, 'correct one of them', where='data.thousands', code='C02')
-    _refuse_absent(raw, columns, undeclared, target)
-    arrays = {}
-    infos = []
-    refused = []
-    for name in raw.table.column_names:
-        column, key, role = _declaration(name, columns, undeclared, target)
-        try:
-            array, kind, note = typed_column(Place(raw, name, key, column, data))
-        except UserError as error:
-            refused.append(error)
-            continue
-        arrays[name] = array
-        declared = name in columns or name == target.column
-        infos.append(_info(name, column, role, kind, note, declared) | describe(array))
-    if refused:
-        raise _first_refusal(refused, raw.facts['source'])
-    mapper = {pa.bool_(): pd.BooleanDtype()}.get
-    return pa.table(arrays).to_pandas(types_mapper=mapper, split_blocks=True), infos
-
-# %% ../../notebooks/data/types.ipynb #dd302272
-def _info(
-    name: str, column: Column, role: str, kind: str, note: str, declared: bool
-) -> dict[str, Any]:
-    "The description of a typed column; free text is no feature."
-    return {
-        'name': name,
-        'type': kind,
-        'role': 'ignore' if kind == 'text' and role == 'feature' else role,
-        'declared': declared,
-        'unit': column.unit,
-        'note': note,
-    }
-
-# %% ../../notebooks/data/types.ipynb #a499c976
-def _first_refusal(refused: list[UserError], source: str) -> UserError:
-    "The first of several refused columns; its remedy names the others."
-    first = refused[0]
-    names = [(error.where or '').removeprefix(f'{source}:') for error in refused[1:6]]
-    others = ', '.join(names)
-    more = ' …' if len(refused) > 6 else ''
-    also = f'; also: {others}{more}' if others else ''
-    return UserError(first.what, first.todo + also, first.where, first.code)
-
-# %% ../../notebooks/data/types.ipynb #02932056
-def _declaration(
-    name: str, columns: dict[str, Column], undeclared: str, target: Target
-) -> tuple[Column, str, str]:
-    "The declaration of a column, its key in the scenario, and its role."
-    if name == target.column:
-        column = Column(unit=target.unit, words=target.words, sentinels=target.sentinels)
-        return column, 'target', 'target'
-    column = columns.get(name) or Column(role='ignore' if undeclared == 'ignore' else 'feature')
-    return column, f'columns.{name}', column.role
-
-# %% ../../notebooks/data/types.ipynb #c83cc22e
-def _refuse_absent(raw: Raw, columns: dict[str, Column], undeclared: str, target: Target) -> None:
-    "Refuse a target or column that the file lacks, or one that the scenario must not leave out."
-    present = raw.table.column_names
-    source = raw.facts['source']
-    if target.column not in present:
-        shown = ', '.join(present[:20]) + (' …' if len(present) > 20 else '')
-        near = did_you_mean(target.column, present)
-        todo = near if near.startswith('did') else 'name one of them'
-        what = f"target '{target.column}' not found; columns are {shown}"
-        raise UserError(what, todo, where=source, code='D01')
-    for name in columns:
-        if name not in present:
-            near = did_you_mean(name, present)
-            raise UserError(f"column '{name}' not found", near, where=source, code='D01')
-    others = [name for name in present if name not in columns and name != target.column]
-    if undeclared == 'refuse' and others:
-        what = f"column '{others[0]}' is not in the scenario"
-        todo = 'describe it under columns, or say undeclared: infer or ignore'
-        raise UserError(what, todo, where=source, code='D01')
-
-# %% ../../notebooks/data/types.ipynb #83a62b09
-def describe(array: pa.Array) -> dict[str, Any]:
-    "Counts and range of a column, in numbers that fit into JSON."
-    present = array.drop_null()
-    facts: dict[str, Any] = {
-        'n_missing': len(array) - len(present),
-        'n_distinct': pc.count_distinct(present).as_py(),
-        'min': None,
-        'max': None,
-    }
-    if len(present) and not _is_string(array.type) and not pa.types.is_boolean(array.type):
-        ends = pc.min_max(present)
-        facts['min'] = _for_json(ends['min'].as_py())
-        facts['max'] = _for_json(ends['max'].as_py())
-    return facts
-
-# %% ../../notebooks/data/types.ipynb #11a67cfa
-def _for_json(value: Any) -> Any:
-    "A number, or the text of a value that JSON has no number for."
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(sep=' ')
-    return value if not isinstance(value, float) or np.isfinite(value) else str(value)

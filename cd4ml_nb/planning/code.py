@@ -296,7 +296,7 @@ def _files(reach: Reach, modules: Iterable[str], names: Iterable[str]) -> dict[s
     while todo:
         module, name = todo.pop()
         path = reach.beside(module, name)
-        shown_as = path and f'{reach.package}/{path.relative_to(reach.folder).as_posix()}'
+        shown_as = path and f'{reach.package}/{path.relative_to(reach.folder.resolve()).as_posix()}'
         if path and shown_as and shown_as not in found:
             text = reach.text(path)
             found[shown_as] = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ def data_identity(
         return source
     import fsspec
 
-    from cd4ml_nb.data.reading import scheme_of
+    from cd4ml_nb.data.fetching import scheme_of
     scheme_of(source)
     try:
         filesystem, place = fsspec.core.url_to_fs(source)

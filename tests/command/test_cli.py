@@ -482,7 +482,7 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
             {'metric': 'r2', 'passed': True, 'reason': 'fine'},
             {'metric': 'mae', 'passed': False, 'reason': 'mae is 9, above the maximum 5'},
         ]
-        (folder / 'registration.json').write_text(json.dumps({'gates': gates}))
+        (folder / 'registration.json').write_text(json.dumps({'accepted': False, 'gates': gates}))
         return Outcome(
             'r',
             'small',

@@ -20,7 +20,8 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.proposals import propose_columns
 from cd4ml_nb.data.reading import read_file
 from cd4ml_nb.data.table import read_table, row_hashes, seal, table_hash, unseal, write_table
-from cd4ml_nb.data.types import Raw, typed_table
+from cd4ml_nb.data.typed_table import typed_table
+from cd4ml_nb.data.types import Raw
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 

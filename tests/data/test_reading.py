@@ -26,7 +26,7 @@ from cd4ml_nb.data import reading
 from cd4ml_nb.data.proposals import propose_data
 from cd4ml_nb.data.reading import read_file
 from cd4ml_nb.data.table import table_hash
-from cd4ml_nb.data.types import typed_table
+from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 GOOD = 'age,make,price\n' + ''.join(

@@ -297,7 +297,8 @@ def executed(tmp_path_factory):
     """A folder in which everything was executed twice, and who told what: (notebook, engine) -> how
     it ended."""
     folder = tmp_path_factory.mktemp('executed')
-    nbformat.write(notebook(*CELLS.values()), folder / 'all.ipynb')
+    cells = [(source, {'tags': []}) for source in CELLS.values()]
+    nbformat.write(notebook(*cells), folder / 'all.ipynb')
     nbformat.write(
         notebook(*((source, {'tags': ['raises-exception']}) for source in ERRORS.values())),
         folder / 'errors.ipynb',

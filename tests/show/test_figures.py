@@ -11,6 +11,7 @@ from report_examples import PAYLOADS
 
 from cd4ml_nb.scenario.metrics import calibration_bins
 from cd4ml_nb.show import figures as f
+from cd4ml_nb.show import sweep_figures as s
 
 rng = np.random.default_rng(0)
 TRIALS = [{'number': k, 'state': ['complete', 'complete', 'pruned', 'failed'][k % 4], 'value': None if k % 4 == 3 else 10 + rng.normal(),
@@ -25,8 +26,8 @@ def drawn(kind, name='mileage'):
     p = np.linspace(0.01, 0.99, 500)
     named = [{**t, 'params': {**t['params'], name: t['number'], name + '2': name + str(t['number'] % 3)}} for t in TRIALS]
     return {
-        'history': lambda: f.sweep_history(TRIALS, name, unit=name), 'importance': lambda: f.parameter_importance({name: 0.7, name + '2': 0.3}),
-        'paths': lambda: f.parallel_coordinates(named), 'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, name + '2']),
+        'history': lambda: s.sweep_history(TRIALS, name, unit=name), 'importance': lambda: s.parameter_importance({name: 0.7, name + '2': 0.3}),
+        'paths': lambda: s.parallel_coordinates(named), 'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, name + '2']),
         'calibration': lambda: f.calibration_curve(calibration_bins((p > 0.5).astype(int), p), name),
         'residuals': lambda: f.residual_plot(x, y, name, name), 'truth': lambda: f.predicted_vs_actual(x[:900], y[:900], name, name),
         'dots': lambda: f.interval_dots([{**r, 'value': name + str(k)} for k, r in enumerate(ROWS)], name, name, 5.0),
@@ -86,8 +87,8 @@ def test_a_name_in_any_script_or_with_formula_signs_is_drawn_as_it_is():
 
 @pytest.mark.parametrize('trials', [[], TRIALS[:1], [t for t in TRIALS if t['state'] == 'failed'], [{**TRIALS[0], 'params': {}}]])
 def test_a_sweep_with_hardly_a_trial_still_has_its_figures(trials):
-    assert '<svg' in f.svg(f.sweep_history(trials, 'mae'), 'history')
-    assert '<svg' in f.svg(f.parallel_coordinates(trials), 'paths')
+    assert '<svg' in f.svg(s.sweep_history(trials, 'mae'), 'history')
+    assert '<svg' in f.svg(s.parallel_coordinates(trials), 'paths')
 
 
 def test_a_million_cases_are_as_small_as_a_thousand():

@@ -13,7 +13,7 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.catalogue import catalogue_entry, first_rows
 from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
 from cd4ml_nb.data.table import read_table, table_hash
-from cd4ml_nb.data.types import typed_table
+from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.scenario.definition import Data, Target
 from cd4ml_nb.scenario.freshness import age_in_days
 

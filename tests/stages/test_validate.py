@@ -14,7 +14,7 @@ import cd4ml_nb.engine.warm  # noqa: F401 registers papermill's engine `cd4ml`
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.reading import read_file
 from cd4ml_nb.data.table import read_table, write_table
-from cd4ml_nb.data.types import typed_table
+from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.data.validation import findings_record, table_schema, validate_table
 from cd4ml_nb.model.contract import make_contract
 from cd4ml_nb.scenario.definition import Scenario

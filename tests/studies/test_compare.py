@@ -144,10 +144,11 @@ def other_run(record, name, started, seed=0, without=()):
     for stage, folder in work.items():
         key = file_hash(folder / ('model.json' if stage == 'train' else 'split.json'))[:16]
         files = {path.stem: path.name for path in folder.iterdir()}
+        manifest = {'stage': stage, 'key': key, 'parts': {}, 'made_from': {}}
         stages[stage] = {
             'status': 'done',
             'key': key,
-            'manifest': publish(folder, home / stage / key, {'stage': stage, 'key': key}, files),
+            'manifest': publish(folder, home / stage / key, manifest, files),
         }
     parameters = {**told['parameters'], 'split': {**told['parameters']['split'], 'seed': seed}}
     write_json(
