@@ -199,15 +199,15 @@ def test_N01_the_quick_comparison_agrees_with_the_exporter(project):
 @pytest.mark.parametrize('edit', [
     ('exit_code = 2', 'exit_code = 5'), ('class UserError', 'class UsersError'), ('    exit_code = 4\n', '    exit_code = 4\n\n    x = 1\n')])
 def test_N02_any_edit_of_a_module_by_hand_is_seen(project, edit):
-    path = project / 'cd4ml_nb' / 'errors.py'
+    path = project / 'cd4ml_nb/core/errors.py'
     path.write_text(path.read_text().replace(*edit, 1))
-    assert stale_modules(project) == ['errors.py']
+    assert stale_modules(project) == ['core/errors.py']
 
 
 def test_N01_pages_and_modules_that_came_or_went(project):
     (project / 'notebooks' / 'scenario/metrics.ipynb').unlink()
-    (project / 'cd4ml_nb' / 'files.py').unlink()
-    assert stale_modules(project) == ['files.py', 'metrics.py (no page)']
+    (project / 'cd4ml_nb/core/files.py').unlink()
+    assert stale_modules(project) == ['core/files.py', 'scenario/metrics.py (no page)']
     found = check_export(project)
     assert (found.level, found.todo, found.exit_code) == ('problem', 'make export', 2) and 'run export: 2 files differ' in found.text
 
