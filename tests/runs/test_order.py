@@ -243,7 +243,7 @@ def test_what_the_page_has_read_is_judged_and_not_what_has_been_made_since(proje
             if number <= first:
                 assert one.run_cell(text, store_history=True).success
         # a draft in disorder, which the open page does not read
-        run_cells([*texts, texts[0], texts[-2]])
+        run_cells([*texts, texts[1], texts[-2]])
         assert hidden_state('package', NAME)
         assert one.run_cell(sources(REGISTER)[first], store_history=True).success
 
@@ -299,7 +299,7 @@ def test_a_kernel_in_which_cells_ran_out_of_order_leaves_it_beside_the_draft(pro
     )
     first = first_run_cell()
     # a cell above ## Run, then one below
-    order = [number for number in sources(PACKAGE)] + [first - 3, first + 1]
+    order = [number for number in sources(PACKAGE)] + [first - 2, first + 1]
     with client.setup_kernel():
         for number in order:
             client.execute_cell(notebook.cells[number - 1], number - 1)
