@@ -76,7 +76,7 @@ def needed(cell: dict[str, Any]) -> bool:
 
 def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny:
     """Write a project that splits, by copying, and sweeps."""
-    for name in ('notebooks', 'scenarios', 'data'):
+    for name in ('notebooks/stages', 'scenarios', 'data'):
         (folder / name).mkdir(parents=True)
     params = {'scenario': 'scenarios/used_cars.yaml'}       # the command's default
     tasks = [{'name': 'split', 'source': 'notebooks/split.ipynb', 'params': params, 'product': {'nb': 'page.ipynb', **SPLIT}},

@@ -4,20 +4,19 @@
 
 # %% auto #0
 __all__ = ['Row', 'store_name', 'address', 'Message', 'now', 'message_name', 'write_message', 'read_message', 'messages_in',
-           'owner', 'owner_is_gone', 'mark_pending', 'mark_sent', 'forget_pending', 'pending', 'sent', 'forget_gone',
-           'is_busy', 'held', 'run_lock', 'waiting_line', 'registering', 'remember_candidate', 'asked_candidate',
-           'ask_again', 'mark_free', 'answered', 'mark_down', 'down_since', 'mark_up']
+           'Sweep', 'sweep_of', 'sweeps_in', 'is_under_way', 'held', 'run_lock', 'owner', 'owner_is_gone', 'note_sent',
+           'note_refused', 'note_unsent', 'Missing', 'missing', 'waiting_line', 'registering', 'remember_candidate',
+           'asked_candidate', 'ask_again', 'answered', 'mark_down', 'down_since', 'mark_up']
 
-# %% ../../notebooks/tracking/queue.ipynb #d9d2d4f2
+# %% ../../notebooks/tracking/queue.ipynb #d0f7f1e4
 import hashlib
 import json
 import os
-import re
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,16 +24,17 @@ from typing import Any
 
 from ..core.faults import faultpoint
 from ..core.files import json_or_none, shown, write_json, write_text
+from ..core.journal import read_entries
 from ..core.processes import began, is_gone
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..runs.identities import outbox
 
-# %% ../../notebooks/tracking/queue.ipynb #48ee0a36
+# %% ../../notebooks/tracking/queue.ipynb #2ae3e841
 def store_name(settings: Settings) -> str:
     "A tracking store's address as it may be written down."
     return without_password(tracking_uri(settings))
 
-# %% ../../notebooks/tracking/queue.ipynb #34ed7f11
+# %% ../../notebooks/tracking/queue.ipynb #93eb8b3e
 def address(settings: Settings) -> str:
     """A tracking store's address with the driver that is installed: SQLAlchemy 2.1 takes another
     one for PostgreSQL than those before it."""
@@ -44,7 +44,7 @@ def address(settings: Settings) -> str:
         return f'postgresql+{drivers[0]}{uri.removeprefix("postgresql")}'
     return uri
 
-# %% ../../notebooks/tracking/queue.ipynb #f79d8975
+# %% ../../notebooks/tracking/queue.ipynb #15d0cfce
 Row = tuple[str, float, int, int]       # of a metric: name, value, ms since 1970, step
 
 
@@ -66,16 +66,16 @@ class Message:
     status: str = ''                    # how the run ended, such as FINISHED
     ended: int = 0                      # ms since 1970
 
-# %% ../../notebooks/tracking/queue.ipynb #68202a41
+# %% ../../notebooks/tracking/queue.ipynb #db9488b3
 def now() -> int:    # ms since 1970
     "The present moment, as MLflow counts it."
     return int(time.time() * 1000)
 
-# %% ../../notebooks/tracking/queue.ipynb #20157d5b
+# %% ../../notebooks/tracking/queue.ipynb #21d2e202
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-# %% ../../notebooks/tracking/queue.ipynb #ff891c8f
+# %% ../../notebooks/tracking/queue.ipynb #c487777d
 def _text(message: Message) -> str:
     return json.dumps(asdict(message), ensure_ascii=False)
 
@@ -84,23 +84,20 @@ def message_name(message: Message) -> str:
     "The name of a message's file, without its ending."
     return f'tracked-{_digest(_text(message))}'
 
-# %% ../../notebooks/tracking/queue.ipynb #d33f4122
-def write_message(root: Path, message: Message, folder: Path) -> Path:
-    # root: of the outbox; folder: of a stage's products
+# %% ../../notebooks/tracking/queue.ipynb #e7f21275
+def write_message(message: Message, folder: Path) -> Path:    # folder: of a stage's products
     "Write a stage's message, in place of the one that it has written before; return its path."
     path = folder / f'{message_name(message)}.json'
     folder.mkdir(parents=True, exist_ok=True)
-    mark_pending(root, path.stem, message.store)
-    faultpoint('outbox.marked')
+    faultpoint('outbox.before_write')
     write_text(path, _text(message))
     faultpoint('outbox.written')
     for earlier in folder.glob('tracked-*.json'):
         if earlier != path:
             earlier.unlink(missing_ok=True)
-            forget_pending(root, earlier.stem)
     return path
 
-# %% ../../notebooks/tracking/queue.ipynb #a048e9f1
+# %% ../../notebooks/tracking/queue.ipynb #4ba8cf3f
 def read_message(path: Path) -> Message | None:    # None: it is damaged
     "The message of a file."
     try:
@@ -109,7 +106,7 @@ def read_message(path: Path) -> Message | None:    # None: it is damaged
         return None
     return Message(**json.loads(text)) if path.stem == f'tracked-{_digest(text)}' else None
 
-# %% ../../notebooks/tracking/queue.ipynb #3b2b84ff
+# %% ../../notebooks/tracking/queue.ipynb #17826cb3
 def messages_in(products: Path) -> list[Path]:
     "The messages of all stages that are done, and of drafts."
     found = [*products.glob('*/*/*/tracked-*.json'), *products.glob('*/*/tracked-*.json')]
@@ -119,65 +116,57 @@ def messages_in(products: Path) -> list[Path]:
         if not any(part.startswith('.') for part in path.relative_to(products).parts)
     ]
 
-# %% ../../notebooks/tracking/queue.ipynb #97e70ff8
-def owner() -> str:   # host:process:when it began
-    "This process, as a run's tag names it."
-    return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
+# %% ../../notebooks/tracking/queue.ipynb #ff409319
+@dataclass
+class Sweep:
+    "A sweep as MLflow shows it."
+    # id, store, experiment, name, params, tags, metric, owner, at
+    tracked: dict[str, Any]
+    # number -> what is known of a trial that has ended
+    records: dict[int, dict[str, Any]] = field(default_factory=dict)
+    # each time that it ended: status, metrics, at
+    closed: list[dict[str, Any]] = field(default_factory=list)
+    is_over: bool = False       # no trial came after that
 
-# %% ../../notebooks/tracking/queue.ipynb #76392ee2
-def owner_is_gone(tag: str) -> bool:
-    "Whether the process that a tag names is known to be gone; of another host nothing is known."
-    host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
-    return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
+    @property
+    def run(self) -> str:
+        "Our identity of its run."
+        return f'local-{self.tracked["id"]}'
 
-# %% ../../notebooks/tracking/queue.ipynb #badee730
-def mark_pending(root: Path, name: str, store: str, **facts: Any) -> None:
-    # facts: owner, if it is not this process; why the store has refused it
-    "Note that a store does not have a message or a sweep."
-    mark = {'store': store, 'owner': owner()} | facts
-    write_json(root / 'pending' / f'{name}.json', mark)
+    @property
+    def n_entries(self) -> int:
+        "How much there is to send."
+        return len(self.records) + len(self.closed)
 
-# %% ../../notebooks/tracking/queue.ipynb #7aed11b0
-def mark_sent(root: Path, name: str, store: str, n: int = 0) -> None:
-    # n: entries of a sweep's journal
-    "Note that a store has a message or a sweep."
-    write_json(root / 'sent' / f'{name}.json', {'store': store, 'n': n})
-    forget_pending(root, name)
+# %% ../../notebooks/tracking/queue.ipynb #fe65de1d
+def sweep_of(entries: list[dict[str, Any]]) -> Sweep | None:    # None: it is not to be shown
+    "The sweep that a journal tells of."
+    tracked = [entry['tracked'] for entry in entries if 'tracked' in entry]
+    if not tracked:
+        return None
+    sweep = Sweep(tracked[0])
+    for entry in entries:
+        if 'end' in entry:
+            sweep.records[entry['end']['number']] = entry['end']
+            sweep.is_over = False
+        if 'closed' in entry:
+            sweep.closed.append(entry['closed'])
+            sweep.is_over = True
+    return sweep
 
-# %% ../../notebooks/tracking/queue.ipynb #93893c76
-def forget_pending(root: Path, name: str) -> None:
-    "Forget that a message waits."
-    (root / 'pending' / f'{name}.json').unlink(missing_ok=True)
+# %% ../../notebooks/tracking/queue.ipynb #aa39f2b7
+def sweeps_in(products: Path) -> dict[Path, Sweep]:    # by journal
+    "All sweeps that are to be shown, but for those that are under way."
+    found = {path: sweep_of(read_entries(path)[0]) for path in products.glob('*/.studies/*.jsonl')}
+    return {path: sweep for path, sweep in found.items() if sweep and not is_under_way(path)}
 
-# %% ../../notebooks/tracking/queue.ipynb #b052ad6c
-def pending(root: Path) -> dict[str, dict[str, Any]]:    # name -> its mark
-    "All that a store does not have."
-    found = {path.stem: json_or_none(path) for path in sorted((root / 'pending').glob('*.json'))}
-    return {name: mark for name, mark in found.items() if mark}
+# %% ../../notebooks/tracking/queue.ipynb #ef75ca46
+def is_under_way(journal: Path) -> bool:
+    "Whether a process has a journal open, which then sends by itself what belongs to it."
+    with held(journal, 0) as mine:
+        return not mine
 
-# %% ../../notebooks/tracking/queue.ipynb #19d94d16
-def sent(root: Path, name: str, store: str) -> int | None:    # None: it was not sent
-    "How much a store has of a message (0: all of it) or a sweep (entries of its journal)."
-    known = json_or_none(root / 'sent' / f'{name}.json') or {}
-    return known['n'] if known.get('store') == store else None
-
-# %% ../../notebooks/tracking/queue.ipynb #ee929ed4
-def forget_gone(root: Path, store: str, there: set[str]) -> None:
-    # there: the marks of what lies on disk
-    "Forget marks of what is not there any more, and of nobody's any more."
-    for kind in ('pending', 'sent'):
-        for path in (root / kind).glob('*.json'):
-            mark = json_or_none(path) or {'store': store}
-            busy = kind == 'pending' and is_busy(mark | {'owner': mark.get('owner', '')})
-            if path.stem not in there and mark['store'] == store and not busy:
-                path.unlink(missing_ok=True)
-
-# %% ../../notebooks/tracking/queue.ipynb #464d549d
-def is_busy(mark: dict[str, Any]) -> bool:
-    "Whether another process, which lives, is at something."
-    return mark['owner'] not in ('', owner()) and not owner_is_gone(mark['owner'])
-
-# %% ../../notebooks/tracking/queue.ipynb #2f7bee1b
+# %% ../../notebooks/tracking/queue.ipynb #53142e6e
 @contextmanager
 def held(
     path: Path,               # of the lock
@@ -188,7 +177,7 @@ def held(
     with open(path, 'ab') as file:
         yield _taken(file.fileno(), time.monotonic() + seconds)
 
-# %% ../../notebooks/tracking/queue.ipynb #d4c789bf
+# %% ../../notebooks/tracking/queue.ipynb #286ee2f6
 def _taken(descriptor: int, until: float) -> bool:
     "Take the lock on an open file; closing it gives it back."
     if sys.platform == 'win32':
@@ -205,26 +194,98 @@ def _taken(descriptor: int, until: float) -> bool:
         except OSError:                 # a share that knows no locks
             return True
 
-# %% ../../notebooks/tracking/queue.ipynb #fff9bb7f
+# %% ../../notebooks/tracking/queue.ipynb #28c9bf7d
 def run_lock(root: Path, run: str) -> Path:
     "The lock for what belongs to a run; a few runs share one, so that there are not too many."
     return root / 'locks' / _digest(run)[:2]
 
-# %% ../../notebooks/tracking/queue.ipynb #8ac28727
+# %% ../../notebooks/tracking/queue.ipynb #0b84fe96
+def owner() -> str:   # host:process:when it began
+    "This process, as a run's tag names it."
+    return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
+
+# %% ../../notebooks/tracking/queue.ipynb #b6a26b35
+def owner_is_gone(tag: str) -> bool:
+    "Whether the process that a tag names is known to be gone; of another host nothing is known."
+    host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
+    return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
+
+# %% ../../notebooks/tracking/queue.ipynb #e5b6c4ef
+def note_sent(root: Path, name: str, store: str, n: int = 0) -> None:
+    # n: entries of a sweep's journal
+    "Note that a store has a message or a sweep."
+    write_json(root / 'sent' / f'{name}.json', {'store': store, 'n': n})
+    (root / 'refused' / f'{name}.json').unlink(missing_ok=True)
+
+# %% ../../notebooks/tracking/queue.ipynb #e20feeb4
+def note_refused(root: Path, name: str, why: str) -> None:
+    "Note that a store does not take a message: only `cd4ml sync` tries it again."
+    write_json(root / 'refused' / f'{name}.json', {'why': why})
+    note_unsent(root)
+
+# %% ../../notebooks/tracking/queue.ipynb #48863cca
+def note_unsent(root: Path) -> None:
+    "Note that something may be missing in the store."
+    root.mkdir(parents=True, exist_ok=True)
+    (root / 'unsent').touch()
+
+# %% ../../notebooks/tracking/queue.ipynb #606525fc
+@dataclass(frozen=True)
+class Missing:
+    "A message or a sweep that a store does not have."
+    name: str
+    path: Path
+    content: Message | Sweep | None     # None: it is damaged
+    refused: str                        # why the store did not take it
+
+    @property
+    def store(self) -> str:
+        "The store that it is for; empty where nobody knows."
+        if isinstance(self.content, Sweep):
+            return self.content.tracked['store']
+        return self.content.store if self.content else ''
+
+    @property
+    def at(self) -> int:
+        "When it was begun, ms since 1970."
+        if isinstance(self.content, Sweep):
+            return self.content.tracked['at']
+        return self.content.at if self.content else 0
+
+# %% ../../notebooks/tracking/queue.ipynb #8e31608e
+def missing(
+    root: Path,                   # of the outbox, in the folder of all products
+    everything: bool = False,     # also what was sent
+) -> list[Missing]:               # in the order in which it was begun
+    "What stages and sweeps have left on disk and their stores do not have."
+    there: list[tuple[str, Path, Any, int]] = [
+        (f'sweep-{sweep.tracked["id"]}', path, sweep, sweep.n_entries)
+        for path, sweep in sweeps_in(root.parent).items()
+    ]
+    there += [(path.stem, path, None, 0) for path in messages_in(root.parent)]
+    found = []
+    for name, path, sweep, n in there:
+        known = json_or_none(root / 'sent' / f'{name}.json') or {'n': -1}
+        if everything or known['n'] < n:
+            refused = (json_or_none(root / 'refused' / f'{name}.json') or {}).get('why', '')
+            found.append(Missing(name, path, sweep or read_message(path), refused))
+    return sorted(found, key=lambda each: each.at)
+
+# %% ../../notebooks/tracking/queue.ipynb #49828171
 def waiting_line(settings: Settings | None = None) -> str:   # empty: nothing waits
     "What a person should know of what was not sent, in one line."
     root = outbox(settings)
-    marks = [mark for mark in pending(root).values() if not is_busy(mark)]
-    refused = [mark['refused'] for mark in marks if mark.get('refused')]
+    found = missing(root) if (root / 'unsent').exists() else []
+    refused = sorted({each.refused for each in found if each.refused})
     words = []
-    if n := len(marks) - len(refused):
+    if n := sum(not each.refused for each in found):
         why = (json_or_none(root / 'down.json') or {}).get('reason')
         words.append(
             f'{n} message{"s" * (n > 1)} for the tracking store'
             f' wait{"s" * (n == 1)}{f" ({why})" if why else ""}: cd4ml sync'
         )
     if refused:
-        words.append(f'{len(refused)} refused or damaged: {"; ".join(sorted(set(refused)))}')
+        words.append(f'{len(found) - n} refused or damaged: {"; ".join(refused)}')
     if (old := len(list((root / 'waiting').glob('*')))):
         words.append(
             f'{old} run{"s" * (old > 1)} that an earlier version of cd4ml could not send, in'
@@ -232,7 +293,7 @@ def waiting_line(settings: Settings | None = None) -> str:   # empty: nothing wa
         )
     return '; '.join(words)
 
-# %% ../../notebooks/tracking/queue.ipynb #2ff1dfa6
+# %% ../../notebooks/tracking/queue.ipynb #a2bb3fa3
 def registering(
     model: str,               # name of the registered model
     digest: str,              # hash of the model's manifest
@@ -242,12 +303,12 @@ def registering(
     "What a message says of a model that becomes a version, once, and gets the alias."
     return {'model': model, 'digest': digest, 'tags': tags, 'alias': alias, 'at': now()}
 
-# %% ../../notebooks/tracking/queue.ipynb #371334bd
+# %% ../../notebooks/tracking/queue.ipynb #8c300255
 def remember_candidate(root: Path, model: str, digest: str, store: str) -> None:
     "Keep which model was last asked to be the candidate."
     write_json(root / 'candidates' / f'{model}.json', {'digest': digest, 'store': store})
 
-# %% ../../notebooks/tracking/queue.ipynb #53d8132d
+# %% ../../notebooks/tracking/queue.ipynb #ac70b5d7
 def asked_candidate(
     model: str,                         # name of the registered model
     settings: Settings | None = None,
@@ -257,7 +318,7 @@ def asked_candidate(
     known = json_or_none(outbox(settings) / 'candidates' / f'{model}.json') or {}
     return known['digest'] if known.get('store') == store_name(settings) else ''
 
-# %% ../../notebooks/tracking/queue.ipynb #1892af21
+# %% ../../notebooks/tracking/queue.ipynb #21e1501c
 def ask_again(
     registration: dict[str, Any],       # the product of the stage register, accepted
     folder: Path,                       # where it lies
@@ -275,17 +336,12 @@ def ask_again(
     asked = registering(model, digest, {'verdict': registration['verdict']})
     if message.register:
         asked = message.register | {'at': asked['at']}
-    mark_free(root, write_message(root, replace(message, register=asked), folder).stem)
+    write_message(replace(message, register=asked), folder)
+    note_unsent(root)
     remember_candidate(root, model, digest, here)
     return asked['at']
 
-# %% ../../notebooks/tracking/queue.ipynb #8a80273a
-def mark_free(root: Path, name: str) -> None:
-    "Leave what could not be sent to any other process."
-    if mark := json_or_none(root / 'pending' / f'{name}.json'):
-        write_json(root / 'pending' / f'{name}.json', mark | {'owner': ''})
-
-# %% ../../notebooks/tracking/queue.ipynb #95a6dc96
+# %% ../../notebooks/tracking/queue.ipynb #87e81afe
 def answered(
     registration: dict[str, Any],
     at: int,                            # what `ask_again` has returned
@@ -296,7 +352,7 @@ def answered(
     known = json_or_none(outbox(settings) / 'versions' / f'{digest}.json') or {}
     return known['version'] if known.get('at') == at else None
 
-# %% ../../notebooks/tracking/queue.ipynb #ead1aad9
+# %% ../../notebooks/tracking/queue.ipynb #bdf62ea9
 def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None:
     "Note that a store cannot be reached."
     before = json_or_none(root / 'down.json') or {}
@@ -304,7 +360,7 @@ def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None
     now = time.time()
     write_json(root / 'down.json', {'store': store, 'reason': reason, 'at': now, 'pause': pause})
 
-# %% ../../notebooks/tracking/queue.ipynb #fa1aae1e
+# %% ../../notebooks/tracking/queue.ipynb #6c4a9b7f
 def down_since(root: Path, store: str) -> tuple[str, bool] | None:
     # reason, and whether it is too early to try again; None: it is not known to be down
     "Whether a store was found to be down."
@@ -313,7 +369,7 @@ def down_since(root: Path, store: str) -> tuple[str, bool] | None:
         return None
     return known['reason'], 0 <= time.time() - known['at'] < known['pause']
 
-# %% ../../notebooks/tracking/queue.ipynb #f5301664
+# %% ../../notebooks/tracking/queue.ipynb #29b88ce6
 def mark_up(root: Path) -> None:
     "Forget that a store was down."
     (root / 'down.json').unlink(missing_ok=True)

@@ -38,6 +38,7 @@ from cd4ml_nb.runs.identities import outbox, registered_version, resolved
 from cd4ml_nb.tracking.queue import (
     address,
     messages_in,
+    missing,
     read_message,
     store_name,
     waiting_line,
@@ -281,12 +282,7 @@ def assert_whole_sweep(content: dict[str, Any], n: int = N_TRIALS) -> None:
 
 
 def assert_nothing_waits(here: Settings) -> None:
-    left = [
-        path
-        for path in outbox(here).rglob('*')
-        if path.is_file() and path.relative_to(outbox(here)).parts[0] == 'pending'
-    ]
-    assert not left and waiting_line(here) == ''
+    assert [each.path for each in missing(outbox(here))] == [] and waiting_line(here) == ''
 
 
 def test_with_the_store_up_all_is_there_at_once_and_nothing_waits(here):
@@ -686,7 +682,7 @@ def test_I05_a_kill_between_any_two_steps_neither_loses_nor_doubles(tmp_path, em
         assert_survives(place(tmp_path / fault, empty_store), [fault])
 
 
-KILLS = ['before_send', 'marked', 'created', 'sent', 'filled', 'written']
+KILLS = ['before_send', 'before_write', 'created', 'sent', 'filled', 'written']
 
 
 @hypothesis_settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -839,7 +835,7 @@ def as_stored_for(here: Settings) -> None:
     """What waits, as if it had been for this store, which was down at first."""
     for path in messages_in(Path(here.products)):
         message = replace(read_message(path), store=store_name(here))
-        write_message(outbox(here), message, path.parent)
+        write_message(message, path.parent)
 
 
 def test_what_waits_for_another_store_is_left_for_it(here):
