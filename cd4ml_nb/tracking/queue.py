@@ -8,7 +8,7 @@ __all__ = ['Row', 'store_name', 'address', 'Message', 'now', 'message_name', 'wr
            'note_refused', 'note_unsent', 'Missing', 'missing', 'waiting_line', 'registering', 'remember_candidate',
            'asked_candidate', 'ask_again', 'answered', 'mark_down', 'down_since', 'mark_up']
 
-# %% ../../notebooks/tracking/queue.ipynb #d0f7f1e4
+# %% ../../notebooks/tracking/queue.ipynb #345ba098
 import hashlib
 import json
 import os
@@ -29,12 +29,12 @@ from ..core.processes import began, is_gone
 from ..core.settings import Settings, load_settings, tracking_uri, without_password
 from ..runs.identities import outbox
 
-# %% ../../notebooks/tracking/queue.ipynb #2ae3e841
+# %% ../../notebooks/tracking/queue.ipynb #0e5e2e37
 def store_name(settings: Settings) -> str:
     "A tracking store's address as it may be written down."
     return without_password(tracking_uri(settings))
 
-# %% ../../notebooks/tracking/queue.ipynb #93eb8b3e
+# %% ../../notebooks/tracking/queue.ipynb #fd6945a3
 def address(settings: Settings) -> str:
     """A tracking store's address with the driver that is installed: SQLAlchemy 2.1 takes another
     one for PostgreSQL than those before it."""
@@ -44,7 +44,7 @@ def address(settings: Settings) -> str:
         return f'postgresql+{drivers[0]}{uri.removeprefix("postgresql")}'
     return uri
 
-# %% ../../notebooks/tracking/queue.ipynb #15d0cfce
+# %% ../../notebooks/tracking/queue.ipynb #76bea52f
 Row = tuple[str, float, int, int]       # of a metric: name, value, ms since 1970, step
 
 
@@ -66,25 +66,25 @@ class Message:
     status: str = ''                    # how the run ended, such as FINISHED
     ended: int = 0                      # ms since 1970
 
-# %% ../../notebooks/tracking/queue.ipynb #db9488b3
+# %% ../../notebooks/tracking/queue.ipynb #322d66d7
 def now() -> int:    # ms since 1970
     "The present moment, as MLflow counts it."
     return int(time.time() * 1000)
 
-# %% ../../notebooks/tracking/queue.ipynb #21d2e202
+# %% ../../notebooks/tracking/queue.ipynb #17c5b12f
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-# %% ../../notebooks/tracking/queue.ipynb #c487777d
+# %% ../../notebooks/tracking/queue.ipynb #39060a6f
 def _text(message: Message) -> str:
     return json.dumps(asdict(message), ensure_ascii=False)
 
-
+# %% ../../notebooks/tracking/queue.ipynb #f3f5e2e9
 def message_name(message: Message) -> str:
     "The name of a message's file, without its ending."
     return f'tracked-{_digest(_text(message))}'
 
-# %% ../../notebooks/tracking/queue.ipynb #e7f21275
+# %% ../../notebooks/tracking/queue.ipynb #853362d1
 def write_message(message: Message, folder: Path) -> Path:    # folder: of a stage's products
     "Write a stage's message, in place of the one that it has written before; return its path."
     path = folder / f'{message_name(message)}.json'
@@ -97,7 +97,7 @@ def write_message(message: Message, folder: Path) -> Path:    # folder: of a sta
             earlier.unlink(missing_ok=True)
     return path
 
-# %% ../../notebooks/tracking/queue.ipynb #4ba8cf3f
+# %% ../../notebooks/tracking/queue.ipynb #335ea5a4
 def read_message(path: Path) -> Message | None:    # None: it is damaged
     "The message of a file."
     try:
@@ -106,7 +106,7 @@ def read_message(path: Path) -> Message | None:    # None: it is damaged
         return None
     return Message(**json.loads(text)) if path.stem == f'tracked-{_digest(text)}' else None
 
-# %% ../../notebooks/tracking/queue.ipynb #17826cb3
+# %% ../../notebooks/tracking/queue.ipynb #aacbb0e3
 def messages_in(products: Path) -> list[Path]:
     "The messages of all stages that are done, and of drafts."
     found = [*products.glob('*/*/*/tracked-*.json'), *products.glob('*/*/tracked-*.json')]
@@ -116,7 +116,7 @@ def messages_in(products: Path) -> list[Path]:
         if not any(part.startswith('.') for part in path.relative_to(products).parts)
     ]
 
-# %% ../../notebooks/tracking/queue.ipynb #ff409319
+# %% ../../notebooks/tracking/queue.ipynb #43e46b71
 @dataclass
 class Sweep:
     "A sweep as MLflow shows it."
@@ -138,7 +138,7 @@ class Sweep:
         "How much there is to send."
         return len(self.records) + len(self.closed)
 
-# %% ../../notebooks/tracking/queue.ipynb #fe65de1d
+# %% ../../notebooks/tracking/queue.ipynb #42a5b61a
 def sweep_of(entries: list[dict[str, Any]]) -> Sweep | None:    # None: it is not to be shown
     "The sweep that a journal tells of."
     tracked = [entry['tracked'] for entry in entries if 'tracked' in entry]
@@ -154,19 +154,19 @@ def sweep_of(entries: list[dict[str, Any]]) -> Sweep | None:    # None: it is no
             sweep.is_over = True
     return sweep
 
-# %% ../../notebooks/tracking/queue.ipynb #aa39f2b7
+# %% ../../notebooks/tracking/queue.ipynb #978675b7
 def sweeps_in(products: Path) -> dict[Path, Sweep]:    # by journal
     "All sweeps that are to be shown, but for those that are under way."
     found = {path: sweep_of(read_entries(path)[0]) for path in products.glob('*/.studies/*.jsonl')}
     return {path: sweep for path, sweep in found.items() if sweep and not is_under_way(path)}
 
-# %% ../../notebooks/tracking/queue.ipynb #ef75ca46
+# %% ../../notebooks/tracking/queue.ipynb #dac00d53
 def is_under_way(journal: Path) -> bool:
     "Whether a process has a journal open, which then sends by itself what belongs to it."
     with held(journal, 0) as mine:
         return not mine
 
-# %% ../../notebooks/tracking/queue.ipynb #53142e6e
+# %% ../../notebooks/tracking/queue.ipynb #1317bd11
 @contextmanager
 def held(
     path: Path,               # of the lock
@@ -177,7 +177,7 @@ def held(
     with open(path, 'ab') as file:
         yield _taken(file.fileno(), time.monotonic() + seconds)
 
-# %% ../../notebooks/tracking/queue.ipynb #286ee2f6
+# %% ../../notebooks/tracking/queue.ipynb #6f2626f3
 def _taken(descriptor: int, until: float) -> bool:
     "Take the lock on an open file; closing it gives it back."
     if sys.platform == 'win32':
@@ -194,42 +194,42 @@ def _taken(descriptor: int, until: float) -> bool:
         except OSError:                 # a share that knows no locks
             return True
 
-# %% ../../notebooks/tracking/queue.ipynb #28c9bf7d
+# %% ../../notebooks/tracking/queue.ipynb #d20ca8f5
 def run_lock(root: Path, run: str) -> Path:
     "The lock for what belongs to a run; a few runs share one, so that there are not too many."
     return root / 'locks' / _digest(run)[:2]
 
-# %% ../../notebooks/tracking/queue.ipynb #0b84fe96
+# %% ../../notebooks/tracking/queue.ipynb #77e4ce19
 def owner() -> str:   # host:process:when it began
     "This process, as a run's tag names it."
     return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
 
-# %% ../../notebooks/tracking/queue.ipynb #b6a26b35
+# %% ../../notebooks/tracking/queue.ipynb #a785e5e7
 def owner_is_gone(tag: str) -> bool:
     "Whether the process that a tag names is known to be gone; of another host nothing is known."
     host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
     return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
 
-# %% ../../notebooks/tracking/queue.ipynb #e5b6c4ef
+# %% ../../notebooks/tracking/queue.ipynb #6ded379d
 def note_sent(root: Path, name: str, store: str, n: int = 0) -> None:
     # n: entries of a sweep's journal
     "Note that a store has a message or a sweep."
     write_json(root / 'sent' / f'{name}.json', {'store': store, 'n': n})
     (root / 'refused' / f'{name}.json').unlink(missing_ok=True)
 
-# %% ../../notebooks/tracking/queue.ipynb #e20feeb4
+# %% ../../notebooks/tracking/queue.ipynb #1d2e1aba
 def note_refused(root: Path, name: str, why: str) -> None:
     "Note that a store does not take a message: only `cd4ml sync` tries it again."
     write_json(root / 'refused' / f'{name}.json', {'why': why})
     note_unsent(root)
 
-# %% ../../notebooks/tracking/queue.ipynb #48863cca
+# %% ../../notebooks/tracking/queue.ipynb #4cbc4004
 def note_unsent(root: Path) -> None:
     "Note that something may be missing in the store."
     root.mkdir(parents=True, exist_ok=True)
     (root / 'unsent').touch()
 
-# %% ../../notebooks/tracking/queue.ipynb #606525fc
+# %% ../../notebooks/tracking/queue.ipynb #b9ade750
 @dataclass(frozen=True)
 class Missing:
     "A message or a sweep that a store does not have."
@@ -252,7 +252,7 @@ class Missing:
             return self.content.tracked['at']
         return self.content.at if self.content else 0
 
-# %% ../../notebooks/tracking/queue.ipynb #8e31608e
+# %% ../../notebooks/tracking/queue.ipynb #b5fab8b1
 def missing(
     root: Path,                   # of the outbox, in the folder of all products
     everything: bool = False,     # also what was sent
@@ -271,7 +271,7 @@ def missing(
             found.append(Missing(name, path, sweep or read_message(path), refused))
     return sorted(found, key=lambda each: each.at)
 
-# %% ../../notebooks/tracking/queue.ipynb #49828171
+# %% ../../notebooks/tracking/queue.ipynb #1ccb4c31
 def waiting_line(settings: Settings | None = None) -> str:   # empty: nothing waits
     "What a person should know of what was not sent, in one line."
     root = outbox(settings)
@@ -293,7 +293,7 @@ def waiting_line(settings: Settings | None = None) -> str:   # empty: nothing wa
         )
     return '; '.join(words)
 
-# %% ../../notebooks/tracking/queue.ipynb #a2bb3fa3
+# %% ../../notebooks/tracking/queue.ipynb #0fb03490
 def registering(
     model: str,               # name of the registered model
     digest: str,              # hash of the model's manifest
@@ -303,12 +303,12 @@ def registering(
     "What a message says of a model that becomes a version, once, and gets the alias."
     return {'model': model, 'digest': digest, 'tags': tags, 'alias': alias, 'at': now()}
 
-# %% ../../notebooks/tracking/queue.ipynb #8c300255
+# %% ../../notebooks/tracking/queue.ipynb #3d7e031c
 def remember_candidate(root: Path, model: str, digest: str, store: str) -> None:
     "Keep which model was last asked to be the candidate."
     write_json(root / 'candidates' / f'{model}.json', {'digest': digest, 'store': store})
 
-# %% ../../notebooks/tracking/queue.ipynb #ac70b5d7
+# %% ../../notebooks/tracking/queue.ipynb #136a3ef3
 def asked_candidate(
     model: str,                         # name of the registered model
     settings: Settings | None = None,
@@ -318,7 +318,7 @@ def asked_candidate(
     known = json_or_none(outbox(settings) / 'candidates' / f'{model}.json') or {}
     return known['digest'] if known.get('store') == store_name(settings) else ''
 
-# %% ../../notebooks/tracking/queue.ipynb #21e1501c
+# %% ../../notebooks/tracking/queue.ipynb #c5af8d4f
 def ask_again(
     registration: dict[str, Any],       # the product of the stage register, accepted
     folder: Path,                       # where it lies
@@ -341,7 +341,7 @@ def ask_again(
     remember_candidate(root, model, digest, here)
     return asked['at']
 
-# %% ../../notebooks/tracking/queue.ipynb #87e81afe
+# %% ../../notebooks/tracking/queue.ipynb #79b86ec6
 def answered(
     registration: dict[str, Any],
     at: int,                            # what `ask_again` has returned
@@ -352,7 +352,7 @@ def answered(
     known = json_or_none(outbox(settings) / 'versions' / f'{digest}.json') or {}
     return known['version'] if known.get('at') == at else None
 
-# %% ../../notebooks/tracking/queue.ipynb #bdf62ea9
+# %% ../../notebooks/tracking/queue.ipynb #0c8aca50
 def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None:
     "Note that a store cannot be reached."
     before = json_or_none(root / 'down.json') or {}
@@ -360,7 +360,7 @@ def mark_down(root: Path, store: str, reason: str, minute: float = 60.0) -> None
     now = time.time()
     write_json(root / 'down.json', {'store': store, 'reason': reason, 'at': now, 'pause': pause})
 
-# %% ../../notebooks/tracking/queue.ipynb #6c4a9b7f
+# %% ../../notebooks/tracking/queue.ipynb #e6139e94
 def down_since(root: Path, store: str) -> tuple[str, bool] | None:
     # reason, and whether it is too early to try again; None: it is not known to be down
     "Whether a store was found to be down."
@@ -369,7 +369,7 @@ def down_since(root: Path, store: str) -> tuple[str, bool] | None:
         return None
     return known['reason'], 0 <= time.time() - known['at'] < known['pause']
 
-# %% ../../notebooks/tracking/queue.ipynb #29b88ce6
+# %% ../../notebooks/tracking/queue.ipynb #d8fc1256
 def mark_up(root: Path) -> None:
     "Forget that a store was down."
     (root / 'down.json').unlink(missing_ok=True)

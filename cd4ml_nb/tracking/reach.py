@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Unavailable', 'set_up', 'reach', 'holders']
 
-# %% ../../notebooks/tracking/reach.ipynb #5b6bd8d3
+# %% ../../notebooks/tracking/reach.ipynb #d39d1c3c
 import contextlib
 import os
 import sqlite3
@@ -22,11 +22,11 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from ..core.files import shown
 from .store import reason_of
 
-# %% ../../notebooks/tracking/reach.ipynb #f9408206
+# %% ../../notebooks/tracking/reach.ipynb #5b03b5b6
 class Unavailable(Exception):
     "The store cannot be reached, for a reason of a few words."
 
-# %% ../../notebooks/tracking/reach.ipynb #69baa822
+# %% ../../notebooks/tracking/reach.ipynb #98b4612a
 def set_up(path: Path) -> None:      # of a SQLite file
     "Make a store that is not there yet, whole or not at all."
     if path.exists():
@@ -42,7 +42,7 @@ def set_up(path: Path) -> None:      # of a SQLite file
             ).engine.dispose()
             os.link(made, path)
 
-# %% ../../notebooks/tracking/reach.ipynb #83cf95ed
+# %% ../../notebooks/tracking/reach.ipynb #481a22ec
 def reach(
     uri: str,
     until: float,                                      # monotonic clock, s
@@ -62,7 +62,7 @@ def reach(
         except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
             raise Unavailable(reason_of(error, uri)) from None
 
-# %% ../../notebooks/tracking/reach.ipynb #67e9996d
+# %% ../../notebooks/tracking/reach.ipynb #391b904b
 def _wait_for_file(path: Path, until: float, say: Callable[[str], None]) -> None:
     """Wait until a SQLite file can be written; who writes for less than a second is not worth a
     word."""
@@ -82,7 +82,7 @@ def _wait_for_file(path: Path, until: float, say: Callable[[str], None]) -> None
             silent = until
         time.sleep(0.1)
 
-# %% ../../notebooks/tracking/reach.ipynb #761fe260
+# %% ../../notebooks/tracking/reach.ipynb #b7105536
 def _begin_to_write(path: Path) -> None:
     "Raise sqlite3.Error where a SQLite file cannot be written now."
     with contextlib.closing(
@@ -91,7 +91,7 @@ def _begin_to_write(path: Path) -> None:
         database.execute('begin immediate')
         database.execute('rollback')
 
-# %% ../../notebooks/tracking/reach.ipynb #59eda4cb
+# %% ../../notebooks/tracking/reach.ipynb #9f89a36b
 def holders(path: Path) -> str:      # such as ' by PID 12'; empty: not known
     "Which other processes have a lock on a file, or where the system does not say, have it open."
     inode = f':{path.stat().st_ino} '
@@ -106,7 +106,7 @@ def holders(path: Path) -> str:      # such as ' by PID 12'; empty: not known
     found = (found or _with_file_open(path)) - {os.getpid(), -1, 0}
     return f' by PID {", ".join(map(str, sorted(found)))}' if found else ''
 
-# %% ../../notebooks/tracking/reach.ipynb #cf704d0c
+# %% ../../notebooks/tracking/reach.ipynb #656ae611
 def _with_file_open(path: Path) -> set[int]:
     "The processes that have a file open, as far as they may be asked."
     found = set[int]()

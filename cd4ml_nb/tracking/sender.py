@@ -7,7 +7,7 @@ __all__ = ['LIMIT', 'FIRST', 'RATE', 'limit', 'Job', 'Sender', 'sender', 'send',
            'Run', 'as_text', 'open_run', 'known_run', 'register_model', 'Sending', 'send_sweep', 'SweepRun',
            'open_sweep', 'Synced', 'send_waiting', 'sync']
 
-# %% ../../notebooks/tracking/sender.ipynb #fb56677c
+# %% ../../notebooks/tracking/sender.ipynb #23a51c37
 import contextlib
 import io
 import os
@@ -43,7 +43,7 @@ from .store import find_run, is_final, log, log_inputs, reason_of
 from .store import register_candidate, runs_below, set_status
 from .trials import closing_rows, trial_rows, trial_tags
 
-# %% ../../notebooks/tracking/sender.ipynb #6c4f7c06
+# %% ../../notebooks/tracking/sender.ipynb #6d16f87f
 LIMIT = 10.0  # s that a process waits for a store which does not answer
 FIRST = 60.0  # s for a database that answers to be set up
 # bytes/s below which an upload counts as stuck; a tenth of it for `cd4ml sync`, which has time
@@ -54,7 +54,7 @@ def limit() -> float:    # s
     "How long a process waits for a store that does not answer."
     return float(os.environ.get('CD4ML_TEST_TRACKING_SECONDS', LIMIT))
 
-# %% ../../notebooks/tracking/sender.ipynb #1374a51f
+# %% ../../notebooks/tracking/sender.ipynb #920eccb7
 @dataclass(eq=False)
 class Job:
     "Something to be sent, which may be begun again after a failure."
@@ -65,7 +65,7 @@ class Job:
     stuck: str = ''                             # why it is left although the store answers
     awaited: bool = False                       # somebody hears of an error
 
-# %% ../../notebooks/tracking/sender.ipynb #69daaee4
+# %% ../../notebooks/tracking/sender.ipynb #f3366371
 class Sender:
     "Brings what lies on disk to one tracking store, for one process."
 
@@ -124,7 +124,7 @@ class Sender:
             self.experiments[name] = experiment(self.client, name, self.settings)
         return self.experiments[name]
 
-# %% ../../notebooks/tracking/sender.ipynb #b2912ac7
+# %% ../../notebooks/tracking/sender.ipynb #844f9ac7
 _senders: dict[str, Sender] = {}
 
 
@@ -153,7 +153,7 @@ def sender(
                 _send_missing(one, each)
     return one
 
-# %% ../../notebooks/tracking/sender.ipynb #5124befa
+# %% ../../notebooks/tracking/sender.ipynb #37d39662
 def _send_missing(one: Sender, each: Missing) -> None:
     "Have something sent that an earlier process has left for this store."
     work: Callable[[Sender], bool] = partial(send_message, path=each.path)
@@ -163,7 +163,7 @@ def _send_missing(one: Sender, each: Missing) -> None:
     if each.store in ('', one.store):
         send(one, Job(each.name, work))
 
-# %% ../../notebooks/tracking/sender.ipynb #829be3fa
+# %% ../../notebooks/tracking/sender.ipynb #65b19639
 def send(one: Sender, job: Job) -> None:
     "Have something sent, in the background."
     with one.changed:
@@ -178,7 +178,7 @@ def send(one: Sender, job: Job) -> None:
             one.thread = threading.Thread(target=_work, args=(one,), daemon=True, name='sender')
             one.thread.start()
 
-# %% ../../notebooks/tracking/sender.ipynb #01be7ecd
+# %% ../../notebooks/tracking/sender.ipynb #dd255f89
 def _work(one: Sender) -> None:
     "Send until nothing is left to do, or the store is down."
     while True:
@@ -198,7 +198,7 @@ def _work(one: Sender) -> None:
         with one.changed:
             one.changed.notify_all()
 
-# %% ../../notebooks/tracking/sender.ipynb #e43a831c
+# %% ../../notebooks/tracking/sender.ipynb #6272098b
 def _try(one: Sender, job: Job) -> None:
     "Do a job, again where that may help."
     pauses = [0.3, 1.0]
@@ -220,14 +220,14 @@ def _try(one: Sender, job: Job) -> None:
         mark_up(one.root)
     one.marked = False
 
-# %% ../../notebooks/tracking/sender.ipynb #172e21a8
+# %% ../../notebooks/tracking/sender.ipynb #46a473ed
 class Refused(MlflowException):
     "What is to be shown is not there, and will not come back."
 
     def __init__(self, text: str):
         super().__init__(text, error_code=RESOURCE_DOES_NOT_EXIST)
 
-# %% ../../notebooks/tracking/sender.ipynb #8e59320e
+# %% ../../notebooks/tracking/sender.ipynb #c1b66506
 def _refuse(one: Sender, job: Job, error: Exception) -> None:
     "Go on without what the store refuses: whoever waits for it hears it, else it is noted."
     job.error = error
@@ -236,7 +236,7 @@ def _refuse(one: Sender, job: Job, error: Exception) -> None:
         note_refused(one.root, job.name, why)
         one.say_soon(f'the tracking store does not get {job.name}: {why}')
 
-# %% ../../notebooks/tracking/sender.ipynb #4a72274f
+# %% ../../notebooks/tracking/sender.ipynb #f9bc7548
 def _connect(one: Sender) -> None:
     "Have a client; the first one of a process may set the database up."
     one.goes_on()
@@ -250,7 +250,7 @@ def _connect(one: Sender) -> None:
         one.client = cast(MlflowClient, Answering(client, one.goes_on))
         one.goes_on()
 
-# %% ../../notebooks/tracking/sender.ipynb #6c714687
+# %% ../../notebooks/tracking/sender.ipynb #320417f3
 class Answering:
     "A client that notes each answer of the store: patience with the next step begins anew."
 
@@ -268,7 +268,7 @@ class Answering:
 
         return answered
 
-# %% ../../notebooks/tracking/sender.ipynb #1f81e108
+# %% ../../notebooks/tracking/sender.ipynb #ed2b0954
 def _fail(one: Sender, job: Job, reason: str) -> None:
     "Give up: on the store, or on one thing that it does not take although it answers."
     with contextlib.suppress(Exception):
@@ -282,7 +282,7 @@ def _fail(one: Sender, job: Job, reason: str) -> None:
     one.jobs.insert(0, job)
     _give_up(one, reason)
 
-# %% ../../notebooks/tracking/sender.ipynb #3e4cbf2c
+# %% ../../notebooks/tracking/sender.ipynb #fea2d98d
 def _give_up(one: Sender, reason: str) -> None:
     "Leave the store alone, and note it for the processes that come next."
     with one.changed:
@@ -293,14 +293,14 @@ def _give_up(one: Sender, reason: str) -> None:
                 # a full disk: the next process finds out by itself
                 mark_down(one.root, one.store, reason)
 
-# %% ../../notebooks/tracking/sender.ipynb #fa9651b6
+# %% ../../notebooks/tracking/sender.ipynb #291c3e4a
 def _why(one: Sender, error: Exception) -> str:
     reason = reason_of(error, one.uri)
     if reason == 'the database is locked':
         return reason + holders(Path(one.uri.partition(':///')[2]))
     return reason
 
-# %% ../../notebooks/tracking/sender.ipynb #b8bda141
+# %% ../../notebooks/tracking/sender.ipynb #1c8755e6
 def wait(
     one: Sender,
     is_over: Callable[[], bool] = lambda: False,    # what is waited for; else: everything
@@ -315,7 +315,7 @@ def wait(
             one.changed.wait(min(max(left, 0.01), 0.2))
     one.say()
 
-# %% ../../notebooks/tracking/sender.ipynb #d3aca934
+# %% ../../notebooks/tracking/sender.ipynb #f2dce918
 def send_message(one: Sender, path: Path) -> bool:    # False: another process is at it
     "Have the store show what a stage's message says."
     if not path.is_file():      # a later message of the stage has taken its place
@@ -341,7 +341,7 @@ def send_message(one: Sender, path: Path) -> bool:    # False: another process i
         one.n_sent += 1
         return True
 
-# %% ../../notebooks/tracking/sender.ipynb #84b59f00
+# %% ../../notebooks/tracking/sender.ipynb #f56efb0e
 def _run_of(one: Sender, message: Message) -> str:
     "MLflow's id of the run that a message is about; a run that it opens is made, once."
     if message.opens:
@@ -356,7 +356,7 @@ def _run_of(one: Sender, message: Message) -> str:
         raise Refused(f'the run {message.run} is not in the store')
     return known
 
-# %% ../../notebooks/tracking/sender.ipynb #4cbc280c
+# %% ../../notebooks/tracking/sender.ipynb #8c9b78a0
 def _made(
     one: Sender,
     run: str,                   # our identity of it
@@ -377,7 +377,7 @@ def _made(
         remember_id(one.root, run, run_id, one.store)
     return run_id, bool(found)
 
-# %% ../../notebooks/tracking/sender.ipynb #cb936626
+# %% ../../notebooks/tracking/sender.ipynb #33d3786f
 def _send_files(one: Sender, run_id: str, message: Message, folder: Path) -> None:
     "Upload the files of a message."
     for name, target in message.files:
@@ -388,7 +388,7 @@ def _send_files(one: Sender, run_id: str, message: Message, folder: Path) -> Non
         assert one.client
         one.client.log_artifact(run_id, str(path), target)
 
-# %% ../../notebooks/tracking/sender.ipynb #447cc0cb
+# %% ../../notebooks/tracking/sender.ipynb #22116f02
 def _send_version(one: Sender, run_id: str, asked: dict[str, Any]) -> None:
     "Have a model be a version, once, and the candidate unless a later one is."
     assert one.client
@@ -403,7 +403,7 @@ def _send_version(one: Sender, run_id: str, asked: dict[str, Any]) -> None:
     )
     remember_version(one.root, asked['digest'], version, one.store, asked['at'])
 
-# %% ../../notebooks/tracking/sender.ipynb #96336590
+# %% ../../notebooks/tracking/sender.ipynb #5f7fb0d1
 def _close_gone(one: Sender, name: str) -> bool:    # '': in all experiments
     "Mark the interrupted runs of an experiment, or of all."
     assert one.client
@@ -415,7 +415,7 @@ def _close_gone(one: Sender, name: str) -> bool:    # '': in all experiments
         one.say_soon(f'{n} interrupted run{"s" * (n > 1)} marked KILLED')
     return True
 
-# %% ../../notebooks/tracking/sender.ipynb #dcbbf50a
+# %% ../../notebooks/tracking/sender.ipynb #7dfd0fa9
 class Run:
     "An MLflow run, whether the store answers or not."
 
@@ -482,12 +482,12 @@ class Run:
             note_unsent(self.sender.root)
         return job.is_over
 
-# %% ../../notebooks/tracking/sender.ipynb #4ee48ed5
+# %% ../../notebooks/tracking/sender.ipynb #95c38b0f
 def as_text(values: dict[str, Any]) -> dict[str, str]:
     "Parameters or tags as MLflow keeps them."
     return {key: str(value) for key, value in values.items()}
 
-# %% ../../notebooks/tracking/sender.ipynb #eea30a2d
+# %% ../../notebooks/tracking/sender.ipynb #2a843abe
 @contextlib.contextmanager
 def open_run(
     settings: Settings,
@@ -521,7 +521,7 @@ def open_run(
         raise
     _end(run, 'FINISHED')
 
-# %% ../../notebooks/tracking/sender.ipynb #75a928c8
+# %% ../../notebooks/tracking/sender.ipynb #3c02287e
 def _end(run: Run, status: str = '') -> None:
     "Send what a run has gathered, and wait for all that is under way."
     run.message = replace(run.message, status=status, ended=now() if status else 0)
@@ -529,7 +529,7 @@ def _end(run: Run, status: str = '') -> None:
     run.wait()
     wait(run.sender)
 
-# %% ../../notebooks/tracking/sender.ipynb #a1d22fe7
+# %% ../../notebooks/tracking/sender.ipynb #c4da5285
 @contextlib.contextmanager
 def known_run(
     settings: Settings,
@@ -542,7 +542,7 @@ def known_run(
     yield run
     _end(run)
 
-# %% ../../notebooks/tracking/sender.ipynb #bc649027
+# %% ../../notebooks/tracking/sender.ipynb #e2cef516
 def register_model(
     run: Run,
     model: str,                # of the registered model
@@ -559,7 +559,7 @@ def register_model(
     known = {'accepted': True, 'manifest_sha256': digest}
     return registered_version(known, run.sender.settings)
 
-# %% ../../notebooks/tracking/sender.ipynb #df7769c7
+# %% ../../notebooks/tracking/sender.ipynb #0f0624c4
 @dataclass
 class Sending:
     "How far a sweep was sent by this process."
@@ -571,7 +571,7 @@ class Sending:
     # trials that were begun and not ended: identity -> MLflow's id
     begun: dict[str, str] = field(default_factory=dict)
 
-# %% ../../notebooks/tracking/sender.ipynb #3248ba1e
+# %% ../../notebooks/tracking/sender.ipynb #f486a72e
 def send_sweep(one: Sender, sweep: Sweep, sending: Sending) -> bool:    # whether all was sent
     "Have the store show a sweep and those of its trials that have ended."
     is_over = sweep.is_over                     # then no trial comes after those below
@@ -594,7 +594,7 @@ def send_sweep(one: Sender, sweep: Sweep, sending: Sending) -> bool:    # whethe
             one.n_sent += 1
         return True
 
-# %% ../../notebooks/tracking/sender.ipynb #a1d763c1
+# %% ../../notebooks/tracking/sender.ipynb #f8b26441
 def _end_sweep(one: Sender, sweep: Sweep, sending: Sending) -> None:
     "Have the store show what a sweep has come to."
     assert one.client
@@ -603,13 +603,14 @@ def _end_sweep(one: Sender, sweep: Sweep, sending: Sending) -> None:
     closed = sweep.closed[-1]
     set_status(one.client, sending.run_id, closed['status'], closed['at'])
 
-# %% ../../notebooks/tracking/sender.ipynb #5d3ae2a3
+# %% ../../notebooks/tracking/sender.ipynb #517c8a5b
 def _open_sweep(one: Sender, sweep: Sweep, sending: Sending) -> None:
     "Find out what the store has of a sweep; whoever goes on with it takes its run over."
     assert one.client
     tracked = sweep.tracked
     opens = {name: tracked[name] for name in ('experiment', 'name')} | {'started': tracked['at']}
-    tags = {'cd4ml.kind': 'sweep'} | tracked['tags'] | {'cd4ml.owner': sending.owner or tracked['owner']}
+    tags = {'cd4ml.kind': 'sweep'} | tracked['tags']
+    tags |= {'cd4ml.owner': sending.owner or tracked['owner']}
     run_id, found = _made(one, sweep.run, opens, tags)
     log(one.client, run_id, params=tracked['params'])
     if found:
@@ -623,7 +624,7 @@ def _open_sweep(one: Sender, sweep: Sweep, sending: Sending) -> None:
     with one.changed:
         one.changed.notify_all()
 
-# %% ../../notebooks/tracking/sender.ipynb #e3b7ef98
+# %% ../../notebooks/tracking/sender.ipynb #a4725bcd
 def _send_trial(one: Sender, sweep: Sweep, record: Record, sending: Sending) -> None:
     "A finished trial: its run is made, filled in one batch and ended."
     assert one.client
@@ -646,7 +647,7 @@ def _send_trial(one: Sender, sweep: Sweep, record: Record, sending: Sending) -> 
     set_status(one.client, run_id, status, int(record['at'] * 1000), new=not resumed)
     sending.there.add(identity)
 
-# %% ../../notebooks/tracking/sender.ipynb #5601c1c8
+# %% ../../notebooks/tracking/sender.ipynb #a62efef7
 class SweepRun:
     "The MLflow run of a sweep that is under way, and those of its trials."
 
@@ -683,7 +684,7 @@ class SweepRun:
         if not self.job.is_over:
             note_unsent(self.sender.root)
 
-# %% ../../notebooks/tracking/sender.ipynb #9d302cd3
+# %% ../../notebooks/tracking/sender.ipynb #777ce687
 def _try_again(one: Sender) -> None:
     "After a while, find out in the background whether the store is back."
     if one.down and one.thread is None and not (down_since(one.root, one.store) or ('', False))[1]:
@@ -692,7 +693,7 @@ def _try_again(one: Sender) -> None:
         one.patience = limit() / 5
         one.marked = True
 
-# %% ../../notebooks/tracking/sender.ipynb #a19719b6
+# %% ../../notebooks/tracking/sender.ipynb #b76bd80c
 def open_sweep(
     settings: Settings,
     experiment: str,              # of the scenario
@@ -726,7 +727,7 @@ def open_sweep(
     one.say()
     return run
 
-# %% ../../notebooks/tracking/sender.ipynb #4164f1b5
+# %% ../../notebooks/tracking/sender.ipynb #1a5ac38f
 @dataclass
 class Synced:
     "What `cd4ml sync` has done."
@@ -737,14 +738,14 @@ class Synced:
     # other store -> messages and sweeps that wait for it
     elsewhere: dict[str, int] = field(default_factory=dict)
 
-# %% ../../notebooks/tracking/sender.ipynb #56545f14
+# %% ../../notebooks/tracking/sender.ipynb #60f3e030
 def send_waiting(settings: Settings | None = None) -> None:
     """Send what waits for the tracking store, unless it is down; a run says at its end what still
     waits."""
     with contextlib.redirect_stdout(io.StringIO()):
         wait(sender(settings or load_settings()))
 
-# %% ../../notebooks/tracking/sender.ipynb #2bbd6a69
+# %% ../../notebooks/tracking/sender.ipynb #85edeabc
 def sync(
     settings: Settings | None = None,
     everything: bool = False,       # also what the store is noted to have: it was replaced

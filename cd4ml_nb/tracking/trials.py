@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['closing_rows', 'curve_metric', 'trial_rows', 'trial_tags']
 
-# %% ../../notebooks/tracking/trials.ipynb #d8bea14d
+# %% ../../notebooks/tracking/trials.ipynb #fa2fd54b
 from ..search.search import Record
 from ..search.trial import thinned
 from .queue import Row, Sweep
 
-# %% ../../notebooks/tracking/trials.ipynb #ece6e90a
+# %% ../../notebooks/tracking/trials.ipynb #80055b5a
 def closing_rows(sweep: Sweep) -> list[Row]:
     "A sweep's results, each once: a sweep that goes on with more trials often ends with the same."
     known: dict[str, float] = {}
@@ -22,13 +22,13 @@ def closing_rows(sweep: Sweep) -> list[Row]:
             known[name] = value
     return rows
 
-# %% ../../notebooks/tracking/trials.ipynb #9f0ff756
+# %% ../../notebooks/tracking/trials.ipynb #22affa45
 def curve_metric(record: Record, metric: str) -> str:
     "The metric of a trial's curve; trials on a part of the rows have one of their own."
     on_sample = 'sample' in record and record['state'] != 'complete'
     return f'{metric}_on_sample' if on_sample else metric
 
-# %% ../../notebooks/tracking/trials.ipynb #c570c3c0
+# %% ../../notebooks/tracking/trials.ipynb #504e4b85
 def trial_rows(record: Record, metric: str) -> list[Row]:
     """A trial's curve and results in one batch; where both have the same name, the result is what
     comes last."""
@@ -46,7 +46,7 @@ def trial_rows(record: Record, metric: str) -> list[Row]:
             rows.append((each, value, int(record['at'] * 1000), last + 1 if each == name else 0))
     return rows
 
-# %% ../../notebooks/tracking/trials.ipynb #aab08566
+# %% ../../notebooks/tracking/trials.ipynb #ab6190f2
 def _results(record: Record, metric: str, name: str) -> dict[str, float]:
     "What a trial has come to."
     shown = ('rounds', 'seconds', 'size', 'latency')
@@ -54,7 +54,7 @@ def _results(record: Record, metric: str, name: str) -> dict[str, float]:
     measured |= {each: record.get(each) for each in shown}
     return {each: float(value) for each, value in measured.items() if value is not None}
 
-# %% ../../notebooks/tracking/trials.ipynb #642d2eed
+# %% ../../notebooks/tracking/trials.ipynb #8930fb48
 def trial_tags(record: Record, metric: str) -> dict[str, str]:
     "The tags of a trial's run."
     tags = {
