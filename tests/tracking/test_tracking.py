@@ -932,7 +932,7 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_
     )
     own = {
         'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit',
-        'mlflow.source.git.commit',
+        'mlflow.source.git.commit', 'cd4ml.run', 'mlflow.note.content',
     }
     assert {k: v for k, v in one['tags'].items() if k not in own} == {
         k: v for k, v in two['tags'].items() if k not in own
