@@ -70,12 +70,12 @@ def child(
     and the best loss."""
     from usual_loop import described, usual_loop
 
-    from cd4ml_nb.core.files import read_json
-    from cd4ml_nb.model.contract import make_contract
+    from cd4ml_nb.artefacts.schema import read_schema
+    from cd4ml_nb.model.from_schema import make_contract
     from cd4ml_nb.scenario.definition import load_scenario
     plan = load_scenario(scenario, sections=['seed', 'title', 'target', 'search', 'contract'])
     contract = make_contract(
-        read_json(folder / 'schema.json'), plan.name, plan.title, plan.contract.version
+        read_schema(folder / 'schema.json'), plan.name, plan.title, plan.contract.version
     )
     if side == 'usual':
         problem = described(folder, contract.to_json(), plan.search.model_dump())

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.files import write_json, write_text
-from cd4ml_nb.model.contract import Contract, make_contract
+from cd4ml_nb.model.contract import Contract
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.golden import as_columns, golden_inputs, golden_lines
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
 from cd4ml_nb.model.prediction import predict
@@ -15,7 +17,7 @@ from cd4ml_nb.model.pyfunc import input_example, mlflow_model
 from cd4ml_nb.model.training import base_parameters, fit, matrix, save_booster
 
 MAKE = '<b>make</b> [x]'
-SCHEMA = {
+SCHEMA = Schema.model_validate({
     'target': {'name': 'y', 'task': 'regression', 'scale': 'linear', 'classes': None},
     'columns': [
         {
@@ -29,7 +31,7 @@ SCHEMA = {
         {'name': 'day', 'type': 'date', 'role': 'feature'},
         {'name': 'note', 'type': 'text', 'role': 'feature'},
     ],
-}
+})
 CONTRACT = make_contract(SCHEMA, 'cars', 'Cars', '1.0.0')
 
 

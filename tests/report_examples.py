@@ -5,6 +5,19 @@ import json
 import numpy as np
 import pandas as pd
 
+from cd4ml_nb.artefacts.artefact import parsed
+from cd4ml_nb.artefacts.catalogue import Catalogue
+from cd4ml_nb.artefacts.explanation import Explanation
+from cd4ml_nb.artefacts.findings import Findings
+from cd4ml_nb.artefacts.metrics import Metrics
+from cd4ml_nb.artefacts.registration import Registration
+from cd4ml_nb.artefacts.schema import Schema
+from cd4ml_nb.artefacts.split_record import SplitRecord
+from cd4ml_nb.artefacts.sweep import Best, Trials
+from cd4ml_nb.artefacts.training_record import TrainingRecord
+from cd4ml_nb.model.contract import Contract
+from cd4ml_nb.show.report import Facts
+
 MAKES = [
     'Volkswagen', 'Opel', 'Ford', 'Škoda', 'Renault', 'Audi', 'BMW', 'Mercedes-Benz', 'Toyota',
     'Dacia', 'Porsche',
@@ -441,6 +454,7 @@ PAYLOADS = [
 # texts that the pipeline chooses, not the data
 KEEP = {
     'task', 'metric', 'bound', 'at', 'state', 'by', 'better', 'type', 'published', 'role', 'scale',
+    'level',
 }
 
 
@@ -456,6 +470,26 @@ def hostile(value, payload, key=''):
     if isinstance(value, list):
         return [hostile(item, payload, key) for item in value]
     return payload + value if isinstance(value, str) and key not in KEEP else value
+
+
+FORMS = {
+    'catalogue': Catalogue,
+    'findings': Findings,
+    'schema': Schema,
+    'split': SplitRecord,
+    'trials': Trials,
+    'best': Best,
+    'training': TrainingRecord,
+    'metrics': Metrics,
+    'explanation': Explanation,
+    'registration': Registration,
+}
+
+
+def typed(products):
+    """The same products, as they are read from their files."""
+    read = {name: parsed(form, products[name], f'{name}.json') for name, form in FORMS.items()}
+    return Facts(contract=Contract.from_json(products['contract']), **read)
 
 
 def copied(value):

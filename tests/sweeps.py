@@ -143,7 +143,7 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     write_table(rows[160:].reset_index(drop=True), folder / 'data/validation.parquet')
     (folder / 'data/schema.json').write_text(json.dumps(schema(task)))
     (folder / 'data/split.json').write_text(
-        json.dumps({'hash': {'train': task, 'validation': task}})
+        json.dumps({'by': 'random', 'n': {}, 'hash': {'train': task, 'validation': task}})
     )
     return Tiny(folder)
 

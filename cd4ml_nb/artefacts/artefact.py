@@ -93,4 +93,4 @@ def read_artefact(kind: type[_A], path: Path | str) -> _A:
 # %% ../../notebooks/artefacts/artefact.ipynb #464ae545
 def write_artefact(path: Path | str, value: Artefact) -> None:
     "Write an artefact, whole or not at all."
-    write_json(path, value.model_dump())
+    write_json(path, value.model_dump(by_alias=True))

@@ -6,20 +6,19 @@
 __all__ = ['GateOutcome', 'Registration', 'read_registration', 'write_registration', 'gate_outcomes']
 
 # %% ../../notebooks/artefacts/registration.ipynb #68e85ccb
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .artefact import Artefact, Part, read_artefact, write_artefact
+from .artefact import Artefact, read_artefact, write_artefact
+from .metrics import Estimate
 
 # %% ../../notebooks/artefacts/registration.ipynb #353b5120
-class GateOutcome(Part):
-    "What a gate said of a metric."
+class GateOutcome(Estimate):
+    "What a gate said of a metric, with the value that was measured."
     metric: str
     bound: str = ''                    # in words, such as max 1700
     at: str = 'value'                  # value, or bound: the end of the interval is compared
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
     passed: bool
     reason: str = ''
     each: str | None = None            # the column
@@ -55,6 +54,6 @@ def write_registration(path: Path, value: Registration) -> None:
     write_artefact(path, value)
 
 # %% ../../notebooks/artefacts/registration.ipynb #6da0ca23
-def gate_outcomes(told: list[dict[str, Any]]) -> list[GateOutcome]:
+def gate_outcomes(gates: Sequence[Mapping[str, Any]]) -> list[GateOutcome]:
     "The outcomes of gates, from the manifest of a model."
-    return [GateOutcome.model_validate(gate) for gate in told]
+    return [GateOutcome.model_validate(gate) for gate in gates]

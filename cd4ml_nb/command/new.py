@@ -20,12 +20,12 @@ import pandas as pd
 import yaml
 from pandas.api import types as kinds
 
+from ..artefacts.findings import Finding
 from ..core.errors import UserError, did_you_mean
 from ..core.files import atomic, in_project, shown
 from ..core.settings import Settings, load_settings
 from ..data.checks import check_table
 from ..data.cleaning import clean_table, described, duplicate_rows
-from ..data.findings import Finding
 from ..data.leaks import leak, sum_or_product
 from ..data.proposals import propose_columns, propose_data
 from ..data.sources import read_data

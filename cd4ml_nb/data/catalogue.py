@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ..artefacts.catalogue import Catalogue, CatalogueColumn
 from .table import table_hash
 from .typed_table import describe
 from ..scenario.definition import Data
@@ -24,24 +25,28 @@ FILE_FACTS = (
 
 def catalogue_entry(
     df: pd.DataFrame,                 # the table that later stages learn from
-    infos: list[dict[str, Any]],      # about its columns, from `typed_table`
+    infos: list[CatalogueColumn],     # about its columns, from `typed_table`
     facts: dict[str, Any],            # about the file, from `read_file`
     data: Data,
     age_days: int | None,
-) -> dict[str, Any]:
-    "The data's description, as JSON."
-    columns = [info | describe(pa.array(df[info['name']], from_pandas=True)) for info in infos]
-    return {key: facts[key] for key in FILE_FACTS} | {
-        'published': data.published.isoformat() if data.published else None,
-        'age_days': age_days,
-        'data_hash': table_hash(df),
-        'n_rows': len(df),
-        'n_rows_in_file': facts['n_rows'],
-        'sampled': len(df) < facts['n_rows'],
-        'columns': columns,
-        'inferred': [info['name'] for info in infos if not info['declared']],
-        'sample': first_rows(df),
-    }
+) -> Catalogue:
+    "The data's description."
+    columns = [
+        info.model_copy(update=describe(pa.array(df[info.name], from_pandas=True)))
+        for info in infos
+    ]
+    return Catalogue(
+        **{key: facts[key] for key in FILE_FACTS},
+        published=data.published.isoformat() if data.published else None,
+        age_days=age_days,
+        data_hash=table_hash(df),
+        n_rows=len(df),
+        n_rows_in_file=facts['n_rows'],
+        sampled=len(df) < facts['n_rows'],
+        columns=columns,
+        inferred=[info.name for info in infos if not info.declared],
+        sample=first_rows(df),
+    )
 
 # %% ../../notebooks/data/catalogue.ipynb #f6ee2281
 def first_rows(df: pd.DataFrame, rows: int = 5) -> list[dict[str, Any]]:
@@ -65,15 +70,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 # %% ../../notebooks/data/catalogue.ipynb #a28e929d
-def catalogue_table(entry: dict[str, Any]) -> pd.DataFrame:
+def catalogue_table(entry: Catalogue) -> pd.DataFrame:
     "The columns of a catalogue entry as a table for the HTML page about the data."
     table = pd.DataFrame(
-        entry['columns'],
+        [column.model_dump() for column in entry.columns],
         columns=[
             'name', 'type', 'role', 'declared', 'n_missing', 'n_distinct', 'min', 'max', 'note',
         ],
     )
-    missing = [f'{100 * n / entry["n_rows"]:.1f} %' if n else '' for n in table['n_missing']]
+    missing = [f'{100 * n / entry.n_rows:.1f} %' if n else '' for n in table['n_missing']]
     origin = ['' if declared else 'inferred' for declared in table['declared']]
     table = table.assign(n_missing=missing, declared=origin)
     table[['min', 'max']] = table[['min', 'max']].map(_bound_text)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as kinds
 
+from ..artefacts.findings import Finding
 from ..core.errors import did_you_mean
 from .cleaning import _is_text, features
-from .findings import Finding, found
+from .findings import found
 from .leaks import check_leaks, finite_numbers
 from .target_checks import FLOAT32_MAX, PARTS, check_target
 from ..scenario.definition import Column, Evaluate

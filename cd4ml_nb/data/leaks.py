@@ -15,8 +15,8 @@ from pandas.api import types as kinds
 from scipy.stats import rankdata
 from sklearn.tree import DecisionTreeClassifier
 
+from ..artefacts.findings import Finding
 from .cleaning import _is_text, duplicate_rows, features
-from .findings import Finding
 from .target_checks import FLOAT32_MAX
 from ..scenario.definition import Column
 

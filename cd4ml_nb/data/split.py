@@ -6,13 +6,12 @@
 __all__ = ['PARTS', 'blocks', 'deal', 'strata', 'cut_by_time', 'split_rows', 'overlap', 'check_parts', 'seen_schema']
 
 # %% ../../notebooks/data/split.ipynb #42a46f9c
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..artefacts.schema import Schema, SchemaColumn
 from ..core.errors import UserError
 from .table import row_hashes
 from ..scenario.definition import Split
@@ -165,23 +164,26 @@ def _check_classes(parts: dict[str, pd.DataFrame], target: str) -> None:
 
 # %% ../../notebooks/data/split.ipynb #99b15059
 def seen_schema(
-    schema: dict[str, Any],      # of all rows, as validate wrote it
+    schema: Schema,              # of all rows, as validate wrote it
     seen: pd.DataFrame,          # train and validation rows
-) -> dict[str, Any]:
+) -> Schema:
     "The schema with ranges and categories of the seen rows only."
-    columns = [_seen_column(column, seen[column['name']]) for column in schema['columns']]
-    return schema | {'columns': columns}
+    columns = [_seen_column(column, seen[column.name]) for column in schema.columns]
+    return schema.model_copy(update={'columns': columns})
 
 # %% ../../notebooks/data/split.ipynb #1c156509
-def _seen_column(column: dict[str, Any], x: pd.Series) -> dict[str, Any]:
+def _seen_column(column: SchemaColumn, x: pd.Series) -> SchemaColumn:
     "The description of a column with the range or categories of its seen values."
-    if column['categories'] is not None:
+    if column.categories is not None:
         present = set(x.dropna())
-        return column | {'categories': [name for name in column['categories'] if name in present]}
-    if column['min'] is None or not x.notna().any():
-        return dict(column)
+        categories = [name for name in column.categories if name in present]
+        return column.model_copy(update={'categories': categories})
+    if column.min is None or not x.notna().any():
+        return column
     low = x.min()
     high = x.max()
-    if column['type'] == 'date':
-        return column | {'min': low.isoformat(), 'max': high.isoformat()}
-    return column | {'min': float(low), 'max': float(high)}
+    if column.type == 'date':
+        ends = {'min': low.isoformat(), 'max': high.isoformat()}
+    else:
+        ends = {'min': float(low), 'max': float(high)}
+    return column.model_copy(update=ends)

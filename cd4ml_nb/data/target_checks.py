@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as kinds
 
+from ..artefacts.findings import Finding
 from ..core.errors import did_you_mean
-from .findings import Finding, found
+from .findings import found
 from ..scenario.definition import Split, Target
 
 # %% ../../notebooks/data/target_checks.ipynb #3004b31e

@@ -8,15 +8,17 @@ __all__ = ['learned_target', 'Validated', 'validate_table', 'observed', 'target_
 
 # %% ../../notebooks/data/validation.ipynb #c3eef0d9
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import pandas as pd
 from pandas.api import types as kinds
 
+from ..artefacts.catalogue import CatalogueColumn
+from ..artefacts.findings import Finding, Findings
+from ..artefacts.schema import Schema, SchemaColumn, SchemaTarget
 from .checks import LEVELS, check_columns, check_table
 from .cleaning import clean_table, described
-from .findings import Finding
 from .target_checks import class_counts, class_order, class_texts, positive_class
 from ..scenario.definition import Column, Target
 
@@ -44,7 +46,7 @@ class Validated:
 def validate_table(
     table: pd.DataFrame,             # as ingested
     plan: Any,                       # a scenario, or a view of one
-    infos: list[dict[str, Any]],     # of the catalogue: name, type and role of each column
+    infos: Sequence[CatalogueColumn],
     today: pd.Timestamp,             # dates after it are in the future
 ) -> Validated:
     "Check and clean a table. Errors are among the findings; the caller raises them."
@@ -78,62 +80,65 @@ def observed(x: pd.Series, column: Column) -> dict[str, Any]:
     return nothing | {'min': float(low), 'max': float(high)}
 
 # %% ../../notebooks/data/validation.ipynb #b40703b7
-def target_schema(y: pd.Series, target: Target, task: str) -> dict[str, Any]:
+def target_schema(
+    y: pd.Series,
+    target: Target,
+    task: Literal['regression', 'binary', 'multiclass'],
+) -> SchemaTarget:
     "The description of the target; the classes of a binary one are [negative, positive]."
-    words = {
-        'name': target.column,
-        'unit': target.unit,
-        'words': target.words or target.column,
-        'scale': target.scale,
-        'task': task,
-    }
+    about = SchemaTarget(
+        name=target.column,
+        unit=target.unit,
+        words=target.words or target.column,
+        scale=target.scale,
+        task=task,
+    )
     if task == 'regression':
-        span = {'min': float(y.min()), 'max': float(y.max())}
-        return words | {'classes': None, 'positive': None} | span
+        return about.model_copy(update={'min': float(y.min()), 'max': float(y.max())})
     counts = class_counts(y)
     classes = class_order(counts)
     positive = positive_class(counts, target.positive) if task == 'binary' else None
     classes = sorted(classes, key=lambda name: name == positive)
-    return words | {'classes': classes, 'positive': positive}
+    return about.model_copy(update={'classes': classes, 'positive': positive})
 
 # %% ../../notebooks/data/validation.ipynb #cf3bf152
-def table_schema(result: Validated, plan: Any) -> dict[str, Any]:
+def table_schema(result: Validated, plan: Any) -> Schema:
     "The table's columns and target, for the stages that follow."
     columns = [
         _column_schema(name, column, result.table[name]) for name, column in result.columns.items()
     ]
     target = target_schema(result.table[plan.target.column], plan.target, plan.task)
-    return {'target': target, 'columns': columns}
+    return Schema(target=target, columns=columns)
 
 # %% ../../notebooks/data/validation.ipynb #8662a86e
-def _column_schema(name: str, column: Column, x: pd.Series) -> dict[str, Any]:
+def _column_schema(name: str, column: Column, x: pd.Series) -> SchemaColumn:
     "The description of one column: what the scenario declares and what was observed."
     empty = column.role == 'feature' and not x.notna().any()
-    declared = {
-        'name': name,
-        'type': column.type,
-        'role': 'ignore' if empty else column.role,
-        'unit': column.unit,
-        'words': column.words or name,
-        'missing': column.missing,
-        'values_declared': column.values is not None,
-        'sentinels': column.sentinels,
-        'limits': [column.min, column.max] if column.outside == 'missing' else None,
-        'format': column.format,
-        'time_zone': column.time_zone,
-        'why_ignored': 'no value in any row' if empty else '',
-    }
-    return declared | observed(x, column)
+    return SchemaColumn(
+        name=name,
+        type=column.type or 'text',
+        role='ignore' if empty else column.role,
+        unit=column.unit,
+        words=column.words or name,
+        missing=column.missing,
+        values_declared=column.values is not None,
+        sentinels=list(column.sentinels),
+        limits=[column.min, column.max] if column.outside == 'missing' else None,
+        format=column.format,
+        time_zone=column.time_zone,
+        why_ignored='no value in any row' if empty else '',
+        **observed(x, column),
+    )
 
 # %% ../../notebooks/data/validation.ipynb #08a63e1c
-def findings_record(result: Validated) -> dict[str, Any]:
-    "The findings and the numbers of dropped rows, as JSON."
-    return {
-        'n_rows_in': result.n_rows_in,
-        'n_rows_out': len(result.table),
-        'dropped': result.dropped,
-        'findings': [asdict(finding) for finding in result.findings],
-    }
+def findings_record(result: Validated) -> Findings:
+    "The findings and the numbers of dropped rows."
+    return Findings(
+        n_rows_in=result.n_rows_in,
+        n_rows_out=len(result.table),
+        dropped=result.dropped,
+        findings=result.findings,
+    )
 
 # %% ../../notebooks/data/validation.ipynb #c5a38a12
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -147,11 +152,10 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
 # %% ../../notebooks/data/validation.ipynb #1121ca2f
 def as_validated(
     table: pd.DataFrame,               # products of validate
-    findings: Mapping[str, Any],
-    schema: Mapping[str, Any],
+    findings: Findings,
+    schema: Schema,
     declared: Mapping[str, Column],    # in the scenario, with units and words
 ) -> Validated:
     "The result of validate, from its products."
-    columns = described(schema['columns'], dict(declared), schema['target']['name'])
-    records = [Finding(**record) for record in findings['findings']]
-    return Validated(table, columns, findings['n_rows_in'], findings['dropped'], records)
+    columns = described(schema.columns, declared, schema.target.name)
+    return Validated(table, columns, findings.n_rows_in, findings.dropped, findings.findings)

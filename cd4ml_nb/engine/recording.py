@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..artefacts.metrics import read_metrics
 from ..artefacts.run_record import CodeRecord, DataRecord, Interval, Machine, Measured
 from ..artefacts.run_record import RunRecord, StageRecord, patch_of, record_path
 from ..artefacts.run_record import write_run_record
+from ..artefacts.split_record import read_split
 from ..core.faults import faultpoint
-from ..core.files import atomic, file_hash, in_project, project_root, read_json
+from ..core.files import atomic, file_hash, in_project, project_root
 from ..core.provenance import code_state, source_hashes
 from ..core.settings import without_password
 from ..planning.keys import versions
@@ -119,16 +121,16 @@ def measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:     # fields of a 
     path = made(plan, outcome, 'metrics')
     if path is None:
         return {}
-    metrics = read_json(path)
-    values = metrics['holdout']
-    name = metrics['metric']
+    metrics = read_metrics(path)
     found: dict[str, Any] = {
-        'metric': Measured(name=name, unit=metrics['unit'], **values[name]),
-        'metrics': {name: at['value'] for name, at in values.items()},
+        'metric': Measured(
+            name=metrics.metric, unit=metrics.unit, **metrics.primary.model_dump()
+        ),
+        'metrics': {name: at.value for name, at in metrics.holdout.items()},
         'intervals': {
-            name: Interval(low=at['low'], high=at['high']) for name, at in values.items()
+            name: Interval(low=at.low, high=at.high) for name, at in metrics.holdout.items()
         },
-        'n_rows': metrics['n_rows'],
+        'n_rows': metrics.n_rows,
     }
     split = made(plan, outcome, 'split')
-    return found | ({'holdout': read_json(split)['hash']['holdout']} if split else {})
+    return found | ({'holdout': read_split(split).hash['holdout']} if split else {})

@@ -19,6 +19,8 @@ from typing import Any
 
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')     # as in prediction: before XGBoost is loaded
 
+from collections.abc import Mapping
+
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import xgboost as xgb  # noqa: E402
@@ -172,15 +174,13 @@ def save_booster(booster: xgb.Booster, path: Path) -> None:
 def fit_winner(
     contract: Contract,
     table: pd.DataFrame,             # train and validation rows
-    best: dict[str, Any],            # of the sweep: params and rounds
+    params: Mapping[str, Any],       # of the best trial, as is the next
+    rounds: int,                     # of boosting
     weight: str | None = None,       # column of row weights
     **technical: Any,                # device, nthread, seed: of this machine and this run
 ) -> xgb.Booster:
     "Fit with the parameters and rounds of the best trial."
-    params = best['params'] | technical
-    max_bin = int(params.get('max_bin', 256))        # the booster must know it, too
-    return fit(
-        params,
-        matrix(contract, table, weight, max_bin=max_bin, threads=params['nthread']),
-        best['rounds'],
-    )
+    chosen = {**params, **technical}
+    max_bin = int(chosen.get('max_bin', 256))        # the booster must know it, too
+    data = matrix(contract, table, weight, max_bin=max_bin, threads=chosen['nthread'])
+    return fit(chosen, data, rounds)

@@ -6,116 +6,106 @@
 __all__ = ['judge', 'judge_each', 'judge_all', 'verdict']
 
 # %% ../../notebooks/scenario/thresholds.ipynb #4a46099b
-from typing import Any
+from collections.abc import Sequence
 
+from ..artefacts.metrics import Estimate, GroupMetrics, Metrics
+from ..artefacts.registration import GateOutcome
 from .definition import Gate
 from .metrics import METRICS
 
 # %% ../../notebooks/scenario/thresholds.ipynb #b1a47e1e
 def judge(
     gate: Gate,
-    measured: dict[str, float | None] | None,  # {value, low, high} of the gate's metric
-) -> dict[str, Any]:                         # {metric, bound, at, value, low, high, passed, reason}
+    measured: Estimate | None,      # of the gate's metric
+) -> GateOutcome:
     "One gate's outcome, with its reason in words."
-    value, low, high = ((measured or {}).get(k) for k in ('value', 'low', 'high'))
-    bounds = ([f'min {gate.min:g}'] if gate.min is not None else []) + (
-        [f'max {gate.max:g}'] if gate.max is not None else []
+    at = measured or Estimate()
+    bounds = []
+    if gate.min is not None:
+        bounds.append(f'min {gate.min:g}')
+    if gate.max is not None:
+        bounds.append(f'max {gate.max:g}')
+    breach = _breach(gate, at)
+    return GateOutcome(
+        metric=gate.metric,
+        bound=', '.join(bounds),
+        at=gate.at,
+        value=at.value,
+        low=at.low,
+        high=at.high,
+        passed=not breach,
+        reason=breach or f'{gate.metric} is {at.value:.6g}, within {" and ".join(bounds)}',
     )
-    least, most = (low, high) if gate.at == 'bound' else (value, value)
-    if value is None or least is None or most is None:
-        passed = False
-        reason = f'{gate.metric} is undefined, so the gate cannot be passed'
-    elif gate.min is not None and least < gate.min:
-        passed = False
-        reason = f'{gate.metric} is {value:.6g}, {_at(gate, least)}below the minimum {gate.min:g}'
-    elif gate.max is not None and most > gate.max:
-        passed = False
-        reason = f'{gate.metric} is {value:.6g}, {_at(gate, most)}above the maximum {gate.max:g}'
-    else:
-        passed = True
-        reason = f'{gate.metric} is {value:.6g}, within {" and ".join(bounds)}'
-    return {
-        'metric': gate.metric,
-        'bound': ', '.join(bounds),
-        'at': gate.at,
-        'value': value,
-        'low': low,
-        'high': high,
-        'passed': passed,
-        'reason': reason,
-    }
 
 # %% ../../notebooks/scenario/thresholds.ipynb #321e2651
-def _at(gate: Gate, end: float) -> str:
+def _breach(gate: Gate, at: Estimate) -> str:
+    "Why a gate cannot be passed, in words; empty where it can."
+    least, most = (at.low, at.high) if gate.at == 'bound' else (at.value, at.value)
+    if at.value is None or least is None or most is None:
+        return f'{gate.metric} is undefined, so the gate cannot be passed'
+    found = f'{gate.metric} is {at.value:.6g}'
+    if gate.min is not None and least < gate.min:
+        return f'{found}, {_compared(gate, least)}below the minimum {gate.min:g}'
+    if gate.max is not None and most > gate.max:
+        return f'{found}, {_compared(gate, most)}above the maximum {gate.max:g}'
+    return ''
+
+# %% ../../notebooks/scenario/thresholds.ipynb #f7e4ad80
+def _compared(gate: Gate, end: float) -> str:
     "Which number was compared, when it is not the value itself."
     return f'and the end of its interval {end:.6g} is ' if gate.at == 'bound' else ''
 
 # %% ../../notebooks/scenario/thresholds.ipynb #c82580ca
 def judge_each(
     gate: Gate,
-    rows: list[dict[str, Any]],     # {value, metrics} of each group or market that was judged
-) -> dict[str, Any]:                # as of judge, for the worst value; with {each, worst}
+    groups: Sequence[GroupMetrics],   # the values of the gate's column that could be judged
+) -> GateOutcome:                     # of the worst value
     "One gate's outcome over all values of its column."
-    outcomes = {row['value']: judge(gate, row['metrics'].get(gate.metric)) for row in rows}
-    failed = {value: outcome for value, outcome in outcomes.items() if not outcome['passed']}
-    badness = {'low': lambda v: v, 'high': lambda v: -v, 'zero': abs}[METRICS[gate.metric].better]
-    ranked = sorted(
-        failed or outcomes,
-        key=lambda value: (
-            -badness(outcomes[value]['value'])
-            if outcomes[value]['value'] is not None
-            else float('-inf')
-        ),
-    )
-    worst = outcomes[ranked[0]] if ranked else judge(gate, None)
+    outcomes = {group.value: judge(gate, group.metrics.get(gate.metric)) for group in groups}
+    failed = {value: outcome for value, outcome in outcomes.items() if not outcome.passed}
+    ranked = sorted(failed or outcomes, key=lambda value: _badness(gate, outcomes[value]))
+    worst = ranked[-1] if ranked else None
+    outcome = outcomes[worst] if ranked else judge(gate, None)
     if not ranked:
         reason = f'no value of {gate.each} has enough rows to be judged'
+    elif failed:
+        more = f' and {len(failed) - 1} more' if len(failed) > 1 else ''
+        reason = f'{outcome.reason}, for {gate.each} {worst}{more}'
     else:
-        if failed:
-            reason = f'{worst["reason"]}, for {gate.each} {ranked[0]}' + (
-                f' and {len(failed) - 1} more' if len(failed) > 1 else ''
-            )
-        else:
-            reason = (
-                f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
-            )
-    return worst | {
-        'each': gate.each,
-        'worst': ranked[0] if ranked else None,
-        'passed': bool(outcomes) and not failed,
-        'reason': reason,
-    }
+        reason = f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
+    passed = bool(outcomes) and not failed
+    told = {'each': gate.each, 'worst': worst, 'passed': passed, 'reason': reason}
+    return outcome.model_copy(update=told)
+
+# %% ../../notebooks/scenario/thresholds.ipynb #29f8a162
+def _badness(gate: Gate, outcome: GateOutcome) -> float:
+    "How bad the value of an outcome is; the largest is the worst."
+    if outcome.value is None:
+        return float('inf')
+    better = METRICS[gate.metric].better
+    if better == 'zero':
+        return abs(outcome.value)
+    return outcome.value if better == 'low' else -outcome.value
 
 # %% ../../notebooks/scenario/thresholds.ipynb #5ca0621d
-def judge_all(
-    gates: list[Gate],
-    metrics: dict[str, Any],        # of evaluate: holdout, groups, partitions
-) -> list[dict[str, Any]]:
+def judge_all(gates: Sequence[Gate], metrics: Metrics) -> list[GateOutcome]:
     "Every gate's outcome."
-    partition = metrics.get('partitions') or {}
-    columns = {
-        **metrics.get('groups', {}),
-        **({partition['column']: partition['rows']} if partition else {}),
-    }
-    return [
-        (
-            judge_each(gate, columns.get(gate.each, []))
-            if gate.each
-            else judge(gate, metrics['holdout'].get(gate.metric))
-        )
-        for gate in gates
-    ]
+    outcomes = []
+    for gate in gates:
+        if gate.each:
+            outcomes.append(judge_each(gate, metrics.judged.get(gate.each, [])))
+        else:
+            outcomes.append(judge(gate, metrics.holdout.get(gate.metric)))
+    return outcomes
 
 # %% ../../notebooks/scenario/thresholds.ipynb #b05b925d
 def verdict(
-    gates: list[dict[str, Any]],    # of the model's manifest
+    gates: Sequence[GateOutcome],
 ) -> tuple[bool, str]:              # accepted, and in words
     "Whether the gates let the model through, and why not."
-    refused = [gate['reason'] for gate in gates if not gate['passed']]
+    refused = [gate.reason for gate in gates if not gate.passed]
     if refused:
         return False, f'refused: {"; ".join(refused)}'
-    return True, (
-        f'accepted: {len(gates)} of {len(gates)} gates passed'
-        if gates
-        else 'accepted: the scenario names no gate'
-    )
+    if gates:
+        return True, f'accepted: {len(gates)} of {len(gates)} gates passed'
+    return True, 'accepted: the scenario names no gate'

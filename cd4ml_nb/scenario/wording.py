@@ -9,8 +9,8 @@ __all__ = ['SPACE', 'NONE', 'SHARES', 'number', 'percent', 'decimals', 'measured
 import datetime
 import math
 import re
-from collections.abc import Mapping
 
+from ..artefacts.metrics import Interval
 from ..core.errors import one_line
 from .metrics import METRICS
 
@@ -73,19 +73,13 @@ def measured(
     return percent(value) if metric in SHARES else decimals(value)
 
 # %% ../../notebooks/scenario/wording.ipynb #683bd673
-def interval(
-    metric: str,
-    at: Mapping[str, float | None],   # {value, low, high}
-    unit: str = '',
-) -> str:
+def interval(metric: str, at: Interval, unit: str = '') -> str:
     "An interval in words: 1,570 to 1,650 EUR."
-    if at.get('low') is None or at.get('high') is None:
+    if at.low is None or at.high is None:
         return 'no interval'
-    low = measured(metric, at['low'], unit)
-    return (
-        f"{low.removesuffix(SPACE + unit).removesuffix(SPACE + '%')} to"
-        f" {measured(metric, at['high'], unit)}"
-    )
+    low = measured(metric, at.low, unit)
+    number_only = low.removesuffix(SPACE + unit).removesuffix(SPACE + '%')
+    return f'{number_only} to {measured(metric, at.high, unit)}'
 
 # %% ../../notebooks/scenario/wording.ipynb #978696a0
 def day(when: str | datetime.date | None) -> str:

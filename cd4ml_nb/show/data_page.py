@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..data.findings import Finding
+from ..artefacts.findings import Finding
 from ..data.validation import Validated
 from ..scenario.wording import NONE, SPACE, number, percent
 from .figures import svg_element

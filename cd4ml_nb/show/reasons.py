@@ -6,12 +6,13 @@
 __all__ = ['ADDS_UP', 'drives_html', 'reason_value', 'effect', 'outcome']
 
 # %% ../../notebooks/show/reasons.ipynb #cd8e5e9a
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from ..artefacts.explanation import Case, Driver, Explanation, Reason
 from ..model.contract import Contract, Output
 from ..scenario.wording import SPACE, number, percent
 from .figures import share_bars
@@ -34,55 +35,58 @@ ADDS_UP = {
 }
 
 # %% ../../notebooks/show/reasons.ipynb #e22b33c0
-def drives_html(explanation: Mapping[str, Any], contract: Contract) -> Markup:
+def drives_html(explanation: Explanation, contract: Contract) -> Markup:
     "What the model looks at, over all cases and in a few of them."
     task = contract.task
     output = contract.output
-    ranked = sorted(explanation['global'], key=lambda g: -g['share'])
+    ranked = sorted(explanation.drivers, key=lambda driver: -driver.share)
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
-    told = _most_important(ranked)
+    summary = _most_important(ranked)
     overall = figure_html(
         share_bars(_named_shares(ranked), 'What the model goes by', 'share of all contributions'),
-        f'Share of each input in all contributions. {told}',
+        f'Share of each input in all contributions. {summary}',
     )
     return render(
         'templates/report/drives.html',
-        told=told,
+        told=summary,
         overall=overall,
-        cases=[_case(case, task, output) for case in explanation['cases']],
+        cases=[_case(case, task, output) for case in explanation.cases],
         adds_up=ADDS_UP[_way_of_adding(task, output)],
-        method=explanation.get('method') or '',
+        method=explanation.method,
         effect='Moves it by' if task == 'regression' else 'Changes the odds',
     )
 
 # %% ../../notebooks/show/reasons.ipynb #8836ea9d
-def _most_important(ranked: Sequence[Mapping[str, Any]]) -> str:
+def _most_important(ranked: Sequence[Driver]) -> str:
     "The three inputs with the largest shares, in a sentence."
     first = ranked[0]
-    said = [f"{first.get('words') or first['name']} ({percent(first['share'], 0)} of the weight)"]
+    said = [f'{first.words or first.name} ({percent(first.share, 0)} of the weight)']
     for other in ranked[1:3]:
-        said.append(f"then by {other.get('words') or other['name']} ({percent(other['share'], 0)})")
+        said.append(f'then by {other.words or other.name} ({percent(other.share, 0)})')
     return f"More than by anything else it goes by {', '.join(said)}."
 
 # %% ../../notebooks/show/reasons.ipynb #136e1a7e
-def _named_shares(ranked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _named_shares(ranked: Sequence[Driver]) -> dict[str, float]:
     "The share of each input by its words; by its name where two have the same words."
-    words = [g.get('words') or g['name'] for g in ranked]
-    names = [w if words.count(w) == 1 else g['name'] for w, g in zip(words, ranked, strict=True)]
-    return {name: g['share'] for name, g in zip(names, ranked, strict=True)}
+    words = [driver.words or driver.name for driver in ranked]
+    shares = {}
+    for driver in ranked:
+        said = driver.words or driver.name
+        shares[said if words.count(said) == 1 else driver.name] = driver.share
+    return shares
 
 # %% ../../notebooks/show/reasons.ipynb #35c00ab8
-def _case(case: Mapping[str, Any], task: str, output: Output) -> dict[str, Any]:
+def _case(case: Case, task: str, output: Output) -> dict[str, Any]:
     "What the template shows of one case."
     rows = [
-        [r.get('words') or r['name'], reason_value(r), effect(r['contribution'], task, output)]
-        for r in case['reasons']
+        [r.words or r.name, reason_value(r), effect(r.contribution, task, output)]
+        for r in case.reasons
     ]
     return {
-        'title': case['title'],
-        'actual': outcome(case['actual'], output, task),
-        'predicted': outcome(case['predicted'], output, task),
+        'title': case.title,
+        'actual': outcome(case.actual, output, task),
+        'predicted': outcome(case.predicted, output, task),
         'rows': rows,
     }
 
@@ -94,13 +98,12 @@ def _way_of_adding(task: str, output: Output) -> str:
     return 'log' if output.is_factor else 'linear'
 
 # %% ../../notebooks/show/reasons.ipynb #2d51da28
-def reason_value(reason: Mapping[str, Any]) -> str:
+def reason_value(reason: Reason) -> str:
     "The value of an input, with its unit; a year has no comma."
-    value = str(reason['value'])
-    unit = reason.get('unit') or ''
-    if unit == 'year' or value == 'missing':
+    value = str(reason.value)
+    if reason.unit == 'year' or value == 'missing':
         return value.replace(',', '')
-    return f'{value}{SPACE}{unit}' if unit else value
+    return f'{value}{SPACE}{reason.unit}' if reason.unit else value
 
 # %% ../../notebooks/show/reasons.ipynb #f51633f2
 def effect(contribution: float, task: str, output: Output) -> str:

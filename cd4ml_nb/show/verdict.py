@@ -8,11 +8,12 @@ __all__ = ['SENTENCES', 'SECOND', 'in_words', 'with_ends', 'performance', 'naive
 
 # %% ../../notebooks/show/verdict.ipynb #36b5206f
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ..artefacts.metrics import Estimate, Metrics
+from ..artefacts.registration import GateOutcome, Registration
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SPACE, interval, measured, percent, plural
 from .pages import render
@@ -44,54 +45,54 @@ def in_words(metric: str, value: float | None, unit: str = '') -> str:
     return percent(value) if metric == 'auc' else measured(metric, value, unit)
 
 # %% ../../notebooks/show/verdict.ipynb #ebaa64e8
-def with_ends(metric: str, at: Mapping[str, float | None], unit: str) -> str:
+def with_ends(metric: str, at: Estimate, unit: str) -> str:
     "A value with its interval: 1,612 EUR (1,570 to 1,650)."
+    value = in_words(metric, at.value, unit)
     low, high = (
-        re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', in_words(metric, at.get(end), unit))
-        for end in ('low', 'high')
+        re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', in_words(metric, end, unit))
+        for end in (at.low, at.high)
     )
-    return in_words(metric, at['value'], unit) + (
-        f' ({low} to {high})' if NONE not in (low, high) else ''
-    )
+    return value if NONE in (low, high) else f'{value} ({low} to {high})'
 
 # %% ../../notebooks/show/verdict.ipynb #743984d8
 def performance(
-    metrics: Mapping[str, Any],        # of metrics.json
+    metrics: Metrics,
     target: str = 'value',             # in words
     positive: str | None = None,       # binary: the outcome that is predicted
 ) -> str:
     "How good the model is on what it has never seen, against a naive guess."
-    main = metrics['metric']
-    unit = metrics['unit']
-    sentences = []
-    for metric in [main, *(['accuracy'] if main in ('log_loss', 'brier') else [])]:
-        at = metrics['holdout'][metric]
-        naive = metrics['baseline'].get(metric) or {}
-        said = SENTENCES[metric].format(
-            target=target, positive=f'“{positive}”', value=with_ends(metric, at, unit), space=SPACE
-        )
-        sentences.append(
-            said
-            + (
-                f'; for a naive guess it is {in_words(metric, naive["value"], unit)}'
-                if naive.get('value') is not None
-                else ''
-            )
-        )
+    named = [metrics.metric]
+    if metrics.metric in ('log_loss', 'brier'):
+        named.append('accuracy')
+    sentences = '. Also, '.join(_sentence(metrics, name, target, positive) for name in named)
     return (
-        f"On {plural(metrics['n_rows'], 'case')} it has never seen, {'. Also, '.join(sentences)}."
+        f"On {plural(metrics.n_rows, 'case')} it has never seen, {sentences}."
         f" The naive guess is {naive_guess(metrics, target)}."
     )
 
+# %% ../../notebooks/show/verdict.ipynb #c9a76301
+def _sentence(metrics: Metrics, metric: str, target: str, positive: str | None) -> str:
+    "What one metric says, beside the same of a naive guess."
+    said = SENTENCES[metric].format(
+        target=target,
+        positive=f'“{positive}”',
+        value=with_ends(metric, metrics.holdout[metric], metrics.unit),
+        space=SPACE,
+    )
+    naive = metrics.baseline.get(metric, Estimate()).value
+    if naive is None:
+        return said
+    return f'{said}; for a naive guess it is {in_words(metric, naive, metrics.unit)}'
+
 # %% ../../notebooks/show/verdict.ipynb #8ec0e3d2
-def naive_guess(metrics: Mapping[str, Any], target: str) -> str:
+def naive_guess(metrics: Metrics, target: str) -> str:
     "What anybody could say without a model."
-    if metrics.get('baseline_by'):
-        within = f" among those of the same {listed(metrics['baseline_by'])}"
-    else:
-        within = ''
-    guess = f'median {target}' if metrics['task'] == 'regression' else 'frequency of each outcome'
-    return f"the {'weighted ' if metrics.get('weight') else ''}{guess}{within}"
+    within = ''
+    if metrics.baseline_by:
+        within = f' among those of the same {listed(metrics.baseline_by)}'
+    guess = f'median {target}' if metrics.task == 'regression' else 'frequency of each outcome'
+    weighted = 'weighted ' if metrics.weight else ''
+    return f'the {weighted}{guess}{within}'
 
 # %% ../../notebooks/show/verdict.ipynb #0b44b4e3
 def listed(names: Sequence[str]) -> str:
@@ -99,50 +100,44 @@ def listed(names: Sequence[str]) -> str:
     return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
 
 # %% ../../notebooks/show/verdict.ipynb #6273014b
-def demand(gate: Mapping[str, Any], unit: str = '') -> str:
+def demand(gate: GateOutcome, unit: str = '') -> str:
     "What a gate demands: at most 1,700 EUR."
     words = {'max': 'at most', 'min': 'at least'}
-    ends = re.findall(r'(min|max)\s+([-+.\deE]+)', gate['bound'])
-    told = (
-        ' and '.join(
-            f'{words[end]} {measured(gate["metric"], float(value), unit)}' for end, value in ends
-        )
-        or gate['bound']
-    )
-    return told + (f' for each {gate["each"]}' if gate.get('each') else '')
+    ends = re.findall(r'(min|max)\s+([-+.\deE]+)', gate.bound)
+    bounds = [
+        f'{words[end]} {measured(gate.metric, float(value), unit)}' for end, value in ends
+    ]
+    each = f' for each {gate.each}' if gate.each else ''
+    return (' and '.join(bounds) or gate.bound) + each
 
 # %% ../../notebooks/show/verdict.ipynb #82fa396e
-def refusal(gate: Mapping[str, Any], unit: str = '') -> str:
+def refusal(gate: GateOutcome, unit: str = '') -> str:
     "Why a gate refused, in one sentence."
     found = 'it is undefined'
-    if gate['value'] is not None:
-        found = (
-            f"{measured(gate['metric'], gate['value'], unit)} was measured"
-            f" ({interval(gate['metric'], gate, unit)})"
-        )
-        found += f" for {gate['worst']}" if gate.get('worst') else ''
-    if gate['at'] == 'bound':
+    if gate.value is not None:
+        value = measured(gate.metric, gate.value, unit)
+        worst = f' for {gate.worst}' if gate.worst else ''
+        found = f'{value} was measured ({interval(gate.metric, gate, unit)}){worst}'
+    counts = 'the measured value counts'
+    if gate.at == 'bound':
         counts = 'the unfavourable end of the interval counts'
-    else:
-        counts = 'the measured value counts'
     return (
-        f"Gate {gate['metric']} refused: the {METRICS[gate['metric']].words} had to be"
-        f" {demand(gate, unit)}; {found}, and {counts}."
+        f'Gate {gate.metric} refused: the {METRICS[gate.metric].words} had to be'
+        f' {demand(gate, unit)}; {found}, and {counts}.'
     )
 
 # %% ../../notebooks/show/verdict.ipynb #2702a6ee
 def verdict(
-    registration: Mapping[str, Any],   # of registration.json
-    metrics: Mapping[str, Any],
+    registration: Registration,
+    metrics: Metrics,
     target: str = 'value',
     positive: str | None = None,
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
     "Whether the model is released, why not, and how good it is."
-    unit = metrics['unit']
     good = performance(metrics, target, positive)
-    if registration['accepted']:
+    if registration.accepted:
         return 'Accepted as a candidate.', [good]
-    refused = [refusal(gate, unit) for gate in registration['gates'] if not gate['passed']]
+    refused = [refusal(gate, metrics.unit) for gate in registration.refused]
     return 'Not released.', [*refused, good]
 
 # %% ../../notebooks/show/verdict.ipynb #e533cca2
@@ -154,53 +149,51 @@ SECOND = {
 }
 
 # %% ../../notebooks/show/verdict.ipynb #bd093092
-def key_numbers(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def key_numbers(metrics: Metrics) -> list[tuple[str, str, str]]:
     # value, words, more words
     "The numbers that stand under the verdict."
-    main = metrics['metric']
-    holdout = metrics['holdout']
+    main = metrics.metric
     facts = [_measured_fact(metrics, main)]
-    naive = metrics['baseline'].get(main) or {}
-    if naive.get('value') is not None:
-        value = measured(main, naive['value'], metrics['unit'])
+    naive = metrics.baseline.get(main, Estimate()).value
+    if naive is not None:
+        value = measured(main, naive, metrics.unit)
         facts.append((value, 'the same for a naive guess', gained(metrics)))
-    others = [m for m in SECOND[metrics['task']] if m != main and m in holdout]
+    others = [m for m in SECOND[metrics.task] if m != main and m in metrics.holdout]
     facts += [_measured_fact(metrics, metric) for metric in others[:1]]
-    cases = f"{metrics['n_rows']:,}"
+    cases = f'{metrics.n_rows:,}'
     return [*facts, (cases, 'cases it was judged on', 'never used to learn or to choose')]
 
 # %% ../../notebooks/show/verdict.ipynb #8d9d04ba
-def _measured_fact(metrics: Mapping[str, Any], metric: str) -> tuple[str, str, str]:
+def _measured_fact(metrics: Metrics, metric: str) -> tuple[str, str, str]:
     "A metric of the holdout: its value, its name, its interval."
-    at = metrics['holdout'][metric]
-    unit = metrics['unit']
-    return measured(metric, at['value'], unit), METRICS[metric].words, interval(metric, at, unit)
+    at = metrics.holdout[metric]
+    value = measured(metric, at.value, metrics.unit)
+    return value, METRICS[metric].words, interval(metric, at, metrics.unit)
 
 # %% ../../notebooks/show/verdict.ipynb #a29751b3
-def gained(metrics: Mapping[str, Any]) -> str:
+def gained(metrics: Metrics) -> str:
     "Whether the difference to the naive guess is more than chance."
-    gain = (metrics.get('gain') or {}).get(metrics['metric'])
-    if not gain or gain.get('low') is None or gain.get('high') is None:
+    gain = metrics.gain.get(metrics.metric, Estimate())
+    if gain.value is None or gain.low is None or gain.high is None:
         return ''
-    sign = -1 if METRICS[metrics['metric']].better == 'low' else 1
-    if min(sign * gain['low'], sign * gain['high']) > 0:
-        return (
-            "the model is better by"
-            f" {measured(metrics['metric'], abs(gain['value']), metrics['unit'])}"
-        )
-    if max(sign * gain['low'], sign * gain['high']) < 0:
+    sign = -1 if METRICS[metrics.metric].better == 'low' else 1
+    ends = (sign * gain.low, sign * gain.high)
+    if min(ends) > 0:
+        by = measured(metrics.metric, abs(gain.value), metrics.unit)
+        return f'the model is better by {by}'
+    if max(ends) < 0:
         return 'the model is worse'
     return 'a difference that may be chance'
 
 # %% ../../notebooks/show/verdict.ipynb #a3c81c87
 def head_html(
-    registration: Mapping[str, Any], metrics: Mapping[str, Any], target: str, positive: str | None
+    registration: Registration, metrics: Metrics, target: str, positive: str | None
 ) -> Markup:
     "The verdict and the numbers under it."
     text, sentences = verdict(registration, metrics, target, positive)
     return render(
         'templates/report/verdict.html',
-        accepted=registration['accepted'],
+        accepted=registration.accepted,
         text=text,
         sentences=sentences,
         facts=key_numbers(metrics),

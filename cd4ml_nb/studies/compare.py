@@ -28,9 +28,10 @@ from ..core.files import in_project, read_json, write_json, write_text
 from ..core.provenance import sealed
 from ..core.settings import device_of, load_settings, threads_of
 from ..data.table import unseal
-from ..model.contract import Contract, worded_columns
+from ..model.contract import Contract
 from ..model.encoding import encode
 from ..model.explanation import reasons
+from ..model.from_schema import worded_columns
 from ..model.prediction import contributions, in_target_unit, named_matrix
 from ..model.training import fit, matrix
 from ..runs.paths import looks_ledger, products_root

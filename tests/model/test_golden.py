@@ -8,8 +8,10 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cd4ml_nb.model.contract import Contract, Input, Output, make_contract
+from cd4ml_nb.artefacts.schema import Schema
+from cd4ml_nb.model.contract import Contract, Input, Output
 from cd4ml_nb.model.encoding import encode
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.golden import as_columns, golden_inputs
 
 names = st.text(min_size=1, max_size=8)
@@ -92,7 +94,8 @@ def contract_of(table: pd.DataFrame) -> Contract:
         for name in table
     ]
     target = {'name': 'y', 'task': 'regression', 'scale': 'linear'}
-    return make_contract({'target': target, 'columns': columns}, 'persons')
+    schema = Schema.model_validate({'target': target, 'columns': columns})
+    return make_contract(schema, 'persons')
 
 
 def json_value(value):

@@ -45,11 +45,12 @@ from sweeps import (
 )
 from tiny import Tiny
 
+from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.errors import Cd4mlError
 from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import Settings, gpu_count
-from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
 from cd4ml_nb.scenario.definition import Search
@@ -116,7 +117,7 @@ def toy_problem(
     **target: Any,
 ) -> Problem:
     rows = table(task)
-    contract = make_contract(schema(task, **target), 'toy', 'Toy', '1.0.0')
+    contract = make_contract(Schema.model_validate(schema(task, **target)), 'toy', 'Toy', '1.0.0')
     base = base_parameters(task, len(contract.output.classes or ()), device, 2, 3)
     return make_problem(task, metric, contract, base, plan, rows[:N_TRAIN], rows[N_TRAIN:], weight)
 
@@ -186,7 +187,8 @@ def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_
     booster = fit_winner(
         problem.contract,
         train,
-        {'params': params, 'rounds': best['rounds']},
+        params,
+        best['rounds'],
         weight,
         device='cpu',
         nthread=2,
@@ -374,7 +376,8 @@ def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_
     plan = toy_search(space=SPACE | more)
     rows = table('regression')
     rows['y'] = np.round(np.log(rows['y']))
-    contract = make_contract(schema('regression', scale='linear'), 'toy', 'Toy', '1.0.0')
+    linear = Schema.model_validate(schema('regression', scale='linear'))
+    contract = make_contract(linear, 'toy', 'Toy', '1.0.0')
     problem = make_problem(
         'regression',
         metric,

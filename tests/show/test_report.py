@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from html_checks import check
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions
+from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions, typed
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.files import project_root
@@ -26,7 +26,9 @@ def plain(text):
 
 def report(task='regression', accepted=True, products=None, pages=None, about=ABOUT):
     products = products or copied(facts(task, accepted))
-    return report_html(products, predictions(task, 1200), pages or {}, about, '2026-11-23T14:05')
+    return report_html(
+        typed(products), predictions(task, 1200), pages or {}, about, '2026-11-23T14:05'
+    )
 
 
 @pytest.fixture(scope='module')
@@ -35,10 +37,10 @@ def regression():
 
 
 def spoken(task, accepted):
-    products = facts(task, accepted)
-    output = products['contract']['output']
+    products = typed(facts(task, accepted))
+    output = products.contract.output
     text, sentences = verdict(
-        products['registration'], products['metrics'], output['words'], output['positive']
+        products.registration, products.metrics, output.words, output.positive
     )
     return plain(' '.join([text, *sentences]))
 
@@ -89,7 +91,8 @@ def test_a_refused_model_of_classes_names_its_gate(task):
 def test_a_gate_on_an_undefined_metric_says_so():
     products = facts('regression', False)
     products['registration']['gates'][0] |= {'value': None, 'low': None, 'high': None}
-    assert 'it is undefined' in verdict(products['registration'], products['metrics'])[1][0]
+    undefined = typed(products)
+    assert 'it is undefined' in verdict(undefined.registration, undefined.metrics)[1][0]
 
 
 @pytest.mark.parametrize(('task', 'accepted'), [('regression', True), ('regression', False), ('binary', True), ('multiclass', False)])
@@ -155,7 +158,7 @@ def test_X05_hostile_class_names_of_several_classes_are_inert():
     table = predictions('multiclass', 500).rename(
         columns=lambda name: f'p_{PAYLOADS[1]}{name[2:]}' if name.startswith('p_') else name
     )
-    check(report_html(products, table, {}, ABOUT))
+    check(report_html(typed(products), table, {}, ABOUT))
 
 
 def notebook(payload):
@@ -215,7 +218,7 @@ def test_a_page_keeps_its_form_and_loses_what_is_not_for_readers():
     text = executed_html(new_notebook(cells=cells), 'train')
     for kept in (
         '<h4>Train</h4>', '<h5>Why</h5>', '<blockquote>', '<th>make</th>',
-        'alt="Page train, figure 1"', './products/x', 'postgresql://host/db',
+        'alt="Notebook train, figure 1"', './products/x', 'postgresql://host/db',
     ):
         assert kept in text, kept
     for gone in ('scoped', 'https://', 'default_exp', '#|', 'geheim', str(project_root())):
@@ -268,7 +271,7 @@ def test_what_a_stage_may_leave_out_is_left_out():
 def test_what_a_stage_must_say_is_not_made_up(missing):
     products = copied(facts())
     del products[missing[0]][missing[1]]
-    with pytest.raises(KeyError, match=missing[1]):
+    with pytest.raises(UserError, match=rf'{missing[0]}\.json:{missing[1]}: .* lacks the key'):
         report(products=products)
 
 
@@ -295,9 +298,9 @@ def test_one_trial_one_class_one_case_still_make_a_report():
     products['trials']['trials'] = products['trials']['trials'][:1]
     products['contract']['output']['classes'] = ['low', 'medium', 'high']
     table = pd.DataFrame({'actual': [0], 'p_low': [0.8], 'p_medium': [0.1], 'p_high': [0.1]})
-    assert 'No case was classified wrong' in check(report_html(products, table, {}, ABOUT)).text
+    assert 'No case was classified wrong' in check(report_html(typed(products), table, {}, ABOUT)).text
 
 
 def test_errors_of_equal_cases_can_be_drawn():
     table = pd.DataFrame({'actual': np.full(40, 3.0), 'predicted': np.full(40, 3.0)})
-    check(report_html(copied(facts()), table, {}, ABOUT))
+    check(report_html(typed(facts()), table, {}, ABOUT))

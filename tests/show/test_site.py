@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browsers import visited
 from html_checks import Outline, check
-from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions
+from report_examples import ABOUT, PAYLOADS, facts, hostile, predictions, typed
 
 from cd4ml_nb.core.files import write_json, write_text
 from cd4ml_nb.runs.find import runs_there
@@ -207,7 +207,7 @@ def test_a_browser_asks_for_nothing_and_has_nothing_to_say(browser, tmp_path):
         'table', outputs=[nbformat.v4.new_output('execute_result', {'text/html': wide})]
     )
     pages = {'sweep': executed_html(nbformat.v4.new_notebook(cells=[cell]), 'sweep')}
-    report = report_html(facts(), predictions(n=1500), pages, ABOUT)
+    report = report_html(typed(facts()), predictions(n=1500), pages, ABOUT)
     (home / 'report' / 'k1' / 'report.html').write_text(report, encoding='utf-8')
     index = write_index(tmp_path)
     assert visited(browser, index) == ([], [])
@@ -226,7 +226,7 @@ def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
     products = hostile(json.loads(json.dumps(facts('binary', False))), payload)
     path = tmp_path / 'hostile.html'
     path.write_text(
-        report_html(products, predictions('binary', 500), {}, {key: payload for key in ABOUT}),
+        report_html(typed(products), predictions('binary', 500), {}, {key: payload for key in ABOUT}),
         encoding='utf-8',
     )
     assert visited(browser, path) == ([], [])

@@ -11,12 +11,13 @@ import pytest
 from tables import TODAY, labelled, offers, scenario_for, validated
 
 import cd4ml_nb.engine.warm  # noqa: F401 registers papermill's engine `cd4ml`
-from cd4ml_nb.core.files import write_json
+from cd4ml_nb.artefacts.artefact import write_artefact
+from cd4ml_nb.artefacts.catalogue import Catalogue, CatalogueColumn
 from cd4ml_nb.data.reading import read_file
 from cd4ml_nb.data.table import read_table, write_table
 from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.data.validation import findings_record, table_schema, validate_table
-from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.scenario.definition import Scenario
 from cd4ml_nb.show.data_page import data_report, histogram
 
@@ -45,7 +46,7 @@ def infos_of(table, target, **changed):
     kinds |= {name: kind for name, (kind, _) in changed.items()}
     roles = {name: role for name, (_, role) in changed.items()} | {target: 'target'}
     return [
-        {'name': name, 'type': kind, 'role': roles.get(name, 'feature')}
+        CatalogueColumn(name=name, type=kind, role=roles.get(name, 'feature'))
         for name, kind in kinds.items()
     ]
 
@@ -69,10 +70,8 @@ def test_a_regression_target_is_float_and_classes_are_texts():
         == 'float64'
     )
     schema, result, _ = schema_of(labelled(classes=(2, 1)), 'sold', 'binary')
-    assert set(result.table['sold']) == {'1', '2'} and sorted(schema['target']['classes']) == [
-        '1',
-        '2',
-    ]
+    assert set(result.table['sold']) == {'1', '2'}
+    assert sorted(schema.target.classes) == ['1', '2']
 
 
 @pytest.mark.parametrize('classes, positive, expected', [
@@ -82,18 +81,17 @@ def test_classes_of_a_binary_target_are_negative_then_positive(classes, positive
     schema, _, _ = schema_of(
         labelled(classes=classes), {'column': 'sold', 'positive': positive}, 'binary'
     )
-    assert schema['target']['classes'] == expected and schema['target']['positive'] == expected[1]
+    assert schema.target.classes == expected and schema.target.positive == expected[1]
 
 
 def test_D07_without_a_word_the_rarer_class_is_positive():
     table = labelled(classes=('good', 'good', 'good', 'bad'))
-    assert schema_of(table, 'sold', 'binary')[0]['target']['positive'] == 'bad'
+    assert schema_of(table, 'sold', 'binary')[0].target.positive == 'bad'
 
 
 def test_classes_of_three_stand_in_their_natural_order():
-    assert schema_of(labelled(classes=(10, 9, 2)), 'sold', 'multiclass')[0]['target'][
-        'classes'
-    ] == ['2', '9', '10']
+    schema, _, _ = schema_of(labelled(classes=(10, 9, 2)), 'sold', 'multiclass')
+    assert schema.target.classes == ['2', '9', '10']
 
 
 def test_categories_stand_by_frequency_then_name_and_declared_ones_are_kept():
@@ -101,15 +99,15 @@ def test_categories_stand_by_frequency_then_name_and_declared_ones_are_kept():
     table['fuel'] = ['b'] * 100 + ['a'] * 100 + ['c'] * 100
     table.loc[299, 'fuel'] = 'a'
     schema, _, _ = schema_of(table, 'price', columns={'fuel': {'values': ['a', 'b', 'c', 'z']}})
-    fuel = next(c for c in schema['columns'] if c['name'] == 'fuel')
-    assert fuel['categories'] == ['a', 'b', 'c', 'z'] and fuel['values_declared']
+    fuel = next(column for column in schema.columns if column.name == 'fuel')
+    assert fuel.categories == ['a', 'b', 'c', 'z'] and fuel.values_declared
 
 
 def test_ranges_are_those_of_the_cleaned_rows():
     table = offers()
     table.loc[0, 'km'] = 1e9
     schema, _, _ = schema_of(table, 'price', columns={'km': {'max': 1e6, 'outside': 'drop'}})
-    assert schema['columns'][1]['max'] == table['km'][1:].max()
+    assert schema.columns[1].max == table['km'][1:].max()
 
 
 def test_values_of_ids_and_ignored_columns_are_not_in_the_schema():
@@ -118,23 +116,19 @@ def test_values_of_ids_and_ignored_columns_are_not_in_the_schema():
         table, 'price', changed={'id': ('number', 'id'), 'note': ('text', 'ignore')}
     )
     assert all(
-        c['min'] is c['max'] is c['categories'] is None
-        for c in schema['columns']
-        if c['name'] in ('id', 'note')
+        column.min is column.max is column.categories is None
+        for column in schema.columns
+        if column.name in ('id', 'note')
     )
-    assert 'secret' not in json.dumps(schema) + data_report(result, plan, 'a.csv') + json.dumps(
-        findings_record(result)
-    )
+    written = schema.model_dump_json() + findings_record(result).model_dump_json()
+    assert 'secret' not in written + data_report(result, plan, 'a.csv')
 
 
 def test_D10_feature_without_values_is_left_out_by_a_rule_that_can_be_read():
     schema, result, _ = schema_of(offers().assign(colour=np.nan), 'price')
-    colour = next(c for c in schema['columns'] if c['name'] == 'colour')
-    assert (
-        colour['role'] == 'ignore'
-        and colour['why_ignored'] == 'no value in any row'
-        and 'colour' in result.table
-    )
+    colour = next(column for column in schema.columns if column.name == 'colour')
+    assert (colour.role, colour.why_ignored) == ('ignore', 'no value in any row')
+    assert 'colour' in result.table
 
 
 def test_the_contract_is_built_from_the_schema():
@@ -160,7 +154,7 @@ def test_rows_are_numbered_anew_and_counted(tmp_path):
     result = validated(tmp_path, table, {'column': 'price', 'missing': 'drop'})
     record = findings_record(result)
     assert result.table.index.tolist() == list(range(298))
-    assert record['n_rows_in'] == record['n_rows_out'] + sum(record['dropped'].values())
+    assert record.n_rows_in == record.n_rows_out + sum(record.dropped.values())
 
 
 # the page about the data
@@ -282,7 +276,8 @@ def ingested(tmp_path):
         raw = read_file(str(tmp_path / 'toy.csv'), plan.data, tmp_path, 1.0)
         typed, infos = typed_table(raw, plan.columns, plan.undeclared, plan.target, plan.data)
         write_table(typed, tmp_path / 'ingest' / 'table.parquet')
-        write_json(tmp_path / 'ingest' / 'catalogue.json', {'source': 'toy.csv', 'columns': infos})
+        entry = Catalogue(source='toy.csv', data_hash='', n_rows=len(typed), columns=infos)
+        write_artefact(tmp_path / 'ingest' / 'catalogue.json', entry)
         upstream = {
             'ingest': {
                 name: str(

@@ -20,12 +20,14 @@ from report_examples import MAKES, PAYLOADS, hostile
 from runs import CD4ML, PAPERMILL, ROOT, Place
 from sweeps import alive
 
+from cd4ml_nb.artefacts.schema import read_schema
+from cd4ml_nb.artefacts.sweep import read_best
 from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
 from cd4ml_nb.data.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.data.table import read_table, row_hashes, seal, table_hash, unseal, write_table
-from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.training import fit_winner, save_booster
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
@@ -105,18 +107,21 @@ def other_run(record, name, started, seed=0, without=()):
     home = record.parent.parent
     before = {stage: home / stage / told['stages'][stage]['key'] for stage in ('validate', 'sweep')}
     table = read_table(before['validate'] / 'table.parquet').drop(columns=list(without))
-    schema = read_json(before['validate'] / 'schema.json')
-    schema['columns'] = [c for c in schema['columns'] if c['name'] not in without]
+    schema = read_schema(before['validate'] / 'schema.json')
+    kept = [column for column in schema.columns if column.name not in without]
+    schema = schema.model_copy(update={'columns': kept})
     part = split_rows(table, Split(), 'bought', 'binary', ['customer'], None, seed)
     work = {stage: home / stage / 'work' for stage in ('split', 'train')}
     parts = {one: table[part == k].reset_index(drop=True) for k, one in enumerate(PARTS)}
     seen = pd.concat([parts['train'], parts['validation']], ignore_index=True)
-    best = read_json(before['sweep'] / 'best.json')
+    best = read_best(before['sweep'] / 'best.json')
     contract = make_contract(
         seen_schema(schema, seen), 'mine', 'Who buys', '1.0.0', 'binary:logistic'
     )
     save_booster(
-        fit_winner(contract, seen, best, device='cpu', nthread=1, seed=0),
+        fit_winner(
+            contract, seen, best.params, best.rounds, device='cpu', nthread=1, seed=0
+        ),
         work['train'] / 'model.json',
     )
     for one in ('train', 'validation'):
@@ -129,12 +134,14 @@ def other_run(record, name, started, seed=0, without=()):
         'hash': {k: table_hash(v) for k, v in parts.items()},
     }
     training = {
+        'run_id': '',
+        'rounds': best.rounds,
         'data_hash': table_hash(seen),
         'n_rows': len(seen),
         'model_sha256': file_hash(work['train'] / 'model.json'),
     }
     for stage, product, value in (
-        ('split', 'schema', schema),
+        ('split', 'schema', schema.model_dump()),
         ('split', 'split', split),
         ('train', 'contract', contract.to_json()),
         ('train', 'training', training),

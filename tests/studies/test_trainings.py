@@ -16,10 +16,11 @@ import pytest
 from sweeps import alive, descendants, schema, table
 
 from cd4ml_nb.artefacts.run_record import RunRecord
+from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.data.table import write_table
-from cd4ml_nb.model.contract import make_contract
+from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, fit_winner, observed
 from cd4ml_nb.runs.products import publish
@@ -29,6 +30,8 @@ from cd4ml_nb.studies.compare import Recipe, Trainings, resampled, train_again, 
 from cd4ml_nb.studies.compared import Court, Rival
 
 LINES: list[str] = []
+SPLIT = {'by': 'random', 'column': None, 'n': {}, 'hash': {}}
+BEST = {'rounds': 15, 'value': 1.0, 'metric': 'mae', 'number': 0, 'n_trials': 1}
 
 
 def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) -> Rival:
@@ -37,18 +40,18 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
     told = schema(task)
     if weight is None:
         told['columns'] = told['columns'][:-1]
-    contract = make_contract(told, 'toy', 'Toy', '1.0.0')
+    contract = make_contract(Schema.model_validate(told), 'toy', 'Toy', '1.0.0')
     places = {product: folder / name / product for product in ('split', 'best')}
     write_table(rows[:120], places['split'] / 'train.parquet')
     write_table(rows[120:160], places['split'] / 'validation.parquet')
     write_json(places['split'] / 'schema.json', told)
-    write_json(places['split'] / 'split.json', {'by': 'random', 'column': None})
+    write_json(places['split'] / 'split.json', SPLIT)
     base = base_parameters(task, len(contract.output.classes or ()), 'cpu', 1, 0)
     params = {k: v for k, v in base.items() if k not in ('device', 'nthread', 'seed')} | {
         'max_depth': depth,
         'subsample': 0.7,
     }
-    write_json(places['best'] / 'best.json', {'params': params, 'rounds': 15})
+    write_json(places['best'] / 'best.json', BEST | {'params': params})
     found = {product: published(place) for product, place in places.items()}
     return Rival(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
 
