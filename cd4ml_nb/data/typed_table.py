@@ -22,7 +22,7 @@ from ..scenario.definition import Column, Data, Target
 # %% ../../notebooks/data/typed_table.ipynb #d53a5dcd
 Infos = list[dict[str, Any]]     # name, type, role, … of each column
 
-
+# %% ../../notebooks/data/typed_table.ipynb #4ad2a506
 def typed_table(
     raw: Raw,
     columns: dict[str, Column],     # that the scenario describes
@@ -31,9 +31,7 @@ def typed_table(
     data: Data,
 ) -> tuple[pd.DataFrame, Infos]:
     "The table with a type for every column, and the descriptions of its columns."
-    if data.thousands == data.decimal:
-        what = f"thousands and decimal are both '{data.decimal}'"
-        raise UserError(what, 'correct one of them', where='data.thousands', code='C02')
+    _refuse_one_mark(data)
     _refuse_absent(raw, columns, undeclared, target)
     arrays = {}
     infos = []
@@ -50,10 +48,22 @@ def typed_table(
         infos.append(_info(name, column, role, kind, note, declared) | describe(array))
     if refused:
         raise _first_refusal(refused, raw.facts['source'])
+    return _to_pandas(arrays), infos
+
+# %% ../../notebooks/data/typed_table.ipynb #7f383a0b
+def _to_pandas(arrays: dict[str, pa.Array]) -> pd.DataFrame:
+    "The typed columns as a table, in which booleans may be missing."
     mapper = {pa.bool_(): pd.BooleanDtype()}.get
-    return pa.table(arrays).to_pandas(types_mapper=mapper, split_blocks=True), infos
+    return pa.table(arrays).to_pandas(types_mapper=mapper, split_blocks=True)
 
 # %% ../../notebooks/data/typed_table.ipynb #dd302272
+def _refuse_one_mark(data: Data) -> None:
+    "Refuse one mark for both thousands and decimals."
+    if data.thousands == data.decimal:
+        what = f"thousands and decimal are both '{data.decimal}'"
+        raise UserError(what, 'correct one of them', where='data.thousands', code='C02')
+
+# %% ../../notebooks/data/typed_table.ipynb #88d8a0c8
 def _info(
     name: str, column: Column, role: str, kind: str, note: str, declared: bool
 ) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.data.makes import THIN
 from cd4ml_nb.data.market import (
     CHUNK,
     REGIONS,
-    THIN,
     TRUTH,
     generate,
     market_options,
