@@ -6,6 +6,7 @@
 __all__ = ['judge', 'judge_each', 'judge_all', 'verdict']
 
 # %% ../../notebooks/scenario/thresholds.ipynb #4a46099b
+import math
 from typing import Any
 
 from .definition import Gate
@@ -17,26 +18,11 @@ def judge(
     measured: dict[str, float | None] | None,  # {value, low, high} of the gate's metric
 ) -> dict[str, Any]:                         # {metric, bound, at, value, low, high, passed, reason}
     "One gate's outcome, with its reason in words."
-    value, low, high = ((measured or {}).get(k) for k in ('value', 'low', 'high'))
-    bounds = ([f'min {gate.min:g}'] if gate.min is not None else []) + (
-        [f'max {gate.max:g}'] if gate.max is not None else []
-    )
-    least, most = (low, high) if gate.at == 'bound' else (value, value)
-    if value is None or least is None or most is None:
-        passed = False
-        reason = f'{gate.metric} is undefined, so the gate cannot be passed'
-    elif gate.min is not None and least < gate.min:
-        passed = False
-        reason = f'{gate.metric} is {value:.6g}, {_at(gate, least)}below the minimum {gate.min:g}'
-    elif gate.max is not None and most > gate.max:
-        passed = False
-        reason = f'{gate.metric} is {value:.6g}, {_at(gate, most)}above the maximum {gate.max:g}'
-    else:
-        passed = True
-        reason = f'{gate.metric} is {value:.6g}, within {" and ".join(bounds)}'
+    value, low, high = ((measured or {}).get(key) for key in ('value', 'low', 'high'))
+    passed, reason = _judged(gate, value, low, high)
     return {
         'metric': gate.metric,
-        'bound': ', '.join(bounds),
+        'bound': ', '.join(_bounds(gate)),
         'at': gate.at,
         'value': value,
         'low': low,
@@ -44,6 +30,28 @@ def judge(
         'passed': passed,
         'reason': reason,
     }
+
+# %% ../../notebooks/scenario/thresholds.ipynb #a8659e9d
+def _judged(
+    gate: Gate, value: float | None, low: float | None, high: float | None
+) -> tuple[bool, str]:
+    "Whether a gate is passed, and why."
+    least, most = (low, high) if gate.at == 'bound' else (value, value)
+    if value is None or least is None or most is None:
+        return False, f'{gate.metric} is undefined, so the gate cannot be passed'
+    found = f'{gate.metric} is {value:.6g}'
+    if gate.min is not None and least < gate.min:
+        return False, f'{found}, {_at(gate, least)}below the minimum {gate.min:g}'
+    if gate.max is not None and most > gate.max:
+        return False, f'{found}, {_at(gate, most)}above the maximum {gate.max:g}'
+    return True, f'{found}, within {" and ".join(_bounds(gate))}'
+
+# %% ../../notebooks/scenario/thresholds.ipynb #e4b35c76
+def _bounds(gate: Gate) -> list[str]:
+    "The bounds of a gate as text."
+    least = [] if gate.min is None else [f'min {gate.min:g}']
+    most = [] if gate.max is None else [f'max {gate.max:g}']
+    return least + most
 
 # %% ../../notebooks/scenario/thresholds.ipynb #321e2651
 def _at(gate: Gate, end: float) -> str:
@@ -58,33 +66,30 @@ def judge_each(
     "One gate's outcome over all values of its column."
     outcomes = {row['value']: judge(gate, row['metrics'].get(gate.metric)) for row in rows}
     failed = {value: outcome for value, outcome in outcomes.items() if not outcome['passed']}
-    badness = {'low': lambda v: v, 'high': lambda v: -v, 'zero': abs}[METRICS[gate.metric].better]
-    ranked = sorted(
-        failed or outcomes,
-        key=lambda value: (
-            -badness(outcomes[value]['value'])
-            if outcomes[value]['value'] is not None
-            else float('-inf')
-        ),
-    )
-    worst = outcomes[ranked[0]] if ranked else judge(gate, None)
-    if not ranked:
+    considered = failed or outcomes
+    # what is undefined is worst
+    value = min(considered, key=lambda value: -_badness(considered[value]), default=None)
+    worst = judge(gate, None) if value is None else outcomes[value]
+    if not outcomes:
         reason = f'no value of {gate.each} has enough rows to be judged'
+    elif failed:
+        more = f' and {len(failed) - 1} more' if len(failed) > 1 else ''
+        reason = f'{worst["reason"]}, for {gate.each} {value}{more}'
     else:
-        if failed:
-            reason = f'{worst["reason"]}, for {gate.each} {ranked[0]}' + (
-                f' and {len(failed) - 1} more' if len(failed) > 1 else ''
-            )
-        else:
-            reason = (
-                f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
-            )
-    return worst | {
-        'each': gate.each,
-        'worst': ranked[0] if ranked else None,
-        'passed': bool(outcomes) and not failed,
-        'reason': reason,
-    }
+        reason = f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
+    passed = bool(outcomes) and not failed
+    return worst | {'each': gate.each, 'worst': value, 'passed': passed, 'reason': reason}
+
+# %% ../../notebooks/scenario/thresholds.ipynb #b9623895
+def _badness(outcome: dict[str, Any]) -> float:
+    "How bad the value of an outcome is; infinite where it is undefined."
+    value = outcome['value']
+    better = METRICS[outcome['metric']].better
+    if value is None:
+        return math.inf
+    if better == 'zero':
+        return abs(value)
+    return value if better == 'low' else -value
 
 # %% ../../notebooks/scenario/thresholds.ipynb #5ca0621d
 def judge_all(
@@ -92,19 +97,16 @@ def judge_all(
     metrics: dict[str, Any],        # of evaluate: holdout, groups, partitions
 ) -> list[dict[str, Any]]:
     "Every gate's outcome."
-    partition = metrics.get('partitions') or {}
-    columns = {
-        **metrics.get('groups', {}),
-        **({partition['column']: partition['rows']} if partition else {}),
-    }
-    return [
-        (
-            judge_each(gate, columns.get(gate.each, []))
-            if gate.each
-            else judge(gate, metrics['holdout'].get(gate.metric))
-        )
-        for gate in gates
-    ]
+    columns = dict(metrics.get('groups', {}))
+    if partition := metrics.get('partitions'):
+        columns[partition['column']] = partition['rows']
+    outcomes = []
+    for gate in gates:
+        if gate.each:
+            outcomes.append(judge_each(gate, columns.get(gate.each, [])))
+        else:
+            outcomes.append(judge(gate, metrics['holdout'].get(gate.metric)))
+    return outcomes
 
 # %% ../../notebooks/scenario/thresholds.ipynb #b05b925d
 def verdict(
@@ -114,8 +116,6 @@ def verdict(
     refused = [gate['reason'] for gate in gates if not gate['passed']]
     if refused:
         return False, f'refused: {"; ".join(refused)}'
-    return True, (
-        f'accepted: {len(gates)} of {len(gates)} gates passed'
-        if gates
-        else 'accepted: the scenario names no gate'
-    )
+    if gates:
+        return True, f'accepted: {len(gates)} of {len(gates)} gates passed'
+    return True, 'accepted: the scenario names no gate'
