@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from ..core.errors import InfrastructureError, UserError
 from ..core.files import file_hash
 from .fetching import PIECE, check_size, local_file, unpack
-from .text_files import check_encoding, head_of, known_encoding, looks_like_data, records
-from .text_files import refuse_foreign, separator_refusal, transcode
+from .text_files import check_encoding, head_of, known_encoding, looks_like_data
+from .text_files import records, refuse_foreign, separator_refusal, transcode
 from .types import Raw
 from ..scenario.definition import Data
 

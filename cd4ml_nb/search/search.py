@@ -474,9 +474,8 @@ def search(
 ) -> list[Record]:                                       # by number
     "Run a sweep to its end."
     waiting: dict[int, int] = {}
-    for trial in course.trials:
-        if trial.record:
-            ended(trial.record)
+    for record in _records(course):
+        ended(record)
 
     def keep(record: Record) -> None:
         course.journal.append(end=record)
@@ -495,6 +494,11 @@ def search(
             if kind != 'rung':
                 tell(progress(course))
         judge(course, workers, waiting)
+    return _records(course)
+
+# %% ../../notebooks/search/search.ipynb #6c14e0f6
+def _records(course: Course) -> list[Record]:
+    "The records of the trials that have ended, by number."
     return [trial.record for trial in course.trials if trial.record]
 
 # %% ../../notebooks/search/search.ipynb #39294702
@@ -513,7 +517,7 @@ def _start_trials(course: Course, workers: Workers) -> None:
 # %% ../../notebooks/search/search.ipynb #ed014d5d
 def progress(course: Course) -> str:
     "The progress of a sweep in one line."
-    records = [trial.record for trial in course.trials if trial.record]
+    records = _records(course)
     if course.sampled and not course.chosen:
         n = sum(trial.known is not None for trial in course.trials)
         return f'trial {n} of {course.wanted} on a sample of the rows'
