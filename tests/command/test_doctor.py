@@ -59,7 +59,11 @@ def test_a_healthy_environment_is_told_line_by_line_and_ends_with_0(project, cap
     assert 'problem' not in lines.values() and lines['git'] == 'warning'
 
 
-@pytest.mark.parametrize(('level', 'code', 'ends'), [('warning', 2, 0), ('problem', 2, 2), ('problem', 4, 4)])
+@pytest.mark.parametrize(('level', 'code', 'ends'), [
+    ('warning', 2, 0),
+    ('problem', 2, 2),
+    ('problem', 4, 4),
+])
 def test_V7_the_exit_code_says_whose_turn_it_is(project, capsys, monkeypatch, level, code, ends):
     monkeypatch.setattr(doctor, 'diagnose', lambda: iter([Check('python', 'ok', 'fine'), Check('disk', level, 'full', 'free some', code)]))
     assert main(['doctor']) == ends
@@ -109,8 +113,12 @@ def test_a_package_that_is_installed_but_broken_is_found(tmp_path, monkeypatch):
 # ---- Jupyter
 
 @pytest.mark.parametrize(('installed', 'level'), [
-    ({}, 'warning'), ({'jupyterlab': '4.6.6'}, 'ok'), ({'jupyterlab': '4.6.6', 'ploomber': '0.23.3', 'jupytext': '1.16.7'}, 'ok'),
-    ({'jupyterlab': '4.6.6', 'ploomber': '0.23.3', 'jupytext': '1.17.0'}, 'problem'), ({'jupyterlab': '4.6.6', 'jupytext': '1.17.0'}, 'ok')])
+    ({}, 'warning'),
+    ({'jupyterlab': '4.6.6'}, 'ok'),
+    ({'jupyterlab': '4.6.6', 'ploomber': '0.23.3', 'jupytext': '1.16.7'}, 'ok'),
+    ({'jupyterlab': '4.6.6', 'ploomber': '0.23.3', 'jupytext': '1.17.0'}, 'problem'),
+    ({'jupyterlab': '4.6.6', 'jupytext': '1.17.0'}, 'ok'),
+])
 def test_T1_jupytext_that_breaks_the_contents_api(installed, level):
     assert check_jupyter(installed).level == level
 
@@ -197,7 +205,10 @@ def test_N01_the_quick_comparison_agrees_with_the_exporter(project):
 
 
 @pytest.mark.parametrize('edit', [
-    ('exit_code = 2', 'exit_code = 5'), ('class UserError', 'class UsersError'), ('    exit_code = 4\n', '    exit_code = 4\n\n    x = 1\n')])
+    ('exit_code = 2', 'exit_code = 5'),
+    ('class UserError', 'class UsersError'),
+    ('    exit_code = 4\n', '    exit_code = 4\n\n    x = 1\n'),
+])
 def test_N02_any_edit_of_a_module_by_hand_is_seen(project, edit):
     path = project / 'cd4ml_nb/core/errors.py'
     path.write_text(path.read_text().replace(*edit, 1))

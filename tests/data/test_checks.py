@@ -131,7 +131,10 @@ def test_D04_target_partly_missing_is_dropped_where_the_scenario_says_so(tmp_pat
     assert told(result, 'D04', 'info')
 
 
-@pytest.mark.parametrize('task, table', [('regression', offers().assign(price=7)), ('binary', labelled(classes=('yes',)).rename(columns={'sold': 'price'}))])
+@pytest.mark.parametrize('task, table', [
+    ('regression', offers().assign(price=7)),
+    ('binary', labelled(classes=('yes',)).rename(columns={'sold': 'price'})),
+])
 def test_D05_constant_target(tmp_path, task, table):
     assert 'only one value' in told(validated(tmp_path, table, task=task), 'D05', 'error')[0]
 
@@ -154,7 +157,13 @@ def test_D06_class_with_few_rows_is_a_warning_that_names_the_split(tmp_path):
     )
 
 
-@pytest.mark.parametrize('classes, positive', [(('no', 'yes'), 'yes'), ((1, 2), None), ((0, 1), '1'), ((True, False), 'true'), ((1.0, 0.0), '1')])
+@pytest.mark.parametrize('classes, positive', [
+    (('no', 'yes'), 'yes'),
+    ((1, 2), None),
+    ((0, 1), '1'),
+    ((True, False), 'true'),
+    ((1.0, 0.0), '1'),
+])
 def test_D07_labels_of_two_classes_are_accepted_as_they_are(tmp_path, classes, positive):
     result = validated(tmp_path, labelled(classes=classes), TWO, 'binary')
     assert errors(result) == [] and result.table['sold'].nunique() == 2
@@ -309,7 +318,14 @@ def leaky(what):
     return table.assign(**columns[what])
 
 
-@pytest.mark.parametrize('what', ['copy', 'scaled', 'noisy copy', 'falling function', 'sum', 'product'])
+@pytest.mark.parametrize('what', [
+    'copy',
+    'scaled',
+    'noisy copy',
+    'falling function',
+    'sum',
+    'product',
+])
 def test_D36_leak_of_a_number(tmp_path, what):
     lines = told(validated(tmp_path, leaky(what)), 'D36', 'error')
     assert len(lines) == 1 and 'leak_ok' in lines[0]
@@ -338,12 +354,23 @@ def test_D36_copies_of_rows_are_not_leaks(tmp_path):
 
 @pytest.mark.parametrize('column', [
     lambda y, rng: np.where(y == 'yes', 'paid', 'open'),
-    lambda y, rng: np.where(y == 'yes', rng.choice(['a', 'b'], len(y)), rng.choice(['c', 'd'], len(y))),
+    lambda y, rng: np.where(
+        y == 'yes', rng.choice(['a', 'b'], len(y)), rng.choice(['c', 'd'], len(y))
+    ),
     lambda y, rng: np.where(y == 'yes', 5, 3) + rng.uniform(0, 1, len(y)),
     lambda y, rng: np.where(y == 'yes', 1, rng.choice([0, 2], len(y))),
     lambda y, rng: pd.Series(rng.uniform(0, 1, len(y))).where(y == 'yes'),
-    lambda y, rng: pd.Series(pd.Timestamp('2024-01-01') + pd.to_timedelta(rng.integers(0, 300, len(y)), 'D')).where(y == 'yes')],
-    ids=['two categories', 'four categories', 'threshold', 'codes', 'missing or not', 'a date or none'])
+    lambda y, rng: pd.Series(
+        pd.Timestamp('2024-01-01') + pd.to_timedelta(rng.integers(0, 300, len(y)), 'D')
+    ).where(y == 'yes'),
+], ids=[
+    'two categories',
+    'four categories',
+    'threshold',
+    'codes',
+    'missing or not',
+    'a date or none',
+])
 def test_D36_leak_of_a_class(tmp_path, column):
     table = labelled()
     table['fee'] = column(table['sold'], np.random.default_rng(5))
@@ -464,7 +491,11 @@ def doubled():
     return pd.concat([offers(), offers()], ignore_index=True).assign(offer=range(600))
 
 
-@pytest.mark.parametrize('wanted, level, n_left', [('keep', 'warn', 600), ('drop', 'info', 300), ('refuse', 'error', 600)])
+@pytest.mark.parametrize('wanted, level, n_left', [
+    ('keep', 'warn', 600),
+    ('drop', 'info', 300),
+    ('refuse', 'error', 600),
+])
 def test_D42_half_of_the_rows_are_duplicates(tmp_path, wanted, level, n_left):
     result = validated(tmp_path, doubled(), duplicates=wanted, columns={'offer': {'role': 'id'}})
     assert (
@@ -481,7 +512,12 @@ def test_D42_the_first_of_equal_rows_stays(tmp_path):
     }
 
 
-@pytest.mark.parametrize('outside, level, n_left', [('warn', 'warn', 300), ('refuse', 'error', 300), ('drop', 'info', 298), ('missing', 'info', 300)])
+@pytest.mark.parametrize('outside, level, n_left', [
+    ('warn', 'warn', 300),
+    ('refuse', 'error', 300),
+    ('drop', 'info', 298),
+    ('missing', 'info', 300),
+])
 def test_D43_values_beyond_the_declared_range(tmp_path, outside, level, n_left):
     table = offers()
     table.loc[[2, 5], 'age'] = [-4, 900]
@@ -494,7 +530,12 @@ def test_D43_values_beyond_the_declared_range(tmp_path, outside, level, n_left):
     )
 
 
-@pytest.mark.parametrize('outside, level', [('warn', 'warn'), ('refuse', 'error'), ('drop', 'info'), ('missing', 'info')])
+@pytest.mark.parametrize('outside, level', [
+    ('warn', 'warn'),
+    ('refuse', 'error'),
+    ('drop', 'info'),
+    ('missing', 'info'),
+])
 def test_D43_categories_that_are_not_allowed(tmp_path, outside, level):
     table = offers()
     table.loc[3, 'fuel'] = 'Coal'
@@ -507,7 +548,11 @@ def test_D43_categories_that_are_not_allowed(tmp_path, outside, level):
     assert ('Coal' in set(result.table['fuel'].dropna())) == (outside in ('warn', 'refuse'))
 
 
-@pytest.mark.parametrize('outside, level', [('warn', 'error'), ('missing', 'error'), ('drop', 'info')])
+@pytest.mark.parametrize('outside, level', [
+    ('warn', 'error'),
+    ('missing', 'error'),
+    ('drop', 'info'),
+])
 def test_D43_a_value_that_may_not_be_missing(tmp_path, outside, level):
     table = offers()
     table.loc[3, 'age'] = np.nan
@@ -561,8 +606,10 @@ def test_D49_a_second_unit_in_a_column(tmp_path, factor, word):
     )
 
 
-@pytest.mark.parametrize('column, words', [({'fuel': {'min': 0}}, 'min and max are for numbers, and this is a category'),
-                                           ({'age': {'values': ['1']}}, 'values are for categories, and this is a number')])
+@pytest.mark.parametrize('column, words', [
+    ({'fuel': {'min': 0}}, 'min and max are for numbers, and this is a category'),
+    ({'age': {'values': ['1']}}, 'values are for categories, and this is a number'),
+])
 def test_C02_declarations_that_do_not_fit_the_type_are_refused(tmp_path, column, words):
     assert words in told(validated(tmp_path, offers(), columns=column), 'C02', 'error')[0]
 
@@ -613,7 +660,14 @@ POLICIES = st.sampled_from(['warn', 'refuse', 'drop', 'missing'])
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(dirty(), POLICIES, POLICIES, st.sampled_from(['keep', 'drop', 'refuse']), st.sampled_from(['refuse', 'drop']), st.booleans())
+@given(
+    dirty(),
+    POLICIES,
+    POLICIES,
+    st.sampled_from(['keep', 'drop', 'refuse']),
+    st.sampled_from(['refuse', 'drop']),
+    st.booleans(),
+)
 def test_cleaning_accounts_for_every_row_and_is_done_once(
     table, of_a, of_b, duplicates, of_y, may_miss
 ):

@@ -133,8 +133,12 @@ def test_D14_control_characters_do_not_reach_the_terminal():
 
 
 @pytest.mark.parametrize(('texts', 'remedy'), [
-    (['1,234', '12', '1,234,567.5'], 'thousands: ","'), (["1'234", '12'], 'thousands: "\'"'), (['1 234', '12'], 'thousands: " "'),
-    (['1.234.567', '2.000.000'], 'thousands: "."'), (['1.234,5', '12'], 'thousands: ".", decimal: ","')])
+    (['1,234', '12', '1,234,567.5'], 'thousands: ","'),
+    (["1'234", '12'], 'thousands: "\'"'),
+    (['1 234', '12'], 'thousands: " "'),
+    (['1.234.567', '2.000.000'], 'thousands: "."'),
+    (['1.234,5', '12'], 'thousands: ".", decimal: ","'),
+])
 def test_D15_thousands_separators(texts, remedy):
     refused('D15', texts, remedy, type='number')
     refused('D15', texts, remedy)
@@ -203,9 +207,14 @@ def test_D30_words_for_nothing_in_numbers_ask_for_a_declaration():
 
 
 @pytest.mark.parametrize(('texts', 'formats'), [
-    (['03/04/2021', '05/06/2021'], ["'%d/%m/%Y'", "'%m/%d/%Y'"]), (['25/12/2021', '01/02/2021'], ["'%d/%m/%Y'"]),
-    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]), (['31.12.2020'], ["'%d.%m.%Y'"]), (['03.2021', '12.2020'], ["'%m.%Y'"]),
-    (['2021-1-5', '2021-01-06'], ["'%Y-%m-%d'"]), (['1/2/21'], ["'%d/%m/%y'", "'%m/%d/%y'"])])
+    (['03/04/2021', '05/06/2021'], ["'%d/%m/%Y'", "'%m/%d/%Y'"]),
+    (['25/12/2021', '01/02/2021'], ["'%d/%m/%Y'"]),
+    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]),
+    (['31.12.2020'], ["'%d.%m.%Y'"]),
+    (['03.2021', '12.2020'], ["'%m.%Y'"]),
+    (['2021-1-5', '2021-01-06'], ["'%Y-%m-%d'"]),
+    (['1/2/21'], ["'%d/%m/%y'", "'%m/%d/%y'"]),
+])
 def test_D37_dates_by_day_and_month_need_a_format(texts, formats):
     for column in ({}, {'type': 'date'}):
         refused('D37', texts, *formats, **column)

@@ -443,7 +443,15 @@ def test_what_goes_past_python_just_before_a_cell_ends_is_in_that_cell(executed)
     ]
 
 
-@pytest.mark.parametrize(('about', 'n'), [('figure', 1), ('figure and value', 1), ('two figures', 2), ('show', 1), ('show twice', 2), ('figure last', 2), ('figure displayed', 1)])
+@pytest.mark.parametrize(('about', 'n'), [
+    ('figure', 1),
+    ('figure and value', 1),
+    ('two figures', 2),
+    ('show', 1),
+    ('show twice', 2),
+    ('figure last', 2),
+    ('figure displayed', 1),
+])
 def test_a_figure_appears_once_as_png(executed, about, n):
     folder, _, _ = executed
     outputs = cells_of(folder, 'all', 'cd4ml')[f'cell-{list(CELLS).index(about)}'].outputs

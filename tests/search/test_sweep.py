@@ -366,8 +366,10 @@ def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_repla
         assert (pid != later) == (int(depth) > 2)          # only a worker that failed is replaced
 
 
-@pytest.mark.parametrize('metric,more,words', [('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
-                                                ('mape', {}, 'mape is inf on the validation rows')])
+@pytest.mark.parametrize('metric,more,words', [
+    ('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
+    ('mape', {}, 'mape is inf on the validation rows'),
+])
 def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(
     tmp_path, metric, more, words
 ):
@@ -643,7 +645,12 @@ def quota_kept(records: list[Record], plan: Search) -> None:
             assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
 
 
-@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(st.data())
 def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alone(data):
     draw = data.draw
@@ -692,7 +699,12 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         )
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(st.data())
 def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(
     data,

@@ -85,7 +85,12 @@ def test_a_name_in_any_script_or_with_formula_signs_is_drawn_as_it_is():
         assert shown in text
 
 
-@pytest.mark.parametrize('trials', [[], TRIALS[:1], [t for t in TRIALS if t['state'] == 'failed'], [{**TRIALS[0], 'params': {}}]])
+@pytest.mark.parametrize('trials', [
+    [],
+    TRIALS[:1],
+    [t for t in TRIALS if t['state'] == 'failed'],
+    [{**TRIALS[0], 'params': {}}],
+])
 def test_a_sweep_with_hardly_a_trial_still_has_its_figures(trials):
     assert '<svg' in f.svg(s.sweep_history(trials, 'mae'), 'history')
     assert '<svg' in f.svg(s.parallel_coordinates(trials), 'paths')

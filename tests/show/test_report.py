@@ -92,7 +92,12 @@ def test_a_gate_on_an_undefined_metric_says_so():
     assert 'it is undefined' in verdict(products['registration'], products['metrics'])[1][0]
 
 
-@pytest.mark.parametrize(('task', 'accepted'), [('regression', True), ('regression', False), ('binary', True), ('multiclass', False)])
+@pytest.mark.parametrize(('task', 'accepted'), [
+    ('regression', True),
+    ('regression', False),
+    ('binary', True),
+    ('multiclass', False),
+])
 def test_each_report_is_one_inert_legible_file(task, accepted):
     text = report(task, accepted)
     page = check(text)
@@ -264,7 +269,11 @@ def test_what_a_stage_may_leave_out_is_left_out():
     assert 'no gates' in text and 'names no groups' in text and 'not in a repository' in text
 
 
-@pytest.mark.parametrize('missing', [('metrics', 'holdout'), ('registration', 'accepted'), ('findings', 'n_rows_in')])
+@pytest.mark.parametrize('missing', [
+    ('metrics', 'holdout'),
+    ('registration', 'accepted'),
+    ('findings', 'n_rows_in'),
+])
 def test_what_a_stage_must_say_is_not_made_up(missing):
     products = copied(facts())
     del products[missing[0]][missing[1]]

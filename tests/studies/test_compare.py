@@ -413,7 +413,10 @@ def test_inputs_that_the_judging_rows_lack_are_named(copy):
     )
 
 
-@pytest.mark.parametrize('change, said', [({'scenario': 'other'}, 'another scenario than run'), ({'run': 'same'}, '')])
+@pytest.mark.parametrize('change, said', [
+    ({'scenario': 'other'}, 'another scenario than run'),
+    ({'run': 'same'}, ''),
+])
 def test_runs_of_different_scenarios_are_refused(copy, change, said):
     write_json(copy['second'], sealed(read_json(copy['second']) | change))
     if said:
@@ -654,7 +657,12 @@ def made_up(task, ratio, several, absolute):
     return summary, predicted, sweeps
 
 
-@pytest.mark.parametrize('task, several', [('regression', 1), ('binary', 1), ('multiclass', 1), ('regression', 3)])
+@pytest.mark.parametrize('task, several', [
+    ('regression', 1),
+    ('binary', 1),
+    ('multiclass', 1),
+    ('regression', 3),
+])
 def test_each_page_is_one_inert_legible_file(task, several):
     text = comparison_html(*example(task, several=several))
     page = checked(text)
