@@ -434,9 +434,8 @@ def test_N02_a_module_edited_by_hand_is_shown_with_the_cell_it_belongs_to(projec
     )
     assert_told_how_to_keep_it(err)
     line = int(err.splitlines()[-1].split(':')[1])
-    assert (
-        (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()[line - 2].startswith('# %% ')
-    )
+    lines = (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()
+    assert lines[line - 2].startswith('# %% ')
 
 
 def test_N02_the_doctor_shows_a_module_edited_by_hand(project, capsys, monkeypatch):

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (tables of values)
 """What is handed to a page arrives as it was given, types included, or is refused in one line;
 names never become code."""
 

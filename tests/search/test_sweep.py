@@ -164,7 +164,7 @@ CREWS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
+def test_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
     tmp_path, kind
 ):
     task, metric, weight, more = KINDS[kind]
@@ -367,7 +367,11 @@ def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_repla
 
 
 @pytest.mark.parametrize('metric,more,words', [
-    ('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
+    (
+        'rmse',
+        {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}},
+        'label must be positive',
+    ),
     ('mape', {}, 'mape is inf on the validation rows'),
 ])
 def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(
@@ -1001,7 +1005,7 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
     )
 
 
-def test_I09_a_disk_that_is_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(
+def test_I09_a_disk_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(
     made, whole
 ):
     project = made()
@@ -1083,9 +1087,8 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
     )
 
 
-def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(
-    made,
-):
+def test_I05_a_sweep_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole(made):
+    """Also where the kernel has used OpenMP before."""
     slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}
     n = 20
     project = made(**slow)

@@ -17,7 +17,10 @@ from cd4ml_nb.core.files import project_root
 from cd4ml_nb.show.report import executed_html, report_html
 from cd4ml_nb.show.verdict import verdict
 
-PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='
+PNG = (
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5E'
+    'rkJggg=='
+)
 
 
 def plain(text):
@@ -201,8 +204,8 @@ def test_X05_hostile_prose_code_and_outputs_of_pages_are_inert():
 
 def test_a_page_keeps_its_form_and_loses_what_is_not_for_readers():
     table = (
-        '<style scoped>.a {}</style><table border="1"'
-        ' class="dataframe"><thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
+        '<style scoped>.a {}</style><table border="1" class="dataframe">'
+        '<thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
     )
     outputs = [
         new_output(

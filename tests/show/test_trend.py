@@ -666,9 +666,12 @@ def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_pa
         assert not browser.execute_script(
             'return document.documentElement.scrollWidth > document.documentElement.clientWidth'
         )
-    outside = '''return [...document.querySelectorAll("svg.trend")].flatMap(s => { const all = s.getBoundingClientRect();
-        return [...s.querySelectorAll("text")].filter(t => { const b = t.getBoundingClientRect();
-            return b.width && (b.left < all.left - 1 || b.right > all.right + 1 || b.top < all.top - 1 || b.bottom > all.bottom + 1)
+    outside = '''return [...document.querySelectorAll("svg.trend")].flatMap(s => {
+        const all = s.getBoundingClientRect();
+        return [...s.querySelectorAll("text")].filter(t => {
+            const b = t.getBoundingClientRect();
+            return b.width && (b.left < all.left - 1 || b.right > all.right + 1
+                               || b.top < all.top - 1 || b.bottom > all.bottom + 1)
         }).map(t => t.textContent) })'''
     browser.set_window_size(1200, 900)
     browser.execute_script('document.querySelectorAll("details").forEach(d => d.open = true)')

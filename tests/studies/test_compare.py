@@ -52,7 +52,10 @@ data: {source: data.csv}
 target: {column: bought, words: purchase}
 columns:
   customer: {type: number, role: id}
-search: {rounds: 30, metric: log_loss, space: {max_depth: {low: 2, high: 4, integer: true}, subsample: {low: 0.5, high: 0.9}}}
+search:
+  rounds: 30
+  metric: log_loss
+  space: {max_depth: {low: 2, high: 4, integer: true}, subsample: {low: 0.5, high: 0.9}}
 evaluate: {groups: [kind]}
 compare: {replicates: 200, trainings: 2, margin: 0.02}
 """
@@ -66,7 +69,8 @@ def made(tmp_path_factory):
         (k, chance.gauss(40, 12), chance.choice('abc'), chance.gauss(0, 1)) for k in range(2800)
     ]
     text = [
-        f'{k},{age:.9f},{kind},{score:.9f},{int(score + age / 30 + (kind == "a") + chance.gauss(0, .5) > 1.6)}'
+        f'{k},{age:.9f},{kind},{score:.9f},'
+        f'{int(score + age / 30 + (kind == "a") + chance.gauss(0, .5) > 1.6)}'
         for k, age, kind, score in rows
     ]
     (place.folder / 'data.csv').write_text(
