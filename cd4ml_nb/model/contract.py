@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from ..core.errors import UserError
-from ..core.typed_json import as_json, as_typed, read_typed
+from ..core.typed_json import JsonFile, as_typed, read_typed
 
 # %% ../../notebooks/model/contract.ipynb #7a913391
 InputType = Literal['number', 'category', 'boolean', 'date']
@@ -74,8 +74,9 @@ class Partition:
 
 # %% ../../notebooks/model/contract.ipynb #ee3ecd20
 @dataclass(frozen=True)
-class Contract:
+class Contract(JsonFile):
     "What a model takes and gives."
+    FILE: ClassVar[str] = 'contract.json'
     SCHEMA: ClassVar[int] = 1                    # the newest form that is known
     name: str                                    # of the scenario
     task: Task
@@ -85,15 +86,6 @@ class Contract:
     version: str = ''                            # semantic
     partition: Partition | None = None
     schema: int = SCHEMA
-
-    @classmethod
-    def from_json(cls, value: Any, where: str = 'contract.json') -> 'Contract':
-        "A contract from its JSON; what is wrong is named by its key."
-        return as_typed(cls, value, where)
-
-    def to_json(self) -> dict[str, Any]:
-        "The contract as `contract.json` holds it."
-        return as_json(self)
 
 # %% ../../notebooks/model/contract.ipynb #6fa89ce3
 def read_contract(path: Path | str) -> Contract:
@@ -139,27 +131,22 @@ def _why_not(column: Mapping[str, Any]) -> str:
 # %% ../../notebooks/model/contract.ipynb #06322a30
 def _input_of(column: Mapping[str, Any], number: int) -> Input:
     "The input that a column of a schema becomes."
-    told = {
-        key: column.get(key)
-        for key in ('unit', 'words', 'min', 'max', 'missing', 'sentinels', 'limits', 'time_zone')
-    }
-    categories = column.get('categories') if column['type'] == 'category' else None
-    return as_typed(
-        Input,
-        told
-        | {'name': column['name'], 'type': column['type'], 'categories': categories}
-        | {'internal': f'f{number:04d}'},
-        'schema.json',
-        column['name'],
+    keys = (
+        'name', 'type', 'unit', 'words', 'min', 'max', 'missing', 'sentinels', 'limits', 'time_zone'
     )
+    given = {key: column.get(key) for key in keys}
+    given['internal'] = f'f{number:04d}'
+    if column['type'] == 'category':
+        given['categories'] = column.get('categories')
+    return as_typed(Input, given, 'schema.json', column['name'])
 
 # %% ../../notebooks/model/contract.ipynb #88f37fd5
 def _output_of(target: Mapping[str, Any], objective: str) -> Output:
     "The output that the target of a schema becomes."
     keys = ('name', 'unit', 'words', 'scale', 'classes', 'positive')
-    told = {key: target.get(key) for key in keys}
-    link = 'log' if objective in LOG_LINKS else 'identity'
-    return as_typed(Output, told | {'link': link}, 'schema.json', 'target')
+    given = {key: target.get(key) for key in keys}
+    given['link'] = 'log' if objective in LOG_LINKS else 'identity'
+    return as_typed(Output, given, 'schema.json', 'target')
 
 # %% ../../notebooks/model/contract.ipynb #61edafce
 def partition_of(

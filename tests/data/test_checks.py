@@ -22,6 +22,18 @@ from cd4ml_nb.scenario.definition import Column, Scenario
 TWO = {'column': 'sold'}
 
 
+def plan_of(target, **more):
+    """A scenario that predicts one column of the offers."""
+    return Scenario(
+        name='toy',
+        title='A toy',
+        task='regression',
+        data={'source': 'a.csv'},
+        target={'column': target},
+        **more,
+    )
+
+
 def errors(result):
     return [f.line for f in result.findings if f.level == 'error']
 
@@ -35,13 +47,7 @@ def test_a_sound_table_passes_without_a_finding(tmp_path):
 
 
 def test_D01_target_missing_names_the_columns_there_are():
-    plan = Scenario(
-        name='toy',
-        title='A toy',
-        task='regression',
-        data={'source': 'a.csv'},
-        target={'column': 'prices'},
-    )
+    plan = plan_of('prices')
     with pytest.raises(
         UserError,
         match=(
@@ -54,26 +60,15 @@ def test_D01_target_missing_names_the_columns_there_are():
 
 @pytest.mark.parametrize('name', ['Price', 'price '])
 def test_D02_target_that_differs_in_case_or_space_is_suggested_not_taken(name):
-    plan = Scenario(
-        name='toy',
-        title='A toy',
-        task='regression',
-        data={'source': 'a.csv'},
-        target={'column': name},
-    )
-    result = validate_table(offers(), plan, [], TODAY)
+    result = validate_table(offers(), plan_of(name), [], TODAY)
     assert (
         len(told(result, 'D02', 'error')) == 1 and "did you mean 'price'?" in told(result, 'D02')[0]
     )
 
 
 def test_D01_column_of_split_or_groups_that_is_not_there_is_named():
-    plan = Scenario(
-        name='toy',
-        title='A toy',
-        task='regression',
-        data={'source': 'a.csv'},
-        target={'column': 'price'},
+    plan = plan_of(
+        'price',
         columns={'kms': Column()},
         split={'by': 'time', 'column': 'day'},
         evaluate={'groups': ['feul'], 'partition': 'make'},
@@ -728,12 +723,8 @@ def test_a_million_rows_are_checked_in_seconds():
         'x1': Column(min=-4, outside='missing'),
         'c0': Column(values=list('abcde')),
     }
-    plan = Scenario(
-        name='toy',
-        title='A toy',
-        task='regression',
-        data={'source': 'a.csv'},
-        target={'column': 'price'},
+    plan = plan_of(
+        'price',
         columns=declared,
         duplicates='drop',
     )

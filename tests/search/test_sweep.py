@@ -608,6 +608,14 @@ class OnRows(Drawn):
         self.under_way[task.number] |= {'values': [], 'end': end, 'value': loss + 0.5 * sampled}
 
 
+def mortal(
+    draw: st.DrawFn, kind: type[Drawn], seed: int, chance: int      # of the order of events
+) -> Drawn:
+    """Some workers, of which in half of the cases three in ten die over a trial."""
+    n = draw(st.sampled_from([1, 2, 3, 9]))
+    return kind(n, seed, random.Random(chance), draw(st.sampled_from([0.0, 0.3])))
+
+
 class Cut(Exception):
     """The coordinator is ended."""
 
@@ -672,25 +680,11 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         folder = Path(name)
         alone = bare(swept(folder, plan, Drawn(1, seed, random.Random(0)), wanted, name='alone'))
         for cut in draw(st.lists(st.integers(0, 40), max_size=3)):
-            workers = Drawn(
-                draw(st.sampled_from([1, 3, 9])),
-                seed,
-                random.Random(cut),
-                draw(st.sampled_from([0.0, 0.3])),
-            )
+            workers = mortal(draw, Drawn, seed, cut)
+            so_far = draw(st.integers(1, wanted + 5))
             with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
-                search(
-                    Course(
-                        plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)
-                    ),
-                    workers,
-                )
-        workers = Drawn(
-            draw(st.sampled_from([1, 2, 3, 9])),
-            seed,
-            random.Random(seed),
-            draw(st.sampled_from([0.0, 0.3])),
-        )
+                search(Course(plan, 'mae', so_far, 5, cut_after(journal, cut)), workers)
+        workers = mortal(draw, Drawn, seed, seed)
         assert bare(swept(folder, plan, workers, wanted)) == alone
         quota_kept(alone, plan)
         swept(
@@ -724,20 +718,10 @@ def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_who
             swept(folder, plan, OnRows(1, seed, random.Random(0)), wanted, name='alone', sample=90)
         )
         for cut in draw(st.lists(st.integers(0, 60), max_size=3)):
-            workers = OnRows(
-                draw(st.sampled_from([1, 3, 9])),
-                seed,
-                random.Random(cut),
-                draw(st.sampled_from([0.0, 0.3])),
-            )
+            workers = mortal(draw, OnRows, seed, cut)
             with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
                 search(Course(plan, 'mae', wanted, 5, cut_after(journal, cut), sample=90), workers)
-        workers = OnRows(
-            draw(st.sampled_from([1, 2, 3, 9])),
-            seed,
-            random.Random(seed),
-            draw(st.sampled_from([0.0, 0.3])),
-        )
+        workers = mortal(draw, OnRows, seed, seed)
         assert bare(swept(folder, plan, workers, wanted, sample=90)) == alone
         ranked = sorted(
             (r for r in alone if 'sample' in r), key=lambda r: (r['sample'], r['number'])
