@@ -123,7 +123,7 @@ def ours(
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers
     from cd4ml_nb.search.trial import make_problem
-    from cd4ml_nb.search.workers import crew
+    from cd4ml_nb.search.workers import plan_workers
     from cd4ml_nb.tracking.sender import open_tree
     from cd4ml_nb.tracking.trials import track
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
@@ -135,7 +135,7 @@ def ours(
     )
     with (
         Log(Path(place) / 'study.jsonl') as journal,
-        make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers,
+        make_workers(problem, plan_workers(device, threads_of(0), plan.search.window)) as workers,
     ):
         course = Course(
             plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds

@@ -64,11 +64,11 @@ def class_share(
     np.add.at(counts, (codes, classes), 1)
     top = np.sort(counts, axis=1)[:, ::-1]
     # rows of the commonest other class of that value
-    rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
+    other = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
     shared = counts.sum(axis=1) > 1     # a value of one row only has no other rows
     counts = counts[shared]
-    rival = rival[shared]
-    wrong = counts.sum() - counts[counts - 1 > rival].sum()
+    other = other[shared]
+    wrong = counts.sum() - counts[counts - 1 > other].sum()
     errors = counts.sum() - counts.sum(axis=0).max() if len(counts) else 0
     return 1 - wrong / errors if errors else 0.0
 

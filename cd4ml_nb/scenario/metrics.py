@@ -402,7 +402,7 @@ def _bins_of(predicted: np.ndarray, bins: int, least: int) -> list[np.ndarray]:
 
 # %% ../../notebooks/scenario/metrics.ipynb #513eafd1
 def _effective_cases(weight: np.ndarray) -> float:
-    "How many cases of equal weight tell as much as these (Kish 1965)."
+    "How many cases of equal weight hold as much information (Kish 1965)."
     return weight.sum() ** 2 / (weight**2).sum()
 
 # %% ../../notebooks/scenario/metrics.ipynb #d8d9967c

@@ -160,7 +160,7 @@ KINDS = {
     'two classes, a metric of XGBoost, weighted': ('binary', 'auc', 'w', {}),
     'several classes, a metric of our own': ('multiclass', 'macro_f1', None, {}),
 }
-CREWS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
+MEMBERS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -172,8 +172,8 @@ def test_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winn
     problem = toy_problem(task, metric, plan, weight)
     assert bool(built_in_metric(problem)) == ('of XGBoost' in kind)
     one, *others = (
-        bare(swept(tmp_path, plan, make_workers(problem, crew), 14, metric, name=str(k)))
-        for k, crew in enumerate(CREWS)
+        bare(swept(tmp_path, plan, make_workers(problem, members), 14, metric, name=str(k)))
+        for k, members in enumerate(MEMBERS)
     )
     assert others == [one, one]
     assert {r['state'] for r in one} == {'complete', 'pruned'}
@@ -761,14 +761,14 @@ def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(t
             swept(
                 tmp_path,
                 plan,
-                make_workers(problem, crew),
+                make_workers(problem, members),
                 10,
                 'log_loss',
-                name=str(len(crew)),
+                name=str(len(members)),
                 sample=90,
             )
         )
-        for crew in CREWS[:2]
+        for members in MEMBERS[:2]
     )
     assert one == other
     complete = [r for r in one if r['state'] == 'complete']
