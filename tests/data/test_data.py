@@ -108,7 +108,7 @@ def test_D14_names_the_other_columns_too():
         typed_with(raw)
 
 
-def test_D14_the_target_is_told_how_to_declare_a_sentinel():
+def test_D14_the_error_says_how_to_declare_a_sentinel_of_the_target():
     with pytest.raises(UserError, match='target: sentinels'):
         typed_with(raw_of(y=with_bad('n/a')))
     df, _ = typed_with(raw_of(y=with_bad('-1')), Target(column='y', sentinels=[-1]))

@@ -111,7 +111,7 @@ def test_D17_latin_1_far_into_the_file_names_the_byte(refused):
     assert f'at byte {content.index(0xFC)}; looks like latin-1' in refused('D17', content)
 
 
-def test_D17_windows_1252_is_told_from_latin_1(refused):
+def test_D17_windows_1252_is_distinguished_from_latin_1(refused):
     assert 'looks like cp1252' in refused('D17', 'a,b\n5 €,1\nx,2\n'.encode('cp1252'))
 
 

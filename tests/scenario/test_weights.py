@@ -79,9 +79,9 @@ def test_a_weight_of_k_is_k_equal_rows_for_the_baseline_the_metrics_the_gain_and
     repeated = paired_gain(
         task, *(np.repeat(v, k, axis=0) for v in (y, predicted, naive)), replicates=2
     )
-    for name, told in gain.items():
+    for name, interval in gain.items():
         value = repeated[name]['value']
-        assert told['value'] == (
+        assert interval['value'] == (
             None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)
         ), name
 
