@@ -1,8 +1,11 @@
-"""What a pipeline of notebooks costs: against a plain script, against Ploomber with nothing to do, and with many stages.
+"""What a pipeline of notebooks costs: against a plain script, against Ploomber with nothing to do,
+and with many stages.
 
-    python benchmarks/pipeline.py [--repeats 3] [--scenario used_cars] [--trials 20] [--skip script|nothing|growth]
+    python benchmarks/pipeline.py [--repeats 3] [--scenario used_cars] [--trials 20]
+                                  [--skip script|nothing|growth]
 
-Every ratio is measured in this one run, the two sides alternating; times are wall clock, s, the median of the repeats.
+Every ratio is measured in this one run, the two sides alternating. Times are seconds of wall clock,
+the median of the repeats.
 """
 
 import argparse

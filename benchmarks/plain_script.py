@@ -1,7 +1,8 @@
-"""The pipeline as the plain script that people write instead: the same functions, called one after the other in one process.
+"""The pipeline as the plain script that people write instead: the same functions, called one after
+the other in one process.
 
-The script is written from the pages themselves, so that it cannot fall behind them: their imports and the cells below `## Run`, without
-notebooks, hashes, manifests, processes or displayed outputs.
+The script is written from the notebooks themselves, so that it cannot fall behind them: their
+imports and the cells below `## Run`, without hashes, manifests, processes or displayed outputs.
 """
 
 import ast

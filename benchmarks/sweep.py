@@ -1,13 +1,16 @@
 """What a sweep costs, against the loop that everybody writes.
 
-    python benchmarks/sweep.py [--data FOLDER] [--only used_cars_de|adult|million] [--trials 50] [--million-trials 24] [--seeds 7] [--device cpu]
+    python benchmarks/sweep.py [--data FOLDER] [--only used_cars_de|adult|million] [--trials 50]
+                               [--million-trials 24] [--seeds 7] [--device cpu]
                                [--sides tracked untracked usual]
 
-Both sides see the same rows, space, number of trials and seed, and write to MLflow on SQLite of their own, which is there already. Each is a
-process of its own; the seconds are those from its first look at the data to the end of its last write, and leave out the imports, which both
-have in common and a pipeline or a notebook has behind it. What tracking costs is the difference between our sweep with and without MLflow; beside
-it stands how long the sweep waited in tracking's own calls, which tells more where others use the machine. Data sets that are not part of the
-project are looked for in FOLDER and left out where it is absent.
+Both sides see the same rows, space, number of trials and seed, and write to MLflow on SQLite of
+their own, which is there already. Each is a process of its own. The seconds are those from its
+first look at the data to the end of its last write. They leave out the imports, which both have in
+common and a pipeline or a notebook has behind it. What tracking costs is the difference between our
+sweep with and without MLflow. Beside it stands how long the sweep waited in tracking's own calls,
+which says more where others use the machine. Data sets that are not part of the project are looked
+for in FOLDER and left out where it is absent.
 """
 
 import argparse
@@ -120,7 +123,7 @@ def ours(
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers
     from cd4ml_nb.search.trial import make_problem
-    from cd4ml_nb.search.workers import crew
+    from cd4ml_nb.search.workers import plan_workers
     from cd4ml_nb.tracking.sender import open_tree
     from cd4ml_nb.tracking.trials import track
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
@@ -132,7 +135,7 @@ def ours(
     )
     with (
         Log(Path(place) / 'study.jsonl') as journal,
-        make_workers(problem, crew(device, threads_of(0), plan.search.window)) as workers,
+        make_workers(problem, plan_workers(device, threads_of(0), plan.search.window)) as workers,
     ):
         course = Course(
             plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds

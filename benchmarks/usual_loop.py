@@ -1,7 +1,9 @@
-"""The loop that everybody writes: Optuna, `XGBRegressor.fit` per trial, one nested MLflow run for each.
+"""The loop that everybody writes: Optuna, `XGBRegressor.fit` for each trial, and for each a nested
+MLflow run.
 
-It reads the same train and validation rows as our sweep, searches the same space with the same number of trials and the same seed, and
-stops boosting early on the validation rows, in XGBoost's own metric of what it learns. `usual_loop(…)` returns the best loss.
+It reads the same train and validation rows as our sweep, searches the same space with the same
+number of trials and the same seed, and stops boosting early on the validation rows, in XGBoost's
+own metric of what it learns. `usual_loop(…)` returns the best loss.
 """
 
 import json

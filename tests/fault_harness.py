@@ -365,12 +365,7 @@ class Harness:
                     done, {'point': {-9, 4}, 'raise': {1}, 'enospc': {4}}[case.kind]
                 )
             wrong += wrong_after(project, before, known)
-            wrong += wrong_at_the_end(
-                project,
-                project.run(*AGAIN[case.state]),
-                self.references[case.state],
-                AGAIN[case.state],
-            )
+            wrong += self.wrong_after_another_run(project, case)
             return Result(case, wrong, reached=done.code != 0, told=done.last)
 
     def kill(self, case: Case, chance: random.Random) -> Result:
@@ -402,9 +397,13 @@ class Harness:
                     wrong += wrong_words(waiting, {0})
                 wrong += [f'{told[-1]}: {words}' for words in wrong_after(project, before, known)]
                 before |= whole_ones(project)
-            done = project.run(*AGAIN[case.state])
-            wrong += wrong_at_the_end(project, done, self.references[case.state], AGAIN[case.state])
+            wrong += self.wrong_after_another_run(project, case)
             return Result(case, wrong, kills, kills > 0, ', '.join(told))
+
+    def wrong_after_another_run(self, project: Tiny, case: Case) -> list[str]:
+        """Run again; what must not be after it."""
+        words = AGAIN[case.state]
+        return wrong_at_the_end(project, project.run(*words), self.references[case.state], words)
 
     def moment(self, started: Started, chance: random.Random) -> float:
         """Wait for a random moment, sometimes of the whole run, mostly while stages run."""
@@ -430,12 +429,7 @@ class Harness:
             wrong = wrong_words(done, {4}) + ([] if ' I09 ' in done.last else ['not I09'])
             wrong += wrong_after(project, before, known)
             ballast.unlink()
-            wrong += wrong_at_the_end(
-                project,
-                project.run(*AGAIN[case.state]),
-                self.references[case.state],
-                AGAIN[case.state],
-            )
+            wrong += self.wrong_after_another_run(project, case)
             return Result(case, wrong, told=done.last)
 
     def limit(self, case: Case, chance: random.Random) -> Result:
@@ -461,12 +455,7 @@ class Harness:
                 [] if ' I10 ' in done.last or ' I09 ' in done.last else ['neither I10 nor I09']
             )
             wrong += wrong_after(project, before, {})
-            wrong += wrong_at_the_end(
-                project,
-                project.run(*AGAIN[case.state]),
-                self.references[case.state],
-                AGAIN[case.state],
-            )
+            wrong += self.wrong_after_another_run(project, case)
             return Result(case, wrong, told=done.last)
 
     def two(self, case: Case, chance: random.Random) -> Result:

@@ -73,6 +73,6 @@ def validated(
     return validated_file(folder, source, target, task, **sections)
 
 
-def told(result: Validated, code: str, level: str | None = None) -> list[str]:
+def said(result: Validated, code: str, level: str | None = None) -> list[str]:
     """The lines of the findings with a code."""
     return [f.line for f in result.findings if f.code == code and level in (None, f.level)]

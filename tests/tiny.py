@@ -46,8 +46,8 @@ SCENARIO = {
     'data': {'source': 'data.csv'},
     'target': {'column': 'y'},
 }
-LIGHT = '''"""Libraries that the tool would load and this project does not need: a run takes half the
-time without them."""
+LIGHT = '''"""Libraries that the tool would load and this project does not need: a run takes half
+the time without them."""
 import importlib.abc
 import importlib.machinery
 import sys

@@ -64,11 +64,11 @@ def class_share(
     np.add.at(counts, (codes, classes), 1)
     top = np.sort(counts, axis=1)[:, ::-1]
     # rows of the commonest other class of that value
-    rival = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
+    other = np.where(counts == top[:, :1], top[:, 1:2], top[:, :1])
     shared = counts.sum(axis=1) > 1     # a value of one row only has no other rows
     counts = counts[shared]
-    rival = rival[shared]
-    wrong = counts.sum() - counts[counts - 1 > rival].sum()
+    other = other[shared]
+    wrong = counts.sum() - counts[counts - 1 > other].sum()
     errors = counts.sum() - counts.sum(axis=0).max() if len(counts) else 0
     return 1 - wrong / errors if errors else 0.0
 
@@ -175,15 +175,9 @@ def sum_or_product(x: pd.DataFrame, y: pd.Series) -> tuple[list[str], str]:
     return ([], '')
 
 # %% ../../notebooks/data/leaks.ipynb #b253fa39
-NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known before the outcome'
-
-
 def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "Columns that, alone or together, give the target away; a note where that is acknowledged."
-    table = table[~duplicate_rows(table, columns)]     # a copy of a row gives itself away
-    n_rows = min(LEAK_ROWS, LEAK_CELLS // table.shape[1])
-    if len(table) > n_rows:
-        table = table.sample(n_rows, random_state=0)
+    table = _sample(table[~duplicate_rows(table, columns)])    # a copy of a row gives itself away
     y = table[plan.target.column]
     findings = []
     others = []
@@ -201,6 +195,15 @@ def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> l
     return findings
 
 # %% ../../notebooks/data/leaks.ipynb #7a0e8238
+def _sample(table: pd.DataFrame) -> pd.DataFrame:
+    "As many rows, drawn at random, as can be looked at in a moment."
+    n_rows = min(LEAK_ROWS, LEAK_CELLS // table.shape[1])
+    return table.sample(n_rows, random_state=0) if len(table) > n_rows else table
+
+# %% ../../notebooks/data/leaks.ipynb #8dabe72b
+NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known before the outcome'
+
+# %% ../../notebooks/data/leaks.ipynb #bd4ddf45
 def _leak_finding(names: list[str], what: str, columns: dict[str, Column], n_rows: int) -> Finding:
     "A leak as an error, or as a note when every column in it is acknowledged."
     reasons = [columns[name].leak_ok for name in names]

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from ..core.errors import UserError
 from .fetching import PIECE, local_file, unpack
-from .reading import _head, check_encoding, guess_encoding, likely_separator, records
 from .table import _is_string
+from .text_files import check_encoding, guess_encoding, head_of, likely_separator
+from .text_files import records
 from .types import ISO_DATE, OTHER_DATE, Raw, Texts, _kind_of, _matches, date_formats
 from .types import distinct, infer_type, numbers
 from ..scenario.definition import Data
@@ -41,7 +42,7 @@ def propose_data(
             unpack(path, Path(folder) / 'plain', where, name, limit)
             path = Path(folder) / 'plain'
             name = re.sub(r'\.(gz|zip)$', '', name)
-        if name.endswith(('.parquet', '.pq')) or _head(path, 4) == b'PAR1':
+        if name.endswith(('.parquet', '.pq')) or head_of(path, 4) == b'PAR1':
             return {}
         return _as_written(path, where)
 
@@ -65,7 +66,7 @@ def _as_written(path: Path, where: str) -> dict[str, str]:
 # %% ../../notebooks/data/proposals.ipynb #ea23a85c
 def _encoding(path: Path, where: str) -> str:
     "The encoding of a plain file: UTF-8 if all of it can be read so, else the likely one."
-    encoding = guess_encoding(_head(path, 4000))
+    encoding = guess_encoding(head_of(path, 4000))
     if encoding.startswith('utf-16'):
         return encoding
     try:
@@ -117,23 +118,26 @@ def infer_column(
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     texts = distinct(column, data.missing)
-    words: dict[str, Any] = _words(texts, data) if kind is None else {'type': kind}
-    may_be_id = words['type'] in ('text', 'category', 'number') and 'sentinels' not in words
-    if may_be_id and _is_id(texts, name, words['type']):
-        return {'type': 'number' if words['type'] == 'number' else 'category', 'role': 'id'}
-    if words['type'] == 'text' or len(texts.values) < 2:
-        words['role'] = 'ignore'
+    words = _words(texts, data) if kind is None else {'type': kind}
+    return _with_role(words, texts, name)
+
+# %% ../../notebooks/data/proposals.ipynb #e01330ac
+def _with_role(words: dict[str, Any], texts: Texts, name: str) -> dict[str, Any]:
+    "The words about a column, with a role where its name or its texts suggest one."
+    kind = words['type']
+    may_be_id = kind in ('text', 'category', 'number') and 'sentinels' not in words
+    if may_be_id and _is_id(texts, name, kind):
+        return {'type': 'number' if kind == 'number' else 'category', 'role': 'id'}
+    if kind == 'text' or len(texts.values) < 2:
+        return words | {'role': 'ignore'}
     return words
 
 # %% ../../notebooks/data/proposals.ipynb #5b794167
 def _words(texts: Texts, data: Data) -> dict[str, Any]:
     "Type, format and sentinels with which every text of a column can be read."
     kind, _ = infer_type(texts, data)
-    if kind == 'number' and len(texts.values):
-        bad = np.isnan(numbers(texts.values, data.decimal, data.thousands))
-    elif kind == 'date':
-        bad = ~_matches(pc.utf8_trim_whitespace(texts.values), f'{ISO_DATE}|{OTHER_DATE}')
-    else:
+    bad = _exceptions(texts, kind, data)
+    if bad is None:
         return {'type': kind}
     if bad.sum() > 20:                          # not exceptions but another kind of value
         return {'type': 'category'}
@@ -146,6 +150,15 @@ def _words(texts: Texts, data: Data) -> dict[str, Any]:
     figures = np.abs(numbers(values, data.decimal, data.thousands))
     too_long = len(values) and figures.max() >= 2.0**63
     return {'type': 'category'} if too_long else words
+
+# %% ../../notebooks/data/proposals.ipynb #0428200f
+def _exceptions(texts: Texts, kind: str, data: Data) -> np.ndarray | None:
+    "Which texts are no number or no date; None: the column is neither."
+    if kind == 'number' and len(texts.values):
+        return np.isnan(numbers(texts.values, data.decimal, data.thousands))
+    if kind == 'date':
+        return ~_matches(pc.utf8_trim_whitespace(texts.values), f'{ISO_DATE}|{OTHER_DATE}')
+    return None
 
 # %% ../../notebooks/data/proposals.ipynb #9d3d02fa
 def _date_words(words: dict[str, Any], values: pa.Array) -> dict[str, Any]:

@@ -29,9 +29,7 @@ def typed_table(
     data: Data,
 ) -> tuple[pd.DataFrame, list[CatalogueColumn]]:
     "The table with a type for every column, and the descriptions of its columns."
-    if data.thousands == data.decimal:
-        what = f"thousands and decimal are both '{data.decimal}'"
-        raise UserError(what, 'correct one of them', where='data.thousands', code='C02')
+    _refuse_one_mark(data)
     _refuse_absent(raw, columns, undeclared, target)
     arrays = {}
     infos = []
@@ -49,10 +47,22 @@ def typed_table(
         infos.append(info.model_copy(update=describe(array)))
     if refused:
         raise _first_refusal(refused, raw.facts['source'])
+    return _to_pandas(arrays), infos
+
+# %% ../../notebooks/data/typed_table.ipynb #7f383a0b
+def _to_pandas(arrays: dict[str, pa.Array]) -> pd.DataFrame:
+    "The typed columns as a table, in which booleans may be missing."
     mapper = {pa.bool_(): pd.BooleanDtype()}.get
-    return pa.table(arrays).to_pandas(types_mapper=mapper, split_blocks=True), infos
+    return pa.table(arrays).to_pandas(types_mapper=mapper, split_blocks=True)
 
 # %% ../../notebooks/data/typed_table.ipynb #dd302272
+def _refuse_one_mark(data: Data) -> None:
+    "Refuse one mark for both thousands and decimals."
+    if data.thousands == data.decimal:
+        what = f"thousands and decimal are both '{data.decimal}'"
+        raise UserError(what, 'correct one of them', where='data.thousands', code='C02')
+
+# %% ../../notebooks/data/typed_table.ipynb #88d8a0c8
 def _info(
     name: str, column: Column, role: str, kind: str, note: str, declared: bool
 ) -> CatalogueColumn:

@@ -279,10 +279,7 @@ def as_date(texts: Texts, place: Place) -> pa.Array:
     iso = np.full(len(values), True) if layout else _matches(values, ISO_DATE)
     _refuse_ambiguous(texts, values, ~iso & _matches(values, OTHER_DATE), place)
     aware = _matches(values, r'\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$')
-    if aware.any() and not aware.all():
-        what = 'times without an offset among others with one'
-        todo = 'write all of them with one, or none'
-        raise place.refusal(texts, ~aware, what, todo, 'D38')
+    _refuse_mixed_offsets(texts, aware, place)
     utc = bool(aware.any()) or '%z' in layout.lower()
     times = _parsed_dates(values, iso, layout, utc, place.key)
     if times.isna().any():
@@ -300,6 +297,14 @@ def _refuse_ambiguous(texts: Texts, values: pa.Array, other: np.ndarray, place: 
         fitting = ' or '.join(f"'{layout}'" for layout in formats) or 'of strptime'
         what = 'dates that could be read in more than one way'
         raise place.refusal(texts, other, what, f'{place.key}: format: {fitting}', 'D37')
+
+# %% ../../notebooks/data/types.ipynb #09481d2b
+def _refuse_mixed_offsets(texts: Texts, aware: np.ndarray, place: Place) -> None:
+    "Refuse times of which only some have an offset."
+    if aware.any() and not aware.all():
+        what = 'times without an offset among others with one'
+        todo = 'write all of them with one, or none'
+        raise place.refusal(texts, ~aware, what, todo, 'D38')
 
 # %% ../../notebooks/data/types.ipynb #36b45053
 def _parsed_dates(

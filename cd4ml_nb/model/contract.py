@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from ..core.typed_json import as_json, as_typed, read_typed
+from ..core.typed_json import JsonFile, read_typed
 
 # %% ../../notebooks/model/contract.ipynb #7a913391
 InputType = Literal['number', 'category', 'boolean', 'date']
@@ -73,8 +73,9 @@ class Partition:
 
 # %% ../../notebooks/model/contract.ipynb #ee3ecd20
 @dataclass(frozen=True)
-class Contract:
+class Contract(JsonFile):
     "What a model takes and gives."
+    FILE: ClassVar[str] = 'contract.json'
     SCHEMA: ClassVar[int] = 1                    # the newest form that is known
     name: str                                    # of the scenario
     task: Task
@@ -84,15 +85,6 @@ class Contract:
     version: str = ''                            # semantic
     partition: Partition | None = None
     schema: int = SCHEMA
-
-    @classmethod
-    def from_json(cls, value: Any, where: str = 'contract.json') -> 'Contract':
-        "A contract from its JSON; what is wrong is named by its key."
-        return as_typed(cls, value, where)
-
-    def to_json(self) -> dict[str, Any]:
-        "The contract as `contract.json` holds it."
-        return as_json(self)
 
 # %% ../../notebooks/model/contract.ipynb #6fa89ce3
 def read_contract(path: Path | str) -> Contract:

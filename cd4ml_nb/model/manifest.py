@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 from ..core.errors import UserError
 from ..core.files import file_hash
-from ..core.typed_json import as_json, as_typed, read_typed
+from ..core.typed_json import JsonFile, read_typed
 
 # %% ../../notebooks/model/manifest.ipynb #9ae90040
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(JsonFile):
     "What a model's directory holds, and what it was made from."
+    FILE: ClassVar[str] = 'manifest.json'
     SCHEMA: ClassVar[int] = 1                    # the newest form that is known
     files: dict[str, str]                        # name -> SHA-256
     name: str = ''                               # of the scenario
@@ -31,17 +32,8 @@ class Manifest:
     gates: tuple[dict[str, Any], ...] = ()       # as judged: metric, bound, value, passed
     schema: int = SCHEMA
 
-    @classmethod
-    def from_json(cls, value: Any, where: str = 'manifest.json') -> 'Manifest':
-        "A manifest from its JSON; what is wrong is named by its key."
-        return as_typed(cls, value, where)
-
-    def to_json(self) -> dict[str, Any]:
-        "The manifest as `manifest.json` holds it."
-        return as_json(self)
-
 # %% ../../notebooks/model/manifest.ipynb #c34df13d
-MANIFEST = 'manifest.json'
+MANIFEST = Manifest.FILE
 BESIDE = {'registered_model_meta'}      # MLflow's own note in what it has downloaded
 
 

@@ -29,7 +29,7 @@ from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from .contract import Contract, Output, feature_names, feature_types  # noqa: E402
 from .encoding import encode  # noqa: E402
-from ..scenario.definition import OBJECTIVES  # noqa: E402
+from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402
 
 # %% ../../notebooks/model/training.ipynb #5569d594
 def label(

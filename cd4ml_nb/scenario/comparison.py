@@ -9,7 +9,7 @@ __all__ = ['RANKED', 'paired_draws', 'paired_gain', 'Difference', 'gain_of', 'cr
 
 # %% ../../notebooks/scenario/comparison.ipynb #5981e0a0
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from .metrics import METRICS, bootstrap_weights, central, evaluator, from_moments
-from .metrics import metrics_of, moments
+from .metrics import METRICS, averages, bootstrap_weights, central, evaluator
+from .metrics import from_moments, metrics_of, moments, row_weights
 
 # %% ../../notebooks/scenario/comparison.ipynb #61fef32f
 RANKED = ('auc', 'medae')
 
-
+# %% ../../notebooks/scenario/comparison.ipynb #3c65a299
 def paired_draws(
     task: str,
     y: np.ndarray,                        # as of `evaluator`
@@ -32,28 +32,33 @@ def paired_draws(
     weight: np.ndarray | None = None,     # of the rows
     replicates: int = 1000,               # 0: the values only
     seed: int = 0,
-    clusters: np.ndarray | None = None,  # of each row, as of `bootstrap`
+    clusters: np.ndarray | None = None,   # of each row, as of `bootstrap`
 ) -> dict[str, np.ndarray]:
     # metric -> (models, 1 + replicates); first the value on the rows as they are
     "Metrics of several models under the same draws of rows."
     wanted = list(metrics_of(task) if names is None else names)
-    rows = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
-    compute = [_evaluator_of(task, y, predicted, wanted) for predicted in models]
-    found: dict[str, list] = {name: [] for name in wanted}
-    for weights in (np.ones((1, len(y))), *_weights(len(y), replicates, seed, clusters)):
-        for name, values in _stacked([one(weights * rows) for one in compute], wanted).items():
-            found[name].append(values)
-    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    rows = row_weights(weight, len(y))
+    evaluators = [_evaluator_of(task, y, predicted, wanted) for predicted in models]
+    draws = _draws(len(y), replicates, seed, clusters)
+    blocks = [_side_by_side(evaluators, drawn * rows) for drawn in draws]
+    return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in wanted}
 
 # %% ../../notebooks/scenario/comparison.ipynb #6e3f0f4b
-def _weights(
+def _draws(
     n_rows: int, replicates: int, seed: int, clusters: np.ndarray | None
-) -> Iterable[np.ndarray]:
-    return bootstrap_weights(n_rows, replicates, seed, clusters=clusters)
+) -> Iterator[np.ndarray]:     # each (b, n)
+    "How often each row counts: once, then as often as each replicate draws it."
+    yield np.ones((1, n_rows))
+    yield from bootstrap_weights(n_rows, replicates, seed, clusters=clusters)
 
-# %% ../../notebooks/scenario/comparison.ipynb #af00f156
-def _stacked(values: list[dict[str, np.ndarray]], names: list[str]) -> dict[str, np.ndarray]:
-    return {name: np.stack([v[name] for v in values]) for name in names}
+# %% ../../notebooks/scenario/comparison.ipynb #47b887b7
+def _side_by_side(
+    evaluators: Sequence[Callable[[np.ndarray], dict[str, np.ndarray]]],    # of each model
+    weights: np.ndarray,           # (b, n)
+) -> dict[str, np.ndarray]:        # metric -> (models, b)
+    "The metrics of several models under the same weights."
+    values = [evaluate(weights) for evaluate in evaluators]
+    return {name: np.stack([of_model[name] for of_model in values]) for name in values[0]}
 
 # %% ../../notebooks/scenario/comparison.ipynb #5506fbc1
 def _evaluator_of(task: str, y: np.ndarray, predicted: np.ndarray, names: list[str]) -> Any:
@@ -68,17 +73,7 @@ def _evaluator_of(task: str, y: np.ndarray, predicted: np.ndarray, names: list[s
     matrix = np.column_stack(list(columns.values()))
 
     def evaluate(weights: np.ndarray) -> dict[str, np.ndarray]:
-        with np.errstate(invalid='ignore'):
-            return from_moments(
-                task,
-                dict(
-                    zip(
-                        columns,
-                        (weights @ matrix / weights.sum(axis=1, keepdims=True)).T,
-                        strict=True,
-                    )
-                ),
-            )
+        return from_moments(task, averages(columns, matrix, weights))
     return evaluate
 
 # %% ../../notebooks/scenario/comparison.ipynb #5f6f1b40
@@ -186,7 +181,11 @@ def judged(
         'margin': margin,
         'p': chance_alone(found, margin),
     }
-    word = 'better' if low > margin else 'worse' if high < -margin else 'undecided'
+    word = 'undecided'
+    if low > margin:
+        word = 'better'
+    elif high < -margin:
+        word = 'worse'
     return {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()} | {
         'verdict': word,
         'not_worse': bool(low > -margin),
@@ -203,37 +202,38 @@ def chance_alone(found: Difference, margin: float) -> float:
 
 # %% ../../notebooks/scenario/comparison.ipynb #b15c5608
 def trained_again(
-    found: Difference,  # of the two models
-    # the metric for each further training of the reference's recipe, on the same judged rows
-    reference: Sequence[float],
+    found: Difference,             # of the two models
+    reference: Sequence[float],    # the metric of each further training, on the same judged rows
     challenger: Sequence[float],
     same_rows: bool,               # whether both learned from the same rows
 ) -> Difference:                   # of the two recipes
     "The difference when the luck of training counts as well."
     first = np.asarray(reference, dtype=float)
     second = np.asarray(challenger, dtype=float)
+    values = (found.reference, found.challenger)
     if same_rows:                  # the models at hand are trainings like the others
         first = np.append(first, found.reference)
         second = np.append(second, found.challenger)
-    parts = [
-        found.error**2,
-        *(float(v.var(ddof=1)) / (len(v) if same_rows else 1) for v in (first, second)),
-    ]
-    freedom = [found.freedom, len(first) - 1, len(second) - 1]
-    total = sum(parts)
-    weighed = sum(p**2 / f for p, f in zip(parts, freedom, strict=True))
-    if same_rows:
         values = (float(first.mean()), float(second.mean()))
-    else:
-        values = (found.reference, found.challenger)
+    parts = [found.error**2, _luck(first, same_rows), _luck(second, same_rows)]
+    error, freedom = _combined(parts, [found.freedom, len(first) - 1, len(second) - 1])
     luck = math.sqrt(first.var(ddof=1) + second.var(ddof=1))
-    return Difference(
-        found.metric,
-        *values,
-        math.sqrt(total),
-        total**2 / weighed if weighed > 0 else found.freedom,
-        luck,
-    )
+    return Difference(found.metric, *values, error, freedom, luck)
+
+# %% ../../notebooks/scenario/comparison.ipynb #96372e8e
+def _luck(trainings: np.ndarray, averaged: bool) -> float:
+    "The variance that the luck of trainings adds to one of them, or to their average."
+    return float(trainings.var(ddof=1)) / (len(trainings) if averaged else 1)
+
+# %% ../../notebooks/scenario/comparison.ipynb #6ed28501
+def _combined(
+    variances: list[float],    # of independent errors
+    freedoms: list[float],     # degrees of freedom behind each
+) -> tuple[float, float]:      # standard error, degrees of freedom
+    "The error of a sum of errors, after Satterthwaite; the first one's freedom where all are zero."
+    total = sum(variances)
+    weighed = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
+    return math.sqrt(total), total**2 / weighed if weighed > 0 else freedoms[0]
 
 # %% ../../notebooks/scenario/comparison.ipynb #8408716b
 def verdict_of(

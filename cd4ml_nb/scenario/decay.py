@@ -271,22 +271,33 @@ def level_shifts(loss: np.ndarray, holdouts: np.ndarray) -> np.ndarray:
 def slide(loss: np.ndarray, holdouts: np.ndarray, found: Evidence) -> Slide:
     "What a stretch that got worse looks like."
     jumps = level_shifts(loss, holdouts)
-    if found.alike:
-        releases = np.arange(len(loss) - found.n, len(loss))
-        values = (loss - jumps)[-found.n:]
-        shift = float(jumps[-1])
-    else:
-        kept = by_last_use(holdouts)[-found.n:]
-        releases = np.array([int(np.flatnonzero(holdouts == k)[-1]) for k in kept])
-        values = np.array([loss[holdouts == k].mean() for k in kept])
-        shift = 0.0
+    releases, values = _stretch(loss, holdouts, jumps, found)
+    shift = float(jumps[-1]) if found.alike else 0.0
     sudden, good, level, fitted = _fitted(values)
     shown = fitted + jumps[releases] if found.alike else fitted
     levels = list(zip(releases[good:].tolist(), shown[good:].tolist(), strict=True))
     return Slide(
-        found.alike, sudden, int(releases[good + 1]), level + shift, float(fitted[-1]) + shift,
-        float(loss[-1]), float(np.diff(values[good:]).max()), levels, found,
+        alike=found.alike,
+        sudden=sudden,
+        first=int(releases[good + 1]),
+        start=level + shift,
+        now=float(fitted[-1]) + shift,
+        last=float(loss[-1]),
+        largest=float(np.diff(values[good:]).max()),
+        levels=levels,
+        found=found,
     )
+
+# %% ../../notebooks/scenario/decay.ipynb #a1941332
+def _stretch(
+    loss: np.ndarray, holdouts: np.ndarray, jumps: np.ndarray, found: Evidence
+) -> tuple[np.ndarray, np.ndarray]:     # releases, and a loss for each
+    "The releases that show a movement: each one without jumps, or the last of each holdout."
+    if found.alike:
+        return np.arange(len(loss) - found.n, len(loss)), (loss - jumps)[-found.n:]
+    kept = by_last_use(holdouts)[-found.n:]
+    releases = np.array([int(np.flatnonzero(holdouts == k)[-1]) for k in kept])
+    return releases, np.array([loss[holdouts == k].mean() for k in kept])
 
 # %% ../../notebooks/scenario/decay.ipynb #c60f40a5
 def _fitted(values: np.ndarray) -> tuple[bool, int, float, np.ndarray]:
@@ -343,14 +354,19 @@ def _moved(
     loss = sign * losses(metric, np.array([p.value for p in points], dtype=float))
     holdouts = holdout_numbers([p.holdout for p in points])
     slides = [slide(loss, holdouts, found) for found in evidence(loss, holdouts, level)]
-    large = [s for s in slides if _lost(s, scale) > margin]
-    worth_a_look = large or [s for s in slides if _lost(s, scale) > margin / 2]
-    if not worth_a_look:
+    large = _most_evident(slides, scale, margin)
+    chosen = large or _most_evident(slides, scale, margin / 2)
+    if not chosen:
         return None
-    chosen = max(worth_a_look, key=lambda s: s.found.surplus)
     limits = {'margin': margin, 'level': level, 'scaled': scale is not None}
     kind = _kind(chosen) if large else 'drift'
     return _finding(points, metric, kind, chosen, _whole(chosen, scale), unit, sign, limits)
+
+# %% ../../notebooks/scenario/decay.ipynb #f6d7d546
+def _most_evident(slides: list[Slide], scale: float | None, least: float) -> Slide | None:
+    "The movement with most evidence among those that lost more than the least share, if any."
+    large = [moved for moved in slides if _lost(moved, scale) > least]
+    return max(large, key=lambda moved: moved.found.surplus, default=None)
 
 # %% ../../notebooks/scenario/decay.ipynb #3179ee03
 def _whole(moved: Slide, scale: float | None) -> float:
@@ -382,9 +398,8 @@ def _finding(
     limits: dict[str, Any],
 ) -> dict[str, Any]:
     "A finding, as JSON."
-    side = sign * _side(metric, points[-1].value)
     first = points[moved.first]
-    holdouts = holdout_numbers([p.holdout for p in points])
+    holdouts = holdout_numbers([point.holdout for point in points])
     since = holdouts[max(0, moved.first - 1):]
     finding = {
         'metric': metric,
@@ -393,17 +408,24 @@ def _finding(
         'run': first.run,
         'when': first.when,
         'n_releases': len(points) - moved.first,
+        'new_holdouts': int((np.diff(since) != 0).sum()),
+        **_measured(moved, whole, sign * _side(metric, points[-1].value), limits['margin']),
+        **limits,
+    }
+    return finding | {'reason': in_words(finding, unit, sign > 0)}
+
+# %% ../../notebooks/scenario/decay.ipynb #61297f99
+def _measured(moved: Slide, whole: float, side: float, margin: float) -> dict[str, Any]:
+    "The numbers of a movement, in the metric's own direction."
+    return {
         'lost': (moved.now - moved.start) / whole,
         'start': side * moved.start,
         'now': side * moved.now,
         'p': moved.found.p,
-        'within_steps': moved.largest <= limits['margin'] * whole,
+        'within_steps': moved.largest <= margin * whole,
         'alike': moved.alike,
-        'new_holdouts': int((np.diff(since) != 0).sum()),
         'line': [[release, side * value] for release, value in moved.levels],
-        **limits,
     }
-    return finding | {'reason': in_words(finding, unit, sign > 0)}
 
 # %% ../../notebooks/scenario/decay.ipynb #f67c7127
 def _side(metric: str, last: float) -> float:

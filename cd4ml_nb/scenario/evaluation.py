@@ -6,6 +6,7 @@
 __all__ = ['AVERAGE', 'baseline', 'group_labels', 'by_group', 'group_sizes', 'thin_partitions', 'calibration', 'residuals']
 
 # %% ../../notebooks/scenario/evaluation.ipynb #d9f1d67b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def baseline(
 # %% ../../notebooks/scenario/evaluation.ipynb #d2d4bbbe
 AVERAGE = '\0average'   # a name that no column has
 
-
+# %% ../../notebooks/scenario/evaluation.ipynb #ccb3dadf
 def _level(
     train: pd.DataFrame,
     values: np.ndarray,         # of the training rows
@@ -46,20 +47,30 @@ def _level(
     weight: np.ndarray | None,
 ) -> np.ndarray:
     "The average within all of the columns, else within fewer, else over everyone."
-    def within(rows: pd.Series) -> float:
-        return _average(values, average, weight, rows.to_numpy())
-
     result = np.full(len(table), _average(values, average, weight))
-    each = values if weight is None else np.arange(len(values))
     for n in range(1, len(by) + 1):
-        keys = [train[column] for column in by[:n]]
-        groups = pd.Series(each, train.index, name=AVERAGE).groupby(
-            keys, dropna=False, observed=True
-        )
-        known = groups.agg(average if weight is None else within).reset_index()
+        known = _averages(train, by[:n], values, average, weight)
         found = table[by[:n]].merge(known, on=by[:n], how='left')[AVERAGE].to_numpy(dtype=float)
         result = np.where(np.isnan(found), result, found)
     return result
+
+# %% ../../notebooks/scenario/evaluation.ipynb #80386568
+def _averages(
+    train: pd.DataFrame,
+    by: list[str],
+    values: np.ndarray,
+    average: str,
+    weight: np.ndarray | None,
+) -> pd.DataFrame:     # the columns, and AVERAGE
+    "The average for each combination of the columns' values."
+    def within(rows: pd.Series) -> float:
+        return _average(values, average, weight, rows.to_numpy())
+
+    each = values if weight is None else np.arange(len(values))
+    groups = pd.Series(each, train.index, name=AVERAGE).groupby(
+        [train[column] for column in by], dropna=False, observed=True
+    )
+    return groups.agg(average if weight is None else within).reset_index()
 
 # %% ../../notebooks/scenario/evaluation.ipynb #4661f236
 def _average(
@@ -79,16 +90,19 @@ def group_labels(values: pd.Series) -> pd.Series:
     if kind not in 'fiuM' or values.nunique() <= 8:
         return values.astype(object).where(values.notna(), 'missing').map(str)
     edges = np.unique(values.dropna().quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy())
-    shown = [f'{pd.Timestamp(e):%Y-%m-%d}' if kind == 'M' else f'{e:.6g}' for e in edges]
     # quarter k ends at edge k + 1, inclusive
     which = np.searchsorted(edges[1:-1], values.to_numpy(), side='left')
-    names = np.array(
-        [f'{low} to {high}' for low, high in zip(shown, shown[1:], strict=False)], dtype=object
-    )
+    names = _names_between(edges, dates=kind == 'M')
     return pd.Series(
         np.where(values.isna(), 'missing', names[np.minimum(which, len(names) - 1)]),
         index=values.index,
     )
+
+# %% ../../notebooks/scenario/evaluation.ipynb #9a87821c
+def _names_between(edges: np.ndarray, dates: bool) -> np.ndarray:
+    "From where to where each quarter goes, as text."
+    shown = [f'{pd.Timestamp(edge):%Y-%m-%d}' if dates else f'{edge:.6g}' for edge in edges]
+    return np.array([f'{low} to {high}' for low, high in pairwise(shown)], dtype=object)
 
 # %% ../../notebooks/scenario/evaluation.ipynb #7e2360f7
 def by_group(
@@ -111,18 +125,13 @@ def by_group(
         if n < plan.min_rows:
             small.append(group)
             continue
-        own_weight, own_clusters = (None if v is None else v[rows] for v in (weight, clusters))
-        part = bootstrap(
-            task,
-            y[rows],
-            predicted[rows],
-            own_weight,
-            plan.replicates,
-            plan.confidence,
-            seed,
-            own_clusters,
+        own_weight = None if weight is None else weight[rows]
+        own_clusters = None if clusters is None else clusters[rows]
+        metrics = bootstrap(
+            task, y[rows], predicted[rows], own_weight,
+            plan.replicates, plan.confidence, seed, own_clusters,
         )
-        judged.append(group | {'metrics': part})
+        judged.append(group | {'metrics': metrics})
     return judged, small
 
 # %% ../../notebooks/scenario/evaluation.ipynb #8306d54c

@@ -6,6 +6,7 @@
 __all__ = ['judge', 'judge_each', 'judge_all', 'verdict']
 
 # %% ../../notebooks/scenario/thresholds.ipynb #4a46099b
+import math
 from collections.abc import Sequence
 
 from ..artefacts.metrics import Estimate, GroupMetrics, Metrics
@@ -20,11 +21,7 @@ def judge(
 ) -> GateOutcome:
     "One gate's outcome, with its reason in words."
     at = measured or Estimate()
-    bounds = []
-    if gate.min is not None:
-        bounds.append(f'min {gate.min:g}')
-    if gate.max is not None:
-        bounds.append(f'max {gate.max:g}')
+    bounds = _bounds(gate)
     breach = _breach(gate, at)
     return GateOutcome(
         metric=gate.metric,
@@ -36,6 +33,13 @@ def judge(
         passed=not breach,
         reason=breach or f'{gate.metric} is {at.value:.6g}, within {" and ".join(bounds)}',
     )
+
+# %% ../../notebooks/scenario/thresholds.ipynb #e4b35c76
+def _bounds(gate: Gate) -> list[str]:
+    "The bounds of a gate as text."
+    least = [] if gate.min is None else [f'min {gate.min:g}']
+    most = [] if gate.max is None else [f'max {gate.max:g}']
+    return least + most
 
 # %% ../../notebooks/scenario/thresholds.ipynb #321e2651
 def _breach(gate: Gate, at: Estimate) -> str:
@@ -63,10 +67,10 @@ def judge_each(
     "One gate's outcome over all values of its column."
     outcomes = {group.value: judge(gate, group.metrics.get(gate.metric)) for group in groups}
     failed = {value: outcome for value, outcome in outcomes.items() if not outcome.passed}
-    ranked = sorted(failed or outcomes, key=lambda value: _badness(gate, outcomes[value]))
-    worst = ranked[-1] if ranked else None
-    outcome = outcomes[worst] if ranked else judge(gate, None)
-    if not ranked:
+    considered = failed or outcomes
+    worst = max(considered, key=lambda value: _badness(considered[value]), default=None)
+    outcome = outcomes.get(worst) or judge(gate, None)
+    if not outcomes:
         reason = f'no value of {gate.each} has enough rows to be judged'
     elif failed:
         more = f' and {len(failed) - 1} more' if len(failed) > 1 else ''
@@ -74,15 +78,15 @@ def judge_each(
     else:
         reason = f'{gate.metric} keeps its bound for each of {len(outcomes)} values of {gate.each}'
     passed = bool(outcomes) and not failed
-    told = {'each': gate.each, 'worst': worst, 'passed': passed, 'reason': reason}
-    return outcome.model_copy(update=told)
+    each = {'each': gate.each, 'worst': worst, 'passed': passed, 'reason': reason}
+    return outcome.model_copy(update=each)
 
 # %% ../../notebooks/scenario/thresholds.ipynb #29f8a162
-def _badness(gate: Gate, outcome: GateOutcome) -> float:
-    "How bad the value of an outcome is; the largest is the worst."
+def _badness(outcome: GateOutcome) -> float:
+    "How bad the value of an outcome is; infinite where it is undefined."
+    better = METRICS[outcome.metric].better
     if outcome.value is None:
-        return float('inf')
-    better = METRICS[gate.metric].better
+        return math.inf
     if better == 'zero':
         return abs(outcome.value)
     return outcome.value if better == 'low' else -outcome.value

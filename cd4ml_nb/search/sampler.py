@@ -185,12 +185,17 @@ def outcomes(
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
             known.append((trial.params, *_pruned_outcome(trial, complete, sign)))
     known = [outcome for outcome in known if math.isfinite(outcome[1])]
-    values = np.array([value for _, value, _ in known])
-    if len(values):
-        middle = np.median(values)
-        values = np.minimum(values, middle + 2 * (middle - values.min()))
+    values = _without_extremes(np.array([value for _, value, _ in known]))
     doubt = np.array([variance for _, _, variance in known])
     return Outcomes([params for params, _, _ in known], values, doubt)
+
+# %% ../../notebooks/search/sampler.ipynb #c64329ef
+def _without_extremes(values: np.ndarray) -> np.ndarray:
+    "The values, none further above the median than twice the distance of the least below it."
+    if not len(values):
+        return values
+    middle = np.median(values)
+    return np.minimum(values, middle + 2 * (middle - values.min()))
 
 # %% ../../notebooks/search/sampler.ipynb #2a354ebf
 def _pruned_outcome(
@@ -352,12 +357,8 @@ def _most_promising(
     running: list[dict[str, Any]],     # parameters of trials under way
 ) -> np.ndarray:                       # levels
     "The candidate with the largest expected improvement."
-    order = np.argsort(known.values, kind='stable')[:MOST]
-    best_first = as_levels(space, [known.params[k] for k in order])
-    values = known.values[order]
+    best_first, y, doubt = _best_first(space, known)
     x = coordinates(space, best_first)
-    y = (values - values.mean()) / values.std()
-    doubt = known.doubt[order] / values.var()
     model = process(x, y, doubt)
     if running:
         there = coordinates(space, as_levels(space, running))
@@ -366,6 +367,17 @@ def _most_promising(
     tried = candidates(space, rng, best_first[:4])
     best = float(expectation(model, x)[0].min())
     return tried[int(np.argmax(improvement(model, coordinates(space, tried), best)))]
+
+# %% ../../notebooks/search/sampler.ipynb #e57a0ca8
+def _best_first(
+    space: Space, known: Outcomes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # levels (n, parameters), values of mean 0 and variance 1 (n,), their variances (n,)
+    "The best trials, the best one first, their values on a common scale."
+    order = np.argsort(known.values, kind='stable')[:MOST]
+    levels = as_levels(space, [known.params[k] for k in order])
+    values = known.values[order]
+    return levels, (values - values.mean()) / values.std(), known.doubt[order] / values.var()
 
 # %% ../../notebooks/search/sampler.ipynb #5ea293ce
 def _with_running(

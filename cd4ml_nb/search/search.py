@@ -387,24 +387,24 @@ def judge(
     workers: Workers,
     waiting: dict[int, int],     # trial -> the rung where it waits
 ) -> None:
-    "Answer the waiting trials whose rivals have arrived at the rung, too, or have ended."
+    "Answer each waiting trial whose competitors have reached its rung, too, or have ended."
     for number, rung in list(waiting.items()):
         trial = course.trials[number]
-        rivals = _rivals(course, trial)
+        competitors = _competitors(course, trial)
         if course.repeatable and any(
-            other.record is None and rung not in other.expected for other in rivals
+            other.record is None and rung not in other.expected for other in competitors
         ):
             continue
-        values = [other.at(rung) for other in rivals]
+        values = [other.at(rung) for other in competitors]
         standing = [value for value in values if value is not None]
         del waiting[number]
-        n = len(rivals) + 1
+        n = len(competitors) + 1
         value = trial.expected[rung]
         go_on = goes_on(value, standing, rung, n, course.better, course.search.keep)
         workers.answer(number, go_on)
 
 # %% ../../notebooks/search/search.ipynb #ad7faf5d
-def _rivals(course: Course, trial: _Trial) -> list[_Trial]:
+def _competitors(course: Course, trial: _Trial) -> list[_Trial]:
     "The trials to compare a trial with: for a quick one only quick ones, for a slow one all."
     others = course.trials[:trial.number] if course.repeatable else course.trials
     return [other for other in others if other is not trial and (other.quick or not trial.quick)]
@@ -469,14 +469,13 @@ def _record(course: Course, trial: _Trial, kind: str, value: Any) -> Record:
 def search(
     course: Course,
     workers: Workers,
-    tell: Callable[[str], None] = lambda text: None,     # called after each trial with one line
+    report: Callable[[str], None] = lambda text: None,   # called after each trial with one line
     ended: Callable[[Record], None] = lambda record: None,   # with each record, earlier ones too
 ) -> list[Record]:                                       # by number
     "Run a sweep to its end."
     waiting: dict[int, int] = {}
-    for trial in course.trials:
-        if trial.record:
-            ended(trial.record)
+    for record in _records(course):
+        ended(record)
 
     def keep(record: Record) -> None:
         course.journal.append(end=record)
@@ -493,8 +492,13 @@ def search(
             if received := receive(course, number, kind, value, waiting):
                 keep(received)
             if kind != 'rung':
-                tell(progress(course))
+                report(progress(course))
         judge(course, workers, waiting)
+    return _records(course)
+
+# %% ../../notebooks/search/search.ipynb #6c14e0f6
+def _records(course: Course) -> list[Record]:
+    "The records of the trials that have ended, by number."
     return [trial.record for trial in course.trials if trial.record]
 
 # %% ../../notebooks/search/search.ipynb #39294702
@@ -513,7 +517,7 @@ def _start_trials(course: Course, workers: Workers) -> None:
 # %% ../../notebooks/search/search.ipynb #ed014d5d
 def progress(course: Course) -> str:
     "The progress of a sweep in one line."
-    records = [trial.record for trial in course.trials if trial.record]
+    records = _records(course)
     if course.sampled and not course.chosen:
         n = sum(trial.known is not None for trial in course.trials)
         return f'trial {n} of {course.wanted} on a sample of the rows'

@@ -52,7 +52,7 @@ class Trials:
 # %% ../../notebooks/search/study.ipynb #518ce65f
 def make_workers(
     problem: Problem,
-    members: list[tuple[str, int]],    # of `crew`: device and threads of each worker
+    members: list[tuple[str, int]],    # of `plan_workers`: device and threads of each worker
 ) -> Workers:
     "Workers for a problem, ready to start."
     if 'max_bin' not in problem.search.space:

@@ -229,11 +229,8 @@ def run_trial(
     threads: Callable[[], int] | None = None,   # to use now; None: always those of the parameters
 ) -> dict[str, Any]:     # state: complete or pruned, value, rounds, curve, device, size or latency
     "Train with one combination, until it stops improving or is not worth continuing."
-    params = problem.base | problem.search.fixed | chosen
-    # the booster must know it, too
+    params = _parameters(problem, chosen)
     train, validation = problem.matrices(int(params.get('max_bin', 256)))
-    own = built_in_metric(problem)
-    params |= {'eval_metric': own} if own else {'disable_default_eval_metric': True}
     booster = _first_round(params, train, validation)
     rounds = _boosted(booster, train, params['nthread'], problem.search.rounds, threads)
     measure = validation_metric(problem, validation)
@@ -247,6 +244,14 @@ def run_trial(
         'device': params['device'],
         **weighed(problem, booster, learning.round),
     }
+
+# %% ../../notebooks/search/trial.ipynb #341c1a7f
+def _parameters(problem: Problem, chosen: dict[str, Any]) -> dict[str, Any]:
+    "All parameters of the booster, which must know those of its matrices and its metric, too."
+    params = problem.base | problem.search.fixed | chosen
+    if metric := built_in_metric(problem):
+        return params | {'eval_metric': metric}
+    return params | {'disable_default_eval_metric': True}
 
 # %% ../../notebooks/search/trial.ipynb #dfab2dbf
 def _first_round(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALL', 'SAMPLE', 'Busy', 'Evaluate', 'LOST', 'Task', 'Heard', 'Workers', 'evaluated', 'reason', 'OneThread',
-           'pause_openmp', 'ForkedWorkers', 'TaskFailed', 'often', 'all_done', 'crew', 'can_fork', 'employed']
+           'pause_openmp', 'ForkedWorkers', 'TaskFailed', 'often', 'all_done', 'plan_workers', 'can_fork', 'employed']
 
 # %% ../../notebooks/search/workers.ipynb #eae31311
 import contextlib
@@ -390,13 +390,13 @@ def all_done(
     return [todo.results[task.number] for task in tasks]
 
 # %% ../../notebooks/search/workers.ipynb #f85a2c6a
-def crew(
+def plan_workers(
     device: str,         # cpu or cuda
     threads: int,        # cores to use
     window: int,         # tasks that may be under way at once
     workers: int = 0,    # wanted; 0: as many as are useful
 ) -> list[tuple[str, int]]:   # device and threads of each worker
-    "The workers for so many tasks."
+    "The device and the threads of each worker, for so many tasks."
     if device == 'cuda':
         gpus = max(1, gpu_count())
         n = min(workers or gpus, window)
@@ -411,7 +411,7 @@ def can_fork() -> bool:
 
 # %% ../../notebooks/search/workers.ipynb #0bdd1a45
 def employed(
-    members: list[tuple[str, int]],               # of `crew`: device and threads of each
+    members: list[tuple[str, int]],               # of `plan_workers`: device and threads of each
     describe: Callable[[str, int], Evaluate],     # from a device and threads
 ) -> Workers:
     "Workers that are ready to start: forked ones, or one thread where that is impossible."

@@ -40,7 +40,7 @@ from ..scenario.comparison import power, shared_confidence, trained_again, verdi
 from ..scenario.definition import Compare, Scenario, load_scenario, read_scenario
 from ..search.halving import Judge
 from ..search.trial import Kept
-from ..search.workers import Busy, Task, TaskFailed, all_done, crew, employed
+from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
 from ..show.comparison_page import comparison_html
 from ..show.comparison_words import verdict_words
 from ..show.reasons import effect, outcome, reason_value
@@ -181,7 +181,7 @@ def train_again(
     def begins(task: Task) -> None:
         tell(f'{task.rows}: training again {task.number % times + 1} of {times}')
 
-    members = crew(device, threads, len(tasks), settings.workers)
+    members = plan_workers(device, threads, len(tasks), settings.workers)
     with employed(members, partial(Trainings, metric, recipes)) as workers:
         try:
             values = [result['value'] for result in all_done(tasks, workers, begins)]

@@ -51,7 +51,8 @@ def test_I06_runs_of_processes_that_were_killed_are_closed_and_no_others(tmp_pat
 from mlflow.tracking import MlflowClient
 from cd4ml_nb.tracking.store import begin_run
 import os
-print(begin_run(MlflowClient('sqlite:///{tmp_path}/mlflow.db'), '{experiment}', 'killed', {{}}, {{}}), flush=True)
+client = MlflowClient('sqlite:///{tmp_path}/mlflow.db')
+print(begin_run(client, '{experiment}', 'killed', {{}}, {{}}), flush=True)
 os.kill(os.getpid(), 9)
 """
     killed = subprocess.run(

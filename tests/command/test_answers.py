@@ -56,6 +56,19 @@ def project(done, monkeypatch):
             path.write_bytes(data)
 
 
+def printed_by(code: str, folder: Path, place: Place) -> str:
+    """What some code prints in a process of its own that has the command's words."""
+    done = subprocess.run(
+        [sys.executable, '-c', code, *ASKED],
+        cwd=folder,
+        env=place.environment | INSTALLED,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 def appended(name: str):
     def change(folder: Path) -> None:
         with open(folder / name, 'a', encoding='utf-8') as file:
@@ -154,15 +167,7 @@ def test_data_that_becomes_too_old_is_no_answer(done, tmp_path):
         "print(answers.known_answer(sys.argv[1:]) is not None)\ntime.strftime = lambda *_:"
         " '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
     )
-    told = subprocess.run(
-        [sys.executable, '-c', code, *ASKED],
-        cwd=folder,
-        env=place.environment | INSTALLED,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stdout.split() == ['True', 'False']
+    assert printed_by(code, folder, place).split() == ['True', 'False']
 
 
 def test_a_change_during_the_run_leaves_no_note(done, tmp_path):
@@ -213,15 +218,7 @@ def test_the_answer_is_what_the_run_says_and_imports_nothing(done):
         "import sys; from cd4ml_nb.command.start import main; main(); print([m for m in ('typer',"
         " 'pydantic', 'yaml') if m in sys.modules])"
     )
-    told = subprocess.run(
-        [sys.executable, '-c', code, *ASKED],
-        cwd=folder,
-        env=place.environment | INSTALLED,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stdout.splitlines()[-1] == '[]'
+    assert printed_by(code, folder, place).splitlines()[-1] == '[]'
 
 
 def test_python_m_is_the_command_and_as_quick(done):

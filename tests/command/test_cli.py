@@ -103,8 +103,12 @@ RUN = ['run', '-s', 'small']
 
 @pytest.mark.parametrize(('new', 'words'), [
     ('sede: 3\ntitle:', ["unknown key 'sede'", "did you mean 'seed'?", 'scenarios/small.yaml:2']),
-    ('evaluate: {confidense: 0.9}\ntitle:', ["did you mean 'confidence'?", 'scenarios/small.yaml:2']),
-    ('columns: {x: {tipe: number}}\ntitle:', ["did you mean 'type'?", 'scenarios/small.yaml:2'])])
+    (
+        'evaluate: {confidense: 0.9}\ntitle:',
+        ["did you mean 'confidence'?", 'scenarios/small.yaml:2'],
+    ),
+    ('columns: {x: {tipe: number}}\ntitle:', ["did you mean 'type'?", 'scenarios/small.yaml:2']),
+])
 def test_C01_unknown_key_in_a_scenario(project, capsys, new, words):
     with_scenario(project, 'title:', new)
     refused(capsys, RUN, 'C01', *words)
@@ -132,43 +136,72 @@ def test_C02_settings_take_plain_numbers_only(project, capsys, value):
     refused(capsys, RUN, 'C02', 'settings.ini', 'trials')
 
 
-@pytest.mark.parametrize('value', ['trials=-3', 'sweep.trials=0', 'split.seed=-1', 'ingest.rows=-1', 'trials=NaN'])
+@pytest.mark.parametrize('value', [
+    'trials=-3',
+    'sweep.trials=0',
+    'split.seed=-1',
+    'ingest.rows=-1',
+    'trials=NaN',
+])
 def test_C03_numbers_out_of_range_on_the_command_line(project, capsys, value):
     line = refused(capsys, [*RUN, '-p', value], 'C03')
     assert value.split('=')[0].split('.')[-1] in line
 
 
-@pytest.mark.parametrize('text', ['search: {rounds: -3}', 'search: {fixed: {learning_rate: .nan}}', 'search: {fixed: {learning_rate: -1}}',
-                                  'search: {space: {learning_rate: {low: 0, high: 2}}}', 'split: {holdout: 0}', 'evaluate: {replicates: 0}'])
+@pytest.mark.parametrize('text', [
+    'search: {rounds: -3}',
+    'search: {fixed: {learning_rate: .nan}}',
+    'search: {fixed: {learning_rate: -1}}',
+    'search: {space: {learning_rate: {low: 0, high: 2}}}',
+    'split: {holdout: 0}',
+    'evaluate: {replicates: 0}',
+])
 def test_C03_numbers_out_of_range_in_a_scenario(project, capsys, text):
     with_scenario(project, 'title:', f'{text}\ntitle:')
     assert main(RUN) == 2
     assert re.match(r'ERROR C\d\d scenarios/small\.yaml:2: ', last_line(capsys))
 
 
-@pytest.mark.parametrize('text', ['search: {fixed: {max_dpeth: 3}}', 'search: {space: {max_dpeth: {low: 1, high: 3, integer: true}}}'])
+@pytest.mark.parametrize('text', [
+    'search: {fixed: {max_dpeth: 3}}',
+    'search: {space: {max_dpeth: {low: 1, high: 3, integer: true}}}',
+])
 def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
     with_scenario(project, 'title:', f'{text}\ntitle:')
     refused(capsys, RUN, 'C04', "did you mean 'max_depth'?", 'scenarios/small.yaml:2')
 
 
 @pytest.mark.parametrize(('text', 'words'), [
-    ('search: {fixed: {monotone_constraints: [1, 0]}}', ['not supported here', 'constraints', 'remove it']),
-    ('search: {fixed: {interaction_constraints: "[[0, 1]]"}}', ['not supported here', 'constraints']),
-    ('search: {space: {booster: {choice: [gbtree, dart]}}}', ['not supported here', 'always gbtree']),
+    (
+        'search: {fixed: {monotone_constraints: [1, 0]}}',
+        ['not supported here', 'constraints', 'remove it'],
+    ),
+    (
+        'search: {fixed: {interaction_constraints: "[[0, 1]]"}}',
+        ['not supported here', 'constraints'],
+    ),
+    (
+        'search: {space: {booster: {choice: [gbtree, dart]}}}',
+        ['not supported here', 'always gbtree'],
+    ),
     ('search: {fixed: {booster: gblinear}}', ['not supported here', 'always gbtree']),
     ('search: {fixed: {multi_strategy: multi_output_tree}}', ['not supported here']),
     ('search: {fixed: {eta: 0.1}}', ["is written as 'learning_rate'"]),
     ('search: {fixed: {n_estimators: 100}}', ["is written as 'search.rounds'"]),
-    ('search: {fixed: {objective: "rank:ndcg"}}', ['not supported here', 'reg:squarederror'])])
+    ('search: {fixed: {objective: "rank:ndcg"}}', ['not supported here', 'reg:squarederror']),
+])
 def test_C04_a_parameter_that_xgboost_has_is_not_called_unknown(project, capsys, text, words):
     with_scenario(project, 'title:', f'{text}\ntitle:')
     line = refused(capsys, RUN, 'C04', *words, 'scenarios/small.yaml:2')
     assert 'has no parameter' not in line
 
 
-@pytest.mark.parametrize(('gate', 'word'), [('{metric: r2}', 'no threshold'), ('{metric: r3, min: 0.5}', "unknown metric 'r3'"),
-                                            ('{metric: mae, min: 5}', 'wrong way'), ('{metric: auc, min: 0.5}', 'does not apply')])
+@pytest.mark.parametrize(('gate', 'word'), [
+    ('{metric: r2}', 'no threshold'),
+    ('{metric: r3, min: 0.5}', "unknown metric 'r3'"),
+    ('{metric: mae, min: 5}', 'wrong way'),
+    ('{metric: auc, min: 0.5}', 'does not apply'),
+])
 def test_C05_gates_that_could_not_close(project, capsys, gate, word):
     with_scenario(project, '{metric: r2, min: 0.0}', gate)
     refused(capsys, RUN, 'C05', word)
@@ -179,8 +212,16 @@ def test_C06_duplicate_keys_name_both_lines(project, capsys):
     refused(capsys, RUN, 'C06', "key 'name' stands twice", 'lines 1 and 2')
 
 
-@pytest.mark.parametrize('text', ['\tseed: 1', 'seed: 010', 'seed: 1:30', 'a: &a [1]\nb: [*a, *a]', '!!python/object/apply:os.system ["touch owned"]',
-                                  'owner: !!python/name:os.system', '- a\n- b', 'a: ' + '[' * 3000])
+@pytest.mark.parametrize('text', [
+    '\tseed: 1',
+    'seed: 010',
+    'seed: 1:30',
+    'a: &a [1]\nb: [*a, *a]',
+    '!!python/object/apply:os.system ["touch owned"]',
+    'owner: !!python/name:os.system',
+    '- a\n- b',
+    'a: ' + '[' * 3000,
+])
 def test_C07_yaml_that_means_something_else(project, capsys, text):
     (project / 'scenarios' / 'small.yaml').write_text(text + '\n')
     refused(capsys, RUN, 'C07', 'scenarios/small.yaml')
@@ -207,7 +248,10 @@ def test_C08_templates_on_the_command_line(project, capsys):
     assert 'templates' in last_line(capsys)
 
 
-@pytest.mark.parametrize(('name', 'value', 'words'), [('CD4ML_TRAILS', '3', ["did you mean 'CD4ML_TRIALS'?"]), ('CD4ML_ENV', 'tema', ["did you mean 'team'?"])])
+@pytest.mark.parametrize(('name', 'value', 'words'), [
+    ('CD4ML_TRAILS', '3', ["did you mean 'CD4ML_TRIALS'?"]),
+    ('CD4ML_ENV', 'tema', ["did you mean 'team'?"]),
+])
 def test_C09_environment_variables_with_a_typo(project, capsys, monkeypatch, name, value, words):
     monkeypatch.setenv(name, value)
     refused(capsys, RUN, 'C09', *words)
@@ -223,7 +267,10 @@ def test_C09_unknown_environment_by_option(project, capsys):
 
 
 @pytest.mark.parametrize('path', [
-    '../../escaped/ingest/table.parquet', 'products/ploomber/other/table.parquet', 'products/ploomber/ingest/../../../x/table.parquet'])
+    '../../escaped/ingest/table.parquet',
+    'products/ploomber/other/table.parquet',
+    'products/ploomber/ingest/../../../x/table.parquet',
+])
 def test_C10_products_outside_their_folder(project, capsys, path):
     text = (
         (project / 'pipeline.yaml')
@@ -266,8 +313,15 @@ def test_C12_circular_and_missing_upstreams(project, capsys):
     refused(capsys, RUN, 'C12', "did you mean 'ingest'?")
 
 
-@pytest.mark.parametrize('command', [['run', '-s'], ['status', '-s'], ['why', '-s'], ['compare', '-s'], ['trend', '-s'], ['ui', '-s'],
-                                     ['check', '-s']])
+@pytest.mark.parametrize('command', [
+    ['run', '-s'],
+    ['status', '-s'],
+    ['why', '-s'],
+    ['compare', '-s'],
+    ['trend', '-s'],
+    ['ui', '-s'],
+    ['check', '-s'],
+])
 def test_C10_a_copied_scenario_does_not_take_over_the_products_of_the_first(
     project, capsys, command
 ):
@@ -304,8 +358,15 @@ def test_C10_a_scenario_that_is_not_named_like_its_file_is_told_beside_the_other
     assert 'C10 scenarios/copy.yaml:1: ' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('space', ['{low: 3, high: 1}', '{low: 1, high: 1}', '{choice: []}', '{low: 0, high: 1, log: true}', '{low: 1}',
-                                   '{choice: [{a: 1}]}', '{low: 1, high: 2, choice: [1]}'])
+@pytest.mark.parametrize('space', [
+    '{low: 3, high: 1}',
+    '{low: 1, high: 1}',
+    '{choice: []}',
+    '{low: 0, high: 1, log: true}',
+    '{low: 1}',
+    '{choice: [{a: 1}]}',
+    '{low: 1, high: 2, choice: [1]}',
+])
 def test_C15_search_spaces_that_hold_nothing(project, capsys, space):
     with_scenario(project, 'title:', f'search: {{space: {{reg_lambda: {space}}}}}\ntitle:')
     refused(capsys, RUN, 'C15', 'search.space.reg_lambda', 'scenarios/small.yaml:2')
@@ -373,9 +434,8 @@ def test_N02_a_module_edited_by_hand_is_shown_with_the_cell_it_belongs_to(projec
     )
     assert_told_how_to_keep_it(err)
     line = int(err.splitlines()[-1].split(':')[1])
-    assert (
-        (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()[line - 2].startswith('# %% ')
-    )
+    lines = (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()
+    assert lines[line - 2].startswith('# %% ')
 
 
 def test_N02_the_doctor_shows_a_module_edited_by_hand(project, capsys, monkeypatch):
@@ -431,9 +491,13 @@ def test_N05_missing_or_doubled_parameters_tag(project, capsys, n):
 
 
 @pytest.mark.parametrize(('value', 'words'), [
-    ('trails=3', ["unknown parameter 'trails'", "did you mean 'trials'?"]), ('swep.trials=3', ["unknown stage 'swep'", "did you mean 'sweep'?"]),
-    ('sweep.trails=3', ["did you mean 'trials'?"]), ('trials', ['no assignment']), ('split.trials=3', ["unknown parameter 'trials'"]),
-    ('x=1\nimport os', ['unknown parameter'])])
+    ('trails=3', ["unknown parameter 'trails'", "did you mean 'trials'?"]),
+    ('swep.trials=3', ["unknown stage 'swep'", "did you mean 'sweep'?"]),
+    ('sweep.trails=3', ["did you mean 'trials'?"]),
+    ('trials', ['no assignment']),
+    ('split.trials=3', ["unknown parameter 'trials'"]),
+    ('x=1\nimport os', ['unknown parameter']),
+])
 def test_N06_unknown_parameters(project, capsys, value, words):
     refused(capsys, [*RUN, '-p', value], 'N06', *words)
 
@@ -447,10 +511,15 @@ def test_N06_unknown_stages(project, capsys):
 # ---- how a command ends
 
 @pytest.mark.parametrize(('args', 'words'), [
-    (['rn'], ["no such command 'rn'", "did you mean 'run'?"]), (['run', '--forse', 'x'], ['--forse', "did you mean '--force'?"]),
-    (['data', 'lst'], ['cd4ml data', "did you mean 'ls'?"]), (['data', 'run'], ['known: describe, ls']),
-    (['new', 'x'], ["'--data'"]), (['lab', '--port', 'x'], ['--port']),
-    (['run', 'extra'], ['extra']), (['new'], ['missing argument'])])
+    (['rn'], ["no such command 'rn'", "did you mean 'run'?"]),
+    (['run', '--forse', 'x'], ['--forse', "did you mean '--force'?"]),
+    (['data', 'lst'], ['cd4ml data', "did you mean 'ls'?"]),
+    (['data', 'run'], ['known: describe, ls']),
+    (['new', 'x'], ["'--data'"]),
+    (['lab', '--port', 'x'], ['--port']),
+    (['run', 'extra'], ['extra']),
+    (['new'], ['missing argument']),
+])
 def test_V6_what_the_parser_refuses_ends_in_the_same_form(project, capsys, args, words):
     refused(capsys, args, 'USAGE', *words)
 
@@ -618,7 +687,12 @@ def test_quiet_shows_nothing(capsys):
     assert capsys.readouterr().out == ''
 
 
-@pytest.mark.parametrize(('value', 'watched'), [('', True), ('true', False), ('1', False), ('false', True)])
+@pytest.mark.parametrize(('value', 'watched'), [
+    ('', True),
+    ('true', False),
+    ('1', False),
+    ('false', True),
+])
 def test_CI_is_no_terminal(monkeypatch, value, watched):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
     monkeypatch.setenv('CI', value)

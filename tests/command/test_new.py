@@ -137,8 +137,14 @@ def test_stray_texts_among_numbers_are_sentinels_of_that_column(project):
 
 
 @pytest.mark.parametrize(('values', 'task'), [
-    ([0, 1], 'binary'), (['yes', 'no'], 'binary'), ([True, False], 'binary'), (['a', 'b', 'c'], 'multiclass'), ([3, 4, 5, 6], 'multiclass'),
-    (list(range(50)), 'regression'), ([0.5, 1.5, 2.5], 'regression')])
+    ([0, 1], 'binary'),
+    (['yes', 'no'], 'binary'),
+    ([True, False], 'binary'),
+    (['a', 'b', 'c'], 'multiclass'),
+    ([3, 4, 5, 6], 'multiclass'),
+    (list(range(50)), 'regression'),
+    ([0.5, 1.5, 2.5], 'regression'),
+])
 def test_the_task_follows_from_the_target(project, values, task):
     table = offers().assign(goal=[values[k % len(values)] for k in range(400)])
     scenario, text, _ = written(project, table, 'goal')
@@ -154,8 +160,13 @@ def test_few_whole_numbers_say_how_to_choose_otherwise(project):
 
 
 @pytest.mark.parametrize(('task', 'values', 'code'), [
-    ('binary', ['a', 'b', 'c'] * 9, 'D08'), ('regression', ['a', 'b'] * 9, 'D14'), (None, ['a'] * 9, 'D05'), (None, [None] * 9, 'D05'),
-    (None, [f'text {k}' for k in range(400)], 'D06'), (None, [pd.Timestamp('2024-01-01') + pd.Timedelta(days=k) for k in range(9)], 'D14')])
+    ('binary', ['a', 'b', 'c'] * 9, 'D08'),
+    ('regression', ['a', 'b'] * 9, 'D14'),
+    (None, ['a'] * 9, 'D05'),
+    (None, [None] * 9, 'D05'),
+    (None, [f'text {k}' for k in range(400)], 'D06'),
+    (None, [pd.Timestamp('2024-01-01') + pd.Timedelta(days=k) for k in range(9)], 'D14'),
+])
 def test_tasks_that_do_not_fit(task, values, code):
     with pytest.raises(UserError) as error:
         choose_task(pd.Series(values), task)
@@ -275,11 +286,22 @@ def test_X01_names_that_are_no_names(project, capsys, name):
 
 
 @pytest.mark.parametrize(('args', 'code', 'words'), [
-    (['--data', 'data.csv', '--target', 'prise'], 'D01', "did you mean 'price'?"), (['--data', 'date.csv', '--target', 'price'], 'C10', 'data.csv'),
-    (['--data', 'data.csv', '--target', 'price', '--time', 'listd'], 'D01', "did you mean 'listed'?"),
-    (['--data', 'data.csv', '--target', 'price', '--task', 'regresion'], 'C02', "did you mean 'regression'?"),
+    (['--data', 'data.csv', '--target', 'prise'], 'D01', "did you mean 'price'?"),
+    (['--data', 'date.csv', '--target', 'price'], 'C10', 'data.csv'),
+    (
+        ['--data', 'data.csv', '--target', 'price', '--time', 'listd'],
+        'D01',
+        "did you mean 'listed'?",
+    ),
+    (
+        ['--data', 'data.csv', '--target', 'price', '--task', 'regresion'],
+        'C02',
+        "did you mean 'regression'?",
+    ),
     (['--data', 'data.csv', '--target', 'price', '--split', 'tyme'], 'C02', "did you mean 'time'?"),
-    (['--data', 'page.csv', '--target', 'price'], 'D46', 'HTML'), (['--data', 'empty.csv', '--target', 'price'], 'D21', '0 rows')])
+    (['--data', 'page.csv', '--target', 'price'], 'D46', 'HTML'),
+    (['--data', 'empty.csv', '--target', 'price'], 'D21', '0 rows'),
+])
 def test_what_cannot_be_written_leaves_nothing_behind(project, capsys, args, code, words):
     offers().to_csv(project / 'data.csv', index=False)
     (project / 'page.csv').write_text('<!DOCTYPE html><html><body>404</body></html>\n')
@@ -292,8 +314,16 @@ def test_what_cannot_be_written_leaves_nothing_behind(project, capsys, args, cod
 # ---- properties
 
 @settings(max_examples=examples(150), deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=['Cs', 'Cc']), max_size=60),
-                    lambda inner: st.lists(inner, max_size=3), max_leaves=5))
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(st.characters(exclude_categories=['Cs', 'Cc']), max_size=60),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=5,
+    ),
+)
 def test_any_value_survives_the_text(value):
     text = line('key', {'value': value}, 'a comment')
     assert yaml.safe_load(text) == {'key': {'value': value}} and '\n' not in text
@@ -304,7 +334,11 @@ names = st.text(
 ).filter(lambda s: s.strip() == s and '"' not in s and '{{' not in s and '${' not in s)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(names, min_size=2, max_size=4, unique=True), st.integers(0, 9))
 def test_any_column_names_can_be_written_and_read(project, columns, seed):
     import unicodedata
@@ -375,7 +409,11 @@ REAL = [
 ]
 
 
-@pytest.mark.parametrize(('file', 'target', 'options', 'task', 'roles'), REAL, ids=[case[0] for case in REAL])
+@pytest.mark.parametrize(
+    ('file', 'target', 'options', 'task', 'roles'),
+    REAL,
+    ids=[case[0] for case in REAL],
+)
 def test_real_files_get_a_scenario_that_runs(
     project, real_data, file, target, options, task, roles
 ):

@@ -1,4 +1,4 @@
-"""`cd4ml upgrade`: a newer tool comes underneath a team's work, and nothing of the team's is lost."""
+"""`cd4ml upgrade` puts a newer tool underneath a team's work, and nothing of the team's is lost."""
 
 import json
 import os
@@ -327,7 +327,10 @@ def test_a_notebook_that_both_have_changed_merges_by_cell_and_is_exported(upgrad
     ours = first | {'one': '#| export\na = 10'}
     theirs = first | {'two': '#| export\nb = 20'}
     commit(team, **{name: make('x', **ours) for name, make in files.items()})
-    moved = {'notebooks/y/x.ipynb': notebook('y.x', **theirs), 'cd4ml_nb/y/x.py': module('y.x', **theirs)}
+    moved = {
+        'notebooks/y/x.ipynb': notebook('y.x', **theirs),
+        'cd4ml_nb/y/x.py': module('y.x', **theirs),
+    }
     for name in files:
         (tool / name).unlink()
     nbdev = '[tool.nbdev]\nlib_path = "cd4ml_nb"\nnbs_path = "notebooks"\n'

@@ -36,7 +36,11 @@ def barrier_pause():
     time.sleep(0.02)
 
 
-@pytest.mark.parametrize('left', ['', '{"pid": 1, "torn', 'process 1 on elsewhere since 2020-01-01 00:00:00'])
+@pytest.mark.parametrize('left', [
+    '',
+    '{"pid": 1, "torn',
+    'process 1 on elsewhere since 2020-01-01 00:00:00',
+])
 def test_I14_I15_four_runs_that_start_together_hold_the_lock_one_at_a_time(tmp_path, left):
     context = multiprocessing.get_context('fork')
     for round_ in range(10):
@@ -78,8 +82,12 @@ def owner(**changes) -> str:
 
 
 @pytest.mark.parametrize('left,free', [
-    (owner(), False), (owner(process=2 ** 22 + 1), True), (owner(started='then'), True), (owner(process=2 ** 22 + 1, host='elsewhere'), False), ('', False)],
-    ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
+    (owner(), False),
+    (owner(process=2 ** 22 + 1), True),
+    (owner(started='then'), True),
+    (owner(process=2 ** 22 + 1, host='elsewhere'), False),
+    ('', False),
+], ids=['alive', 'dead', 'number given to another process', 'another host', 'nothing known'])
 def test_I15_where_the_system_has_no_locks_the_owner_is_asked_for(
     tmp_path, monkeypatch, left, free
 ):
@@ -126,7 +134,10 @@ def test_I14_a_scenario_that_is_new_while_all_are_held_is_refused_too(tmp_path):
         pass
 
 
-@pytest.mark.parametrize('left,free', [(owner(), False), (owner(process=2 ** 22 + 1), True)], ids=['alive', 'dead'])
+@pytest.mark.parametrize('left,free', [
+    (owner(), False),
+    (owner(process=2 ** 22 + 1), True),
+], ids=['alive', 'dead'])
 def test_I15_without_locks_a_project_that_a_process_has_alone_is_respected_while_it_lives(
     tmp_path, monkeypatch, left, free
 ):

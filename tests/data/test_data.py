@@ -24,6 +24,8 @@ from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.data.types import Raw
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
+TARGET = Target(column='y')
+
 
 def raw_of(**columns):
     return Raw(pa.table(columns), {'source': 'a.csv', 'first_line': 2})
@@ -37,6 +39,11 @@ def typed(texts, data=None, target=None, **column):
         raw, declared, 'infer', target or Target(column='y'), data or Data(source='a.csv')
     )
     return df['x'], infos[0]
+
+
+def typed_with(raw, target=TARGET, **columns):
+    """A typed table, and the descriptions of its columns."""
+    return typed_table(raw, columns, 'infer', target, Data(source=raw.facts['source']))
 
 
 def refused(code, texts, *said, data=None, **column):
@@ -63,25 +70,13 @@ def test_D01_D02_a_missing_target_is_named_with_its_neighbours():
                 f"a.csv: target '{name}' not found; columns are make, price — did you mean 'price'"
             ),
         ) as caught:
-            typed_table(
-                raw_of(make=['a'], price=['1']),
-                {},
-                'infer',
-                Target(column=name),
-                Data(source='a.csv'),
-            )
+            typed_with(raw_of(make=['a'], price=['1']), Target(column=name))
         assert caught.value.code == 'D01'
 
 
 def test_a_declared_column_that_is_not_there_is_named():
     with pytest.raises(UserError, match="column 'mkae' not found — did you mean 'make'"):
-        typed_table(
-            raw_of(make=['a'], price=['1']),
-            {'mkae': Column()},
-            'infer',
-            Target(column='price'),
-            Data(source='a.csv'),
-        )
+        typed_with(raw_of(make=['a'], price=['1']), Target(column='price'), mkae=Column())
 
 
 @pytest.mark.parametrize('column', [{}, {'type': 'number'}])
@@ -110,21 +105,13 @@ def test_D14_is_not_raised_when_the_scenario_says_what_the_text_means():
 def test_D14_names_the_other_columns_too():
     raw = raw_of(a=with_bad('?'), b=with_bad('??'), c=with_bad('3'), y=with_bad('1'))
     with pytest.raises(UserError, match='a.csv:a: 1 of 200.*also: b$'):
-        typed_table(raw, {}, 'infer', Target(column='y'), Data(source='a.csv'))
+        typed_with(raw)
 
 
-def test_D14_the_target_is_told_how_to_declare_a_sentinel():
+def test_D14_the_error_says_how_to_declare_a_sentinel_of_the_target():
     with pytest.raises(UserError, match='target: sentinels'):
-        typed_table(
-            raw_of(y=with_bad('n/a')), {}, 'infer', Target(column='y'), Data(source='a.csv')
-        )
-    df, _ = typed_table(
-        raw_of(y=with_bad('-1')),
-        {},
-        'infer',
-        Target(column='y', sentinels=[-1]),
-        Data(source='a.csv'),
-    )
+        typed_with(raw_of(y=with_bad('n/a')))
+    df, _ = typed_with(raw_of(y=with_bad('-1')), Target(column='y', sentinels=[-1]))
     assert df['y'].isna().sum() == 1
 
 
@@ -133,8 +120,12 @@ def test_D14_control_characters_do_not_reach_the_terminal():
 
 
 @pytest.mark.parametrize(('texts', 'remedy'), [
-    (['1,234', '12', '1,234,567.5'], 'thousands: ","'), (["1'234", '12'], 'thousands: "\'"'), (['1 234', '12'], 'thousands: " "'),
-    (['1.234.567', '2.000.000'], 'thousands: "."'), (['1.234,5', '12'], 'thousands: ".", decimal: ","')])
+    (['1,234', '12', '1,234,567.5'], 'thousands: ","'),
+    (["1'234", '12'], 'thousands: "\'"'),
+    (['1 234', '12'], 'thousands: " "'),
+    (['1.234.567', '2.000.000'], 'thousands: "."'),
+    (['1.234,5', '12'], 'thousands: ".", decimal: ","'),
+])
 def test_D15_thousands_separators(texts, remedy):
     refused('D15', texts, remedy, type='number')
     refused('D15', texts, remedy)
@@ -170,10 +161,8 @@ def test_D27_in_parquet():
         pa.table({'x': pa.array([1, 2**64 - 1], pa.uint64()), 'y': [1, 2]}), {'source': 'a.parquet'}
     )
     with pytest.raises(UserError, match='id-like'):
-        typed_table(raw, {}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    df, _ = typed_table(
-        raw, {'x': Column(type='category')}, 'infer', Target(column='y'), Data(source='a.parquet')
-    )
+        typed_with(raw)
+    df, _ = typed_with(raw, x=Column(type='category'))
     assert df['x'].tolist() == ['1', '18446744073709551615']
 
 
@@ -203,9 +192,14 @@ def test_D30_words_for_nothing_in_numbers_ask_for_a_declaration():
 
 
 @pytest.mark.parametrize(('texts', 'formats'), [
-    (['03/04/2021', '05/06/2021'], ["'%d/%m/%Y'", "'%m/%d/%Y'"]), (['25/12/2021', '01/02/2021'], ["'%d/%m/%Y'"]),
-    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]), (['31.12.2020'], ["'%d.%m.%Y'"]), (['03.2021', '12.2020'], ["'%m.%Y'"]),
-    (['2021-1-5', '2021-01-06'], ["'%Y-%m-%d'"]), (['1/2/21'], ["'%d/%m/%y'", "'%m/%d/%y'"])])
+    (['03/04/2021', '05/06/2021'], ["'%d/%m/%Y'", "'%m/%d/%Y'"]),
+    (['25/12/2021', '01/02/2021'], ["'%d/%m/%Y'"]),
+    (['12/25/2021 10:30', '01/02/2021 11:00'], ["'%m/%d/%Y %H:%M'"]),
+    (['31.12.2020'], ["'%d.%m.%Y'"]),
+    (['03.2021', '12.2020'], ["'%m.%Y'"]),
+    (['2021-1-5', '2021-01-06'], ["'%Y-%m-%d'"]),
+    (['1/2/21'], ["'%d/%m/%y'", "'%m/%d/%y'"]),
+])
 def test_D37_dates_by_day_and_month_need_a_format(texts, formats):
     for column in ({}, {'type': 'date'}):
         refused('D37', texts, *formats, **column)
@@ -283,13 +277,7 @@ def test_D38_times_in_parquet():
         ),
         {'source': 'a.parquet'},
     )
-    df, _ = typed_table(
-        raw,
-        {'n': Column(time_zone='Europe/Berlin')},
-        'infer',
-        Target(column='y'),
-        Data(source='a.parquet'),
-    )
+    df, _ = typed_with(raw, n=Column(time_zone='Europe/Berlin'))
     assert df.loc[0, ['a', 'n', 'd']].tolist() == [
         pd.Timestamp('2021-06-01 12:00'),
         pd.Timestamp('2021-06-01 10:00'),
@@ -303,13 +291,7 @@ def test_D38_times_in_parquet():
         {'source': 'a.parquet'},
     )
     with pytest.raises(UserError, match='clock change'):
-        typed_table(
-            raw,
-            {'n': Column(time_zone='Europe/Berlin')},
-            'infer',
-            Target(column='y'),
-            Data(source='a.parquet'),
-        )
+        typed_with(raw, n=Column(time_zone='Europe/Berlin'))
 
 
 @pytest.mark.parametrize('column', [{}, {'type': 'number'}])
@@ -347,7 +329,7 @@ def test_sentinels_in_parquet():
         'c': Column(sentinels=['-']),
         'd': Column(sentinels=['1900-01-01']),
     }
-    df, infos = typed_table(raw, columns, 'infer', Target(column='y'), Data(source='a.parquet'))
+    df, infos = typed_with(raw, **columns)
     assert df['n'].tolist()[::2] == [1.0, 2.0] and [info['n_missing'] for info in infos] == [
         2, 1, 2, 2, 0,
     ]
@@ -366,13 +348,7 @@ def test_types_of_parquet_are_kept_and_follow_declarations():
         }),
         {'source': 'a.parquet'},
     )
-    df, infos = typed_table(
-        raw,
-        {'code': Column(type='category')},
-        'infer',
-        Target(column='y'),
-        Data(source='a.parquet'),
-    )
+    df, infos = typed_with(raw, code=Column(type='category'))
     assert [str(t) for t in df.dtypes] == [
         'int64', 'float64', 'float64', 'boolean', 'str', 'str', 'int64',
     ]
@@ -382,19 +358,15 @@ def test_types_of_parquet_are_kept_and_follow_declarations():
 def test_nested_values_are_refused_unless_ignored():
     raw = Raw(pa.table({'x': [[1], [2]], 'y': [1, 2]}), {'source': 'a.parquet'})
     with pytest.raises(UserError, match='not a single value'):
-        typed_table(raw, {}, 'infer', Target(column='y'), Data(source='a.parquet'))
-    df, _ = typed_table(
-        raw, {'x': Column(role='ignore')}, 'infer', Target(column='y'), Data(source='a.parquet')
-    )
+        typed_with(raw)
+    df, _ = typed_with(raw, x=Column(role='ignore'))
     assert df['x'].tolist() == ['[1]', '[2]']
 
 
 def test_text_is_no_feature_and_ids_stay_as_written():
     free = [f'This is remark number {k} on the car' for k in range(60)]
     raw = raw_of(remark=free, id=[f'{k:05}' for k in range(60)], y=NUMBERS[:60])
-    _, infos = typed_table(
-        raw, {'id': Column(role='id')}, 'infer', Target(column='y'), Data(source='a.csv')
-    )
+    _, infos = typed_with(raw, id=Column(role='id'))
     assert [(i['type'], i['role']) for i in infos] == [
         ('text', 'ignore'),
         ('category', 'id'),

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.data.makes import THIN
 from cd4ml_nb.data.market import (
     CHUNK,
     REGIONS,
-    THIN,
     TRUTH,
     generate,
     market_options,
@@ -120,10 +120,15 @@ def test_what_is_off_is_not_there(seed):
 
 
 @pytest.mark.parametrize(('option', 'value', 'columns'), [
-    ('noise', 0.2, {'price_eur'}), ('inflation', 0.01, {'price_eur', 'fair_price', 'price_level'}), ('bias', 0.2, {'price_eur', 'is_biased'}),
-    ('sentinels', 0.1, {'mileage_km', 'is_sentinel'}), ('outliers', 0.1, {'price_eur', 'is_outlier'}),
-    ('missing', 0.1, {'mileage_km', 'power_kw', 'fuel', 'gearbox', 'is_missing'}), ('unit_break', 'power', {'power_kw', 'is_broken'}),
-    ('unit_break', 'mileage', {'mileage_km', 'is_broken'})])
+    ('noise', 0.2, {'price_eur'}),
+    ('inflation', 0.01, {'price_eur', 'fair_price', 'price_level'}),
+    ('bias', 0.2, {'price_eur', 'is_biased'}),
+    ('sentinels', 0.1, {'mileage_km', 'is_sentinel'}),
+    ('outliers', 0.1, {'price_eur', 'is_outlier'}),
+    ('missing', 0.1, {'mileage_km', 'power_kw', 'fuel', 'gearbox', 'is_missing'}),
+    ('unit_break', 'power', {'power_kw', 'is_broken'}),
+    ('unit_break', 'mileage', {'mileage_km', 'is_broken'}),
+])
 def test_a_switch_changes_its_own_columns_only(option, value, columns):
     base = CLEAN | {'rows': 2000, 'noise': 0.07, 'inflation': 0, 'bias': 0}
     one = market(5, **base)
@@ -148,7 +153,10 @@ def test_dirt_has_the_share_asked_for(flag, share):
     assert found == pytest.approx(share, abs=4 * np.sqrt(share / 50_000))
 
 
-@pytest.mark.parametrize(('unit_break', 'column', 'factor'), [('power', 'power_kw', 1.35962), ('mileage', 'mileage_km', 0.621371)])
+@pytest.mark.parametrize(('unit_break', 'column', 'factor'), [
+    ('power', 'power_kw', 1.35962),
+    ('mileage', 'mileage_km', 0.621371),
+])
 def test_the_unit_breaks_in_its_region_from_its_month_on(unit_break, column, factor):
     options = CLEAN | {'rows': 5000, 'unit_break_region': 'south', 'unit_break_month': 4}
     right = market(3, **options)

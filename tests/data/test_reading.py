@@ -111,7 +111,7 @@ def test_D17_latin_1_far_into_the_file_names_the_byte(refused):
     assert f'at byte {content.index(0xFC)}; looks like latin-1' in refused('D17', content)
 
 
-def test_D17_windows_1252_is_told_from_latin_1(refused):
+def test_D17_windows_1252_is_distinguished_from_latin_1(refused):
     assert 'looks like cp1252' in refused('D17', 'a,b\n5 €,1\nx,2\n'.encode('cp1252'))
 
 
@@ -158,12 +158,20 @@ def test_D21_one_row(refused):
 
 
 @pytest.mark.parametrize('content', [
-    '5.1,3.5,1.4,setosa\n4.9,3.0,1.3,setosa\n4.7,3.2,1.3,virginica\n', '39,State-gov\n50,Private\n38,State-gov\n', '7.5,3\n2.5,4\n9.5,4\n'])
+    '5.1,3.5,1.4,setosa\n4.9,3.0,1.3,setosa\n4.7,3.2,1.3,virginica\n',
+    '39,State-gov\n50,Private\n38,State-gov\n',
+    '7.5,3\n2.5,4\n9.5,4\n',
+])
 def test_D22_no_header(refused, content):
     assert 'first line looks like data' in refused('D22', content)
 
 
-@pytest.mark.parametrize('content', ['country,2019,2020\nPeru,1,2\nChad,3,4\n', '0,1,2\n5.5,6.5,7\n1,2,3\n', 'x,y\nx1,y1\nx2,y2\n', ',a\n0,1\n1,2\n'])
+@pytest.mark.parametrize('content', [
+    'country,2019,2020\nPeru,1,2\nChad,3,4\n',
+    '0,1,2\n5.5,6.5,7\n1,2,3\n',
+    'x,y\nx1,y1\nx2,y2\n',
+    ',a\n0,1\n1,2\n',
+])
 def test_D22_headers_with_numbers_in_them_are_headers(read, content):
     assert len(read(content).table) == 2
 
@@ -386,8 +394,16 @@ def test_sources_that_are_not_there(tmp_path, refused):
         read_file('.', Data(source='.'), tmp_path, 1)
 
 
-@pytest.mark.parametrize('source', ['http://127.0.0.1/a.csv', 'https://example.org/a.csv', 'ftp://x/a.csv', 'HTTP://x/a', 'filecache://x', 'github://x/y',
-                                    'file://a.csv::http://127.0.0.1/a.csv', 'memory://a::https://x/a'])
+@pytest.mark.parametrize('source', [
+    'http://127.0.0.1/a.csv',
+    'https://example.org/a.csv',
+    'ftp://x/a.csv',
+    'HTTP://x/a',
+    'filecache://x',
+    'github://x/y',
+    'file://a.csv::http://127.0.0.1/a.csv',
+    'memory://a::https://x/a',
+])
 def test_web_addresses_are_not_read(source, tmp_path):
     with pytest.raises(UserError, match='are not read'):
         read_file(source, Data(source=source), tmp_path, 1)
@@ -432,8 +448,15 @@ def tables(draw):
     )
 
 
-@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tables(), st.sampled_from([('\r\n', csv.QUOTE_MINIMAL), ('\r\n', csv.QUOTE_ALL), ('\n', csv.QUOTE_ALL)]))
+@settings(
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    tables(),
+    st.sampled_from([('\r\n', csv.QUOTE_MINIMAL), ('\r\n', csv.QUOTE_ALL), ('\n', csv.QUOTE_ALL)]),
+)
 def test_what_was_written_is_what_is_read(read, table, dialect):
     # csv.writer leaves a bare CR unquoted when lines end in LF
     (names, rows), (end, quoting) = table, dialect
@@ -456,7 +479,11 @@ def test_what_was_written_is_what_is_read(read, table, dialect):
             assert raw.place(k) == f'line {first_line}'
 
 
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.binary(max_size=300))
 def test_no_bytes_end_in_a_traceback(read, content):
     for name in ('a.csv', 'a.parquet', 'a.csv.gz', 'a.zip'):
@@ -466,7 +493,11 @@ def test_no_bytes_end_in_a_traceback(read, content):
             pass
 
 
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from(list(b',"\n\r\0;x\xff\xe9 ')))
 def test_no_changed_byte_ends_in_a_traceback(read, at, byte):
     content = bytearray(GOOD.encode())
@@ -494,7 +525,12 @@ def test_the_way_a_file_is_written_is_proposed(tmp_path):
         assert len(raw.table) >= 2
 
 
-@pytest.mark.parametrize('name', ['adult.csv', 'ames_housing.csv', 'cars_nz_manheim_vehicles.csv', 'titanic.csv'])
+@pytest.mark.parametrize('name', [
+    'adult.csv',
+    'ames_housing.csv',
+    'cars_nz_manheim_vehicles.csv',
+    'titanic.csv',
+])
 def test_real_files_are_read_as_pandas_reads_their_texts(real_data, name):
     path = real_data(name)
     raw = read_file(path.name, Data(source=path.name), path.parent, 8)

@@ -25,8 +25,12 @@ def table_of(rng, n, distinct):
 
 
 @settings(max_examples=examples(80), deadline=None)
-@given(seed=st.integers(0, 2**31), n=st.integers(40, 300), by=st.sampled_from(['random', 'stratified', 'time', 'group']),
-       distinct=st.sampled_from([5, 50, 10_000]))
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(40, 300),
+    by=st.sampled_from(['random', 'stratified', 'time', 'group']),
+    distinct=st.sampled_from([5, 50, 10_000]),
+)
 def test_whatever_belongs_together_stays_together(seed, n, by, distinct):
     table = table_of(np.random.default_rng(seed), n, distinct)
     columns = [c for c in table if c != 'id']
@@ -48,7 +52,12 @@ def test_whatever_belongs_together_stays_together(seed, n, by, distinct):
 
 
 @settings(max_examples=examples(50), deadline=None)
-@given(seed=st.integers(0, 2**31), n=st.integers(200, 2000), holdout=st.floats(0.1, 0.4), validation=st.floats(0.1, 0.4))
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(200, 2000),
+    holdout=st.floats(0.1, 0.4),
+    validation=st.floats(0.1, 0.4),
+)
 def test_parts_have_their_shares(seed, n, holdout, validation):
     table = pd.DataFrame(
         {'x': np.arange(n), 'y': np.random.default_rng(seed).choice(['a', 'b'], n, p=[0.9, 0.1])}
@@ -80,7 +89,11 @@ def test_stratified_keeps_each_class_in_proportion(seed):
 
 
 @settings(max_examples=examples(60), deadline=None)
-@given(labels=st.lists(st.tuples(st.sampled_from('abcdef'), st.integers(0, 5)), min_size=1, max_size=40))
+@given(
+    labels=st.lists(
+        st.tuples(st.sampled_from('abcdef'), st.integers(0, 5)), min_size=1, max_size=40
+    ),
+)
 def test_blocks_are_the_connected_components(labels):
     content = np.array([c for c, _ in labels], dtype=object)
     group = np.array([g for _, g in labels])

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (a cell is a line)
 """The warm engine leaves in an executed notebook what a kernel leaves there: the same cells by
 both, compared output by output."""
 
@@ -14,7 +13,10 @@ import pytest
 from engine_pages import notebook
 from runs import PAPERMILL
 
-PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+PIXEL = (
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E'
+    'rkJggg=='
+)
 CELLS = {  # what it is about -> the cell; none of them raises
     'imports': (
         'import asyncio, base64, contextlib, ctypes, doctest, getpass, inspect, io, logging, os,'
@@ -285,7 +287,10 @@ DRIVER = """
 import json, sys, papermill
 for name, engine in json.loads(sys.argv[1]):
     try:
-        papermill.execute_notebook(f'{name}.ipynb', f'{name}.{engine}.ipynb', engine_name=engine if engine == 'cd4ml' else None, kernel_name='python3', progress_bar=False)
+        papermill.execute_notebook(
+            f'{name}.ipynb', f'{name}.{engine}.ipynb', kernel_name='python3', progress_bar=False,
+            engine_name=engine if engine == 'cd4ml' else None,
+        )
         print(name, engine, 'ended well')
     except Exception as error:
         print(name, engine, type(error).__name__)
@@ -443,7 +448,15 @@ def test_what_goes_past_python_just_before_a_cell_ends_is_in_that_cell(executed)
     ]
 
 
-@pytest.mark.parametrize(('about', 'n'), [('figure', 1), ('figure and value', 1), ('two figures', 2), ('show', 1), ('show twice', 2), ('figure last', 2), ('figure displayed', 1)])
+@pytest.mark.parametrize(('about', 'n'), [
+    ('figure', 1),
+    ('figure and value', 1),
+    ('two figures', 2),
+    ('show', 1),
+    ('show twice', 2),
+    ('figure last', 2),
+    ('figure displayed', 1),
+])
 def test_a_figure_appears_once_as_png(executed, about, n):
     folder, _, _ = executed
     outputs = cells_of(folder, 'all', 'cd4ml')[f'cell-{list(CELLS).index(about)}'].outputs
@@ -516,13 +529,17 @@ def test_figures_appear_where_matplotlib_comes_with_the_page(tmp_path):
     )
     code = """
         import importlib.metadata, sys, types
-        other = types.ModuleType('ploomber_engine.engine')         # another engine, which loads matplotlib with papermill, is not installed everywhere
+        # another engine, which loads matplotlib with papermill, is not installed everywhere
+        package = types.ModuleType('ploomber_engine')
+        other = types.ModuleType('ploomber_engine.engine')
         other.DebugEngine = other.DebugLaterEngine = other.ProfilingEngine = object
-        sys.modules |= {'ploomber_engine': types.ModuleType('ploomber_engine'), 'ploomber_engine.engine': other}
+        sys.modules |= {'ploomber_engine': package, 'ploomber_engine.engine': other}
         import papermill
         assert 'matplotlib' not in sys.modules
         for name in ('first', 'second'):          # in one process, one after the other
-            papermill.execute_notebook('figure.ipynb', f'{name}.cd4ml.ipynb', engine_name='cd4ml', progress_bar=False)
+            papermill.execute_notebook(
+                'figure.ipynb', f'{name}.cd4ml.ipynb', engine_name='cd4ml', progress_bar=False
+            )
     """
     driven(textwrap.dedent(code), cwd=tmp_path)
     for name in ('first', 'second'):

@@ -1,8 +1,9 @@
-"""Real files, from `cd4ml new` to the report, without editing anything: each at or above what XGBoost's defaults reach.
+"""Real files, from `cd4ml new` to the report, without editing anything: each at or above what
+XGBoost's defaults reach.
 
-The references are means over five random 80/20 splits (the last fifth for a split by time) of XGBoost 3.2 with its default
-parameters and native categories. One holdout scatters around such a mean, so the upper end of the interval is held against it
-where the set is small."""
+The references are means over five random 80/20 splits (the last fifth for a split by time) of
+XGBoost 3.2 with its default parameters and native categories. One holdout scatters around such a
+mean, so the upper end of the interval is held against it where the set is small."""
 
 import pytest
 from runs import Place, copied_project

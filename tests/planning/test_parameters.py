@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (tables of values)
 """What is handed to a page arrives as it was given, types included, or is refused in one line;
 names never become code."""
 
@@ -220,8 +219,25 @@ def test_a_text_on_the_command_line_that_is_no_json_arrives_unchanged(text):
         assert parse_parameters([f'value={text}'], {'one': {'value'}}) == {'one': {'value': text}}
 
 
-@pytest.mark.parametrize('text', ['NaN', 'Infinity', '-Infinity', '1e400', '-1e999', '[1, NaN]', '{"a": {"b": [1e400]}}', '9' * 4001, '"{{env}}"', '{{env}}', '["{{"]',
-                                  '{"{{a": 1}', '"\\ud800"', '["\\udfff"]', '{"\\ud800": 1}', '{"a": 1, "a": 2}', '\udc80'])
+@pytest.mark.parametrize('text', [
+    'NaN',
+    'Infinity',
+    '-Infinity',
+    '1e400',
+    '-1e999',
+    '[1, NaN]',
+    '{"a": {"b": [1e400]}}',
+    '9' * 4001,
+    '"{{env}}"',
+    '{{env}}',
+    '["{{"]',
+    '{"{{a": 1}',
+    '"\\ud800"',
+    '["\\udfff"]',
+    '{"\\ud800": 1}',
+    '{"a": 1, "a": 2}',
+    '\udc80',
+])
 def test_values_that_json_does_not_have_are_refused_from_the_command_line(text):
     with pytest.raises(UserError) as refused:
         checked_value(
@@ -237,7 +253,16 @@ def test_values_that_json_does_not_have_are_refused_from_the_command_line(text):
     )
 
 
-@pytest.mark.parametrize('text', ['[' * 100_000, '{"a":' * 100_000, '[' * 90 + ']' * 90, '[' * 250 + ']' * 250, '[' * 900 + ']' * 900, '9' * 5000, '-' + '9' * 4400, '1' * 4301])
+@pytest.mark.parametrize('text', [
+    '[' * 100_000,
+    '{"a":' * 100_000,
+    '[' * 90 + ']' * 90,
+    '[' * 250 + ']' * 250,
+    '[' * 900 + ']' * 900,
+    '9' * 5000,
+    '-' + '9' * 4400,
+    '1' * 4301,
+])
 def test_deep_and_long_values_end_in_a_refusal_or_arrive(text):
     try:
         checked = checked_value(
@@ -252,8 +277,25 @@ def test_deep_and_long_values_end_in_a_refusal_or_arrive(text):
     assert received({'value': checked})['value'] == checked
 
 
-@pytest.mark.parametrize('value', [Evil(), EvilText('x'), EvilNumber(3), [Evil()], {'a': Evil()}, {EvilText('a'): 1}, (1, '"'), ast.parse('1'), os.environ, open, type('D', (dict,), {})(a=1),
-                                   type('L', (list,), {'__repr__': Evil.__repr__})([1]), np.array([1, 2]), np.float64('nan'), np.datetime64('2020'), b'x', 1j])
+@pytest.mark.parametrize('value', [
+    Evil(),
+    EvilText('x'),
+    EvilNumber(3),
+    [Evil()],
+    {'a': Evil()},
+    {EvilText('a'): 1},
+    (1, '"'),
+    ast.parse('1'),
+    os.environ,
+    open,
+    type('D', (dict,), {})(a=1),
+    type('L', (list,), {'__repr__': Evil.__repr__})([1]),
+    np.array([1, 2]),
+    np.float64('nan'),
+    np.datetime64('2020'),
+    b'x',
+    1j,
+])
 def test_X02_objects_whose_representation_is_code_are_refused_or_handed_over_as_values(value):
     try:
         checked = checked_value('value', value, ANYTHING, '-p value')
@@ -348,9 +390,35 @@ def test_N06_a_declared_type_takes_what_it_says(tmp_path, source, good, bad):
         )
 
 
-@pytest.mark.parametrize('source', ['x: int = "a"', 'x: int = None', 'x: int = 1.0', 'x: list[int] = ["a"]', "x: Literal['a'] = 'b'", 'x: nosuch = 1', 'x: float = True', 'x: int', 'x = y', 'x = 1 + 1',
-                                    'x = f"a"', 'x = y = 1', 'x, z = 1, 2', 'x += 1', 'import os', 'x = [k for k in ()]', 'x = open("owned", "w")', 'x: open("owned", "w") = 1', 'x[0] = 1',
-                                    'def x(): pass', 'x = 1; print(x)', 'if True: x = 1', 'x = b"a"', 'x = 1j', 'x = {1, 2}', 'x = ()', 'x = ...'])
+@pytest.mark.parametrize('source', [
+    'x: int = "a"',
+    'x: int = None',
+    'x: int = 1.0',
+    'x: list[int] = ["a"]',
+    "x: Literal['a'] = 'b'",
+    'x: nosuch = 1',
+    'x: float = True',
+    'x: int',
+    'x = y',
+    'x = 1 + 1',
+    'x = f"a"',
+    'x = y = 1',
+    'x, z = 1, 2',
+    'x += 1',
+    'import os',
+    'x = [k for k in ()]',
+    'x = open("owned", "w")',
+    'x: open("owned", "w") = 1',
+    'x[0] = 1',
+    'def x(): pass',
+    'x = 1; print(x)',
+    'if True: x = 1',
+    'x = b"a"',
+    'x = 1j',
+    'x = {1, 2}',
+    'x = ()',
+    'x = ...',
+])
 def test_N05_a_parameters_cell_holds_literals_of_their_types_only(tmp_path, source):
     with pytest.raises(UserError) as refused:
         declared(source, tmp_path)
@@ -361,10 +429,14 @@ TAG = {'tags': ['parameters']}
 
 
 @pytest.mark.parametrize(('cells', 'words'), [
-    (['upstream = None\nproduct = None', '1'], '0 cells are tagged'), ([('upstream = None\nproduct = None', TAG), ('x = 1', TAG), '1'], '2 cells are tagged'),
-    (['1', ('upstream = None\nproduct = None', TAG)], 'last cell'), ([('product = None', TAG), '1'], "does not declare 'upstream'"),
-    ([('upstream = None', TAG), '1'], "does not declare 'product'"), ([('', TAG), '1'], 'does not declare'),
-    ([('upstream = None\nproduct = None\nx = 1\nx = 2', TAG), '1'], "'x'")])
+    (['upstream = None\nproduct = None', '1'], '0 cells are tagged'),
+    ([('upstream = None\nproduct = None', TAG), ('x = 1', TAG), '1'], '2 cells are tagged'),
+    (['1', ('upstream = None\nproduct = None', TAG)], 'last cell'),
+    ([('product = None', TAG), '1'], "does not declare 'upstream'"),
+    ([('upstream = None', TAG), '1'], "does not declare 'product'"),
+    ([('', TAG), '1'], 'does not declare'),
+    ([('upstream = None\nproduct = None\nx = 1\nx = 2', TAG), '1'], "'x'"),
+])
 def test_N05_what_is_wrong_with_the_tags_of_a_page_is_said_before_anything_runs(
     tmp_path, cells, words
 ):

@@ -38,15 +38,18 @@ def two_models(n, seed, ratio=1.0, shared=0.8):
 
 def compared(task, y, first, second, metric, seed, replicates=200, clusters=None, weight=None):
     units = len(y) if clusters is None else len(np.unique(clusters))
-    return difference(metric, paired_draws(task, y, [first, second], [metric], weight, replicates, seed, clusters)[metric], units)
+    draws = paired_draws(task, y, [first, second], [metric], weight, replicates, seed, clusters)
+    return difference(metric, draws[metric], units)
 
 
 # ---- models as they are
 
 @pytest.mark.parametrize('n', [60, 700])
 def test_two_models_that_are_equally_good_are_called_undecided(n):
-    verdicts = [judged(found, margin_of(found.reference, 0.01))['verdict']
-                for found in (compared('regression', *two_models(n, seed), 'mae', seed) for seed in range(SIMULATIONS))]
+    verdicts = []
+    for seed in range(SIMULATIONS):
+        found = compared('regression', *two_models(n, seed), 'mae', seed)
+        verdicts.append(judged(found, margin_of(found.reference, 0.01))['verdict'])
     assert verdicts.count('undecided') >= 0.95 * SIMULATIONS
 
 
@@ -70,9 +73,11 @@ def test_the_gain_that_would_be_found_is_the_one_with_that_chance():
         one = Difference('mae', 100.0, 100.0, error, freedom)
         again = Difference('mae', 100.0, 100.0, 1.2 * error, 9, luck=2 * error)
         for recipes in (None, again):
-            assert power(detectable(0.8, 1.0, one, recipes), 1.0, one, recipes) == pytest.approx(0.8, abs=1e-3)
+            least = detectable(0.8, 1.0, one, recipes)
+            assert power(least, 1.0, one, recipes) == pytest.approx(0.8, abs=1e-3)
     # at the margin itself: half the error of 5 %
-    assert power(1.0, 1.0, Difference('mae', 100.0, 99.0, 0.5, 1000)) == pytest.approx(0.025, abs=1e-6)
+    at_the_margin = Difference('mae', 100.0, 99.0, 0.5, 1000)
+    assert power(1.0, 1.0, at_the_margin) == pytest.approx(0.025, abs=1e-6)
 
 
 @pytest.mark.parametrize('metric', ['mae', 'accuracy'])
@@ -96,14 +101,16 @@ def test_the_interval_of_30_cases_holds_the_truth_where_percentiles_would_be_too
     assert np.mean(ours) >= 0.925 and np.mean(ours) > np.mean(percentiles)
 
 
+MIRRORED = {'better': 'worse', 'worse': 'better', 'undecided': 'undecided'}
+
+
 def test_exchanged_models_turn_the_verdict_round():
     for seed in range(20):
         y, first, second = two_models(300, seed, ratio=0.9)
-        one, other = (compared('regression', y, *pair, 'mae', seed) for pair in ((first, second), (second, first)))
-        told = judged(one, 20.0)
-        back = judged(other, 20.0)
-        assert (told['low'], told['high']) == pytest.approx((-back['high'], -back['low']))
-        assert back['verdict'] == {'better': 'worse', 'worse': 'better', 'undecided': 'undecided'}[told['verdict']]
+        there = judged(compared('regression', y, first, second, 'mae', seed), 20.0)
+        back = judged(compared('regression', y, second, first, 'mae', seed), 20.0)
+        assert (there['low'], there['high']) == pytest.approx((-back['high'], -back['low']))
+        assert back['verdict'] == MIRRORED[there['verdict']]
 
 
 @pytest.mark.parametrize('task', ['regression', 'binary', 'multiclass'])
@@ -114,9 +121,15 @@ def test_every_metric_is_the_one_that_evaluate_reports_and_a_gain_is_better(task
     else:
         classes = 2 if task == 'binary' else 3
         y = rng.integers(0, classes, 400)
-        sure = [np.eye(classes)[y] * strength + rng.dirichlet(np.ones(classes), 400) * (1 - strength) for strength in (0.6, 0.1)]
+        sure = []
+        for strength in (0.6, 0.1):
+            noise = rng.dirichlet(np.ones(classes), 400)
+            sure.append(np.eye(classes)[y] * strength + noise * (1 - strength))
         good, poor = (p[:, 1] for p in sure) if task == 'binary' else sure
-    alone = {name: paired_draws(task, y, [poor, good], [name], replicates=100)[name] for name in metrics_of(task)}
+    alone = {
+        name: paired_draws(task, y, [poor, good], [name], replicates=100)[name]
+        for name in metrics_of(task)
+    }
     together = paired_draws(task, y, [poor, good], replicates=100)
     for name in metrics_of(task):
         # one by one, or all at once
@@ -129,10 +142,12 @@ def test_rows_of_one_cluster_count_once():
     y, first, second = two_models(200, 3)
     fourfold = [np.repeat(v, 4) for v in (y, first, second)]
     once = compared('regression', y, first, second, 'mae', 0, 2000)
-    honest = compared('regression', *fourfold, 'mae', 0, 2000, clusters=np.repeat(np.arange(200), 4))
+    clusters = np.repeat(np.arange(200), 4)
+    honest = compared('regression', *fourfold, 'mae', 0, 2000, clusters=clusters)
     naive = compared('regression', *fourfold, 'mae', 0, 2000)
     assert honest.freedom == once.freedom == 199
-    assert honest.error == pytest.approx(once.error, rel=0.05) and naive.error == pytest.approx(once.error / 2, rel=0.1)
+    assert honest.error == pytest.approx(once.error, rel=0.05)
+    assert naive.error == pytest.approx(once.error / 2, rel=0.1)
 
 
 def test_a_row_of_weight_two_counts_like_two_rows():
@@ -144,11 +159,17 @@ def test_a_row_of_weight_two_counts_like_two_rows():
 
 def test_identical_models_and_undefined_metrics_decide_nothing():
     y, first, _ = two_models(50, 0)
-    told = judged(compared('regression', y, first, first, 'mae', 0), 1.0)
-    assert (told['value'], told['verdict'], told['equal'], told['not_worse'], told['p']) == (0.0, 'undecided', True, True, 1.0)
-    only_one_class = compared('binary', np.ones(50, int), np.full(50, 0.4), np.linspace(0, 1, 50), 'auc', 0)
-    told = judged(only_one_class, 0.0)
-    assert (told['verdict'], told['value'], told['low'], told['p'], told['not_worse'], told['equal']) == ('undecided', None, None, None, False, False)
+    same = judged(compared('regression', y, first, first, 'mae', 0), 1.0)
+    assert same.items() >= {
+        'value': 0.0, 'verdict': 'undecided', 'equal': True, 'not_worse': True, 'p': 1.0,
+    }.items()
+    ones = np.ones(50, int)
+    only_one_class = compared('binary', ones, np.full(50, 0.4), np.linspace(0, 1, 50), 'auc', 0)
+    undefined = judged(only_one_class, 0.0)
+    assert undefined.items() >= {
+        'verdict': 'undecided', 'value': None, 'low': None, 'p': None, 'not_worse': False,
+        'equal': False,
+    }.items()
     assert detectable(0.8, 0.0, only_one_class) is None
 
 
@@ -159,10 +180,12 @@ def test_holm_keeps_false_alarms_over_sixty_groups_at_the_stated_rate():
     alarms = 0
     for _ in range(400):
         groups = [Difference('mae', 100.0, 100.0 - gain, 1.0, 400) for gain in rng.normal(0, 1, 60)]
-        alarms += any(told['verdict'] != 'undecided' for told in judged_together(groups, [0.0] * 60))
+        together = judged_together(groups, [0.0] * 60)
+        alarms += any(group['verdict'] != 'undecided' for group in together)
     assert alarms / 400 < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 400)
     mixed = [Difference('mae', 100.0, 100.0 - gain, 1.0, 400) for gain in (6.0, 0.1, -7.0, 0.2)]
-    assert [told['verdict'] for told in judged_together(mixed, [1.0] * 4)] == ['better', 'undecided', 'worse', 'undecided']
+    verdicts = [group['verdict'] for group in judged_together(mixed, [1.0] * 4)]
+    assert verdicts == ['better', 'undecided', 'worse', 'undecided']
 
 
 def test_holm_agrees_with_its_definition():
@@ -183,7 +206,9 @@ def test_sixty_groups_of_ten_thousand_rows_cost_no_more_than_a_few_times_the_who
     paired_draws('regression', y, [first, second], replicates=1000)
     whole = time.process_time()
     for k in range(60):
-        paired_draws('regression', y[group == k], [first[group == k], second[group == k]], ['mae'], replicates=1000)
+        rows = group == k
+        models = [first[rows], second[rows]]
+        paired_draws('regression', y[rows], models, ['mae'], replicates=1000)
     assert time.process_time() - whole < 10 * (whole - begun)
 
 
@@ -211,14 +236,25 @@ def world(n, seed):
     return x, np.sin(x @ slopes) @ heights / 2 + rng.normal(0, 0.8, n)
 
 
+def again_by_error(found, y, first, second, same_rows):
+    """`found` with the luck of training: the models of both recipes after the first, by their mean
+    errors."""
+    errors = [[float(np.abs(p - y).mean()) for p in models[1:]] for models in (first, second)]
+    return trained_again(found, *errors, same_rows)
+
+
 class Pool:
     """Many trainings of one recipe, and what each says of the same rows."""
 
     def __init__(self, width, n=48, resampled=False, first=0):
         x, y = world(400, 1)
         self.x, self.y = world(5000, 2)
-        draws = [np.random.default_rng([11, first + k]).integers(0, 400, 400) if resampled else np.arange(400) for k in range(n)]
-        self.says = [learned((x[d], y[d]), first + k, width)(self.x) for k, d in enumerate(draws)]
+        self.says = []
+        for seed in range(first, first + n):
+            rows = np.arange(400)
+            if resampled:
+                rows = np.random.default_rng([11, seed]).integers(0, 400, 400)
+            self.says.append(learned((x[rows], y[rows]), seed, width)(self.x))
         self.error = float(np.mean([np.abs(p - self.y).mean() for p in self.says]))
 
     def drawn(self, rng, n=6):
@@ -235,10 +271,12 @@ def verdicts_of(ours, theirs, same_rows, rows=800, gain=None):
         first, second = ([p[judges] for p in pool.drawn(rng)] for pool in (ours, theirs))
         y = ours.y[judges]
         models = compared('regression', y, first[0], second[0], 'mae', seed, 150)
-        recipes = trained_again(models, *([float(np.abs(p - y).mean()) for p in those[1:]] for those in (first, second)), same_rows)
+        recipes = again_by_error(models, y, first, second, same_rows)
         margin = margin_of(models.reference, 0.01)
-        told = judged(models, margin), judged(recipes, margin)
-        found.append((told[0]['verdict'], verdict_of(*told), power(gain, margin, models, recipes) if gain else None))
+        by_rows = judged(models, margin)
+        final = verdict_of(by_rows, judged(recipes, margin))
+        stated = power(gain, margin, models, recipes) if gain else None
+        found.append((by_rows['verdict'], final, stated))
     return list(zip(*found, strict=True))
 
 
@@ -269,7 +307,8 @@ def test_a_better_recipe_is_found_about_as_often_as_the_page_says():
 def test_the_luck_of_a_recipe_that_no_seed_changes_is_none():
     one = Difference('mae', 100.0, 97.0, 0.5, 800)
     again = trained_again(one, [100.0] * 4, [97.0] * 4, same_rows=True)
-    assert (again.gain, again.error, again.luck) == (3.0, 0.5, 0.0) and again.freedom == pytest.approx(800)
+    assert (again.gain, again.error, again.luck) == (3.0, 0.5, 0.0)
+    assert again.freedom == pytest.approx(800)
     assert power(3.0, 1.0, one, again) == power(3.0, 1.0, one)
 
 
@@ -281,10 +320,12 @@ def test_a_gain_has_one_sign_whatever_the_metric(metric):
 
 @pytest.mark.slow
 def test_real_boosters_of_one_recipe_are_called_undecided(real_data):
-    cars = pd.read_csv(real_data('cars_autoscout24_de_2021.csv')).drop_duplicates().query('500 <= price <= 150_000').reset_index(drop=True)
+    cars = pd.read_csv(real_data('cars_autoscout24_de_2021.csv')).drop_duplicates()
+    cars = cars.query('500 <= price <= 150_000').reset_index(drop=True)
     x = cars.drop(columns='price')
     price = cars['price'].to_numpy(dtype=float)
-    x = x.assign(**{c: x[c].astype('category') for c in x.columns if not pd.api.types.is_numeric_dtype(x[c])})
+    texts = [name for name in x.columns if not pd.api.types.is_numeric_dtype(x[name])]
+    x = x.astype(dict.fromkeys(texts, 'category'))
     rng = np.random.default_rng(0)
     order = rng.permutation(len(x))
     past = order[:20_000]
@@ -293,28 +334,43 @@ def test_real_boosters_of_one_recipe_are_called_undecided(real_data):
 
     def says(rows, seed):
         data = xgb.DMatrix(x.iloc[rows], label=np.log(price[rows]), enable_categorical=True)
-        params = {'learning_rate': 0.1, 'max_depth': 7, 'subsample': 0.8, 'colsample_bytree': 0.8, 'seed': seed, 'nthread': 2}
+        params = {
+            'learning_rate': 0.1, 'max_depth': 7, 'subsample': 0.8, 'colsample_bytree': 0.8,
+            'seed': seed, 'nthread': 2,
+        }
         return np.exp(xgb.train(params, data, 150).predict(judges).astype(float))
 
-    def run(models, same_rows, n):
+    def run(drawn, same_rows, n):
+        by_rows = []
         final = []
         for seed in range(SIMULATIONS):
             draw = np.random.default_rng([31, seed])
             rows = draw.integers(0, len(sealed), n)                     # a resampled holdout
-            first, second = ([p[rows] for p in those] for those in models(draw))
+            first, second = ([p[rows] for p in those] for those in drawn(draw))
             y = price[sealed][rows]
             found = compared('regression', y, first[0], second[0], 'mae', seed, 100)
-            again = trained_again(found, *([float(np.abs(p - y).mean()) for p in those[1:]] for those in (first, second)), same_rows)
+            again = again_by_error(found, y, first, second, same_rows)
             margin = margin_of(found.reference, 0.01)
-            final.append((judged(found, margin)['verdict'], verdict_of(judged(found, margin), judged(again, margin))))
-        return [[v for v, _ in final].count('undecided') / SIMULATIONS, [v for _, v in final].count('undecided') / SIMULATIONS]
+            models = judged(found, margin)
+            by_rows.append(models['verdict'])
+            final.append(verdict_of(models, judged(again, margin)))
+        return [verdicts.count('undecided') / SIMULATIONS for verdicts in (by_rows, final)]
 
-    seeds = [says(past, seed) for seed in range(24)]
-    by_rows, undecided = run(lambda draw: np.split(np.array(seeds, dtype=object)[draw.permutation(24)[:12]].astype(float), 2), True, 3000)
+    seeds = np.array([says(past, seed) for seed in range(24)])
+
+    def two_lots(draw):
+        return np.split(seeds[draw.permutation(24)[:12]], 2)
+
+    def two_families(draw):
+        return [families[k] for k in draw.choice(10, 2, replace=False)]
+
+    by_rows, undecided = run(two_lots, True, 3000)
     assert undecided >= 0.95 > by_rows
     families = []  # a model of resampled rows, and five trainings on rows resampled from those
     for k in range(10):
         own = rng.choice(past, len(past))
-        families.append([says(own, 100 + k), *(says(rng.choice(own, len(own)), 1000 + 10 * k + j) for j in range(5))])
-    by_rows, undecided = run(lambda draw: [families[k] for k in draw.choice(10, 2, replace=False)], False, 3000)
+        families.append([says(own, 100 + k)])
+        for seed in range(1000 + 10 * k, 1005 + 10 * k):
+            families[-1].append(says(rng.choice(own, len(own)), seed))
+    by_rows, undecided = run(two_families, False, 3000)
     assert undecided >= 0.95

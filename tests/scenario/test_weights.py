@@ -47,8 +47,13 @@ def defined(values: dict[str, float]) -> dict[str, float]:
 
 
 @settings(max_examples=examples(40), deadline=None)
-@given(rng=st.integers(0, 2**32 - 1).map(np.random.default_rng), task=st.sampled_from(['regression', 'binary', 'multiclass']),
-       n=st.integers(6, 40), by=st.sampled_from([[], ['make'], ['make', 'year']]), most=st.integers(1, 5))
+@given(
+    rng=st.integers(0, 2**32 - 1).map(np.random.default_rng),
+    task=st.sampled_from(['regression', 'binary', 'multiclass']),
+    n=st.integers(6, 40),
+    by=st.sampled_from([[], ['make'], ['make', 'year']]),
+    most=st.integers(1, 5),
+)
 def test_a_weight_of_k_is_k_equal_rows_for_the_baseline_the_metrics_the_gain_and_the_shares(
     rng, task, n, by, most
 ):
@@ -74,9 +79,9 @@ def test_a_weight_of_k_is_k_equal_rows_for_the_baseline_the_metrics_the_gain_and
     repeated = paired_gain(
         task, *(np.repeat(v, k, axis=0) for v in (y, predicted, naive)), replicates=2
     )
-    for name, told in gain.items():
+    for name, interval in gain.items():
         value = repeated[name]['value']
-        assert told['value'] == (
+        assert interval['value'] == (
             None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)
         ), name
 
@@ -104,7 +109,10 @@ def test_a_weight_of_k_is_k_equal_rows_for_the_baseline_the_metrics_the_gain_and
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(1, 6)), min_size=1, max_size=30), st.sampled_from([1.0, 0.1, 1 / 3, 1e9]))
+@given(
+    st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(1, 6)), min_size=1, max_size=30),
+    st.sampled_from([1.0, 0.1, 1 / 3, 1e9]),
+)
 def test_the_weighted_median_is_the_median_of_repeated_rows_whatever_the_unit_of_the_weights(
     rows, unit
 ):

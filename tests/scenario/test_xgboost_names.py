@@ -12,14 +12,8 @@ from pydantic import ValidationError
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.training import fit
-from cd4ml_nb.scenario.definition import (
-    CHOICES,
-    INSTEAD,
-    OTHER_OBJECTIVES,
-    PARAMETERS,
-    REASONS,
-    Search,
-)
+from cd4ml_nb.scenario.definition import Search
+from cd4ml_nb.scenario.xgboost_names import CHOICES, INSTEAD, OTHER_OBJECTIVES, PARAMETERS, REASONS
 
 SUPPORTED = {*PARAMETERS, *CHOICES}
 # of Python's functions, not of the library

@@ -161,11 +161,11 @@ KINDS = {
     'two classes, a metric of XGBoost, weighted': ('binary', 'auc', 'w', {}),
     'several classes, a metric of our own': ('multiclass', 'macro_f1', None, {}),
 }
-CREWS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
+MEMBERS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
+def test_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
     tmp_path, kind
 ):
     task, metric, weight, more = KINDS[kind]
@@ -173,8 +173,8 @@ def test_the_records_are_the_same_for_any_number_of_workers_and_threads_and_the_
     problem = toy_problem(task, metric, plan, weight)
     assert bool(built_in_metric(problem)) == ('of XGBoost' in kind)
     one, *others = (
-        bare(swept(tmp_path, plan, make_workers(problem, crew), 14, metric, name=str(k)))
-        for k, crew in enumerate(CREWS)
+        bare(swept(tmp_path, plan, make_workers(problem, members), 14, metric, name=str(k)))
+        for k, members in enumerate(MEMBERS)
     )
     assert others == [one, one]
     assert {r['state'] for r in one} == {'complete', 'pruned'}
@@ -368,8 +368,14 @@ def test_I19_a_trial_that_does_not_fit_on_the_gpu_is_failed_and_its_worker_repla
         assert (pid != later) == (int(depth) > 2)          # only a worker that failed is replaced
 
 
-@pytest.mark.parametrize('metric,more,words', [('rmse', {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}}, 'label must be positive'),
-                                                ('mape', {}, 'mape is inf on the validation rows')])
+@pytest.mark.parametrize('metric,more,words', [
+    (
+        'rmse',
+        {'objective': {'choice': ['reg:squarederror', 'reg:gamma']}},
+        'label must be positive',
+    ),
+    ('mape', {}, 'mape is inf on the validation rows'),
+])
 def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_with_its_reason(
     tmp_path, metric, more, words
 ):
@@ -605,6 +611,14 @@ class OnRows(Drawn):
         self.under_way[task.number] |= {'values': [], 'end': end, 'value': loss + 0.5 * sampled}
 
 
+def mortal(
+    draw: st.DrawFn, kind: type[Drawn], seed: int, chance: int      # of the order of events
+) -> Drawn:
+    """Some workers, of which in half of the cases three in ten die over a trial."""
+    n = draw(st.sampled_from([1, 2, 3, 9]))
+    return kind(n, seed, random.Random(chance), draw(st.sampled_from([0.0, 0.3])))
+
+
 class Cut(Exception):
     """The coordinator is ended."""
 
@@ -646,7 +660,12 @@ def quota_kept(records: list[Record], plan: Search) -> None:
             assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
 
 
-@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(st.data())
 def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alone(data):
     draw = data.draw
@@ -664,25 +683,11 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         folder = Path(name)
         alone = bare(swept(folder, plan, Drawn(1, seed, random.Random(0)), wanted, name='alone'))
         for cut in draw(st.lists(st.integers(0, 40), max_size=3)):
-            workers = Drawn(
-                draw(st.sampled_from([1, 3, 9])),
-                seed,
-                random.Random(cut),
-                draw(st.sampled_from([0.0, 0.3])),
-            )
+            workers = mortal(draw, Drawn, seed, cut)
+            so_far = draw(st.integers(1, wanted + 5))
             with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
-                search(
-                    Course(
-                        plan, 'mae', draw(st.integers(1, wanted + 5)), 5, cut_after(journal, cut)
-                    ),
-                    workers,
-                )
-        workers = Drawn(
-            draw(st.sampled_from([1, 2, 3, 9])),
-            seed,
-            random.Random(seed),
-            draw(st.sampled_from([0.0, 0.3])),
-        )
+                search(Course(plan, 'mae', so_far, 5, cut_after(journal, cut)), workers)
+        workers = mortal(draw, Drawn, seed, seed)
         assert bare(swept(folder, plan, workers, wanted)) == alone
         quota_kept(alone, plan)
         swept(
@@ -695,7 +700,12 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         )
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(st.data())
 def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_whoever_is_killed(
     data,
@@ -711,20 +721,10 @@ def test_where_trials_begin_with_a_sample_the_best_there_learn_from_all_rows_who
             swept(folder, plan, OnRows(1, seed, random.Random(0)), wanted, name='alone', sample=90)
         )
         for cut in draw(st.lists(st.integers(0, 60), max_size=3)):
-            workers = OnRows(
-                draw(st.sampled_from([1, 3, 9])),
-                seed,
-                random.Random(cut),
-                draw(st.sampled_from([0.0, 0.3])),
-            )
+            workers = mortal(draw, OnRows, seed, cut)
             with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
                 search(Course(plan, 'mae', wanted, 5, cut_after(journal, cut), sample=90), workers)
-        workers = OnRows(
-            draw(st.sampled_from([1, 2, 3, 9])),
-            seed,
-            random.Random(seed),
-            draw(st.sampled_from([0.0, 0.3])),
-        )
+        workers = mortal(draw, OnRows, seed, seed)
         assert bare(swept(folder, plan, workers, wanted, sample=90)) == alone
         ranked = sorted(
             (r for r in alone if 'sample' in r), key=lambda r: (r['sample'], r['number'])
@@ -764,14 +764,14 @@ def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(t
             swept(
                 tmp_path,
                 plan,
-                make_workers(problem, crew),
+                make_workers(problem, members),
                 10,
                 'log_loss',
-                name=str(len(crew)),
+                name=str(len(members)),
                 sample=90,
             )
         )
-        for crew in CREWS[:2]
+        for members in MEMBERS[:2]
     )
     assert one == other
     complete = [r for r in one if r['state'] == 'complete']
@@ -992,7 +992,7 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
     )
 
 
-def test_I09_a_disk_that_is_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(
+def test_I09_a_disk_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_goes_on_later(
     made, whole
 ):
     project = made()
@@ -1074,9 +1074,8 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
     )
 
 
-def test_I05_a_sweep_that_is_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole_also_where_openmp_was_used_before(
-    made,
-):
+def test_I05_a_sweep_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole(made):
+    """Also where the kernel has used OpenMP before."""
     slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}
     n = 20
     project = made(**slow)

@@ -14,9 +14,23 @@ from cd4ml_nb.show import figures as f
 from cd4ml_nb.show import sweep_figures as s
 
 rng = np.random.default_rng(0)
-TRIALS = [{'number': k, 'state': ['complete', 'complete', 'pruned', 'failed'][k % 4], 'value': None if k % 4 == 3 else 10 + rng.normal(),
-           'params': {'eta': float(10 ** rng.uniform(-3, 0)), 'depth': int(rng.integers(3, 9)), 'kind': 'ab'[k % 2]}} for k in range(40)]
-ROWS = [{'value': f'group {k}', 'n': 100 - k, 'low': 1.0, 'middle': 2.0 + k, 'high': 3.0 + 2 * k} for k in range(40)]
+TRIALS = [
+    {
+        'number': k,
+        'state': ['complete', 'complete', 'pruned', 'failed'][k % 4],
+        'value': None if k % 4 == 3 else 10 + rng.normal(),
+        'params': {
+            'eta': float(10 ** rng.uniform(-3, 0)),
+            'depth': int(rng.integers(3, 9)),
+            'kind': 'ab'[k % 2],
+        },
+    }
+    for k in range(40)
+]
+ROWS = [
+    {'value': f'group {k}', 'n': 100 - k, 'low': 1.0, 'middle': 2.0 + k, 'high': 3.0 + 2 * k}
+    for k in range(40)
+]
 
 
 def drawn(kind, name='mileage'):
@@ -24,29 +38,45 @@ def drawn(kind, name='mileage'):
     x = np.random.default_rng(0).gamma(2, 5000, 3000)
     y = x * np.exp(np.random.default_rng(1).normal(0, 0.2, 3000))
     p = np.linspace(0.01, 0.99, 500)
-    named = [{**t, 'params': {**t['params'], name: t['number'], name + '2': name + str(t['number'] % 3)}} for t in TRIALS]
+    other = name + '2'
+    named = [
+        t | {'params': {**t['params'], name: t['number'], other: name + str(t['number'] % 3)}}
+        for t in TRIALS
+    ]
+    rows = [{**row, 'value': name + str(k)} for k, row in enumerate(ROWS)]
+    bins = calibration_bins((p > 0.5).astype(int), p)
     return {
-        'history': lambda: s.sweep_history(TRIALS, name, unit=name), 'importance': lambda: s.parameter_importance({name: 0.7, name + '2': 0.3}),
-        'paths': lambda: s.parallel_coordinates(named), 'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, name + '2']),
-        'calibration': lambda: f.calibration_curve(calibration_bins((p > 0.5).astype(int), p), name),
-        'residuals': lambda: f.residual_plot(x, y, name, name), 'truth': lambda: f.predicted_vs_actual(x[:900], y[:900], name, name),
-        'dots': lambda: f.interval_dots([{**r, 'value': name + str(k)} for k, r in enumerate(ROWS)], name, name, 5.0),
-        'contributions': lambda: f.contribution_bars([name, name], [-3.0, 2.0], name), 'categories': lambda: f.category_bars({name: 3, name + '2': 5}, name),
-        'histogram': lambda: f.histogram(*np.histogram(x, 30), name, name)}[kind]()
+        'history': lambda: s.sweep_history(TRIALS, name, unit=name),
+        'importance': lambda: s.parameter_importance({name: 0.7, other: 0.3}),
+        'paths': lambda: s.parallel_coordinates(named),
+        'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, other]),
+        'calibration': lambda: f.calibration_curve(bins, name),
+        'residuals': lambda: f.residual_plot(x, y, name, name),
+        'truth': lambda: f.predicted_vs_actual(x[:900], y[:900], name, name),
+        'dots': lambda: f.interval_dots(rows, name, name, 5.0),
+        'contributions': lambda: f.contribution_bars([name, name], [-3.0, 2.0], name),
+        'categories': lambda: f.category_bars({name: 3, other: 5}, name),
+        'histogram': lambda: f.histogram(*np.histogram(x, 30), name, name),
+    }[kind]()
 
 
-KINDS = ['history', 'importance', 'paths', 'confusion', 'calibration', 'residuals', 'truth', 'dots', 'contributions', 'categories', 'histogram']
+KINDS = [
+    'history', 'importance', 'paths', 'confusion', 'calibration', 'residuals', 'truth', 'dots',
+    'contributions', 'categories', 'histogram',
+]
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_each_figure_is_one_small_scheme_aware_element(kind):
     text = f.svg(drawn(kind), f'what {kind} shows')
     root = xml.dom.minidom.parseString(text).documentElement
-    assert root.tagName == 'svg' and root.getAttribute('role') == 'img' and root.getAttribute('aria-label') == f'what {kind} shows'
+    assert root.tagName == 'svg' and root.getAttribute('role') == 'img'
+    assert root.getAttribute('aria-label') == f'what {kind} shows'
     assert root.getElementsByTagName('title')[0].firstChild.data == f'what {kind} shows'
     assert root.getElementsByTagName('text'), 'letters stay letters'
     assert len(text) < 150_000
-    assert not re.search(r'#[0-9a-f]{6}\b|rgb\(|font-family|http|metadata', text), 'a colour or font that the page cannot change, or an address'
+    fixed = re.search(r'#[0-9a-f]{6}\b|rgb\(|font-family|http|metadata', text)
+    assert not fixed, 'a colour or font that the page cannot change, or an address'
     assert 'var(--ink)' in text or 'var(--muted)' in text
 
 
@@ -70,22 +100,32 @@ def test_X05_a_hostile_name_is_only_text(kind):
 
 
 def test_X05_every_payload_is_only_text():
-    check_inert(f.svg(f.category_bars(dict.fromkeys(PAYLOADS, 1), 'all of them', most=len(PAYLOADS)), ' '.join(PAYLOADS)))
+    bars = f.category_bars(dict.fromkeys(PAYLOADS, 1), 'all of them', most=len(PAYLOADS))
+    check_inert(f.svg(bars, ' '.join(PAYLOADS)))
+
+
+TAGS = {'svg', 'title', 'g', 'path', 'text', 'use', 'defs', 'clipPath', 'rect', 'tspan'}
 
 
 def check_inert(text):
     for element in xml.dom.minidom.parseString(text).getElementsByTagName('*'):
-        assert element.tagName in {'svg', 'title', 'g', 'path', 'text', 'use', 'defs', 'clipPath', 'rect', 'tspan'}
+        assert element.tagName in TAGS
         assert not [name for name in element.attributes.keys() if name.startswith('on')]
 
 
 def test_a_name_in_any_script_or_with_formula_signs_is_drawn_as_it_is():
-    text = f.svg(f.category_bars({'$x^2$': 1, 'Škoda': 2, '車': 3, '🚗': 4, '\x00\x1b[31mred': 5}, 'names'), 'names')
+    counts = {'$x^2$': 1, 'Škoda': 2, '車': 3, '🚗': 4, '\x00\x1b[31mred': 5}
+    text = f.svg(f.category_bars(counts, 'names'), 'names')
     for shown in ('$x^2$', 'Škoda', '車', '🚗', r'\x1b[31mred'):
         assert shown in text
 
 
-@pytest.mark.parametrize('trials', [[], TRIALS[:1], [t for t in TRIALS if t['state'] == 'failed'], [{**TRIALS[0], 'params': {}}]])
+@pytest.mark.parametrize('trials', [
+    [],
+    TRIALS[:1],
+    [t for t in TRIALS if t['state'] == 'failed'],
+    [{**TRIALS[0], 'params': {}}],
+])
 def test_a_sweep_with_hardly_a_trial_still_has_its_figures(trials):
     assert '<svg' in f.svg(s.sweep_history(trials, 'mae'), 'history')
     assert '<svg' in f.svg(s.parallel_coordinates(trials), 'paths')
@@ -93,7 +133,8 @@ def test_a_sweep_with_hardly_a_trial_still_has_its_figures(trials):
 
 def test_a_million_cases_are_as_small_as_a_thousand():
     x = np.random.default_rng(0).gamma(2, 5000, 1_000_000)
-    text = f.svg(f.residual_plot(x, x * 1.01 + np.random.default_rng(1).normal(0, 500, len(x)), 'price', 'EUR'), 'errors')
+    predicted = x * 1.01 + np.random.default_rng(1).normal(0, 500, len(x))
+    text = f.svg(f.residual_plot(x, predicted, 'price', 'EUR'), 'errors')
     assert len(text) < 150_000
 
 
@@ -109,7 +150,8 @@ def test_bins_hold_every_case_once_and_their_intervals_hold_the_frequency():
     p = np.random.default_rng(0).uniform(size=1003)
     bins = calibration_bins((p > 0.5).astype(int), p, 7)
     assert sum(bins['n']) == 1003 and max(bins['n']) - min(bins['n']) <= 1
-    assert all(low - 1e-9 <= a <= high + 1e-9 for low, a, high in zip(bins['low'], bins['actual'], bins['high'], strict=True))
+    intervals = zip(bins['low'], bins['actual'], bins['high'], strict=True)
+    assert all(low - 1e-9 <= actual <= high + 1e-9 for low, actual, high in intervals)
 
 
 def test_figures_leave_nothing_open_and_show_themselves_as_png():

@@ -17,7 +17,10 @@ from cd4ml_nb.core.files import project_root
 from cd4ml_nb.show.report import executed_html, report_html
 from cd4ml_nb.show.verdict import verdict
 
-PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=='
+PNG = (
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5E'
+    'rkJggg=='
+)
 
 
 def plain(text):
@@ -95,7 +98,12 @@ def test_a_gate_on_an_undefined_metric_says_so():
     assert 'it is undefined' in verdict(undefined.registration, undefined.metrics)[1][0]
 
 
-@pytest.mark.parametrize(('task', 'accepted'), [('regression', True), ('regression', False), ('binary', True), ('multiclass', False)])
+@pytest.mark.parametrize(('task', 'accepted'), [
+    ('regression', True),
+    ('regression', False),
+    ('binary', True),
+    ('multiclass', False),
+])
 def test_each_report_is_one_inert_legible_file(task, accepted):
     text = report(task, accepted)
     page = check(text)
@@ -199,8 +207,8 @@ def test_X05_hostile_prose_code_and_outputs_of_pages_are_inert():
 
 def test_a_page_keeps_its_form_and_loses_what_is_not_for_readers():
     table = (
-        '<style scoped>.a {}</style><table border="1"'
-        ' class="dataframe"><thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
+        '<style scoped>.a {}</style><table border="1" class="dataframe">'
+        '<thead><tr><th>make</th></tr></thead><tbody><tr><td>Opel</td></tr></tbody></table>'
     )
     outputs = [
         new_output(
@@ -267,7 +275,11 @@ def test_what_a_stage_may_leave_out_is_left_out():
     assert 'no gates' in text and 'names no groups' in text and 'not in a repository' in text
 
 
-@pytest.mark.parametrize('missing', [('metrics', 'holdout'), ('registration', 'accepted'), ('findings', 'n_rows_in')])
+@pytest.mark.parametrize('missing', [
+    ('metrics', 'holdout'),
+    ('registration', 'accepted'),
+    ('findings', 'n_rows_in'),
+])
 def test_what_a_stage_must_say_is_not_made_up(missing):
     products = copied(facts())
     del products[missing[0]][missing[1]]
@@ -298,7 +310,8 @@ def test_one_trial_one_class_one_case_still_make_a_report():
     products['trials']['trials'] = products['trials']['trials'][:1]
     products['contract']['output']['classes'] = ['low', 'medium', 'high']
     table = pd.DataFrame({'actual': [0], 'p_low': [0.8], 'p_medium': [0.1], 'p_high': [0.1]})
-    assert 'No case was classified wrong' in check(report_html(typed(products), table, {}, ABOUT)).text
+    page = check(report_html(typed(products), table, {}, ABOUT))
+    assert 'No case was classified wrong' in page.text
 
 
 def test_errors_of_equal_cases_can_be_drawn():

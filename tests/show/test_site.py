@@ -225,10 +225,9 @@ def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
     payload = ' '.join(PAYLOADS)
     products = hostile(json.loads(json.dumps(facts('binary', False))), payload)
     path = tmp_path / 'hostile.html'
-    path.write_text(
-        report_html(typed(products), predictions('binary', 500), {}, {key: payload for key in ABOUT}),
-        encoding='utf-8',
-    )
+    about = {key: payload for key in ABOUT}
+    text = report_html(typed(products), predictions('binary', 500), {}, about)
+    path.write_text(text, encoding='utf-8')
     assert visited(browser, path) == ([], [])
     assert not browser.find_elements('css selector', 'script, iframe, [onerror], [onload], svg svg')
     assert Outline(path.read_text(encoding='utf-8')).text.count('alert(1)') > 10

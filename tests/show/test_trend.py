@@ -236,7 +236,11 @@ def test_any_numbers_give_a_finding_that_is_json_or_none(values, metric):
     )
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=40), st.floats(-1e6, 1e6), st.floats(0.01, 100))
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=40),
+    st.floats(-1e6, 1e6),
+    st.floats(0.01, 100),
+)
 @settings(max_examples=examples(80), deadline=None)
 def test_limits_move_and_scale_with_the_values(values, shift, factor):
     one = limits_of(np.array(values))
@@ -247,7 +251,10 @@ def test_limits_move_and_scale_with_the_values(values, shift, factor):
     assert one.low <= one.centre <= one.high
 
 
-@given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=60), st.lists(st.booleans(), min_size=60, max_size=60))
+@given(
+    st.lists(st.floats(0.1, 1e6), min_size=1, max_size=60),
+    st.lists(st.booleans(), min_size=60, max_size=60),
+)
 @settings(max_examples=examples(80), deadline=None)
 def test_phases_are_apart_long_enough_and_within_one_way_of_working(values, new):
     held = np.cumsum(new[:len(values)])
@@ -533,7 +540,15 @@ def test_intervals_of_older_records_come_from_the_products_that_they_name(tmp_pa
     assert all(r.values['mae']['low'] for r in found)
 
 
-@pytest.mark.parametrize('damage', [b'', b'{"run":', b'\xff\xfe', b'[]', b'null', b'{"run": 3}', b'{"run": "a", "stages": []}'])
+@pytest.mark.parametrize('damage', [
+    b'',
+    b'{"run":',
+    b'\xff\xfe',
+    b'[]',
+    b'null',
+    b'{"run": 3}',
+    b'{"run": "a", "stages": []}',
+])
 def test_a_damaged_record_is_named_and_never_a_failure(tmp_path, damage):
     home = series(tmp_path / 'cars', quiet(5))
     (home / 'runs' / 'run0002.json').write_bytes(damage)
@@ -603,8 +618,15 @@ def test_X05_hostile_records_are_inert(tmp_path):
         checked(write_trend(tmp_path, home.name))
 
 
-@pytest.mark.parametrize('place', ['../../secret.html', '/etc/hostname', 'javascript:alert(1)', 'https://example.org/x.html', 'report', 'runs/run0000.json',
-                                   'link/x.html'])
+@pytest.mark.parametrize('place', [
+    '../../secret.html',
+    '/etc/hostname',
+    'javascript:alert(1)',
+    'https://example.org/x.html',
+    'report',
+    'runs/run0000.json',
+    'link/x.html',
+])
 def test_only_a_report_of_the_scenario_is_linked(tmp_path, place):
     home = series(tmp_path / 'products' / 'cars', quiet(1), report=place)
     write_text(tmp_path / 'secret.html', 'secret')
@@ -644,9 +666,12 @@ def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_pa
         assert not browser.execute_script(
             'return document.documentElement.scrollWidth > document.documentElement.clientWidth'
         )
-    outside = '''return [...document.querySelectorAll("svg.trend")].flatMap(s => { const all = s.getBoundingClientRect();
-        return [...s.querySelectorAll("text")].filter(t => { const b = t.getBoundingClientRect();
-            return b.width && (b.left < all.left - 1 || b.right > all.right + 1 || b.top < all.top - 1 || b.bottom > all.bottom + 1)
+    outside = '''return [...document.querySelectorAll("svg.trend")].flatMap(s => {
+        const all = s.getBoundingClientRect();
+        return [...s.querySelectorAll("text")].filter(t => {
+            const b = t.getBoundingClientRect();
+            return b.width && (b.left < all.left - 1 || b.right > all.right + 1
+                               || b.top < all.top - 1 || b.bottom > all.bottom + 1)
         }).map(t => t.textContent) })'''
     browser.set_window_size(1200, 900)
     browser.execute_script('document.querySelectorAll("details").forEach(d => d.open = true)')

@@ -75,8 +75,13 @@ def test_a_regression_target_is_float_and_classes_are_texts():
 
 
 @pytest.mark.parametrize('classes, positive, expected', [
-    (('no', 'yes'), None, ['no', 'yes']), (('no', 'yes'), 'no', ['yes', 'no']), (('no', 'yes'), False, ['yes', 'no']),
-    ((0, 1), None, ['0', '1']), ((0, 1), 0, ['1', '0']), (('good', 'bad'), 'bad', ['good', 'bad'])])
+    (('no', 'yes'), None, ['no', 'yes']),
+    (('no', 'yes'), 'no', ['yes', 'no']),
+    (('no', 'yes'), False, ['yes', 'no']),
+    ((0, 1), None, ['0', '1']),
+    ((0, 1), 0, ['1', '0']),
+    (('good', 'bad'), 'bad', ['good', 'bad']),
+])
 def test_classes_of_a_binary_target_are_negative_then_positive(classes, positive, expected):
     schema, _, _ = schema_of(
         labelled(classes=classes), {'column': 'sold', 'positive': positive}, 'binary'
@@ -200,7 +205,13 @@ def test_the_report_needs_no_network_and_no_script():
     assert not re.search(r'@import|url\(', page)
 
 
-@pytest.mark.parametrize('payload', ['<img src=x onerror=alert(1)>', '"><script>alert(1)</script>', "' onmouseover='alert(1)", '{{ 7 * 7 }}', '\u202egnp.exe'])
+@pytest.mark.parametrize('payload', [
+    '<img src=x onerror=alert(1)>',
+    '"><script>alert(1)</script>',
+    "' onmouseover='alert(1)",
+    '{{ 7 * 7 }}',
+    '\u202egnp.exe',
+])
 def test_X_names_and_categories_are_shown_never_obeyed(payload):
     table = offers().rename(columns={'age': payload})
     table['fuel'] = np.where(table['fuel'] == 'Diesel', payload, table['fuel'])

@@ -54,7 +54,10 @@ data: {source: data.csv}
 target: {column: bought, words: purchase}
 columns:
   customer: {type: number, role: id}
-search: {rounds: 30, metric: log_loss, space: {max_depth: {low: 2, high: 4, integer: true}, subsample: {low: 0.5, high: 0.9}}}
+search:
+  rounds: 30
+  metric: log_loss
+  space: {max_depth: {low: 2, high: 4, integer: true}, subsample: {low: 0.5, high: 0.9}}
 evaluate: {groups: [kind]}
 compare: {replicates: 200, trainings: 2, margin: 0.02}
 """
@@ -68,7 +71,8 @@ def made(tmp_path_factory):
         (k, chance.gauss(40, 12), chance.choice('abc'), chance.gauss(0, 1)) for k in range(2800)
     ]
     text = [
-        f'{k},{age:.9f},{kind},{score:.9f},{int(score + age / 30 + (kind == "a") + chance.gauss(0, .5) > 1.6)}'
+        f'{k},{age:.9f},{kind},{score:.9f},'
+        f'{int(score + age / 30 + (kind == "a") + chance.gauss(0, .5) > 1.6)}'
         for k, age, kind, score in rows
     ]
     (place.folder / 'data.csv').write_text(
@@ -420,7 +424,10 @@ def test_inputs_that_the_judging_rows_lack_are_named(copy):
     )
 
 
-@pytest.mark.parametrize('change, said', [({'scenario': 'other'}, 'another scenario than run'), ({'run': 'same'}, '')])
+@pytest.mark.parametrize('change, said', [
+    ({'scenario': 'other'}, 'another scenario than run'),
+    ({'run': 'same'}, ''),
+])
 def test_runs_of_different_scenarios_are_refused(copy, change, said):
     write_json(copy['second'], sealed(read_json(copy['second']) | change))
     if said:
@@ -661,7 +668,12 @@ def made_up(task, ratio, several, absolute):
     return summary, predicted, sweeps
 
 
-@pytest.mark.parametrize('task, several', [('regression', 1), ('binary', 1), ('multiclass', 1), ('regression', 3)])
+@pytest.mark.parametrize('task, several', [
+    ('regression', 1),
+    ('binary', 1),
+    ('multiclass', 1),
+    ('regression', 3),
+])
 def test_each_page_is_one_inert_legible_file(task, several):
     text = comparison_html(*example(task, several=several))
     page = checked(text)

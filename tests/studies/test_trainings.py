@@ -114,7 +114,11 @@ def one_by_one(
 
 
 @pytest.mark.parametrize('same_rows', [True, False])
-@pytest.mark.parametrize('task, metric, weight', [('regression', 'mae', 'w'), ('binary', 'auc', None), ('multiclass', 'log_loss', None)])
+@pytest.mark.parametrize('task, metric, weight', [
+    ('regression', 'mae', 'w'),
+    ('binary', 'auc', None),
+    ('multiclass', 'log_loss', None),
+])
 def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_workers(
     made, monkeypatch, tmp_path, task, metric, weight, same_rows
 ):
