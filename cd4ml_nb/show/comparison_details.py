@@ -17,7 +17,7 @@ from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SPACE, measured, number, percent, plural
 from .comparison_words import TAGS, better_by, chance_text, few, in_percent, part_title
 from .comparison_words import share
-from .figures import difference_dots, model_against_model
+from .model_figures import difference_dots, model_against_model
 from .pages import figure_html, render
 
 # %% ../../notebooks/show/comparison_details.ipynb #2d5ec2b4

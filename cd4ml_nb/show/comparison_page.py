@@ -20,7 +20,8 @@ from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SPACE, measured, minute, number, percent, plural
 from .comparison_details import apart_html, as_dot, groups_html
 from .comparison_words import few, in_units, part_title, share, signed
-from .figures import Sheet, difference_dots
+from .figures import Sheet
+from .model_figures import difference_dots
 from .pages import asset, figure_html, frame, render, source_name, without_secrets
 from .sweep_figures import learning_curves, sweeps_together
 

@@ -25,8 +25,9 @@ from ..scenario.metrics import METRICS, calibration_bins, weighted_quantile
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
 from ..search.halving import on_sample
-from .figures import calibration_curve, confusion, interval_dots, predicted_vs_actual
-from .figures import residual_plot, with_unit
+from .figures import with_unit
+from .model_figures import calibration_curve, confusion, interval_dots
+from .model_figures import predicted_vs_actual, residual_plot
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
 from .reasons import drives_html
