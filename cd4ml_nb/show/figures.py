@@ -59,7 +59,7 @@ FRAME: dict[str, Any] = {
 }
 
 # %% ../../notebooks/show/figures.ipynb #fd57c636
-STYLE: dict[str, Any] = FRAME | {
+STYLE: Any = FRAME | {
     'font.family': 'sans-serif',
     'font.sans-serif': ['DejaVu Sans'],
     'font.size': 8.5,
