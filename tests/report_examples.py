@@ -13,7 +13,7 @@ from cd4ml_nb.artefacts.metrics import Metrics
 from cd4ml_nb.artefacts.registration import Registration
 from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.artefacts.split_record import SplitRecord
-from cd4ml_nb.artefacts.sweep import Best, Trials
+from cd4ml_nb.artefacts.sweep import Best, SweepRecord
 from cd4ml_nb.artefacts.training_record import TrainingRecord
 from cd4ml_nb.model.contract import Contract
 from cd4ml_nb.show.report import Facts
@@ -477,7 +477,7 @@ FORMS = {
     'findings': Findings,
     'schema': Schema,
     'split': SplitRecord,
-    'trials': Trials,
+    'trials': SweepRecord,
     'best': Best,
     'training': TrainingRecord,
     'metrics': Metrics,

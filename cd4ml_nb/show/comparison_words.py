@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'share', 'digits_for', 'better_by', 'gain_words', 'between', 'signed', 'with_interval', 'in_units',
-           'in_percent', 'chance_text', 'verdict_words', 'recipe_words']
+           'in_percent', 'chance_text', 'verdict_words', 'headline_of', 'are_equal', 'measured_words', 'missing_words',
+           'recipe_words', 'part_title', 'few']
 
 # %% ../../notebooks/show/comparison_words.ipynb #402c2034
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -17,10 +18,10 @@ from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SHARES, SPACE, measured, percent, plural
 
 # %% ../../notebooks/show/comparison_words.ipynb #a38a959f
-def share(told: Mapping[str, Any], end: str = 'value') -> float | None:
+def share(gain: Mapping[str, Any], end: str = 'value') -> float | None:
     "A gain, or an end of its interval, as a share of the reference's value."
-    value = told.get(end)
-    whole = told.get('reference')
+    value = gain.get(end)
+    whole = gain.get('reference')
     return None if value is None or not whole else value / abs(whole)
 
 # %% ../../notebooks/show/comparison_words.ipynb #2e4b9f4e
@@ -33,30 +34,30 @@ def better_by(gain: float | None, digits: int | None = None) -> str:
     "A share in words: 1.3 % better."
     if gain is None:
         return 'not comparable in percent'
-    return (
-        f'{percent(abs(gain), digits_for(gain) if digits is None else digits)}'
-        f' {"better" if gain >= 0 else "worse"}'
-    )
+    if digits is None:
+        digits = digits_for(gain)
+    return f'{percent(abs(gain), digits)} {"better" if gain >= 0 else "worse"}'
 
 # %% ../../notebooks/show/comparison_words.ipynb #ef23a05a
-def gain_words(told: Mapping[str, Any], other: str = '') -> str:
+def gain_words(gain: Mapping[str, Any], than: str = '') -> str:
     "A gain and its interval in words: 1.3 % better (0.5 % worse to 2.2 % better)."
-    digits = digits_for(*(share(told, end) for end in ('value', 'low', 'high')))
-    return f'{better_by(share(told), digits)}{other} ({between(told)})'
+    digits = digits_for(*(share(gain, end) for end in ('value', 'low', 'high')))
+    return f'{better_by(share(gain), digits)}{than} ({between(gain)})'
 
 # %% ../../notebooks/show/comparison_words.ipynb #3fdccc8a
-def between(told: Mapping[str, Any]) -> str:
+def between(gain: Mapping[str, Any]) -> str:
     "An interval in words: 0.5 % to 2.2 % better, or 0.5 % worse to 1.2 % better."
-    low = share(told, 'low')
-    high = share(told, 'high')
+    low = share(gain, 'low')
+    high = share(gain, 'high')
     if low is None or high is None:
         return 'no interval'
-    ends = [
-        better_by(end, digits_for(low, high))
-        for end in sorted((low, high), key=lambda end: abs(end) if low * high > 0 else end)
-    ]
-    first, word = ends[0].rsplit(' ', 1)
-    return f'{first if ends[1].endswith(word) else ends[0]} to {ends[1]}'
+    if low * high > 0:
+        ends = sorted((low, high), key=abs)
+    else:
+        ends = sorted((low, high))
+    first, last = (better_by(end, digits_for(low, high)) for end in ends)
+    number, word = first.rsplit(' ', 1)
+    return f'{number if last.endswith(word) else first} to {last}'
 
 # %% ../../notebooks/show/comparison_words.ipynb #83635766
 def signed(text: str) -> str:
@@ -70,34 +71,38 @@ def with_interval(
     high: str,
 ) -> Markup:
     "A gain, and its interval below it."
-    return Markup('{}<small>{}</small>').format(
-        signed(gain),
-        f'{signed(low)} to {signed(high)}' if NONE not in (low, high) else 'no interval',
-    )
+    if NONE in (low, high):
+        interval = 'no interval'
+    else:
+        interval = f'{signed(low)} to {signed(high)}'
+    return Markup('{}<small>{}</small>').format(signed(gain), interval)
 
 # %% ../../notebooks/show/comparison_words.ipynb #db88a8c6
-def in_units(metric: str, told: Mapping[str, Any], unit: str) -> Markup:
+def in_units(metric: str, gain: Mapping[str, Any], unit: str) -> Markup:
     "A gain and its interval in the metric's unit."
     value, low, high = (
-        percent(told[end], 2) if metric in SHARES else measured(metric, told[end], unit)
+        percent(gain[end], 2) if metric in SHARES else measured(metric, gain[end], unit)
         for end in ('value', 'low', 'high')
     )
-    return with_interval(
-        value, *(re.sub(rf'{SPACE}({re.escape(unit)}|%)$', '', end) for end in (low, high))
-    )
+    bare = re.compile(rf'{SPACE}({re.escape(unit)}|%)$')
+    return with_interval(value, bare.sub('', low), bare.sub('', high))
 
 # %% ../../notebooks/show/comparison_words.ipynb #72c42c2c
-def in_percent(told: Mapping[str, Any]) -> Markup:
+def in_percent(gain: Mapping[str, Any]) -> Markup:
     "A gain and its interval as shares of the reference's value."
-    low, high = (percent(share(told, end)).removesuffix(f'{SPACE}%') for end in ('low', 'high'))
-    return with_interval(percent(share(told)), low, high)
+    low, high = (percent(share(gain, end)).removesuffix(f'{SPACE}%') for end in ('low', 'high'))
+    return with_interval(percent(share(gain)), low, high)
 
 # %% ../../notebooks/show/comparison_words.ipynb #3029017d
 def chance_text(p: float | None) -> str:
     "A chance: .012, or below .001."
-    return NONE if p is None else '<.001' if p < 0.001 else '1' if p > 0.9995 else f'{p:.3f}'[1:]
+    if p is None:
+        return NONE
+    if p < 0.001:
+        return '<.001'
+    return '1' if p > 0.9995 else f'{p:.3f}'[1:]
 
-
+# %% ../../notebooks/show/comparison_words.ipynb #e1e748fa
 TAGS = {
     word: Markup('<span class="tag {}">{}</span>').format(kind, word)
     for word, kind in (('better', 'good'), ('worse', 'bad'), ('undecided', ''))
@@ -105,79 +110,116 @@ TAGS = {
 
 # %% ../../notebooks/show/comparison_words.ipynb #e4e1dda0
 def verdict_words(
-    told: Mapping[str, Any],     # of one challenger
+    comparison: Mapping[str, Any],   # of one challenger with the reference
     metric: str,
     unit: str,
     n_cases: int,
-) -> tuple[str, list[str]]:      # a headline, and sentences
+) -> tuple[str, list[str]]:          # a headline, and sentences
     "The verdict on one challenger."
-    one = told['reference']
-    two = told['challenger']
-    models = told['models']
-    recipes = told['recipes']
-    if models['low'] is None:
+    if comparison['models']['low'] is None:
         return 'Undecided.', [
             f'The {METRICS[metric].words} is undefined on these cases, so it decides nothing.'
         ]
-    equal = models['equal'] and (recipes is None or recipes['equal'])
-    headline = {
-        'better': f'{two} is better than {one}.',
-        'worse': f'{two} is worse than {one}.',
-        'undecided': (
-            f'No difference that matters between {one} and {two}.'
-            if equal
-            else f'Undecided between {one} and {two}.'
-        ),
-    }[told['verdict']]
-    values = [measured(metric, models[name], unit) for name in ('reference', 'challenger')]
     sentences = [
-        f'On {plural(n_cases, "case")} that neither has seen, the {METRICS[metric].words} is'
-        f' {values[0]} for {one} and {values[1]} for {two}: {gain_words(models)}.'
+        measured_words(comparison, metric, unit, n_cases),
+        recipe_words(comparison) if comparison['recipes'] else '',
+        missing_words(comparison, metric, unit),
     ]
-    if recipes:
-        sentences.append(recipe_words(told))
-    if told['verdict'] == 'undecided' and not equal:
-        margin = share(models, 'margin')
-        if margin is None:
-            size = measured(metric, models['margin'], unit)
-        else:
-            size = percent(margin, digits_for(margin))
-        both = [told for told in (models, recipes) if told]
-        beyond = all(t['low'] > 0 for t in both) or all(t['high'] < 0 for t in both)
-        sentences.append(
-            f'That is more than chance, but whether it is more than the {size} that count is open.'
-            if beyond
-            else (
-                f'A difference counts from {size} on, and only when all of its interval lies beyond'
-                ' that.'
-            )
-        )
-    if told['verdict'] != 'undecided' and told['after_looks'] == 'undecided':
+    if comparison['verdict'] != 'undecided' and comparison['after_looks'] == 'undecided':
         sentences.append(
             'It would not stand if every look at these cases were counted against it; see “Looks”'
             ' below.'
         )
-    return headline, sentences
+    return headline_of(comparison), [sentence for sentence in sentences if sentence]
+
+# %% ../../notebooks/show/comparison_words.ipynb #94296351
+def headline_of(comparison: Mapping[str, Any]) -> str:
+    "The verdict in one sentence."
+    reference = comparison['reference']
+    challenger = comparison['challenger']
+    if comparison['verdict'] != 'undecided':
+        return f'{challenger} is {comparison["verdict"]} than {reference}.'
+    if are_equal(comparison):
+        return f'No difference that matters between {reference} and {challenger}.'
+    return f'Undecided between {reference} and {challenger}.'
+
+# %% ../../notebooks/show/comparison_words.ipynb #b5f71755
+def are_equal(comparison: Mapping[str, Any]) -> bool:
+    "Whether any difference is shown to be within the margin, also when trained again."
+    recipes = comparison['recipes']
+    return comparison['models']['equal'] and (recipes is None or recipes['equal'])
+
+# %% ../../notebooks/show/comparison_words.ipynb #d52f1559
+def measured_words(
+    comparison: Mapping[str, Any], metric: str, unit: str, n_cases: int
+) -> str:
+    "What was measured of both models, in a sentence."
+    models = comparison['models']
+    values = [measured(metric, models[name], unit) for name in ('reference', 'challenger')]
+    return (
+        f'On {plural(n_cases, "case")} that neither has seen, the {METRICS[metric].words} is'
+        f' {values[0]} for {comparison["reference"]} and {values[1]} for'
+        f' {comparison["challenger"]}: {gain_words(models)}.'
+    )
+
+# %% ../../notebooks/show/comparison_words.ipynb #ef0982cc
+def missing_words(comparison: Mapping[str, Any], metric: str, unit: str) -> str:
+    "What an undecided comparison would have needed; empty where nothing is open."
+    if comparison['verdict'] != 'undecided' or are_equal(comparison):
+        return ''
+    models = comparison['models']
+    margin = share(models, 'margin')
+    if margin is None:
+        size = measured(metric, models['margin'], unit)
+    else:
+        size = percent(margin, digits_for(margin))
+    gains = [gain for gain in (models, comparison['recipes']) if gain]
+    if all(gain['low'] > 0 for gain in gains) or all(gain['high'] < 0 for gain in gains):
+        return (
+            f'That is more than chance, but whether it is more than the {size} that count is open.'
+        )
+    return (
+        f'A difference counts from {size} on, and only when all of its interval lies beyond that.'
+    )
 
 # %% ../../notebooks/show/comparison_words.ipynb #f44d26a3
-def recipe_words(told: Mapping[str, Any]) -> str:
-    "What training again has shown."
-    one = told['reference']
-    two = told['challenger']
-    recipes = told['recipes']
-    models = told['models']
+def recipe_words(comparison: Mapping[str, Any]) -> str:
+    "What further trainings of both recipes have shown."
+    recipes = comparison['recipes']
     times = f"Trained {plural(recipes['trainings'], 'more time', 'more times')} each"
-    luck = {
-        True: ': that is more than the luck of one training',
-        False: ', so it may be the luck of one training',
-    }[models['verdict'] == recipes['verdict']]
-    end = luck if models['verdict'] != 'undecided' else ''
+    luck = _luck_words(comparison)
     if recipes['same_rows']:
+        than = f" than {comparison['reference']}’s"
         return (
-            f'{times}, with other seeds, {two}’s recipe is on average'
-            f' {gain_words(recipes, f" than {one}’s")}{end}.'
+            f'{times}, with other seeds, {comparison["challenger"]}’s recipe is on average'
+            f' {gain_words(recipes, than)}{luck}.'
         )
     return (
         f'They learned from different rows. {times}, on resampled rows and with other seeds, such'
-        f' luck shows that the gain may be {between(recipes)}{end}.'
+        f' luck shows that the gain may be {between(recipes)}{luck}.'
     )
+
+# %% ../../notebooks/show/comparison_words.ipynb #1a3c193a
+def _luck_words(comparison: Mapping[str, Any]) -> str:
+    "Whether a gain of the models is more than luck; empty where they are undecided."
+    verdict = comparison['models']['verdict']
+    if verdict == 'undecided':
+        return ''
+    if verdict == comparison['recipes']['verdict']:
+        return ': that is more than the luck of one training'
+    return ', so it may be the luck of one training'
+
+# %% ../../notebooks/show/comparison_words.ipynb #dc798e0c
+def part_title(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    "The heading of one challenger's part, where there are several."
+    if len(summary['comparisons']) > 1:
+        return f'{comparison["challenger"]} against {comparison["reference"]}'
+    return ''
+
+# %% ../../notebooks/show/comparison_words.ipynb #e0d51b7e
+def few(names: Sequence[str], most: int = 6) -> str:
+    "Names in a sentence, not too many of them."
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f'{len(names) - most:,} more')
+    return ' and '.join(filter(None, [', '.join(shown[:-1]), *shown[-1:]]))

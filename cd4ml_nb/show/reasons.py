@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ..artefacts.explanation import Case, Driver, Explanation, Reason
+from ..artefacts.explanation import Case, Driver, Explanation
 from ..model.contract import Contract, Output
 from ..scenario.wording import SPACE, number, percent
 from .figures import share_bars
@@ -80,8 +80,12 @@ def _named_shares(ranked: Sequence[Driver]) -> dict[str, float]:
 def _case(case: Case, task: str, output: Output) -> dict[str, Any]:
     "What the template shows of one case."
     rows = [
-        [r.words or r.name, reason_value(r), effect(r.contribution, task, output)]
-        for r in case.reasons
+        [
+            reason.words or reason.name,
+            reason_value(reason.value, reason.unit),
+            effect(reason.contribution, task, output),
+        ]
+        for reason in case.reasons
     ]
     return {
         'title': case.title,
@@ -98,12 +102,12 @@ def _way_of_adding(task: str, output: Output) -> str:
     return 'log' if output.is_factor else 'linear'
 
 # %% ../../notebooks/show/reasons.ipynb #2d51da28
-def reason_value(reason: Reason) -> str:
+def reason_value(value: Any, unit: str = '') -> str:
     "The value of an input, with its unit; a year has no comma."
-    value = str(reason.value)
-    if reason.unit == 'year' or value == 'missing':
-        return value.replace(',', '')
-    return f'{value}{SPACE}{reason.unit}' if reason.unit else value
+    said = str(value)
+    if unit == 'year' or said == 'missing':
+        return said.replace(',', '')
+    return f'{said}{SPACE}{unit}' if unit else said
 
 # %% ../../notebooks/show/reasons.ipynb #f51633f2
 def effect(contribution: float, task: str, output: Output) -> str:

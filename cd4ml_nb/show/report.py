@@ -26,14 +26,15 @@ from ..artefacts.metrics import Estimate, GroupMetrics, GroupSize, Metrics
 from ..artefacts.registration import GateOutcome, Registration
 from ..artefacts.schema import Schema
 from ..artefacts.split_record import SplitRecord
-from ..artefacts.sweep import Best, Trials
+from ..artefacts.sweep import Best, SweepRecord
 from ..artefacts.training_record import TrainingRecord
 from ..model.contract import Contract, Input, Output
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
 from ..search.halving import on_sample
-from .figures import interval_dots, with_unit
+from .figures import with_unit
+from .model_figures import interval_dots
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
 from .reasons import drives_html
@@ -49,7 +50,7 @@ class Facts:
     findings: Findings
     schema: Schema
     split: SplitRecord
-    trials: Trials
+    trials: SweepRecord
     best: Best
     training: TrainingRecord
     contract: Contract
@@ -347,7 +348,7 @@ PATHS_SAY = (
 )
 
 # %% ../../notebooks/show/report.ipynb #529d6401
-def search_html(sweep: Trials, best: Best, unit: str) -> Markup:
+def search_html(sweep: SweepRecord, best: Best, unit: str) -> Markup:
     "The sweep in a sentence and a picture, the rest folded."
     metric = METRICS[sweep.metric]
     tried = [on_sample(trial) for trial in sweep.trials]
@@ -374,7 +375,7 @@ def search_html(sweep: Trials, best: Best, unit: str) -> Markup:
     )
 
 # %% ../../notebooks/show/report.ipynb #ff3675a7
-def _search_summary(sweep: Trials, best: Best, unit: str) -> str:
+def _search_summary(sweep: SweepRecord, best: Best, unit: str) -> str:
     "How many trials there were, how long they took, and what the best one reached."
     n_trials = len(sweep.trials)
     were = 'was' if n_trials == 1 else 'were'
@@ -388,7 +389,7 @@ def _search_summary(sweep: Trials, best: Best, unit: str) -> str:
     )
 
 # %% ../../notebooks/show/report.ipynb #e6eadc6d
-def _cut_short(sweep: Trials) -> str:
+def _cut_short(sweep: SweepRecord) -> str:
     "How many trials did not come to their end, in brackets."
     pruned = sum(trial['state'] == 'pruned' for trial in sweep.trials)
     failed = sum(trial['state'] == 'failed' for trial in sweep.trials)

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from ..model.contract import Output
 from ..scenario.metrics import calibration_bins, weighted_quantile
 from ..scenario.wording import number, percent, plural
-from .figures import calibration_curve, confusion, predicted_vs_actual, residual_plot
+from .model_figures import calibration_curve, confusion, predicted_vs_actual
+from .model_figures import residual_plot
 from .pages import figure_html, render
 
 # %% ../../notebooks/show/trust.ipynb #2ce9af19

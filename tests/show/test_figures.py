@@ -11,6 +11,7 @@ from report_examples import PAYLOADS
 
 from cd4ml_nb.scenario.metrics import calibration_bins
 from cd4ml_nb.show import figures as f
+from cd4ml_nb.show import model_figures as m
 from cd4ml_nb.show import sweep_figures as s
 
 rng = np.random.default_rng(0)
@@ -49,12 +50,12 @@ def drawn(kind, name='mileage'):
         'history': lambda: s.sweep_history(TRIALS, name, unit=name),
         'importance': lambda: s.parameter_importance({name: 0.7, other: 0.3}),
         'paths': lambda: s.parallel_coordinates(named),
-        'confusion': lambda: f.confusion(np.array([[3, 1], [0, 4]]), [name, other]),
-        'calibration': lambda: f.calibration_curve(bins, name),
-        'residuals': lambda: f.residual_plot(x, y, name, name),
-        'truth': lambda: f.predicted_vs_actual(x[:900], y[:900], name, name),
-        'dots': lambda: f.interval_dots(rows, name, name, 5.0),
-        'contributions': lambda: f.contribution_bars([name, name], [-3.0, 2.0], name),
+        'confusion': lambda: m.confusion(np.array([[3, 1], [0, 4]]), [name, other]),
+        'calibration': lambda: m.calibration_curve(bins, name),
+        'residuals': lambda: m.residual_plot(x, y, name, name),
+        'truth': lambda: m.predicted_vs_actual(x[:900], y[:900], name, name),
+        'dots': lambda: m.interval_dots(rows, name, name, 5.0),
+        'contributions': lambda: m.contribution_bars([name, name], [-3.0, 2.0], name),
         'categories': lambda: f.category_bars({name: 3, other: 5}, name),
         'histogram': lambda: f.histogram(*np.histogram(x, 30), name, name),
     }[kind]()
@@ -134,16 +135,16 @@ def test_a_sweep_with_hardly_a_trial_still_has_its_figures(trials):
 def test_a_million_cases_are_as_small_as_a_thousand():
     x = np.random.default_rng(0).gamma(2, 5000, 1_000_000)
     predicted = x * 1.01 + np.random.default_rng(1).normal(0, 500, len(x))
-    text = f.svg(f.residual_plot(x, predicted, 'price', 'EUR'), 'errors')
+    text = f.svg(m.residual_plot(x, predicted, 'price', 'EUR'), 'errors')
     assert len(text) < 150_000
 
 
 def test_a_perfect_model_and_a_constant_one_can_be_drawn():
     y = np.arange(100.0)
     for predicted in (y, np.full(100, 5.0)):
-        f.svg(f.residual_plot(y, predicted), 'errors')
-        f.svg(f.predicted_vs_actual(y, predicted), 'truth')
-    f.svg(f.calibration_curve(calibration_bins(np.ones(7), np.full(7, 0.5))), 'calibration')
+        f.svg(m.residual_plot(y, predicted), 'errors')
+        f.svg(m.predicted_vs_actual(y, predicted), 'truth')
+    f.svg(m.calibration_curve(calibration_bins(np.ones(7), np.full(7, 0.5))), 'calibration')
 
 
 def test_bins_hold_every_case_once_and_their_intervals_hold_the_frequency():

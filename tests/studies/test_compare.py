@@ -34,15 +34,16 @@ from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
 from cd4ml_nb.show.comparison_page import comparison_html
 from cd4ml_nb.show.comparison_words import verdict_words
 from cd4ml_nb.show.pages import asset
-from cd4ml_nb.studies.compare import compare_runs, one_verdict, resampled
+from cd4ml_nb.studies.compare import challenger_verdict, compare_runs
 from cd4ml_nb.studies.compared import (
-    Court,
-    by_group,
+    EvaluationSet,
+    group_draws,
     group_verdicts,
-    load_rival,
-    overall,
+    load_alternative,
+    overall_draws,
     run_paths,
 )
+from cd4ml_nb.studies.trainings import resampled
 
 SORT = asset('assets/sort.js')
 
@@ -191,7 +192,7 @@ def compared(made, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('CD4ML_PRODUCTS', str(made[0].folder / 'products'))
         return (
-            compare_runs([made[1]['first'], made[1]['second']], folder, tell=lines.append),
+            compare_runs([made[1]['first'], made[1]['second']], folder, on_progress=lines.append),
             folder,
             lines,
             before,
@@ -361,11 +362,12 @@ def test_ctrl_c_ends_a_comparison_and_its_workers(made, tmp_path):
 def test_a_model_that_has_learned_from_the_judging_rows_is_refused_and_no_look_is_spent(here):
     before = len(looks(here['first']))
     line = refused(GateRefused, here['first'], here['elsewhere'])
-    rival = load_rival(here['first'])
-    of = load_rival(here['elsewhere'])
+    alternative = load_alternative(here['first'])
+    of = load_alternative(here['elsewhere'])
     columns = ['age', 'kind', 'score', 'bought']
     sealed_rows = unseal(of.folders['split'] / 'holdout.sealed', 'test', 'count')
-    n = int(np.isin(row_hashes(sealed_rows, columns), row_hashes(rival.seen(), columns)).sum())
+    seen = row_hashes(alternative.seen(), columns)
+    n = int(np.isin(row_hashes(sealed_rows, columns), seen).sum())
     assert n > 300 and line.startswith(
         f'ERROR SEEN {here["first"].stem}: its model has learned from {n} of the 560 rows of the'
         f' holdout of run {here["elsewhere"].stem} — judge on the {560 - n} rows that no model has'
@@ -464,7 +466,7 @@ def test_a_unit_that_was_filled_in_afterwards_compares_and_another_unit_does_not
 
 def test_products_that_are_gone_or_changed_and_records_that_were_changed_end_in_one_line(copy):
     second = read_json(copy['second'])
-    folder = load_rival(copy['second']).folders
+    folder = load_alternative(copy['second']).folders
     with open(folder['training'] / 'model.json', 'a') as file:
         file.write(' ')
     assert (
@@ -489,9 +491,9 @@ def test_products_that_are_gone_or_changed_and_records_that_were_changed_end_in_
 
 
 def test_products_that_were_set_aside_are_found(copy):
-    folder = load_rival(copy['second']).folders['training']
+    folder = load_alternative(copy['second']).folders['training']
     folder.rename(folder.with_name(folder.name + '~0123456789ab'))
-    assert load_rival(copy['second']).folders['training'].name.endswith('~0123456789ab')
+    assert load_alternative(copy['second']).folders['training'].name.endswith('~0123456789ab')
 
 
 # ---- which runs
@@ -578,9 +580,9 @@ def made_up(task, ratio, several, absolute):
         ]
     metric = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}[task]
     plan = Compare(replicates=200, absolute=absolute)
-    court = Court(pd.DataFrame({'make': group}), y, None, None)
-    draws = overall(task, court, predicted, plan, 0)
-    parts = by_group(metric, task, court, predicted, ['make'], plan, Evaluate(), 0)
+    evaluation_set = EvaluationSet(pd.DataFrame({'make': group}), y, None, None)
+    draws = overall_draws(task, evaluation_set, predicted, plan, 0)
+    parts = group_draws(metric, task, evaluation_set, predicted, ['make'], plan, Evaluate(), 0)
     again = [
         [float(draws[metric][k, 0]) * (1 + 0.002 * j) for j in range(3)] for k in range(several + 1)
     ]
@@ -591,7 +593,7 @@ def made_up(task, ratio, several, absolute):
         {
             'reference': 'A',
             'challenger': 'ABCDEF'[k],
-            **one_verdict(metric, draws, k, court, plan, again, True, several, 4),
+            **challenger_verdict(metric, draws, k, evaluation_set, plan, again, True, several, 4),
             'groups': group_verdicts(metric, parts, k, plan),
             'cases': cases,
         }

@@ -26,15 +26,17 @@ from cd4ml_nb.model.training import base_parameters, fit_winner, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
-from cd4ml_nb.studies.compare import Recipe, Trainings, resampled, train_again, training_tasks
-from cd4ml_nb.studies.compared import Court, Rival
+from cd4ml_nb.studies.compared import Alternative, EvaluationSet
+from cd4ml_nb.studies.trainings import Recipe, Trainings, resampled, train_again, training_tasks
 
 LINES: list[str] = []
 SPLIT = {'by': 'random', 'column': None, 'n': {}, 'hash': {}}
 BEST = {'rounds': 15, 'value': 1.0, 'metric': 'mae', 'number': 0, 'n_trials': 1}
 
 
-def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) -> Rival:
+def made_alternative(
+    folder: Path, name: str, task: str, depth: int, weight: str | None
+) -> Alternative:
     """A run that has learned from 160 rows."""
     rows = table(task)
     told = schema(task)
@@ -53,7 +55,7 @@ def rival(folder: Path, name: str, task: str, depth: int, weight: str | None) ->
     }
     write_json(places['best'] / 'best.json', BEST | {'params': params})
     found = {product: published(place) for product, place in places.items()}
-    return Rival(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
+    return Alternative(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
 
 
 def published(work: Path) -> Path:
@@ -67,48 +69,60 @@ def published(work: Path) -> Path:
 @pytest.fixture
 def made(tmp_path):
     """Makes two runs and the rows that judge them."""
-    def make(task: str, weight: str | None) -> tuple[list[Rival], Court]:
+    def make(task: str, weight: str | None) -> tuple[list[Alternative], EvaluationSet]:
         rows = table(task)[160:].reset_index(drop=True)
-        rivals = [
-            rival(tmp_path, name, task, depth, weight)
+        alternatives = [
+            made_alternative(tmp_path, name, task, depth, weight)
             for name, depth in (('first', 2), ('second', 4))
         ]
-        y = observed(rivals[0].contract.output, rows['y'])
-        return rivals, Court(rows, y, rows[weight].to_numpy() if weight else None, None)
+        y = observed(alternatives[0].contract.output, rows['y'])
+        weights = rows[weight].to_numpy() if weight else None
+        return alternatives, EvaluationSet(rows, y, weights, None)
     return make
 
 
 def again(
-    rivals: list[Rival], court: Court, metric: str, same_rows: bool, times: int = 3
+    alternatives: list[Alternative],
+    evaluation_set: EvaluationSet,
+    metric: str,
+    same_rows: bool,
+    times: int = 3,
 ) -> list[list[float]]:
     """What the trainings give, and the lines of progress in LINES; no process is left."""
     before = set(descendants(os.getpid()))
     LINES.clear()
     try:
-        return train_again(rivals, times, metric, court, same_rows, 5, LINES.append)
+        return train_again(alternatives, times, metric, evaluation_set, same_rows, 5, LINES.append)
     finally:
         assert not alive(set(descendants(os.getpid())) - before, 0)
 
 
 def one_by_one(
-    rivals: list[Rival], court: Court, metric: str, same_rows: bool, times: int = 3
+    alternatives: list[Alternative],
+    evaluation_set: EvaluationSet,
+    metric: str,
+    same_rows: bool,
+    times: int = 3,
 ) -> list[list[float]]:
     """The same in this process, by the function that the stage `train` uses."""
     found = []
-    for one in rivals:
-        best = one.json('best')
-        weight = None if court.weight is None else 'w'
+    for alternative in alternatives:
+        best = alternative.json('best')
+        weight = None if evaluation_set.weight is None else 'w'
         values = []
-        for task in training_tasks(one, times, 5, 0):
+        for task in training_tasks(alternative, times, 5, 0):
             if same_rows:
-                rows = one.seen()
+                rows = alternative.seen()
             else:
-                rows = resampled(one.seen(), None, np.random.default_rng(task.seed))
+                rows = resampled(alternative.seen(), None, np.random.default_rng(task.seed))
             booster = fit_winner(
-                one.contract, rows, best, weight, device='cpu', nthread=1, seed=task.seed
+                alternative.contract, rows, best, weight, device='cpu', nthread=1, seed=task.seed
             )
-            said = predict(booster, one.contract, court.table)
-            values.append(score(one.contract.task, court.y, said, court.weight)[metric])
+            said = predict(booster, alternative.contract, evaluation_set.table)
+            scores = score(
+                alternative.contract.task, evaluation_set.y, said, evaluation_set.weight
+            )
+            values.append(scores[metric])
         found.append(values)
     return found
 
@@ -122,14 +136,14 @@ def one_by_one(
 def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_workers(
     made, monkeypatch, tmp_path, task, metric, weight, same_rows
 ):
-    rivals, court = made(task, weight)
-    expected = one_by_one(rivals, court, metric, same_rows)
+    alternatives, evaluation_set = made(task, weight)
+    expected = one_by_one(alternatives, evaluation_set, metric, same_rows)
     assert len({value for values in expected for value in values}) > 3
     for threads, workers, processes in ((1, 0, 1), (4, 1, 1), (4, 0, 4), (5, 2, 2)):
         monkeypatch.setenv('CD4ML_THREADS', str(threads))
         monkeypatch.setenv('CD4ML_WORKERS', str(workers))
         used = watched(monkeypatch, tmp_path / f'{threads}{workers}')
-        assert again(rivals, court, metric, same_rows) == expected
+        assert again(alternatives, evaluation_set, metric, same_rows) == expected
         told = [line.split() for line in used.read_text().splitlines()]
         assert len({pid for pid, _ in told}) <= processes and {int(n) for _, n in told} == {
             threads // processes
@@ -141,7 +155,7 @@ def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_wor
 
 def watched(monkeypatch, path: Path) -> Path:
     """A file to which each training writes its process and its threads."""
-    import cd4ml_nb.studies.compare
+    import cd4ml_nb.studies.trainings
     fit = cd4ml_nb.model.training.fit
 
     def noted(params: dict[str, Any], *rest: Any) -> Any:
@@ -149,12 +163,12 @@ def watched(monkeypatch, path: Path) -> Path:
             file.write(f'{os.getpid()} {params["nthread"]}\n')
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', noted)
+    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', noted)
     return path
 
 
 def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_path):
-    rivals, court = made('regression', None)
+    alternatives, evaluation_set = made('regression', None)
     monkeypatch.setenv('CD4ML_THREADS', '3')
     path = tmp_path / 'under_way'
     path.mkdir()
@@ -167,16 +181,16 @@ def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_pa
             time.sleep(0.002)
         raise ValueError('three at once')
 
-    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', waits)
+    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', waits)
     with pytest.raises(UserError, match='training again 1 of 3 failed: three at once'):
-        again(rivals, court, 'mae', True)
+        again(alternatives, evaluation_set, 'mae', True)
 
 
 @pytest.mark.parametrize('workers', ['1', '3'])
 def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, tmp_path, workers):
-    import cd4ml_nb.studies.compare
-    rivals, court = made('regression', 'w')
-    expected = one_by_one(rivals, court, 'mae', False)
+    import cd4ml_nb.studies.trainings
+    alternatives, evaluation_set = made('regression', 'w')
+    expected = one_by_one(alternatives, evaluation_set, 'mae', False)
     fit = cd4ml_nb.model.training.fit
     monkeypatch.setenv('CD4ML_THREADS', '3')
     monkeypatch.setenv('CD4ML_WORKERS', workers)
@@ -189,8 +203,8 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
             os.kill(os.getpid(), signal.SIGKILL)
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', deadly)
-    assert again(rivals, court, 'mae', False) == expected
+    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
+    assert again(alternatives, evaluation_set, 'mae', False) == expected
     assert list(tmp_path.glob('*.1')) and len(LINES) == 6
 
 
@@ -198,28 +212,28 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
 def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_line(
     made, monkeypatch, workers
 ):
-    rivals, court = made('regression', None)
+    alternatives, evaluation_set = made('regression', None)
     monkeypatch.setenv('CD4ML_THREADS', '3')
     monkeypatch.setenv('CD4ML_WORKERS', workers)
 
     def deadly(params: dict[str, Any], *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr('cd4ml_nb.studies.compare.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
     with pytest.raises(InfrastructureError) as caught:
-        again(rivals, court, 'mae', True)
+        again(alternatives, evaluation_set, 'mae', True)
     reason = 'its worker was ended by signal 9 (SIGKILL), 3 times: too little memory?'
     todo = 'free memory, or set fewer workers: CD4ML_WORKERS=1'
     assert caught.value.line == f'ERROR I19 first: training again 1 of 3 failed: {reason} — {todo}'
 
 
 def test_a_training_that_xgboost_refuses_ends_the_comparison_in_one_line(made):
-    rivals, court = made('regression', None)
-    path = rivals[1].folders['best'] / 'best.json'
+    alternatives, evaluation_set = made('regression', None)
+    path = alternatives[1].folders['best'] / 'best.json'
     best = json.loads(path.read_text())
     write_json(path, best | {'params': best['params'] | {'max_depth': -3}})
     with pytest.raises(UserError) as caught:
-        again(rivals, court, 'mae', True)
+        again(alternatives, evaluation_set, 'mae', True)
     assert (
         caught.value.line.startswith('ERROR RUN second: training again 1 of 3 failed: ')
         and '--trainings 0' in caught.value.line
@@ -236,11 +250,12 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize('same_rows', [True, False])
 def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tmp_path, same_rows):
-    rivals, court = made('regression', 'w')
+    alternatives, evaluation_set = made('regression', 'w')
     recipes = {
-        one.name: Recipe(one.contract, one.seen(), 'w', None, same_rows, court) for one in rivals
+        a.name: Recipe(a.contract, a.seen(), 'w', None, same_rows, evaluation_set)
+        for a in alternatives
     }
-    tasks = [task for one in rivals for task in training_tasks(one, 2, 5, 0)]
+    tasks = [task for alternative in alternatives for task in training_tasks(alternative, 2, 5, 0)]
     assert pickle.loads(pickle.dumps(tasks)) == tasks
     (tmp_path / 'worker').write_bytes(pickle.dumps(Trainings('mae', recipes, 'cpu', 1)))
     lines = ''.join(json.dumps(vars(task)) + '\n' for task in tasks)
@@ -254,7 +269,8 @@ def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tm
     )
     assert done.returncode == 0, done.stderr
     values = [json.loads(line)['value'] for line in done.stdout.splitlines()]
-    assert [values[:2], values[2:]] == again(rivals, court, 'mae', same_rows, times=2)
+    expected = again(alternatives, evaluation_set, 'mae', same_rows, times=2)
+    assert [values[:2], values[2:]] == expected
 
 
 def test_a_task_is_frozen():
