@@ -21,7 +21,7 @@ from runs import PAPERMILL, Place
 from waiting import seconds, wait_for
 
 from cd4ml_nb.artefacts.run_record import StageRecord
-from cd4ml_nb.command import cli, console, doctor
+from cd4ml_nb.command import console, doctor, pipeline_commands
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.engine.pipeline import Event
 from cd4ml_nb.planning.plan import make_plan
@@ -463,7 +463,7 @@ def test_no_command_shows_the_help(capsys):
 def test_V6_our_own_bug_leaves_its_traceback_in_a_file(project, capsys, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError('seven\nlines \x1b[31m')
-    monkeypatch.setattr(cli, 'make_plan', broken)
+    monkeypatch.setattr(pipeline_commands, 'make_plan', broken)
     assert main(RUN) == 1
     line = last_line(capsys)
     assert line.startswith('ERROR BUG ZeroDivisionError: seven — see products/.logs/')
@@ -492,7 +492,7 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
             plan.steps['report'].folder / 'report.html',
             61.0,
         )
-    monkeypatch.setattr(cli, 'run_plan', refused_run)
+    monkeypatch.setattr(pipeline_commands, 'run_plan', refused_run)
     assert main(RUN) == 3
     captured = capsys.readouterr()
     assert re.search(
@@ -509,7 +509,7 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
 
 def test_V7_interrupted_by_a_signal(project, capsys, monkeypatch):
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        monkeypatch.setattr(cli, 'make_plan', lambda *_, n=number: os.kill(os.getpid(), n))
+        monkeypatch.setattr(pipeline_commands, 'make_plan', lambda *_, n=number: os.kill(os.getpid(), n))
         assert main([*RUN, '-p', 'seed=1 2']) == code
         assert last_line(capsys) == "stopped; resume with: cd4ml run -s small -p 'seed=1 2'"
 
