@@ -4,43 +4,32 @@
 
 # %% auto #0
 __all__ = ['ForceOption', 'UntilOption', 'EngineOption', 'JobsOption', 'WaitOption', 'DebugOption', 'QuietOption', 'StatusOption',
-           'StageArgument', 'run', 'with_options', 'stage_notebooks', 'again', 'print_end', 'end_lines',
-           'refuse_bad_end', 'refusal', 'leave_note', 'last_fresh_day', 'kept_lines', 'data_read', 'written_by',
-           'status', 'show_stages', 'why', 'show_causes']
+           'StageArgument', 'run', 'with_options', 'stage_notebooks', 'again', 'status', 'show_stages', 'why',
+           'show_causes']
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #e68877f1
-import datetime
 import shlex
-import sys
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..artefacts.registration import read_registration
-from .answers import file_sha256, inputs_of, surroundings, write_note
-from .console import all_scenarios, as_table, scenario_row, show
-from .console import show_drafts, span, stage_table, watching
-from .options import DEFAULT, ScenarioOption, SetOption, one_of
-from .options import scenario_path
-from ..core.errors import Cd4mlError, GateRefused, UserError, did_you_mean, one_line
-from ..core.files import project_root, shown
+from .answers import inputs_of, surroundings
+from .console import all_scenarios, as_table, scenario_row, show, show_drafts
+from .console import stage_table, watching
+from .options import DEFAULT, ScenarioOption, SetOption, one_of, scenario_path
+from .run_end import leave_note, print_end
+from ..core.errors import Cd4mlError, UserError, did_you_mean, one_line
+from ..core.files import project_root
 from ..core.settings import Settings, load_settings
 from ..engine.pipeline import index_is_old, start_processes
 from ..engine.pipeline import run as run_plan
-from ..engine.recording import made
 from ..planning.exports import refuse_stale_export
-from ..planning.keys import data_path, installed_at
-from ..planning.plan import Plan, Step, make_plan
+from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of
-from ..runs.find import latest_record, record_paths
+from ..runs.find import latest_record
 from ..runs.paths import drafts, read_pipeline
-from ..runs.products import CURRENT, MANIFEST, read_manifest
-from ..runs.record import Outcome
-from ..tracking.queue import waiting_line
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #dc9d06b9
 ForceOption = Annotated[
@@ -87,22 +76,21 @@ def run(
     """Run the stages of a scenario that are not done: from data to a judged, tracked model and its
     report."""
     settings = with_options(engine, jobs)
-    root = project_root()
     path = scenario_path(scenario)
+    root = project_root()
     around = surroundings(root)
     inputs = inputs_of(root, around, [str(path), *stage_notebooks(root)])
     refuse_stale_export(root)
+    command = again(scenario, parameter, engine, force)
     processes = start_processes()          # imports while the plan is made
     try:
         plan = make_plan(path, settings, parameter)
-        command = again(scenario, parameter, engine, force)
         with watching(list(plan.steps), quiet) as listen:
             outcome = run_plan(plan, force, until, listen, processes, wait, debug, command)
     finally:
         processes.close()
-    print_end(outcome)
-    refuse_bad_end(plan, outcome)
-    if not force and not debug and not index_is_old():
+    print_end(plan, outcome)
+    if not (force or debug or index_is_old()):
         leave_note(root, around, inputs, plan, outcome, quiet)
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #707cb20c
@@ -139,114 +127,6 @@ def again(
         return shlex.join([*words, '--until', stage, *forced])
 
     return command
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #775d0afa
-def print_end(outcome: Outcome) -> None:
-    "Verdict, report, time and the run's id; and what waits for the tracking store."
-    print('\n'.join(end_lines(outcome)), flush=True)
-    if message := waiting_line():
-        print(f'tracking {one_line(message)}')
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #5b687583
-def end_lines(outcome: Outcome) -> list[str]:
-    "Verdict, report, time and the run's id, a line each."
-    done = sum(stage.status == 'done' for stage in outcome.stages.values())
-    kept = sum(stage.status == 'kept' for stage in outcome.stages.values())
-    stages = f'{done} stage{"s" * (done != 1)} run, {kept} unchanged'
-    lines = []
-    if outcome.verdict:
-        lines += [f'verdict  {one_line(outcome.verdict)}']
-    if outcome.report:
-        lines += [f'report   {shown(outcome.report)}']
-    if outcome.page:
-        lines += [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}']
-    lines += [f'also     {other}' for other in outcome.others]
-    return [*lines, f'time     {span(outcome.seconds)}, {stages}', f'run      {outcome.run}']
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #d1164ce2
-def refuse_bad_end(plan: Plan, outcome: Outcome) -> None:
-    "Raise the error of a run that failed, or the refusal of a model by its gates."
-    if outcome.error:
-        raise outcome.error
-    if outcome.accepted is False:
-        raise refusal(plan, outcome)
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #e7246d0f
-def refusal(plan: Plan, outcome: Outcome) -> GateRefused:
-    "The error of a model that its gates refused, naming them."
-    path = made(plan, outcome, 'registration')
-    failed = read_registration(path).refused if path else []
-    what = '; '.join(gate.reason for gate in failed) or outcome.verdict
-    names = ', '.join(gate.metric for gate in failed)
-    report = f'read {shown(outcome.report)}' if outcome.report else 'see the registration'
-    todo = f'{report}; then improve the model, or its gates'
-    return GateRefused(what, todo, where=f'{plan.path}:gates:{names}', code='GATE')
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #27ec4951
-def leave_note(
-    root: Path,
-    around: dict[str, Any],      # surroundings, when the run began
-    inputs: dict[str, str],      # path -> hash, when the run began
-    plan: Plan,
-    outcome: Outcome,
-    quiet: bool,
-) -> None:
-    "Leave a note that answers the same command at once, as long as it would have nothing to do."
-    if '://' in plan.scenario.data.source:
-        return
-    steps = [plan.steps[stage] for stage in outcome.stages]
-    lines = [] if quiet else [f'{step.stage:<10} unchanged' for step in steps]
-    records = sorted(path.name for path in record_paths(plan.scenario.name))
-    note = {
-        'absent': [str(step.home / 'draft') for step in steps],
-        'present': installed_at(),
-        'until': last_fresh_day(plan),
-        'runs': [str(plan.home / 'runs'), records],
-        'text': [*lines, *kept_lines(outcome)],
-    }
-    with suppress(OSError):
-        write_note(root, sys.argv[1:], around, inputs | data_read(plan), written_by(steps), note)
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #5290d17d
-def last_fresh_day(plan: Plan) -> str:      # '': the data does not become too old
-    "The last day on which the data is not too old."
-    data = plan.scenario.data
-    if not data.published or not data.max_age_days:
-        return ''
-    return str(data.published + datetime.timedelta(days=data.max_age_days))
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #474209ce
-def kept_lines(outcome: Outcome) -> list[str]:
-    "How a run ends that finds every stage done; {seconds} stands for the time it takes."
-    kept = {}
-    for stage, record in outcome.stages.items():
-        kept[stage] = record.model_copy(update={'status': 'kept'})
-    took = f'time     {span(outcome.seconds)}'
-    lines = end_lines(replace(outcome, stages=kept))
-    return [line.replace(took, 'time     {seconds}') for line in lines]
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #84fa68b0
-def data_read(plan: Plan) -> dict[str, str]:     # path -> hash; empty for data that is no file
-    "The data that the stages of a plan read."
-    settings = plan.settings
-    path = data_path(settings.data_file or plan.scenario.data.source, settings.data_root)
-    read = {}
-    for step in plan.steps.values():
-        for digest in step.parts['data'].values() if path else ():
-            read[str(path)] = digest
-    return read
-
-# %% ../../notebooks/command/pipeline_commands.ipynb #211d3045
-def written_by(steps: list[Step]) -> dict[str, str]:     # path -> hash
-    "The files that make stages done: products, manifests, and which of them are current."
-    outputs = {}
-    for step in steps:
-        for path in (step.home / CURRENT, step.folder / MANIFEST):
-            outputs[str(path)] = file_sha256(str(path))
-        manifest = read_manifest(step.folder) or {'files': {}}
-        for file in manifest['files'].values():
-            outputs[str(step.folder / file['path'])] = file['sha256']
-    return outputs
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #7f9711e6
 StatusOption = Annotated[

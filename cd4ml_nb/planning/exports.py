@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['module_cells', 'page_cells', 'exported', 'cells_of', 'without_notebook', 'stale_modules', 'ByHand', 'difference',
            'committed', 'committed_cells', 'by_hand', 'edits_by_hand', 'first_line', 'StaleExport',
-           'refuse_stale_export', 'edited']
+           'refuse_stale_export', 'edited', 'check_before_export']
 
 # %% ../../notebooks/planning/exports.ipynb #fb607e9c
 import difflib
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,13 +243,20 @@ def edited(edits: list[ByHand]) -> StaleExport:
     first = edits[0]
     n = len(edits) - 1
     more = f' (and {n} more place{"s" * (n > 1)}, shown above)' if n else ''
-    todo = (
-        f'put the lines with + into {first.place}, then make export; make export alone would throw'
-        ' them away'
-    )
-    error = StaleExport(
-        f'edited by hand{more}', todo, where=f'{first.module}:{first.line}', code='N02'
-    )
+    keep = f'put the lines with + into {first.place}, then make export'
+    todo = f'{keep}; make export FORCE=1 throws them away'
+    where = f'{first.module}:{first.line}'
+    error = StaleExport(f'edited by hand{more}', todo, where=where, code='N02')
     for edit in edits:
         error.shown = [*error.shown, *map(one_line, edit.difference)]
     return error
+
+# %% ../../notebooks/planning/exports.ipynb #323845c7
+def check_before_export(root: Path) -> int:     # exit code
+    "Print the edits by hand that an export would overwrite, and where each belongs."
+    edits = edits_by_hand(root)
+    if not edits:
+        return 0
+    error = edited(edits)
+    print('\n'.join([*error.shown, error.line]), file=sys.stderr)
+    return error.exit_code

@@ -266,6 +266,17 @@ def test_C12_circular_and_missing_upstreams(project, capsys):
     refused(capsys, RUN, 'C12', "did you mean 'ingest'?")
 
 
+@pytest.mark.parametrize('name', ['small', 'scenarios/small.yaml', 'scenarios/small.yml'])
+def test_C10_scenarios_that_differ_only_in_the_ending_are_refused_by_both_names(
+    project, capsys, name
+):
+    (project / 'scenarios' / 'small.yml').write_text(SMALL)
+    refused(capsys, ['run', '-s', name], 'C10', 'scenarios/small.', 'small.yaml', 'small.yml')
+    assert not (project / 'products/small').exists()
+    assert main(['status']) == 0
+    assert capsys.readouterr().out.count('would share products') == 2
+
+
 @pytest.mark.parametrize('command', [['run', '-s'], ['status', '-s'], ['why', '-s'], ['compare', '-s'], ['trend', '-s'], ['ui', '-s'],
                                      ['check', '-s']])
 def test_C10_a_copied_scenario_does_not_take_over_the_products_of_the_first(
