@@ -84,8 +84,9 @@ def test_a_nightly_run_ends_with_one_line_for_each_part_and_goes_on_after_one_th
 
 def export(folder: Path, *variables: str) -> subprocess.CompletedProcess:
     """`make export` in a project whose environment is this one."""
+    tools = Path(sys.executable).parent
     return subprocess.run(
-        ['make', '-o', 'ready', 'export', 'READY=ready', f"BIN={Path(sys.executable).parent}", *variables],
+        ['make', '-o', 'ready', 'export', 'READY=ready', f'BIN={tools}', *variables],
         cwd=folder,
         capture_output=True,
         text=True,
