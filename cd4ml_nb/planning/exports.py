@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,10 @@ class ByHand:
             return f'{self.notebook}, cell {self.number} ({self.cell})'
         return f'{self.notebook}, a new cell'
 
+    def compared(self, cell: str, part: str) -> 'ByHand':
+        "The same, with the lines in which the module differs from the cell."
+        return replace(self, difference=difference(cell, part, self.place, self.module))
+
 # %% ../../notebooks/planning/exports.ipynb #12a9c6c8
 def difference(
     cell: str,              # code of the cell
@@ -189,8 +193,6 @@ def _edits_of_module(
     root: Path, path: Path, module: Path, cells: list[dict[str, Any]]
 ) -> list[ByHand]:
     "The parts of one module that were edited by hand."
-    notebook = path.relative_to(root).as_posix()
-    name = module.relative_to(root).as_posix()
     before = committed_cells(root, path, module)
     later = module.stat().st_mtime > path.stat().st_mtime
     numbers = {cell['id']: k for k, cell in enumerate(cells, start=1)}
@@ -199,10 +201,11 @@ def _edits_of_module(
     for cell, part in cells_of(module):
         was = (before[0].get(cell), before[1].get(cell)) if before else None
         if by_hand(now.get(cell), part, was, later):
+            notebook = path.relative_to(root).as_posix()
+            name = module.relative_to(root).as_posix()
             line = first_line(module, cell)
             edit = ByHand(notebook, numbers.get(cell, 0), cell, name, line, [])
-            edit.difference = difference(now.get(cell, ''), part, edit.place, name)
-            found.append(edit)
+            found.append(edit.compared(now.get(cell, ''), part))
     return found
 
 # %% ../../notebooks/planning/exports.ipynb #ce83f62f

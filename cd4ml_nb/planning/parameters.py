@@ -320,10 +320,7 @@ def stage_parameters(
     in_file = f'pipeline.yaml:{stage}'
     _refuse_unknown(task['params'], names, in_file)
     _refuse_unknown(given, names, f'-p {stage}')
-    if missing := names - set(task['params']):
-        name = sorted(missing)[0]
-        what = f"the page has a parameter '{name}' that pipeline.yaml does not pass"
-        raise UserError(what, 'add it under params', where=in_file, code='N06')
+    _refuse_not_passed(names - set(task['params']), in_file)
     values = task['params'] | given
     if 'scenario' in names:
         values['scenario'] = path
@@ -336,6 +333,14 @@ def stage_parameters(
     if 'device' in params:
         params['device'] = device_of(params['device'])
     return params
+
+# %% ../../notebooks/planning/parameters.ipynb #0adcb3be
+def _refuse_not_passed(missing: set[str], where: str) -> None:
+    "Refuse parameters of a notebook that pipeline.yaml does not pass."
+    if missing:
+        name = sorted(missing)[0]
+        what = f"the notebook has a parameter '{name}' that pipeline.yaml does not pass"
+        raise UserError(what, 'add it under params', where=where, code='N06')
 
 # %% ../../notebooks/planning/parameters.ipynb #a004a29c
 def _refuse_unknown(passed: dict[str, Any], names: set[str], where: str) -> None:

@@ -40,27 +40,7 @@ def read_pipeline(
     stages: dict[str, dict[str, Any]] = {}
     for k, task in enumerate(spec.get('tasks') or []):
         _refuse_unknown(task, TASK_KEYS, path, lines, ('tasks', k))
-        if missing := {'name', 'source', 'product'} - set(task):
-            raise UserError(
-                f"key '{sorted(missing)[0]}' is missing",
-                'add it',
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C11',
-            )
-        if 'nb' not in task['product']:
-            raise UserError(
-                "product 'nb', the executed page, is missing",
-                f"add nb: products/ploomber/{task['name']}/page.ipynb",
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C11',
-            )
-        if task['name'] in stages:
-            raise UserError(
-                f"stage '{task['name']}' stands twice",
-                'rename one',
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C10',
-            )
+        _refuse_incomplete(task, stages, f'{path.name}:{lines[("tasks", k)]}')
         above = task.get('upstream') or []
         stages[task['name']] = {
             'source': task['source'],
@@ -69,6 +49,19 @@ def read_pipeline(
             'params': dict(task.get('params') or {}),
         }
     return stages
+
+# %% ../../notebooks/runs/paths.ipynb #297dc255
+def _refuse_incomplete(task: dict[str, Any], stages: dict[str, Any], where: str) -> None:
+    "Refuse a task that lacks a key or the executed notebook, or has the name of an earlier stage."
+    if missing := {'name', 'source', 'product'} - set(task):
+        raise UserError(f"key '{sorted(missing)[0]}' is missing", 'add it', where=where, code='C11')
+    if 'nb' not in task['product']:
+        what = "product 'nb', the executed notebook, is missing"
+        todo = f"add nb: products/ploomber/{task['name']}/page.ipynb"
+        raise UserError(what, todo, where=where, code='C11')
+    if task['name'] in stages:
+        what = f"stage '{task['name']}' stands twice"
+        raise UserError(what, 'rename one', where=where, code='C10')
 
 # %% ../../notebooks/runs/paths.ipynb #563d47d3
 def _refuse_unknown(
@@ -286,31 +279,50 @@ def stage_paths(
     upstream: dict[str, dict[str, str]] | None,  # as injected; None: the current products
     product: dict[str, str] | None,            # as injected; None: a draft, the earlier one removed
 ) -> tuple[dict[str, Paths], Paths]:           # upstream[stage][name] and product[name], absolute
-    "What a page reads and writes, whoever runs it."
+    "What a notebook reads and writes, whoever runs it."
     declared = read_pipeline()
-    made_from = {}
+    folders = {}
     if upstream is None:
-        folders = {above: current_folder(above, scenario) for above in declared[stage]['upstream']}
-        made_from = {above: identity(folder) for above, folder in folders.items()}
+        folders = {name: current_folder(name, scenario) for name in declared[stage]['upstream']}
         say_drafts(stage, scenario, declared[stage]['upstream'])
-        upstream = {
-            above: {name: str(folder / file) for name, file in stage_files(above, declared).items()}
-            for above, folder in folders.items()
-        }
+        upstream = {name: _files_in(folder, name, declared) for name, folder in folders.items()}
     draft = products_root() / scenario / stage / 'draft' if product is None else None
     if draft:
-        product = {name: str(draft / file) for name, file in stage_files(stage, declared).items()}
-        for path in (*product.values(), str(draft / EVIDENCE)):
-            Path(path).unlink(missing_ok=True)
-    written = {name: in_project(path) for name, path in dict(product or {}).items()}
+        product = _files_in(draft, stage, declared)
+        made_from = {name: identity(folder) for name, folder in folders.items()}
+        _begin_draft(draft, list(product.values()), declared[stage]['source'], made_from)
+    written = _absolute(product or {})
     for place in written.values():
         place.parent.mkdir(parents=True, exist_ok=True)
-    if draft:
-        note_executed(declared[stage]['source'], draft, made_from)
-    return {
-        above: {name: in_project(p) for name, p in paths.items()}
-        for above, paths in dict(upstream).items()
-    }, written
+    return {name: _absolute(files) for name, files in dict(upstream).items()}, written
+
+# %% ../../notebooks/runs/paths.ipynb #0881290d
+def _begin_draft(
+    draft: Path,
+    files: list[str],
+    source: str,                   # the notebook
+    made_from: dict[str, str],     # stage -> identity of the products that the draft is made from
+) -> None:
+    "Remove an earlier draft, and note which notebook makes the new one and from what."
+    for path in (*files, str(draft / EVIDENCE)):
+        Path(path).unlink(missing_ok=True)
+    for path in files:
+        in_project(path).parent.mkdir(parents=True, exist_ok=True)
+    note_executed(source, draft, made_from)
+
+# %% ../../notebooks/runs/paths.ipynb #fa8ea569
+def _files_in(
+    folder: Path,
+    stage: str,
+    declared: dict[str, dict[str, Any]],     # of read_pipeline
+) -> dict[str, str]:                         # product -> path
+    "The products of a stage inside a folder."
+    return {name: str(folder / file) for name, file in stage_files(stage, declared).items()}
+
+# %% ../../notebooks/runs/paths.ipynb #ec2f3cd4
+def _absolute(files: dict[str, str]) -> Paths:
+    "Paths as they are from the project's root."
+    return {name: in_project(path) for name, path in dict(files).items()}
 
 # %% ../../notebooks/runs/paths.ipynb #175bde4e
 def decisions(settings: Settings, seed: int) -> dict[str, Any]:

@@ -35,9 +35,9 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         "0 done, 3 refused by a gate, else the error's or the interruption's."
-        return self.stopped or (
-            self.error.exit_code if self.error else 3 if self.accepted is False else 0
-        )
+        if self.stopped or self.error is None:
+            return self.stopped or (3 if self.accepted is False else 0)
+        return self.error.exit_code
 
 # %% ../../notebooks/runs/record.ipynb #88a891e6
 def inputs_folder() -> Path:
