@@ -26,7 +26,7 @@ from rich.text import Text
 from ..artefacts.run_record import Measured
 from ..core.errors import Cd4mlError, one_line
 from ..core.files import project_root, read_json
-from ..engine.pipeline import Event, Listener
+from ..engine.stage_run import Event, Listener
 from ..planning.plan import Plan, Step, why
 from ..runs.find import latest_record
 from ..runs.paths import Draft, drafts

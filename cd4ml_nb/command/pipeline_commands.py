@@ -23,8 +23,9 @@ from .run_end import leave_note, print_end
 from ..core.errors import Cd4mlError, UserError, did_you_mean, one_line
 from ..core.files import project_root
 from ..core.settings import Settings, load_settings
-from ..engine.pipeline import index_is_old, start_processes
+from ..engine.pipeline import index_is_old
 from ..engine.pipeline import run as run_plan
+from ..engine.stage_run import start_processes
 from ..planning.exports import refuse_stale_export
 from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASK_KEYS', 'EVIDENCE', 'Paths', 'read_pipeline', 'products_root', 'product_file', 'stage_files', 'Draft',
            'accepted_at', 'draft_of', 'drafts', 'current_folder', 'current_product', 'note_executed', 'identity',
-           'say_drafts', 'stage_paths', 'decisions', 'decided', 'tell_progress', 'looks_ledger']
+           'say_drafts', 'stage_paths', 'decisions', 'decided', 'report_progress', 'looks_ledger']
 
 # %% ../../notebooks/runs/paths.ipynb #dba7abb3
 import builtins
@@ -347,7 +347,7 @@ def decided(
     return tuple(fallback[name] if value is None else value for name, value in given.items())
 
 # %% ../../notebooks/runs/paths.ipynb #157009f6
-def tell_progress(
+def report_progress(
     product: Path,        # any product of the stage
     text: str,            # one line, such as "trial 3 of 20"
 ) -> None:

@@ -23,7 +23,7 @@ from waiting import seconds, wait_for
 from cd4ml_nb.artefacts.run_record import StageRecord
 from cd4ml_nb.command import console, doctor, pipeline_commands
 from cd4ml_nb.command.cli import main
-from cd4ml_nb.engine.pipeline import Event
+from cd4ml_nb.engine.stage_run import Event
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.runs.record import Outcome
 
