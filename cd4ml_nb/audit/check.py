@@ -79,7 +79,7 @@ def _concerned(cell: Cell, now: str, saved: list[Cell]) -> list[str]:
 
 # %% ../../notebooks/audit/check.ipynb #8e4dee26
 def _of_the_page(names: list[str], cells: list[Cell]) -> list[str]:
-    "Those of the names that a cell of the page sets."
+    "Those of the names that a cell of the notebook sets."
     return [name for name in names if any(name in names_of(cell.source).sets for cell in cells)]
 
 # %% ../../notebooks/audit/check.ipynb #1f6bc85a

@@ -139,7 +139,7 @@ def check_imports(packages: list[str]) -> Check:
             )
     if failed:
         return Check('imports', 'problem', '; '.join(failed[:3]), 'make setup')
-    return Check('imports', 'ok', f'{len(packages)} packages that pages import')
+    return Check('imports', 'ok', f'{len(packages)} packages that notebooks import')
 
 # %% ../../notebooks/command/doctor.ipynb #abb46499
 def check_jupyter(installed: dict[str, str]) -> Check:
@@ -164,7 +164,7 @@ def check_jupyter(installed: dict[str, str]) -> Check:
 
 # %% ../../notebooks/command/doctor.ipynb #feda4529
 def check_kernel() -> Check:
-    "The kernel that the pages name is there, and is this Python."
+    "The kernel that the notebooks name is there, and is this Python."
     todo = 'python -m ipykernel install --sys-prefix --name python3'
     try:
         from jupyter_client.kernelspec import KernelSpecManager
@@ -299,7 +299,7 @@ def check_git(root: Path) -> Check:
 
 # %% ../../notebooks/command/doctor.ipynb #c8df1f7c
 def check_export(root: Path) -> Check:
-    "The package is what the pages export."
+    "The package is what the notebooks export."
     try:
         refuse_stale_export(root)
     except StaleExport as error:

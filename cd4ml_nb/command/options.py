@@ -42,7 +42,7 @@ def scenario_path(name: str) -> Path:
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        '--set', '-p', help='A parameter of the pages; may be repeated.', metavar='STAGE.NAME=VALUE'
+        '--set', '-p', help='A parameter of a stage; may be repeated.', metavar='STAGE.NAME=VALUE'
     ),
 ]
 

@@ -24,6 +24,7 @@ from ..planning.plan import make_plan
 from ..runs.paths import products_root
 from ..tracking.queue import store_name
 
+# %% ../../notebooks/command/run_commands.ipynb #a763db10
 if TYPE_CHECKING:
     from cd4ml_nb.audit.reproduce import Comparison
     from cd4ml_nb.audit.verify import Finding
@@ -121,7 +122,7 @@ def refuse_different(found: 'Comparison', run: str, keep: Path | None) -> None:
     kept = f', in {keep}' if keep else ', kept with --keep FOLDER'
     raise GateRefused(
         f'not the same result: the first stage that differs is {stage}{place}',
-        f'compare that page with the earlier one{kept}',
+        f'compare that notebook with the earlier one{kept}',
         where=run,
         code='REPRODUCE',
     )

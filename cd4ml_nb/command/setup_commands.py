@@ -19,6 +19,7 @@ from .options import one_of
 from ..core.errors import InfrastructureError, UserError, one_line
 from ..core.files import project_root, shown
 
+# %% ../../notebooks/command/setup_commands.ipynb #9ae0d330
 if TYPE_CHECKING:
     from cd4ml_nb.command.doctor import Check
     from cd4ml_nb.data.findings import Finding

@@ -39,7 +39,7 @@ class Settings(BaseModel):
     # the same trials for any number of workers, or a little faster
     sweep_mode: Literal['repeatable', 'asynchronous'] = 'repeatable'
     rows: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the data, to try things; 0: all
-    engine: Literal['warm', 'kernel'] = 'warm'  # how pages are run
+    engine: Literal['warm', 'kernel'] = 'warm'  # how notebooks are run
     # stages at the same time, where none waits for another; 0: as many as there are cores
     jobs: Annotated[int, Field(ge=0, le=1024)] = 0
     # seconds after which a stage is ended; 0: never

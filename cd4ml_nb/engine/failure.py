@@ -23,7 +23,7 @@ from ..planning.code import place_of
 # %% ../../notebooks/engine/failure.ipynb #b0c3898a
 @dataclass
 class End:
-    "How a page ended that did not succeed."
+    "How a notebook ended that did not succeed."
     name: str                       # of the exception, or 'died', 'timeout', 'stopped'
     text: str                       # what it said
     traceback: str = ''
@@ -39,7 +39,7 @@ def of_exit(
     if code >= 0:
         return End(
             'died',
-            f'the process ended by itself with code {code}, before the page was done',
+            f'the process ended by itself with code {code}, before the notebook was done',
             cell=cell,
         )
     number = signal.Signals(-code)
@@ -164,11 +164,11 @@ def _shown_so_far(page: Path, end: End) -> list[dict[str, Any]]:
 def keep_failed(
     source: str,
     work: Path,          # where the stage was writing
-    page: str,           # the executed page inside it
+    page: str,           # the executed notebook inside it
     kept: Path,          # where to keep it
     end: End,
 ) -> None:
-    "Keep what a failed stage has left: the page, marked, and what was said."
+    "Keep what a failed stage has left: the notebook, marked, and what was said."
     shutil.rmtree(kept, ignore_errors=True)
     work.rename(kept)
     if not (kept / page).is_file() or end.name in ('timeout', 'stopped'):

@@ -170,7 +170,7 @@ def _take(server: Server, message: dict[str, Any], descriptors: list[int]) -> No
 
 # %% ../../notebooks/engine/forkserver.ipynb #fe6c5bb9
 def _import(name: str) -> None:
-    "Import a module; where that fails, the page that needs it will fail by itself, and say so."
+    "Import a module; where that fails, the notebook that needs it will fail by itself, and say so."
     if name not in sys.modules:
         with suppress(Exception, SystemExit):
             importlib.import_module(name)
@@ -225,7 +225,7 @@ def _reap(server: Server) -> None:
 
 # %% ../../notebooks/engine/forkserver.ipynb #df46874b
 def _end_orphans(server: Server) -> None:
-    "End what was adopted, unless it may belong to a page that still runs."
+    "End what was adopted, unless it may belong to a notebook that still runs."
     for one in psutil.Process().children():
         with suppress(psutil.Error, OSError):
             session = os.getsid(one.pid)

@@ -120,7 +120,7 @@ def watch(run: Run, now: float) -> None:
 
 # %% ../../notebooks/engine/pipeline.ipynb #e941d90f
 def stop_all(run: Run) -> None:
-    "End what runs, because the run itself is to end; each page is kept as far as it came."
+    "End what runs, because the run itself is to end; each notebook is kept as far as it came."
     for stage, execution in run.running.items():
         execution.end = End('stopped', 'the run was stopped', cell=execution.cell)
         run.processes().signal(stage, signal.SIGTERM)
@@ -199,7 +199,7 @@ class _Lazy:
         if not self.ready:
             self.started = self.started or start_processes()
             self.ready = True
-            # the lock is ours as long as any page runs, even if the run is killed
+            # the lock is ours as long as any notebook runs, even if the run is killed
             self.started.hold(self.lock)
         return self.started  # type: ignore[return-value]
 

@@ -56,7 +56,7 @@ class Reporter:
 
 # %% ../../notebooks/engine/process.ipynb #82850d5b
 def read_journal(path: Path) -> dict[str, dict[str, Any]]:   # cell id -> {execution_count, outputs}
-    "What the cells of a page have left; a torn last line is skipped."
+    "What the cells of a notebook have left; a torn last line is skipped."
     found = {}
     if path.is_file():
         for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
@@ -74,7 +74,7 @@ def run_page(
     # where to report; behind it, for a debugger, the run's standard input, output and error
     descriptors: list[int],
 ) -> int:  # exit code
-    "Run one page with papermill; the body of a stage's process."
+    "Run one notebook with papermill; the body of a stage's process."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     page = Path(task['page'])
     reporter = Reporter(descriptors[0], page.with_name(JOURNAL))
@@ -96,7 +96,7 @@ def _prepare(task: dict[str, Any], page: Path) -> None:
     os.chdir(task['root'])
     with open(page.with_name(STDERR), 'w', encoding='utf-8') as log:
         os.dup2(log.fileno(), 1)
-        # what libraries and a dying kernel say is kept with a failed page; the last line is the
+        # what libraries and a dying kernel say is kept with a failed notebook; the last line is the
         # run's
         os.dup2(log.fileno(), 2)
 
@@ -173,7 +173,7 @@ def _failure(error: BaseException, cells: dict[int, dict[str, Any]]) -> dict[str
 
 # %% ../../notebooks/engine/process.ipynb #28461e41
 def run_task(task: dict[str, Any], descriptors: list[int]) -> int:
-    "Run a page, write the index, or send what waits for the tracking store; the body of a process."
+    "Run a notebook, write the index, or send what waits for the store; the body of a process."
     if 'do' not in task:
         return run_page(task, descriptors)
     os.environ.update(task['environment'])
@@ -199,7 +199,7 @@ def _debug(shell: Any, error: BaseException, reporter: Reporter, terminal: list[
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from IPython.core.debugger import Pdb
     print(
-        f'{type(error).__name__}: {error}\nThe state of the page: p NAME shows a variable, up and'
+        f'{type(error).__name__}: {error}\nThe state of the notebook: p NAME shows a variable, up and'
         ' down go through the calls, q ends.',
         flush=True,
     )
@@ -215,11 +215,11 @@ def _debug(shell: Any, error: BaseException, reporter: Reporter, terminal: list[
 
 # %% ../../notebooks/engine/process.ipynb #4e74973e
 def fork_main(descriptor: int) -> None:
-    "A fork server for pages."
+    "A fork server for notebooks."
     serve(Channel(socket.socket(fileno=descriptor)), run_task)
 
 # %% ../../notebooks/engine/process.ipynb #c1beaeda
 def spawn_main() -> None:
-    "One page, named on standard input; reports on standard output."
+    "One notebook, named on standard input; reports on standard output."
     task = json.load(sys.stdin)
     end_process(run_task(task, [os.dup(1)]))

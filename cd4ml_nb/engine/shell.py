@@ -310,7 +310,7 @@ def _redirected(outputs: Outputs, pipes: list[Pipe]) -> Iterator[None]:
 # %% ../../notebooks/engine/shell.ipynb #1a857293
 @contextlib.contextmanager
 def page_shell() -> Iterator[PageShell]:
-    """A shell for one page; whoever calls from inside another finds it, and all that it had set,
+    """A shell for one notebook; who calls from inside another finds it, and all that it had set,
     again."""
     kinds = [kind for kind in PageShell.__mro__ if '_instance' in vars(kind)]
     before = {kind: vars(kind)['_instance'] for kind in kinds}
@@ -337,7 +337,7 @@ def page_shell() -> Iterator[PageShell]:
 @contextlib.contextmanager
 def _as_a_kernel_starts() -> Iterator[None]:
     """Nobody has set up logging, modules are looked for in the working directory, figures will be
-    drawn into the page."""
+    drawn into the notebook."""
     root = logging.getLogger()
     path = list(sys.path)
     backend = os.environ.get('MPLBACKEND')

@@ -56,7 +56,7 @@ BASE = [
     'IPython.core.magics',
     'IPython.core.completerlib',
     'IPython.core.application',
-    # what every page needs; the last four IPython loads with its first shell
+    # what every notebook needs; the last four IPython loads with its first shell
     'IPython.core.logger',
 ]
 
@@ -79,7 +79,7 @@ def start_processes() -> Processes:
 
 # %% ../../notebooks/engine/stage_run.ipynb #72b9af06
 def imports_of(page: Page) -> list[str]:
-    "The modules that a page imports, in its order."
+    "The modules that a notebook imports, in its order."
     found: dict[str, None] = {}
     for node in ast.walk(ast.parse(page.code)):
         if isinstance(node, ast.Import):
@@ -143,18 +143,18 @@ def work_folder(step: Step) -> Path:
 
 # %% ../../notebooks/engine/stage_run.ipynb #98728002
 def unfinished(path: Path) -> str:   # empty when every cell completed
-    "Which cell of an executed page did not complete."
+    "Which cell of an executed notebook did not complete."
     try:
         cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     except (OSError, ValueError, KeyError) as error:
-        return f'the executed page cannot be read: {error}'
+        return f'the executed notebook cannot be read: {error}'
     for k, cell in enumerate(cells, start=1):
         if cell['cell_type'] == 'code' and ''.join(cell['source']).strip():
             status = cell['metadata'].get('papermill', {}).get('status')
             if status != 'completed' or any(
                 output['output_type'] == 'error' for output in cell.get('outputs', [])
             ):
-                return f'cell {k} of the executed page did not complete'
+                return f'cell {k} of the executed notebook did not complete'
     return ''
 
 # %% ../../notebooks/engine/stage_run.ipynb #c1d37bc4
@@ -289,7 +289,7 @@ def fail(run: Run, stage: str, error: Cd4mlError, seconds: float) -> None:
 
 # %% ../../notebooks/engine/stage_run.ipynb #950b4f0b
 def shortcoming(execution: Execution) -> End | None:
-    "What is wrong with a page that says it ended well."
+    "What is wrong with a notebook that says it ended well."
     missing = [
         file for file in execution.step.files.values() if not (execution.work / file).is_file()
     ]
@@ -314,7 +314,7 @@ def remarks(execution: Execution, before: Content) -> dict[str, list[str]]:
     words = []
     if differ:
         words += [
-            f'the same ingredients gave another {differ} than before: the page is not deterministic'
+            f'the same ingredients gave another {differ} than before: the notebook is not deterministic'
         ]
     if execution.strays:
         more = ' …' if len(execution.strays) > 5 else ''
@@ -334,7 +334,7 @@ def publish_stage(plan: Plan, execution: Execution, seconds: float) -> str:   # 
         )
     for note in (JOURNAL, PROGRESS, STDERR):
         page.with_name(note).unlink(missing_ok=True)
-    # the page shows where its products lie now
+    # the notebook shows where its products lie now
     write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))
     facts = {
         'stage': step.stage,
@@ -347,7 +347,7 @@ def publish_stage(plan: Plan, execution: Execution, seconds: float) -> str:   # 
 
 # %% ../../notebooks/engine/stage_run.ipynb #9a93b495
 def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
-    "The error of a page that failed, which is kept as far as it came."
+    "The error of a notebook that failed, which is kept as far as it came."
     assert execution.end
     step = execution.step
     kept = execution.step.home / 'failed'

@@ -27,7 +27,7 @@ from ..core.errors import UserError, did_you_mean
 
 # %% ../../notebooks/engine/warm.ipynb #87e4749e
 class Listener(Protocol):
-    "Hears how a page goes on."
+    "Hears how a notebook goes on."
 
     def started(self, cell: Any, index: int, n: int, heading: str) -> None: ...
 
@@ -191,7 +191,7 @@ papermill_engines.register('cd4ml-kernel', KernelEngine)
 
 # %% ../../notebooks/engine/warm.ipynb #9ec79aa5
 def refuse_unheard(notebook: Any) -> None:
-    "Stop when a parameter was given that the page does not declare."
+    "Stop when a parameter was given that the notebook does not declare."
     given = notebook.metadata.get('papermill', {}).get('parameters', {})
     if not given:
         return

@@ -97,7 +97,7 @@ def stale_modules(root: Path) -> list[str]:     # such as core/errors.py
         if not module.is_file() or cells_of(module) != page_cells(cells):
             stale.append(module.relative_to(package).as_posix())
     gone = [path.relative_to(package).as_posix() for path in without_notebook(root)]
-    return stale + [f'{name} (no page)' for name in gone]
+    return stale + [f'{name} (no notebook)' for name in gone]
 
 # %% ../../notebooks/planning/exports.ipynb #9ac424d9
 @dataclass

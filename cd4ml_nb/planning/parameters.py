@@ -177,7 +177,7 @@ def json_value(value: Any, where: str, depth: int = 0) -> Any:
         return _json_number(value, where)
     if type(value) is str:
         return _json_text(value, where)
-    what = f'a {type(value).__name__} cannot be handed to a page'
+    what = f'a {type(value).__name__} cannot be passed to a notebook'
     todo = 'give a number, text, true, false, null, or lists and dicts of them'
     raise UserError(what, todo, where=where, code='N06')
 
@@ -249,7 +249,7 @@ def _wrong_type(name: str, value: Any, declared: Declared, where: str) -> UserEr
         wanted = ast.unparse(declared.type)
         is_text = allows(declared.type, 'a')
     quoted = f"; a text is written -p {name}='\"{value}\"'" if is_text else ''
-    what = f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}"
+    what = f"parameter '{name}' is {value!r}, a {type(value).__name__}; the notebook has a {wanted}"
     return UserError(what, f'give a value of that type{quoted}', where=where, code='N06')
 
 # %% ../../notebooks/planning/parameters.ipynb #17910911

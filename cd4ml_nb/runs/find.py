@@ -158,8 +158,8 @@ def _product(home: Path, record: RunRecord, product: str) -> Path | None:
     return file_of(home / stage / record.made(product).key, product, record.file(stage, product))
 
 # %% ../../notebooks/runs/find.ipynb #135ecae8
-def run_tags() -> dict[str, str]:      # empty where a page runs by itself
-    "What MLflow shows of the run that this page belongs to: its id, and what to do with it."
+def run_tags() -> dict[str, str]:      # empty where a notebook runs by itself
+    "What MLflow shows of the run that this notebook belongs to: its id, and what to do with it."
     run = os.environ.get('CD4ML_RUN', '')
     if not run:
         return {}

@@ -18,9 +18,9 @@ from .paths import stage_files
 
 # %% ../../notebooks/runs/hidden_state.ipynb #bc799254
 def executed_page(path: Path) -> list[Disorder]:
-    "What is wrong with a page that papermill has executed."
+    "What is wrong with a notebook that papermill has executed."
     if not path.is_file():
-        return [Disorder(shown(path), None, '', 'the executed page is missing')]
+        return [Disorder(shown(path), None, '', 'the executed notebook is missing')]
     page = shown(path)
     last = 0
     found: list[Disorder] = []
@@ -120,15 +120,15 @@ def _made_from(stage: str, declared: dict[str, dict[str, Any]]) -> set[str]:
 
 # %% ../../notebooks/runs/hidden_state.ipynb #b407ec65
 def refuse_hidden_state(
-    wrong: list[Disorder],    # of all pages that the model is made from
+    wrong: list[Disorder],    # of all notebooks that the model is made from
     scenario: str,            # its file
 ) -> None:
-    "Refuse a model that does not follow from its pages, naming page, cell and variable."
+    "Refuse a model that does not follow from its notebooks, naming notebook, cell and variable."
     if wrong:
         more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
         raise GateRefused(
             f'hidden state: {wrong[0].what}{more}',
-            'save the page, restart its kernel and run all its cells, then those of the pages'
+            'save the notebook, restart its kernel and run all its cells, then those of the notebooks'
             f' after it; or cd4ml run --scenario {scenario}',
             where=wrong[0].page,
             code='N08',

@@ -23,7 +23,7 @@ from ..core.files import read_json, shown
 
 # %% ../../notebooks/runs/order.ipynb #94958d86
 STATEFUL_MAGICS = {'run', 'store', 'reset', 'cd', 'env', 'set_env', 'load', 'macro', 'debug'}
-# what stands below them is code of the page
+# what stands below them is code of the notebook
 CELL_MAGICS_OF_PYTHON = {'time', 'timeit', 'capture', 'prun'}
 _SHELL = 'get_ipython()'
 
@@ -211,9 +211,9 @@ class Cell:
 # %% ../../notebooks/runs/order.ipynb #fe06ff7a
 @dataclass(frozen=True)
 class Disorder:
-    "Something that running the page from top to bottom would not give."
+    "Something that running the notebook from top to bottom would not give."
     page: str
-    cell: int | None     # None: it has no cell on the page
+    cell: int | None     # None: it has no cell in the notebook
     variable: str        # '' where none is concerned
     what: str
 
@@ -259,19 +259,19 @@ def code_cells(path: Path | str) -> list[Cell]:
 # %% ../../notebooks/runs/order.ipynb #82fe51dd
 @dataclass
 class Session:
-    "What a kernel has executed, laid on the cells of a page."
+    "What a kernel has executed, laid on the cells of a notebook."
     cells: list[Cell]     # with code, in the page's order
     ran: list[str]        # executed texts with code, in their order
-    at: list[int | None]  # for each of them: the index of its cell, None where the page has none
+    at: list[int | None]  # for each of them: the index of its cell, None where there is none
 
     @property
     def reached(self) -> int:
-        "The index of the last cell of the page that ran; -1 where none did."
+        "The index of the last cell of the notebook that ran; -1 where none did."
         return max((k for k in self.at if k is not None), default=-1)
 
 # %% ../../notebooks/runs/order.ipynb #7193b748
 def laid_on(executed: Sequence[str], cells: list[Cell]) -> Session:
-    "Lay executed texts on the cells of a page."
+    "Lay executed texts on the cells of a notebook."
     cells = [cell for cell in cells if fingerprint(cell.source)]
     on_page = {fingerprint(cell.source) for cell in cells}
     ran = [
@@ -420,7 +420,7 @@ def _left_out(session: Session, edited: set[int]) -> Found:
 # %% ../../notebooks/runs/order.ipynb #1e7b533a
 def _edited(session: Session) -> dict[int, int]:
     # position in `ran` -> index of the cell that it was
-    "Which texts that the page does not have are earlier ones of a cell."
+    "Which texts that the notebook does not have are earlier ones of a cell."
     found: dict[int, int] = {}
     for k in (k for k, place in enumerate(session.at) if place is None):
         above, below = _neighbours(session, k)
@@ -434,7 +434,7 @@ def _edited(session: Session) -> dict[int, int]:
 
 # %% ../../notebooks/runs/order.ipynb #aa34aec2
 def _neighbours(session: Session, k: int) -> tuple[int, int]:
-    "The cells of the page that ran last before a text and first after it; -1 where none did."
+    "The cells of the notebook that ran last before a text and first after it; -1 where none did."
     return (next((place for place in reversed(session.at[:k]) if place is not None), -1),
             next((place for place in session.at[k + 1:] if place is not None), -1))
 
@@ -453,7 +453,7 @@ def _likest(source: str, cells: list[Cell], least: float = 0.6) -> int | None:
 
 # %% ../../notebooks/runs/order.ipynb #c9002038
 def _not_on_the_page(session: Session, edited: dict[int, int]) -> Found:
-    "Texts that ran and are not on the page, or not any more."
+    "Texts that ran and are not in the notebook, or not any more."
     for k, place in enumerate(session.at):
         if place is not None:
             continue
@@ -473,7 +473,7 @@ def _not_on_the_page(session: Session, edited: dict[int, int]) -> Found:
             yield (
                 None,
                 variable,
-                f'a cell that is not on the page ran {where}: {_excerpt(session.ran[k])}{words}',
+                f'a cell that is not in the notebook ran {where}: {_excerpt(session.ran[k])}{words}',
             )
 
 # %% ../../notebooks/runs/order.ipynb #a2e5ac75
@@ -494,7 +494,7 @@ def _changed(ran: str, now: str) -> str:
 
 # %% ../../notebooks/runs/order.ipynb #39c617bb
 def _set_by_gone_alone(session: Session) -> Found:
-    "Variables that a cell reads and no cell above it sets, but a text did that is not on the page."
+    "Variables that a cell reads and no cell above it sets, but a text did that is gone."
     gone = {
         name
         for k, place in enumerate(session.at)
@@ -522,10 +522,10 @@ def _set_by_gone_alone(session: Session) -> Found:
 def disorder(
     # the texts that a shell has executed, in their order: IPython's `In`, raw
     executed: Sequence[str],
-    cells: list[Cell],  # of the page as it is saved
+    cells: list[Cell],  # of the notebook as it is saved
     page: str,          # its name, for what is found
 ) -> list[Disorder]:
-    "Where the state that was reached may differ from what the page gives from top to bottom."
+    "Where the state that was reached may differ from what the notebook gives from top to bottom."
     session = laid_on(executed, cells)
     edited = _edited(session)
     found = [

@@ -110,7 +110,7 @@ class Draft:
     stage: str
     folder: Path
     made: float               # s since 1970
-    # read: by pages below it that are run by hand; older: a run has accepted something since
+    # read: by notebooks below it that are run by hand; older: a run has accepted something since
     state: Literal['read', 'older', 'incomplete']
     readers: tuple[str, ...]  # the stages below it
     alone: bool               # no run has accepted products of the stage yet
@@ -219,7 +219,7 @@ def current_product(
 
 # %% ../../notebooks/runs/paths.ipynb #063f1b65
 EVIDENCE = 'executed.json'  # beside a draft's products
-# shell -> page -> its latest draft, and what is known of it
+# shell -> notebook -> its latest draft, and what is known of it
 _watched: WeakKeyDictionary[Any, dict[str, tuple[Path, dict[str, Any]]]] = WeakKeyDictionary()
 
 
@@ -267,7 +267,7 @@ Paths = dict[str, Path]
 
 
 def say_drafts(stage: str, scenario: str, upstream: list[str]) -> None:
-    "Say which drafts a page reads that is run by hand, and which it does not."
+    "Say which drafts a notebook reads that is run by hand, and which it does not."
     for above in upstream:
         if draft := draft_of(above, scenario):
             print(f'{stage} {draft.words}', flush=True)
@@ -340,7 +340,7 @@ def decisions(settings: Settings, seed: int) -> dict[str, Any]:
 # %% ../../notebooks/runs/paths.ipynb #7e1f7fa6
 def decided(
     scenario_seed: int,
-    **given: Any,        # parameters of the page; None: not given
+    **given: Any,        # parameters of the notebook; None: not given
 ) -> tuple[Any, ...]:    # in the order given
     "Parameters with what is not given filled in."
     fallback = decisions(load_settings(), scenario_seed)

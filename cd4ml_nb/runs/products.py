@@ -83,7 +83,7 @@ def _damage(path: Path, expected: dict[str, Any]) -> str:
 
 # %% ../../notebooks/runs/products.ipynb #24427fb6
 def content_of(folder: Path) -> Content:   # empty where there is no manifest
-    "What a product directory holds, by its manifest, but for the executed page, which shows times."
+    "What a product directory holds, by its manifest; not the executed notebook: it shows times."
     manifest = read_manifest(folder)
     if manifest:
         return {name: f['sha256'] for name, f in manifest['files'].items() if name != 'nb'}
@@ -101,7 +101,7 @@ def stable_hash(
     name: str,                   # of the product
     path: Path,
     sha256: str,                 # of the file
-) -> str | None:                 # None: a page, a report or a patch
+) -> str | None:                 # None: a notebook, a report or a patch
     "The hash of a product without what no run can repeat."
     if path.suffix in ('.ipynb', '.html', '.patch'):
         return None

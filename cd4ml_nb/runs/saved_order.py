@@ -60,5 +60,5 @@ def _gap(above: Cell | None, cell: Cell) -> str:     # empty: there is none
     if n < 1:
         return ''
     place = f'between cell {above.number} and' if above else 'before'
-    runs = f'{n} run{"s are" if n > 1 else " is"} not on the page'
+    runs = f'{n} run{"s are" if n > 1 else " is"} not in the notebook'
     return f'{place} cell {cell.number}, {runs}: a cell ran again, or was deleted'
