@@ -172,8 +172,8 @@ NOISE = re.compile(
 
 def first_difference(before: Path, now: Path) -> str:
     # such as 'cell 12'; empty when all cells show the same
-    """The first cell of two executed notebooks that shows something else; addresses, times, hashes
-    apart."""
+    """The first cell of two executed notebooks that shows something else; addresses, times and
+    hashes are not compared."""
     pages = [
         [
             c

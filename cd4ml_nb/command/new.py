@@ -73,9 +73,8 @@ def choose_task(
     "The kind of problem that a target poses."
     n = y.nunique()
     numeric = kinds.is_numeric_dtype(y) and not kinds.is_bool_dtype(y)
-    if error := unfit_target(y, given, numeric):
-        what, todo, code = error
-        raise UserError(what, todo, where=where, code=code)
+    if error := unfit_target(y, given, numeric, where):
+        raise error
     whole = numeric and bool((y.dropna() % 1 == 0).all())
     if given:
         return given, 'as asked for'
@@ -91,25 +90,30 @@ def choose_task(
 
 # %% ../../notebooks/command/new.ipynb #2715c3d4
 def unfit_target(
-    y: pd.Series, given: str | None, numeric: bool
-) -> tuple[str, str, str] | None:     # what is wrong, what to do, the error's code
-    "Why a column cannot be the target of the given task, or of any."
+    y: pd.Series,
+    given: str | None,      # the task, by the user
+    numeric: bool,
+    where: str,             # file:column
+) -> UserError | None:      # None: it can
+    "The error of a column that cannot be the target of the given task, or of any."
     n = y.nunique()
     if n < 2:
         only = f"only one value, '{y.dropna().iloc[0]}'" if n else 'no value'
         todo = 'there is nothing to learn: check the export, or name another target'
-        return f'target has {only}', todo, 'D05'
+        return UserError(f'target has {only}', todo, where=where, code='D05')
     if kinds.is_datetime64_any_dtype(y):
         todo = 'derive a number of days from it, or name another target'
-        return 'target is a date', todo, 'D14'
+        return UserError('target is a date', todo, where=where, code='D14')
     if given == 'regression' and not numeric:
-        return 'target is not a number', 'leave out --task, or mend the column', 'D14'
+        todo = 'leave out --task, or mend the column'
+        return UserError('target is not a number', todo, where=where, code='D14')
     if given == 'binary' and n != 2:
         what = f'target has {n} values, and the task is binary'
-        return what, '--task multiclass or regression', 'D08'
+        return UserError(what, '--task multiclass or regression', where=where, code='D08')
     if not numeric and n > max(100, len(y) / 10):
         what = f'target has {n:,} different texts in {len(y):,} rows'
-        return what, 'name another target, or group its values', 'D06'
+        todo = 'name another target, or group its values'
+        return UserError(what, todo, where=where, code='D06')
     return None
 
 # %% ../../notebooks/command/new.ipynb #e8f6c27d

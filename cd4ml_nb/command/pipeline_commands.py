@@ -59,7 +59,9 @@ JobsOption = Annotated[
 WaitOption = Annotated[
     bool, typer.Option('--wait', help='For another run of this project, instead of giving up.')
 ]
-DebugOption = Annotated[bool, typer.Option('--debug', help='Open a debugger where a notebook fails.')]
+DebugOption = Annotated[
+    bool, typer.Option('--debug', help='Open a debugger where a notebook fails.')
+]
 QuietOption = Annotated[bool, typer.Option('--quiet', '-q', help='Show the end only.')]
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #9c0d314c

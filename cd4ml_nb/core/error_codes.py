@@ -94,6 +94,7 @@ C13|a library is missing, or has another version than the lock|`make setup`
 C15|the search space is empty or contradicts itself|correct `search`
 USAGE|the command has no such option or argument|see `--help`
 UI|the tracking store has pages of its own|open those
+UPGRADE|a newer version of the tool cannot be merged|do what the line says
 ''')
 
 # %% ../../notebooks/core/error_codes.ipynb #7bda04a4

@@ -199,8 +199,8 @@ def _debug(shell: Any, error: BaseException, reporter: Reporter, terminal: list[
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from IPython.core.debugger import Pdb
     print(
-        f'{type(error).__name__}: {error}\nThe state of the notebook: p NAME shows a variable, up and'
-        ' down go through the calls, q ends.',
+        f'{type(error).__name__}: {error}\nThe state of the notebook: p NAME shows a variable,'
+        ' up and down go through the calls, q ends.',
         flush=True,
     )
     debugger = Pdb()

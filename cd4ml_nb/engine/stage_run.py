@@ -313,9 +313,8 @@ def remarks(execution: Execution, before: Content) -> dict[str, list[str]]:
     differ = ', '.join(sorted(name for name in before if now.get(name) != before[name]))
     words = []
     if differ:
-        words += [
-            f'the same ingredients gave another {differ} than before: the notebook is not deterministic'
-        ]
+        gave = f'the same ingredients gave another {differ} than before'
+        words += [f'{gave}: the notebook is not deterministic']
     if execution.strays:
         more = ' …' if len(execution.strays) > 5 else ''
         words += [f'wrote outside its products: {", ".join(execution.strays[:5])}{more}']

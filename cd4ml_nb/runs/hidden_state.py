@@ -128,8 +128,8 @@ def refuse_hidden_state(
         more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
         raise GateRefused(
             f'hidden state: {wrong[0].what}{more}',
-            'save the notebook, restart its kernel and run all its cells, then those of the notebooks'
-            f' after it; or cd4ml run --scenario {scenario}',
+            'save the notebook, restart its kernel and run all its cells, then those of the'
+            f' notebooks after it; or cd4ml run --scenario {scenario}',
             where=wrong[0].page,
             code='N08',
         )

@@ -473,7 +473,8 @@ def _not_on_the_page(session: Session, edited: dict[int, int]) -> Found:
             yield (
                 None,
                 variable,
-                f'a cell that is not in the notebook ran {where}: {_excerpt(session.ran[k])}{words}',
+                f'a cell that is not in the notebook ran {where}:'
+                f' {_excerpt(session.ran[k])}{words}',
             )
 
 # %% ../../notebooks/runs/order.ipynb #a2e5ac75
