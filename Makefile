@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
 .PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export setup upgrade lock clean
 help:          ## this list
@@ -40,7 +41,8 @@ lint: $(READY) ## style, types, and whether the package is what the notebooks ex
 lab: $(READY)  ## JupyterLab on the same environment
 	$(BIN)/cd4ml lab
 
-export: $(READY)  ## notebooks -> package, outputs cleared
+export: $(READY)  ## notebooks -> package, outputs cleared; stops where it would lose an edit in cd4ml_nb/ (FORCE=1: loses it)
+	$(if $(FORCE),,$(BIN)/python -c "$(CHECK_EXPORT)")
 	$(BIN)/nbdev-clean
 	$(BIN)/nbdev-export
 

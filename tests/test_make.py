@@ -4,12 +4,13 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from projects import ROOT
+from projects import ROOT, copy_parts
 
 MAKEFILE = (ROOT / 'Makefile').read_text(encoding='utf-8')
 RECIPES = dict(re.findall(r'^([a-z-]+):.*\n((?:\t.*\n)*)', MAKEFILE, re.MULTILINE))
@@ -79,6 +80,35 @@ def test_a_nightly_run_ends_with_one_line_for_each_part_and_goes_on_after_one_th
     verdicts = [re.match(r'(\w+)(?: \(1\))? +\d+ s  ', line)[1] for line in lines[-3:]]
     assert verdicts == ['passed', 'FAILED' if tests else 'passed', 'passed']
     assert {'nbdev_test nightly', 'make nightly faults'} <= set(lines)
+
+
+def export(folder: Path, *variables: str) -> subprocess.CompletedProcess:
+    """`make export` in a project whose environment is this one."""
+    tools = Path(sys.executable).parent
+    return subprocess.run(
+        ['make', '-o', 'ready', 'export', 'READY=ready', f'BIN={tools}', *variables],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_make_export_loses_no_edit_of_a_module_unless_it_is_forced(tmp_path):
+    parts = ['Makefile', 'cd4ml_nb', 'notebooks/core', 'pyproject.toml', 'pipeline.yaml']
+    copy_parts(tmp_path, *parts)
+    module = tmp_path / 'cd4ml_nb/core/sources.py'
+    before = module.read_text(encoding='utf-8')
+    module.write_text(f'{before}\nX = 1\n', encoding='utf-8')
+    for path in (tmp_path / 'notebooks').rglob('*.ipynb'):      # older than the module
+        os.utime(path, (0, 0))
+    stopped = export(tmp_path)
+    assert stopped.returncode == 2 and module.read_text(encoding='utf-8') != before
+    assert '+++ cd4ml_nb/core/sources.py' in stopped.stderr and '+X = 1' in stopped.stderr
+    assert 'put the lines with + into notebooks/core/sources.ipynb, cell ' in stopped.stderr
+    assert export(tmp_path, 'FORCE=1').returncode == 0
+    assert module.read_text(encoding='utf-8') == before
 
 
 def test_make_gpu_says_where_there_is_no_gpu_and_hands_on_a_test_that_failed(tmp_path):

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..core.errors import InfrastructureError, UserError, one_line
 from ..core.files import in_project, shown
-from ..runs.order import Cell, Disorder, cells_of, code_cells, names_of, order_of_saved
+from ..runs.order import Cell, Disorder, cells_of, code_cells, names_of
+from ..runs.saved_order import order_of_saved
 
 # %% ../../notebooks/audit/check.ipynb #9222ddb3
 NOISE = [(r'\x1b\[[0-9;]*m', ''),                                   # colours
@@ -57,30 +58,28 @@ def differences(
         failed = any(output['output_type'] == 'error' for output in after.outputs)
         if was == now or before.count is None and not failed:
             continue
-        names = names_of(before.source)
-        unknown = re.match(r"NameError: name '(\w+)' is not defined", now)
-        if unknown:
-            concerned = [unknown[1]]
-        else:
-            concerned = names.sets or names.changes or _of_the_page(names.needs, saved)
-        tells = f' ({", ".join(f"`{name}`" for name in concerned)})' if concerned else ''
         if before.count is not None:
             what = f'shows {_first_difference(was, now)}'
         else:
             what = f'ends with {one_line(now[:200])}'
-        found.append(
-            Disorder(
-                page,
-                before.number,
-                concerned[0] if concerned else '',
-                f'cell {before.number}{tells} {what}',
-            )
-        )
+        names = _concerned(before, now, saved)
+        listed = ', '.join(f'`{name}`' for name in names)
+        words = f'cell {before.number}{f" ({listed})" if names else ""} {what}'
+        found.append(Disorder(page, before.number, names[0] if names else '', words))
     return found
+
+# %% ../../notebooks/audit/check.ipynb #beb0e9e1
+def _concerned(cell: Cell, now: str, saved: list[Cell]) -> list[str]:
+    "The variables that a cell sets or shows, or the one that it does not find."
+    unknown = re.match(r"NameError: name '(\w+)' is not defined", now)
+    if unknown:
+        return [unknown[1]]
+    names = names_of(cell.source)
+    return names.sets or names.changes or _of_the_page(names.needs, saved)
 
 # %% ../../notebooks/audit/check.ipynb #8e4dee26
 def _of_the_page(names: list[str], cells: list[Cell]) -> list[str]:
-    "Those of the names that a cell of the page sets."
+    "Those of the names that a cell of the notebook sets."
     return [name for name in names if any(name in names_of(cell.source).sets for cell in cells)]
 
 # %% ../../notebooks/audit/check.ipynb #1f6bc85a
@@ -102,37 +101,36 @@ def rerun_differences(
     """Run a copy of a notebook from top to bottom in a fresh kernel, up to the first error, and
     name each cell that shows something else than was saved."""
     import nbformat
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     path = in_project(path)
     saved = code_cells(path)
     notebook = nbformat.read(path, as_version=4)
+    _run_in_kernel(notebook, path, seconds)
+    return differences(saved, cells_of(notebook), shown(path))
+
+# %% ../../notebooks/audit/check.ipynb #e589f6a2
+def _run_in_kernel(notebook: Any, path: Path, seconds: int) -> None:
+    "Run a notebook in a fresh kernel, up to the first error."
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    where = shown(path)
+    resources = {'metadata': {'path': str(path.parent)}}
     try:
-        NotebookClient(
-            notebook, timeout=seconds, resources={'metadata': {'path': str(path.parent)}}
-        ).execute()
+        NotebookClient(notebook, timeout=seconds, resources=resources).execute()
     except CellExecutionError:
         pass                # the cell's output says it; the cells below keep what was saved
     except NoSuchKernel as error:
-        raise UserError(
-            f"the kernel '{error.name}' is not installed",
-            "choose 'python3' in JupyterLab and save",
-            where=shown(path),
-            code='I23',
-        ) from None
+        what = f"the kernel '{error.name}' is not installed"
+        todo = "choose 'python3' in JupyterLab and save"
+        raise UserError(what, todo, where=where, code='I23') from None
     except CellTimeoutError:
-        raise UserError(
-            f'a cell took more than {seconds} s',
-            'make it quicker, or check without a fresh run',
-            where=shown(path),
-            code='I22',
-        ) from None
+        what = f'a cell took more than {seconds} s'
+        todo = 'make it quicker, or check without a fresh run'
+        raise UserError(what, todo, where=where, code='I22') from None
     except DeadKernelError as error:
-        raise InfrastructureError(
-            f'the kernel died: {error}', 'see whether memory ran out', where=shown(path), code='I21'
-        ) from None
-    return differences(saved, cells_of(notebook), shown(path))
+        what = f'the kernel died: {error}'
+        todo = 'see whether memory ran out'
+        raise InfrastructureError(what, todo, where=where, code='I21') from None
 
 # %% ../../notebooks/audit/check.ipynb #76e318a7
 def check_notebooks(

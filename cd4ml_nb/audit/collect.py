@@ -128,7 +128,7 @@ class Doomed:
 # %% ../../notebooks/audit/collect.ipynb #7770f127
 def doomed(root: Path, needed: set[Path], before: datetime.datetime) -> list[Doomed]:
     """What can be removed: products that are not needed, copies of data that none of the others was
-    made from, old failed pages and journals."""
+    made from, old failed notebooks and journals."""
     folders = list(product_folders(root))
     gone = [
         Doomed(path, size_of(path), 'products that nothing needs')
@@ -147,7 +147,7 @@ def doomed(root: Path, needed: set[Path], before: datetime.datetime) -> list[Doo
         if p.name[:64] not in digests
     ]
     for pattern, what in (
-        ('*/*/failed', 'a page that failed long ago'),
+        ('*/*/failed', 'a notebook that failed long ago'),
         ('*/.studies/*', 'the journal of a sweep that ended long ago'),
     ):
         gone += [

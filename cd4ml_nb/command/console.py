@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKS', 'STYLES', 'span', 'Line', 'Board', 'live_table', 'event_line', 'heartbeat_line', 'heartbeats', 'on_terminal',
            'watching', 'stage_row', 'stage_table', 'draft_row', 'show_drafts', 'as_table', 'show', 'all_scenarios',
-           'scenario_row', 'metric_text', 'catalogue', 'catalogue_row', 'describe_data']
+           'scenario_row', 'metric_text']
 
 # %% ../../notebooks/command/console.ipynb #0e955a58
 import datetime
@@ -25,12 +25,12 @@ from rich.text import Text
 
 from ..artefacts.run_record import Measured
 from ..core.errors import Cd4mlError, one_line
-from ..core.files import project_root, read_json
-from ..engine.pipeline import Event, Listener
+from ..core.files import project_root
+from ..engine.stage_run import Event, Listener
 from ..planning.plan import Plan, Step, why
 from ..runs.find import latest_record
-from ..runs.paths import Draft, current_product, drafts
-from ..runs.products import MANIFEST
+from ..runs.paths import Draft, drafts
+from ..runs.products import MANIFEST, seconds_of
 from ..scenario.definition import Scenario, load_scenario
 
 # %% ../../notebooks/command/console.ipynb #48e91612
@@ -95,7 +95,7 @@ MARKS = {
     'stopped': ('■', 'yellow'),
 }
 
-
+# %% ../../notebooks/command/console.ipynb #9f565d16
 def live_table(
     board: Board,
     now: float,          # monotonic clock, s
@@ -108,18 +108,23 @@ def live_table(
     table.add_column(overflow='ellipsis', no_wrap=True)
     for stage, line in board.lines.items():
         mark, style = MARKS[line.state]
-        seconds = {
-            'running': span(now - line.begun),
-            'done': span(line.seconds),
-            'kept': 'unchanged',
-        }.get(line.state, '')
         table.add_row(
             Text(mark, style),
             Text(stage, style),
-            Text(seconds, 'dim'),
+            Text(_duration(line, now), 'dim'),
             Text(one_line(line.text), 'dim' if line.state != 'failed' else 'red'),
         )
     return table
+
+# %% ../../notebooks/command/console.ipynb #ab5a2afb
+def _duration(line: Line, now: float) -> str:
+    "How long a stage has run, in words."
+    words = {
+        'running': span(now - line.begun),
+        'done': span(line.seconds),
+        'kept': 'unchanged',
+    }
+    return words.get(line.state, '')
 
 # %% ../../notebooks/command/console.ipynb #631d5c0c
 def event_line(event: Event) -> str | None:
@@ -233,7 +238,7 @@ def stage_row(
             'done',
             step.key,
             span(max(0.0, now - manifest.stat().st_mtime)),
-            f"{read_json(manifest).get('seconds', 0):.1f} s",
+            f'{seconds_of(step.folder):.1f} s',
             '',
         ]
     state = 'never' if causes == ['it never ran'] else 'stale'
@@ -354,103 +359,3 @@ def metric_text(metric: Measured | None) -> str:
 def _digits(value: float) -> str:
     "Four significant digits, thousands set apart."
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
-
-# %% ../../notebooks/command/console.ipynb #5675fe04
-def catalogue() -> list[dict[str, Any]]:
-    # {name, source, owner, licence, published, scenarios, entry}; entry: None if never ingested
-    "All data sets of the scenarios, those that several scenarios share once."
-    sets: dict[str, dict[str, Any]] = {}
-    for scenario in all_scenarios().values():
-        if isinstance(scenario, Cd4mlError):
-            continue
-        data = scenario.data
-        one = sets.setdefault(
-            f'{data.source} {sorted(data.options.items())}',
-            {
-                'name': data.source.removeprefix('builtin:').rsplit('/', 1)[-1].split('.')[0],
-                'source': data.source,
-                'owner': data.owner,
-                'licence': data.licence,
-                'published': data.published,
-                'scenarios': [],
-                'units': {},
-                'entry': None,
-            },
-        )
-        one['scenarios'].append(scenario.name)
-        one['units'] |= {
-            name: column.unit for name, column in scenario.columns.items() if column.unit
-        }
-        one['units'] |= (
-            {scenario.target.column: scenario.target.unit} if scenario.target.unit else {}
-        )
-        one['entry'] = one['entry'] or _entry(scenario.name)
-    return list(sets.values())
-
-# %% ../../notebooks/command/console.ipynb #8ef69efa
-def _entry(scenario: str) -> dict[str, Any] | None:
-    "What ingest wrote about a scenario's data."
-    try:
-        return read_json(current_product('catalogue', scenario))
-    except (Cd4mlError, OSError):
-        return None
-
-# %% ../../notebooks/command/console.ipynb #13a4ebf6
-def catalogue_row(one: dict[str, Any], today: datetime.date) -> list[str]:
-    "A data set's line in the table."
-    entry = one['entry'] or {}
-    published = entry.get('published') or one['published']
-    if published:
-        age = f'{(today - datetime.date.fromisoformat(str(published)[:10])).days} d old'
-    else:
-        age = ''
-    rows = f"{entry['n_rows']:,}" if 'n_rows' in entry else 'not ingested'
-    return [
-        one['name'],
-        one['source'],
-        one['owner'],
-        one['licence'],
-        rows,
-        age,
-        ', '.join(one['scenarios']),
-        (entry.get('data_hash') or '')[:12],
-    ]
-
-# %% ../../notebooks/command/console.ipynb #9b15ce9d
-def describe_data(one: dict[str, Any]) -> list[Table]:
-    "Facts, schema and sample of a data set."
-    entry = one['entry'] or {}
-    facts = [
-        [key, str(value)]
-        for key, value in {
-            **{key: one[key] for key in ('source', 'owner', 'licence', 'published')},
-            'scenarios': ', '.join(one['scenarios']),
-            **{
-                key: entry.get(key)
-                for key in (
-                    'format', 'encoding', 'separator', 'bytes', 'n_rows', 'n_rows_in_file',
-                    'data_hash', 'file_sha256',
-                )
-            },
-        }.items()
-        if value not in (None, '')
-    ]
-    columns = [
-        [
-            str(c.get(key, '')) if c.get(key) is not None else ''
-            for key in ('name', 'type', 'role', 'unit', 'n_missing', 'n_distinct', 'min', 'max')
-        ]
-        for c in (
-            c | {'unit': one.get('units', {}).get(c['name'], '')} for c in entry.get('columns', [])
-        )
-    ]
-    sample = entry.get('sample') or []
-    heads = list(sample[0]) if sample and isinstance(sample[0], dict) else []
-    return [
-        as_table(['fact', 'value'], facts),
-        as_table(['column', 'type', 'role', 'unit', 'missing', 'distinct', 'min', 'max'], columns),
-        as_table(
-            heads,
-            [[str(row[name]) if row[name] is not None else '' for name in heads] for row in sample],
-        ),
-    ]

@@ -98,31 +98,22 @@ def check_versions(
     direct: list[str],           # what the project itself imports
 ) -> Check:
     "What is installed is what the lock says."
-    wrong = {
-        n: f'{n} is {installed.get(n, "missing")}, locked is {v}'
-        for n, v in locked.items()
-        if installed.get(n) != v
-    }
-    severe = [text for n, text in wrong.items() if n in direct] + [
-        f'{n} is missing' for n in direct if n not in installed and n not in locked
-    ]
+    wrong = {}
+    for name, version in locked.items():
+        if installed.get(name) != version:
+            wrong[name] = f'{name} is {installed.get(name, "missing")}, locked is {version}'
+    severe = [text for name, text in wrong.items() if name in direct]
+    unlocked = [name for name in direct if name not in locked]
+    severe += [f'{name} is missing' for name in unlocked if name not in installed]
     if severe:
-        return Check(
-            'packages',
-            'problem',
-            '; '.join(severe[:3]) + (f' and {len(severe) - 3} more' if len(severe) > 3 else ''),
-            'make setup',
-        )
+        more = f' and {len(severe) - 3} more' if len(severe) > 3 else ''
+        return Check('packages', 'problem', '; '.join(severe[:3]) + more, 'make setup')
     if not locked:
         return Check('packages', 'warning', 'there is no requirements.lock', 'make lock')
     if wrong:
-        return Check(
-            'packages',
-            'warning',
-            f'{len(wrong)} of {len(locked)} differ from the lock, such as'
-            f' {next(iter(wrong.values()))}',
-            'make setup',
-        )
+        example = next(iter(wrong.values()))
+        text = f'{len(wrong)} of {len(locked)} differ from the lock, such as {example}'
+        return Check('packages', 'warning', text, 'make setup')
     return Check('packages', 'ok', f'{len(locked)} as locked')
 
 # %% ../../notebooks/command/doctor.ipynb #8bf143a3
@@ -148,7 +139,7 @@ def check_imports(packages: list[str]) -> Check:
             )
     if failed:
         return Check('imports', 'problem', '; '.join(failed[:3]), 'make setup')
-    return Check('imports', 'ok', f'{len(packages)} packages that pages import')
+    return Check('imports', 'ok', f'{len(packages)} packages that notebooks import')
 
 # %% ../../notebooks/command/doctor.ipynb #abb46499
 def check_jupyter(installed: dict[str, str]) -> Check:
@@ -173,7 +164,7 @@ def check_jupyter(installed: dict[str, str]) -> Check:
 
 # %% ../../notebooks/command/doctor.ipynb #feda4529
 def check_kernel() -> Check:
-    "The kernel that the pages name is there, and is this Python."
+    "The kernel that the notebooks name is there, and is this Python."
     todo = 'python -m ipykernel install --sys-prefix --name python3'
     try:
         from jupyter_client.kernelspec import KernelSpecManager
@@ -194,9 +185,6 @@ def check_kernel() -> Check:
     return Check('kernel', 'warning', f'kernel python3 runs {command}, not this Python', todo)
 
 # %% ../../notebooks/command/doctor.ipynb #4891b7cd
-PORTS = {'http': 80, 'https': 443, 'postgresql': 5432, 'mysql': 3306}
-
-
 def check_tracking(
     uri: str,
     seconds: float = 5.0,        # that the store has to answer
@@ -204,34 +192,33 @@ def check_tracking(
     "The tracking store answers."
     name = 'tracking'
     address = without_password(uri)
-    todo = 'start the server, or set tracking_uri in settings.ini or CD4ML_TRACKING_URI'
     kind = urlsplit(uri).scheme.split('+')[0]
     try:
         if kind == 'sqlite':
             return _check_sqlite(Path(uri.partition(':///')[2]))
         if kind not in PORTS:
-            return Check(
-                name,
-                'warning',
-                f'{address} cannot be tried from here',
-                'run a small scenario to see',
-            )
-        place = urlsplit(uri)
-        socket.create_connection(
-            (place.hostname or '', place.port or PORTS[kind]), timeout=seconds
-        ).close()
-        if kind in ('http', 'https'):
-            urllib.request.urlopen(f'{uri.rstrip("/")}/health', timeout=seconds).close()
+            text = f'{address} cannot be tried from here'
+            return Check(name, 'warning', text, 'run a small scenario to see')
+        _connect(uri, kind, seconds)
     except urllib.error.HTTPError as error:
-        return Check(
-            name,
-            'warning',
-            f'{address} answers with status {error.code}',
-            'is it an MLflow server, and may you use it?',
-        )
+        text = f'{address} answers with status {error.code}'
+        return Check(name, 'warning', text, 'is it an MLflow server, and may you use it?')
     except (OSError, ValueError) as error:
+        todo = 'start the server, or set tracking_uri in settings.ini or CD4ML_TRACKING_URI'
         return Check(name, 'problem', f'{address} does not answer: {error}', todo, 4)
     return Check(name, 'ok', f'{address} answers')
+
+# %% ../../notebooks/command/doctor.ipynb #34421536
+PORTS = {'http': 80, 'https': 443, 'postgresql': 5432, 'mysql': 3306}
+
+
+def _connect(uri: str, kind: str, seconds: float) -> None:
+    "Connect to a tracking store, and ask a server of MLflow for its health."
+    place = urlsplit(uri)
+    host = (place.hostname or '', place.port or PORTS[kind])
+    socket.create_connection(host, timeout=seconds).close()
+    if kind in ('http', 'https'):
+        urllib.request.urlopen(f'{uri.rstrip("/")}/health', timeout=seconds).close()
 
 # %% ../../notebooks/command/doctor.ipynb #e4c45960
 def _check_sqlite(path: Path) -> Check:
@@ -312,7 +299,7 @@ def check_git(root: Path) -> Check:
 
 # %% ../../notebooks/command/doctor.ipynb #c8df1f7c
 def check_export(root: Path) -> Check:
-    "The package is what the pages export."
+    "The package is what the notebooks export."
     try:
         refuse_stale_export(root)
     except StaleExport as error:

@@ -95,18 +95,31 @@ def merge_settings(base: str, ours: str, theirs: str) -> MergedSettings:
     merged = MergedSettings()
     lines: list[str] = []
     for section in in_order(mine, new):
-        entries = []
         keys = in_order(mine.get(section, {}), new.get(section, {}))
-        for key in keys:
-            known = [sections.get(section, {}).get(key) for sections in (was, mine, new)]
-            gone = _is_gone(key, was, new)
-            if entry := _merged_entry(f'[{section}]', known[0], known[1], known[2], gone, merged):
-                entries.append(entry)
+        entries = _merged_section(section, keys, (was, mine, new), merged)
         # a section without its own line, or with nothing below that line any more, goes as a whole
         if '' in keys and (mine.get(section, {}).get('') or section not in was):
             lines += [line for entry in entries for line in entry.lines]
     merged.text = '\n'.join(lines) + '\n'
     return merged
+
+# %% ../../notebooks/command/merging.ipynb #8add3000
+def _merged_section(
+    section: str,
+    keys: list[str],
+    versions: tuple[Sections, Sections, Sections],     # base, ours, theirs
+    merged: MergedSettings,                            # in which the outcome is noted
+) -> list[Entry]:
+    "The entries of one section that stay or come in."
+    was, _, new = versions
+    entries = []
+    for key in keys:
+        known = [sections.get(section, {}).get(key) for sections in versions]
+        gone = _is_gone(key, was, new)
+        entry = _merged_entry(f'[{section}]', known[0], known[1], known[2], gone, merged)
+        if entry:
+            entries.append(entry)
+    return entries
 
 # %% ../../notebooks/command/merging.ipynb #1e636065
 def _is_gone(key: str, was: Sections, new: Sections) -> bool:

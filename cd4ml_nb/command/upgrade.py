@@ -6,8 +6,8 @@
 __all__ = ['OWNERSHIP', 'SETTINGS', 'LOCKS', 'TRAILER', 'GitFailed', 'git', 'git_or_none', 'refuse_unready', 'newer_version',
            'archived_version', 'blobs', 'text_of', 'base_version', 'most_alike', 'Upgraded', 'merged_by_git',
            'message_of', 'put', 'decide_by_owner', 'merge_settings_file', 'unmerged', 'resolve', 'export_again',
-           'moved_imports', 'imported_modules', 'plan_problems', 'look_after', 'upgrade', 'patterns_of', 'changes',
-           'upgraded_lines']
+           'moved_imports', 'imported_modules', 'code_of', 'plan_problems', 'look_after', 'upgrade', 'patterns_of',
+           'changes', 'upgraded_lines']
 
 # %% ../../notebooks/command/upgrade.ipynb #3b8c4500
 import ast
@@ -340,14 +340,8 @@ def imported_modules(path: Path) -> set[str]:
     "The modules of the package that a notebook or a Python file imports."
     found = set()
     with suppress(OSError, ValueError, KeyError, TypeError):
-        text = path.read_text(encoding='utf-8')
-        if path.suffix == '.ipynb':
-            cells = [cell for cell in json.loads(text)['cells'] if cell['cell_type'] == 'code']
-            texts = [''.join(cell['source']) for cell in cells]
-        else:
-            texts = [text]
-        for source in texts if path.suffix in ('.ipynb', '.py') else []:
-            plain = re.sub(r'^\s*[%!].*$', 'pass', source, flags=re.MULTILINE)
+        for code in code_of(path):
+            plain = re.sub(r'^\s*[%!].*$', 'pass', code, flags=re.MULTILINE)
             with suppress(SyntaxError):
                 for node in ast.walk(ast.parse(plain)):
                     if isinstance(node, ast.ImportFrom) and not node.level:
@@ -355,6 +349,17 @@ def imported_modules(path: Path) -> set[str]:
                     elif isinstance(node, ast.Import):
                         found |= {alias.name for alias in node.names}
     return {name for name in found if name.split('.')[0] == 'cd4ml_nb'}
+
+# %% ../../notebooks/command/upgrade.ipynb #f82a5895
+def code_of(path: Path) -> list[str]:
+    "The code of a Python file, or of each cell of a notebook; none of any other file."
+    if path.suffix not in ('.ipynb', '.py'):
+        return []
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.py':
+        return [text]
+    cells = [cell for cell in json.loads(text)['cells'] if cell['cell_type'] == 'code']
+    return [''.join(cell['source']) for cell in cells]
 
 # %% ../../notebooks/command/upgrade.ipynb #42f09e30
 def plan_problems(root: Path, paths: list[str], timeout: float = 120.0) -> Iterator[str]:

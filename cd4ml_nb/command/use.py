@@ -41,7 +41,7 @@ def load_scenario(
 ) -> 'Scenario':
     """Read and check what is learned. A mistake raises UserError, which names file, line and
     key."""
-    from cd4ml_nb.command.cli import scenario_path
+    from cd4ml_nb.command.options import scenario_path
     from cd4ml_nb.scenario.definition import load_scenario as load
     return load(scenario_path(str(scenario)))
 
@@ -59,7 +59,7 @@ def run(
 
     Raises UserError for data and configuration, InfrastructureError where the same may succeed
     later."""
-    from cd4ml_nb.command.cli import scenario_path
+    from cd4ml_nb.command.options import scenario_path
     from cd4ml_nb.core.files import project_root
     from cd4ml_nb.engine.pipeline import run as run_plan
     from cd4ml_nb.planning.exports import refuse_stale_export

@@ -94,12 +94,13 @@ C13|a library is missing, or has another version than the lock|`make setup`
 C15|the search space is empty or contradicts itself|correct `search`
 USAGE|the command has no such option or argument|see `--help`
 UI|the tracking store has pages of its own|open those
+UPGRADE|a newer version of the tool cannot be merged|do what the line says
 ''')
 
 # %% ../../notebooks/core/error_codes.ipynb #7bda04a4
 MACHINE = listed('''
 E|an expected failure without a code of its own|do what the line says
-I04|a page ended before its last cell, or did not write its products|mend the page
+I04|a notebook ended before its last cell, or did not write its products|mend it
 I09|a disk is full|free some space, then run again
 I10|a file or folder cannot be written|mend the permissions or the limit
 I11|a database is busy or refuses|run again
@@ -111,7 +112,7 @@ I18|a port cannot be used|name another with `--port`
 I19|memory ran out|take fewer rows or jobs, or a larger machine
 I20|the GPU that was asked for is not there or not used|use `device = auto`, or check the driver
 I21|a process died or ended too early|see what it said last
-I22|a page or cell took too long|raise the limit, or make it quicker
+I22|a notebook or cell took too long|raise the limit, or make it quicker
 I23|there is no such kernel|install it, or choose `python3`
 I26|the fork server has died|run again, or with `--engine kernel`
 GIT|git does not answer, or refuses the folder|do what the line says
@@ -126,7 +127,7 @@ N03|a file is no notebook|mend it, or name another
 N05|the cell of parameters is missing or not in order|tag the cell with the defaults
 N06|a stage or parameter is unknown, or its value cannot be handed over|correct its name or value
 N07|a cell has raised an error|mend the cell
-N08|a page shows what its cells do not give from top to bottom|restart the kernel and run all cells
+N08|a notebook shows what its cells do not give in order|restart the kernel and run all cells
 N09|a cell is not Python, or its id is another's|mend the cell
 ''')
 
@@ -135,7 +136,7 @@ MODEL = listed('''
 FIRST|nothing has been made yet that the command could show|run the command that it names
 RUN|the runs that were named cannot be used for this|name another run
 REPEAT|a run cannot be done again|bring back what it lacks
-REPRODUCE|a run that was done again gave another result|compare the two pages
+REPRODUCE|a run that was done again gave another result|compare the two notebooks
 V2|what a run has left was changed|do not rely on it; see `cd4ml verify`
 V10|the packaged model answers otherwise than the trained one|report this
 GATE|a gate refused the model|improve the model, or its gates

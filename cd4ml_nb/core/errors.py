@@ -78,4 +78,6 @@ def did_you_mean(
     near = difflib.get_close_matches(str(name).casefold().strip(), folded, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{folded[near[0]]}'?"
-    return 'known: ' + ', '.join(known[:30]) + (' …' if len(known) > 30 else '') if known else ''
+    if not known:
+        return ''
+    return 'known: ' + ', '.join(known[:30]) + (' …' if len(known) > 30 else '')

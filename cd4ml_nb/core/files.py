@@ -102,21 +102,15 @@ def is_left_over(
 # %% ../../notebooks/core/files.ipynb #109677bb
 def write_error(error: OSError, path: Path | str) -> InfrastructureError:
     "What a failed write means to the user."
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = 'I09'
         what = f'disk full, {_free(Path(path))} free'
+        todo = 'free some space, then run again'
     else:
+        code = 'I10'
         what = f'cannot be written: {error.strerror or error}'
-    return InfrastructureError(
-        what,
-        (
-            'free some space, then run again'
-            if full
-            else 'mend the permissions or the limit, then run again'
-        ),
-        where=str(path),
-        code='I09' if full else 'I10',
-    )
+        todo = 'mend the permissions or the limit, then run again'
+    return InfrastructureError(what, todo, where=str(path), code=code)
 
 # %% ../../notebooks/core/files.ipynb #fab04c61
 def _free(path: Path) -> str:

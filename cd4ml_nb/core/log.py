@@ -68,36 +68,16 @@ class Log:
 
     def __init__(self, path: Path):
         self.path = path
-        self.warning = ''
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # what could not be written is not tried again when it is closed
-            self.file: IO[bytes] = open(path, 'a+b', buffering=0)
-        except OSError as error:
-            raise write_error(error, path) from None
+        self.file = _opened(path)
         refuse_shared(self.file, path)
         self.entries, size, damaged = read_entries(path)
-        if damaged:
-            backup = path.with_name(f'{path.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
-            backup.write_bytes(path.read_bytes())
-            self.warning = (
-                f'{shown(path)} is damaged after line {len(self.entries)}: what stands before it is'
-                f' used, the whole is kept as {backup.name}'
-            )
+        self.warning = _keep_damaged(path, len(self.entries)) if damaged else ''
         self.file.truncate(size)
 
     def append(self, **entry: Any) -> None:
         """Add an entry; when this returns it survives a kill, and a power cut as far as the disk
         keeps its word."""
-        try:
-            faultpoint('journal.before')
-            left = memoryview(encoded(entry))
-            while left:
-                left = left[self.file.write(left):]
-            os.fsync(self.file.fileno())
-        except OSError as error:
-            raise write_error(error, self.path) from None
-        faultpoint('journal.after')
+        _write(self.file, self.path, entry)
         self.entries.append(entry)
 
     def restart(self) -> None:
@@ -116,3 +96,36 @@ class Log:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+# %% ../../notebooks/core/log.ipynb #0447fc51
+def _opened(path: Path) -> IO[bytes]:
+    "A file, made where it is missing, open for appending."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # what could not be written is not tried again when it is closed
+        return open(path, 'a+b', buffering=0)
+    except OSError as error:
+        raise write_error(error, path) from None
+
+# %% ../../notebooks/core/log.ipynb #8bd35485
+def _keep_damaged(path: Path, n_good: int) -> str:
+    "Keep a copy of a damaged log, and return a warning that names it."
+    backup = path.with_name(f'{path.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
+    backup.write_bytes(path.read_bytes())
+    return (
+        f'{shown(path)} is damaged after line {n_good}: what stands before it is'
+        f' used, the whole is kept as {backup.name}'
+    )
+
+# %% ../../notebooks/core/log.ipynb #2da680f3
+def _write(file: IO[bytes], path: Path, entry: dict[str, Any]) -> None:
+    "Write an entry, and wait until the disk has it."
+    try:
+        faultpoint('journal.before')
+        left = memoryview(encoded(entry))
+        while left:
+            left = left[file.write(left):]
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise write_error(error, path) from None
+    faultpoint('journal.after')

@@ -26,7 +26,7 @@ DIFF = [
     '--binary', '--no-color', '--no-ext-diff', '--src-prefix=a/', '--dst-prefix=b/', '--no-renames',
 ]
 
-
+# %% ../../notebooks/core/provenance.ipynb #11a270eb
 def code_state(
     root: Path | None = None,
     most: int = 10_000_000,       # bytes of a patch
@@ -36,12 +36,7 @@ def code_state(
     commit = _git(root, 'rev-parse', 'HEAD').decode().strip()
     if not commit:
         return {'commit': '', 'branch': '', 'dirty': False, 'patch': b''}
-    patch = _git(root, 'diff', *DIFF, '--relative', 'HEAD', '--', '.')
-    for path in filter(
-        None,
-        _git(root, 'ls-files', '--others', '--exclude-standard', '-z', '--', *OURS).split(b'\0'),
-    ):
-        patch += _git(root, 'diff', *DIFF, '--no-index', '--', os.devnull, os.fsdecode(path))
+    patch = _patch(root)
     if len(patch) > most:
         patch = f'The changes take {len(patch):,} bytes and are not kept; commit them.\n'.encode()
     return {
@@ -50,6 +45,15 @@ def code_state(
         'dirty': bool(_git(root, 'status', '--porcelain')),
         'patch': patch,
     }
+
+# %% ../../notebooks/core/provenance.ipynb #0cda9ecc
+def _patch(root: Path) -> bytes:
+    "The changes since the commit, and the new files that are code."
+    patch = _git(root, 'diff', *DIFF, '--relative', 'HEAD', '--', '.')
+    new = _git(root, 'ls-files', '--others', '--exclude-standard', '-z', '--', *OURS)
+    for path in filter(None, new.split(b'\0')):
+        patch += _git(root, 'diff', *DIFF, '--no-index', '--', os.devnull, os.fsdecode(path))
+    return patch
 
 # %% ../../notebooks/core/provenance.ipynb #6ff8f134
 def _git(root: Path, *words: str) -> bytes:

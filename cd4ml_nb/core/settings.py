@@ -39,7 +39,7 @@ class Settings(BaseModel):
     # the same trials for any number of workers, or a little faster
     sweep_mode: Literal['repeatable', 'asynchronous'] = 'repeatable'
     rows: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the data, to try things; 0: all
-    engine: Literal['warm', 'kernel'] = 'warm'  # how pages are run
+    engine: Literal['warm', 'kernel'] = 'warm'  # how notebooks are run
     # stages at the same time, where none waits for another; 0: as many as there are cores
     jobs: Annotated[int, Field(ge=0, le=1024)] = 0
     # seconds after which a stage is ended; 0: never
@@ -98,35 +98,27 @@ def _from_environment() -> dict[str, tuple[str, str]]:
 def _checked(texts: dict[str, tuple[str, str]]) -> Settings:
     "Settings from text, each value with the place that an error names."
     for key, (value, where) in texts.items():
-        if key not in Settings.model_fields:
-            raise UserError(
-                f"unknown key '{key}'",
-                did_you_mean(key, Settings.model_fields),
-                where=where,
-                code='C01',
-            )
-        if '{{' in value:
-            raise UserError(
-                'templates ({{…}}) are not evaluated here',
-                'write the value itself',
-                where=where,
-                code='C08',
-            )
-        if Settings.model_fields[key].annotation is int and not value.strip().isdecimal():
-            raise UserError(
-                f"'{value}' is not a whole number", 'write digits only', where=where, code='C02'
-            )
+        _refuse_text(key, value, where)
     try:
         return Settings.model_validate({key: value.strip() for key, (value, _) in texts.items()})
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first['loc'][0])
-        raise UserError(
-            f"{first['msg']}, got '{texts[key][0]}'",
-            'correct the value',
-            where=texts[key][1],
-            code='C02',
-        ) from None
+        value, where = texts[str(first['loc'][0])]
+        what = f"{first['msg']}, got '{value}'"
+        raise UserError(what, 'correct the value', where=where, code='C02') from None
+
+# %% ../../notebooks/core/settings.ipynb #57709437
+def _refuse_text(key: str, value: str, where: str) -> None:
+    "Refuse an unknown key, a template, and a text where a whole number is meant."
+    if key not in Settings.model_fields:
+        near = did_you_mean(key, Settings.model_fields)
+        raise UserError(f"unknown key '{key}'", near, where=where, code='C01')
+    if '{{' in value:
+        what = 'templates ({{…}}) are not evaluated here'
+        raise UserError(what, 'write the value itself', where=where, code='C08')
+    if Settings.model_fields[key].annotation is int and not value.strip().isdecimal():
+        what = f"'{value}' is not a whole number"
+        raise UserError(what, 'write digits only', where=where, code='C02')
 
 # %% ../../notebooks/core/settings.ipynb #bf791da5
 def tracking_uri(
@@ -147,10 +139,12 @@ def without_password(uri: str) -> str:
     place, question, options = rest.partition('?')
     credentials, at, host = place.rpartition('@')
     user, colon, _ = credentials.partition(':')
-    shown = f'{user}:***@' if colon else '***@' if at else ''
-    return f'{scheme}://{shown}{host}{question}' + re.sub(
-        r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*', r'\1***', options, flags=re.I
-    )
+    if colon:
+        shown = f'{user}:***@'
+    else:
+        shown = '***@' if at else ''
+    secret = r'((?:pass|token|key|secret|sig)[^=&]*=)[^&]*'
+    return f'{scheme}://{shown}{host}{question}' + re.sub(secret, r'\1***', options, flags=re.I)
 
 # %% ../../notebooks/core/settings.ipynb #718df20f
 @functools.cache
@@ -178,13 +172,12 @@ def _counted(driver: ctypes.CDLL) -> int:
 def device_of(wanted: str) -> str:   # 'cpu' or 'cuda'
     "The device that 'auto' means here; 'cuda' without a GPU is refused."
     if wanted == 'cuda' and not gpu_count():
-        raise UserError(
-            "device is 'cuda', but there is no CUDA GPU here",
-            "use device = auto or cpu, or a machine with a GPU",
-            where='device',
-            code='I20',
-        )
-    return wanted if wanted != 'auto' else 'cuda' if gpu_count() else 'cpu'
+        what = "device is 'cuda', but there is no CUDA GPU here"
+        todo = "use device = auto or cpu, or a machine with a GPU"
+        raise UserError(what, todo, where='device', code='I20')
+    if wanted != 'auto':
+        return wanted
+    return 'cuda' if gpu_count() else 'cpu'
 
 # %% ../../notebooks/core/settings.ipynb #01757870
 def threads_of(wanted: int) -> int:

@@ -97,12 +97,17 @@ def _as_hinted(hint: Any, value: Any, where: str, key: str) -> Any:
     if origin is tuple:
         return _as_tuple(arguments, value, where, key)
     if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(value, 'an object', where, key)
-        return {k: _as_hinted(arguments[1], v, where, _below(key, k)) for k, v in value.items()}
+        return _as_dict(arguments[1], value, where, key)
     if not _fits(hint, value):
         raise _wrong(value, NAMES.get(hint, 'null'), where, key)
     return value
+
+# %% ../../notebooks/core/typed_json.ipynb #5dad19b4
+def _as_dict(hint: Any, value: Any, where: str, key: str) -> dict[str, Any]:
+    "An object, each of its values as the annotation says."
+    if not isinstance(value, dict):
+        raise _wrong(value, 'an object', where, key)
+    return {k: _as_hinted(hint, v, where, _below(key, k)) for k, v in value.items()}
 
 # %% ../../notebooks/core/typed_json.ipynb #27b95067
 def _fits(hint: type, value: Any) -> bool:

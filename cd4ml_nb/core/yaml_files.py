@@ -65,46 +65,45 @@ def read_yaml(
     "Read a YAML mapping; refuse duplicate keys, aliases, tags and ambiguous numbers."
     path = Path(path)
     try:
-        if path.stat().st_size > max_bytes:
-            raise UserError(
-                f'{path.stat().st_size:,} bytes is too large for a configuration',
-                'name the right file',
-                where=str(path),
-                code='C07',
-            )
+        _refuse_large(path, max_bytes)
         text = path.read_text(encoding='utf-8')
         node = yaml.compose(text, Loader=_StrictLoader)
         value = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except FileNotFoundError:
-        if path.parent.is_dir():
-            near = did_you_mean(path.name, [p.name for p in path.parent.glob('*.y*ml')])
-        else:
-            near = ''
-        raise UserError(
-            'file not found', near or 'check the path', where=str(path), code='C10'
-        ) from None
+        raise _not_found(path) from None
     except OSError as error:
-        raise UserError(
-            f'cannot be read: {error.strerror}', 'name a readable file', where=str(path), code='C10'
-        ) from None
+        what = f'cannot be read: {error.strerror}'
+        raise UserError(what, 'name a readable file', where=str(path), code='C10') from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, 'problem_mark', None)
-        line = f':{mark.line + 1}' if mark else ''
-        code = 'C06' if 'stands twice' in str(error) else 'C07'
-        raise UserError(
-            f'not valid YAML: {getattr(error, "problem", None) or error}',
-            'mend that line',
-            where=f'{path}{line}',
-            code=code,
-        ) from None
+        raise _invalid(path, error) from None
     if not isinstance(value, dict):
-        raise UserError(
-            'not a mapping of keys to values',
-            'see scenarios/ for examples',
-            where=str(path),
-            code='C07',
-        )
+        what = 'not a mapping of keys to values'
+        raise UserError(what, 'see scenarios/ for examples', where=str(path), code='C07')
     return value, _key_lines(node)
+
+# %% ../../notebooks/core/yaml_files.ipynb #3b56098b
+def _refuse_large(path: Path, max_bytes: int) -> None:
+    "Refuse a file that is too large for a configuration."
+    if path.stat().st_size > max_bytes:
+        what = f'{path.stat().st_size:,} bytes is too large for a configuration'
+        raise UserError(what, 'name the right file', where=str(path), code='C07')
+
+# %% ../../notebooks/core/yaml_files.ipynb #48323a1f
+def _not_found(path: Path) -> UserError:
+    "The error for a file that is missing, with the nearest name beside it."
+    near = ''
+    if path.parent.is_dir():
+        near = did_you_mean(path.name, [other.name for other in path.parent.glob('*.y*ml')])
+    return UserError('file not found', near or 'check the path', where=str(path), code='C10')
+
+# %% ../../notebooks/core/yaml_files.ipynb #a603fce6
+def _invalid(path: Path, error: Exception) -> UserError:
+    "The error for a text that is not YAML, or not as strict as it must be."
+    mark = getattr(error, 'problem_mark', None)
+    line = f':{mark.line + 1}' if mark else ''
+    code = 'C06' if 'stands twice' in str(error) else 'C07'
+    what = f'not valid YAML: {getattr(error, "problem", None) or error}'
+    return UserError(what, 'mend that line', where=f'{path}{line}', code=code)
 
 # %% ../../notebooks/core/yaml_files.ipynb #62045960
 def _key_lines(node: yaml.Node | None, above: tuple = ()) -> dict[tuple, int]:

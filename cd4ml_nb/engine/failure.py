@@ -23,7 +23,7 @@ from ..planning.code import place_of
 # %% ../../notebooks/engine/failure.ipynb #b0c3898a
 @dataclass
 class End:
-    "How a page ended that did not succeed."
+    "How a notebook ended that did not succeed."
     name: str                       # of the exception, or 'died', 'timeout', 'stopped'
     text: str                       # what it said
     traceback: str = ''
@@ -39,7 +39,7 @@ def of_exit(
     if code >= 0:
         return End(
             'died',
-            f'the process ended by itself with code {code}, before the page was done',
+            f'the process ended by itself with code {code}, before the notebook was done',
             cell=cell,
         )
     number = signal.Signals(-code)
@@ -105,41 +105,44 @@ def marked_page(
     notebook = json.loads((project_root() / source).read_text(encoding='utf-8'))
     stopped = end.cell['id'] if end.cell else None
     for cell in notebook['cells']:
-        if cell['cell_type'] != 'code':
-            continue
-        left = journal.get(cell.get('id'), {})
-        cell['outputs'], cell['execution_count'] = left.get('outputs', []), left.get(
-            'execution_count'
-        )
-        cell['metadata'] = cell['metadata'] | {
-            'papermill': {'status': 'completed' if left else 'pending', 'exception': False}
-        }
-        if cell.get('id') == stopped:
-            cell['outputs'] = [
-                *(cell['outputs'] or begun),
-                {
-                    'output_type': 'error',
-                    'ename': end.name,
-                    'evalue': end.text,
-                    'traceback': [end.text],
-                },
-            ]
-            cell['metadata']['papermill'] = {'status': 'failed', 'exception': True}
-    place = page_place(source, end).removeprefix(f'{source}:') if end.cell else 'no cell'
-    note = (
-        f'<span style="color:red">**This page did not end well:** {end.text}. It stopped in'
-        f' {place}.</span>'
-    )
-    notebook['cells'].insert(
-        0,
-        {
-            'cell_type': 'markdown',
-            'id': 'how-it-ended',
-            'metadata': {'tags': ['papermill-error-cell-tag']},
-            'source': note,
-        },
-    )
+        if cell['cell_type'] == 'code':
+            _fill(cell, journal.get(cell.get('id'), {}))
+            if cell.get('id') == stopped:
+                _mark(cell, end, begun)
+    notebook['cells'].insert(0, _note_on_top(source, end))
     return notebook
+
+# %% ../../notebooks/engine/failure.ipynb #89755a9a
+def _fill(cell: dict[str, Any], left: dict[str, Any]) -> None:
+    "Put into a cell what it left; nothing where it did not end."
+    status = {'status': 'completed' if left else 'pending', 'exception': False}
+    cell['outputs'] = left.get('outputs', [])
+    cell['execution_count'] = left.get('execution_count')
+    cell['metadata'] = cell['metadata'] | {'papermill': status}
+
+# %% ../../notebooks/engine/failure.ipynb #1f2fe85b
+def _mark(cell: dict[str, Any], end: End, begun: list[dict[str, Any]]) -> None:
+    "Mark the cell that was running, with how it ended."
+    error = {
+        'output_type': 'error',
+        'ename': end.name,
+        'evalue': end.text,
+        'traceback': [end.text],
+    }
+    cell['outputs'] = [*(cell['outputs'] or begun), error]
+    cell['metadata']['papermill'] = {'status': 'failed', 'exception': True}
+
+# %% ../../notebooks/engine/failure.ipynb #8aa5c124
+def _note_on_top(source: str, end: End) -> dict[str, Any]:
+    "A cell of text that says how a notebook ended, and where."
+    place = page_place(source, end).removeprefix(f'{source}:') if end.cell else 'no cell'
+    words = f'**This notebook did not end well:** {end.text}. It stopped in {place}.'
+    return {
+        'cell_type': 'markdown',
+        'id': 'how-it-ended',
+        'metadata': {'tags': ['papermill-error-cell-tag']},
+        'source': f'<span style="color:red">{words}</span>',
+    }
 
 # %% ../../notebooks/engine/failure.ipynb #5a892ab1
 def _shown_so_far(page: Path, end: End) -> list[dict[str, Any]]:
@@ -161,11 +164,11 @@ def _shown_so_far(page: Path, end: End) -> list[dict[str, Any]]:
 def keep_failed(
     source: str,
     work: Path,          # where the stage was writing
-    page: str,           # the executed page inside it
+    page: str,           # the executed notebook inside it
     kept: Path,          # where to keep it
     end: End,
 ) -> None:
-    "Keep what a failed stage has left: the page, marked, and what was said."
+    "Keep what a failed stage has left: the notebook, marked, and what was said."
     shutil.rmtree(kept, ignore_errors=True)
     work.rename(kept)
     if not (kept / page).is_file() or end.name in ('timeout', 'stopped'):
@@ -181,63 +184,75 @@ def keep_failed(
     write_text(kept / 'traceback.txt', plain(end.traceback) or end.text + '\n')
 
 # %% ../../notebooks/engine/failure.ipynb #d7c9ccda
+def error_of(
+    source: str,
+    end: End,
+    kept: Path,          # the folder with what it left
+    page: str,           # the executed notebook inside it
+    again: str,          # the command that runs just this stage
+) -> Cd4mlError:
+    "The error of a notebook that failed, which is one line."
+    if expected := revived(end.name, end.text):
+        return expected
+    where = page_place(source, end)
+    see = f'see {shown(kept / page)}, then {again}'
+    if known := _process_error(source, end, kept, where, see) or _machine_error(end, where, again):
+        return known
+    place = package_place(end.traceback)
+    raised = f' (raised in {place})' if place and not place.startswith(f'{source}:') else ''
+    code = 'I04' if end.name == 'SystemExit' else 'N07'
+    return Cd4mlError(f'{end.name}: {_first_line(end)}{raised}', see, where=where, code=code)
+
+# %% ../../notebooks/engine/failure.ipynb #6ac02c7c
 KERNEL = 'python -m ipykernel install --sys-prefix --name python3'
+
+
+def _process_error(
+    source: str, end: End, kept: Path, where: str, see: str
+) -> Cd4mlError | None:      # None: it is another
+    "The error of a process that died, took too long, or has no kernel."
+    first = _first_line(end)
+    if end.name == 'died':
+        what = _with_last_words(first, kept)
+        return InfrastructureError(what, see, where=where, code='I21')
+    if end.name == 'timeout':
+        todo = f'raise stage_timeout in settings.ini, or {see}'
+        return InfrastructureError(first, todo, where=where, code='I22')
+    if end.name == 'DeadKernelError':
+        what = 'the kernel died, likely because memory ran out or a library crashed'
+        return InfrastructureError(what, see, where=where, code='I21')
+    if end.name == 'NoSuchKernel':
+        return UserError(f'there is no such kernel: {first}', KERNEL, where=source, code='I23')
+    return None
+
+# %% ../../notebooks/engine/failure.ipynb #32e3d5fd
 WRITING = re.compile(
     'File too large|Permission denied|Read-only file system|Operation not permitted'
 )
 MEMORY = re.compile('out of memory|bad_alloc|MemoryError|Unable to allocate', re.IGNORECASE)
 
 
-def error_of(
-    source: str,
-    end: End,
-    kept: Path,          # the folder with what it left
-    page: str,           # the executed page inside it
-    again: str,          # the command that runs just this stage
-) -> Cd4mlError:
-    "The one line that a failed page comes to."
-    if expected := revived(end.name, end.text):
-        return expected
-    where = page_place(source, end)
-    first = (end.text.splitlines() or [''])[0][:300]
-    see = f'see {shown(kept / page)}, then {again}'
-    if end.name == 'died':
-        return InfrastructureError(_with_last_words(first, kept), see, where=where, code='I21')
-    if end.name == 'timeout':
-        return InfrastructureError(
-            first, f'raise stage_timeout in settings.ini, or {see}', where=where, code='I22'
-        )
-    if end.name == 'DeadKernelError':
-        return InfrastructureError(
-            'the kernel died, likely because memory ran out or a library crashed',
-            see,
-            where=where,
-            code='I21',
-        )
-    if end.name == 'NoSuchKernel':
-        return UserError(f'there is no such kernel: {first}', KERNEL, where=source, code='I23')
+def _machine_error(
+    end: End, where: str, again: str
+) -> InfrastructureError | None:      # None: it is another
+    "The error of a machine that lacks room, a permission or memory."
+    first = _first_line(end)
     if 'No space left on device' in end.text or 'Disk quota exceeded' in end.text:
-        return InfrastructureError(
-            f'disk full: {first}', f'free some space, then {again}', where=where, code='I09'
-        )
+        todo = f'free some space, then {again}'
+        return InfrastructureError(f'disk full: {first}', todo, where=where, code='I09')
     if end.name in ('OSError', 'PermissionError') and WRITING.search(end.text):
-        return InfrastructureError(
-            f'cannot be written: {first}',
-            f'mend the permissions or the limit, then {again}',
-            where=where,
-            code='I10',
-        )
+        todo = f'mend the permissions or the limit, then {again}'
+        return InfrastructureError(f'cannot be written: {first}', todo, where=where, code='I10')
     if MEMORY.search(f'{end.name} {end.text}'):
-        return InfrastructureError(
-            f'memory ran out: {end.name}: {first}',
-            f'take fewer rows or jobs, or a larger machine; then {again}',
-            where=where,
-            code='I19',
-        )
-    place = package_place(end.traceback)
-    raised = f' (raised in {place})' if place and not place.startswith(f'{source}:') else ''
-    code = 'I04' if end.name == 'SystemExit' else 'N07'
-    return Cd4mlError(f'{end.name}: {first}{raised}', see, where=where, code=code)
+        what = f'memory ran out: {end.name}: {first}'
+        todo = f'take fewer rows or jobs, or a larger machine; then {again}'
+        return InfrastructureError(what, todo, where=where, code='I19')
+    return None
+
+# %% ../../notebooks/engine/failure.ipynb #0af08cba
+def _first_line(end: End) -> str:
+    "The first line of what a notebook said at its end, not too long."
+    return (end.text.splitlines() or [''])[0][:300]
 
 # %% ../../notebooks/engine/failure.ipynb #0c902315
 def _with_last_words(text: str, kept: Path) -> str:

@@ -100,25 +100,7 @@ class Pipe:
         self.here, self.there = os.pipe()
         self.mark = f'\0{uuid.uuid4().hex}\0'.encode()
         self.seen = threading.Event()
-        threading.Thread(target=self._empty, daemon=True).start()
-
-    def _empty(self) -> None:
-        decoder = codecs.getincrementaldecoder('utf-8')('replace')
-        data = b''
-        with open(self.here, 'rb', buffering=0) as pipe:
-            while chunk := pipe.read(1 << 16):
-                *ready, data = (data + chunk).split(self.mark)
-                # of a mark that is still coming
-                begun = next(
-                    (n for n in range(len(self.mark) - 1, 0, -1) if data.endswith(self.mark[:n])), 0
-                )
-                ready = [*ready, data[:len(data) - begun]]
-                data = data[len(data) - begun:]
-                for k, piece in enumerate(ready):
-                    if text := decoder.decode(piece, final=k < len(ready) - 1):
-                        self.outputs.add({'output_type': 'stream', 'name': self.name, 'text': text})
-                    if k < len(ready) - 1:
-                        self.seen.set()
+        threading.Thread(target=_empty, args=(self,), daemon=True).start()
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
@@ -133,6 +115,32 @@ class Pipe:
             self.seen.clear()
             os.write(self.there, self.mark)
             self.seen.wait(5)
+
+# %% ../../notebooks/engine/shell.ipynb #15359f46
+def _empty(pipe: Pipe) -> None:
+    "Pass on what comes through a pipe to the outputs, and note each mark, until it is closed."
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
+    data = b''
+    with open(pipe.here, 'rb', buffering=0) as file:
+        while chunk := file.read(1 << 16):
+            *ready, data = (data + chunk).split(pipe.mark)
+            begun = _begun(pipe.mark, data)
+            ready = [*ready, data[:len(data) - begun]]
+            data = data[len(data) - begun:]
+            for k, piece in enumerate(ready):
+                whole = k < len(ready) - 1
+                if text := decoder.decode(piece, final=whole):
+                    pipe.outputs.add({'output_type': 'stream', 'name': pipe.name, 'text': text})
+                if whole:
+                    pipe.seen.set()
+
+# %% ../../notebooks/engine/shell.ipynb #ff3f1145
+def _begun(mark: bytes, data: bytes) -> int:
+    "How many bytes at the end of the data may begin a mark that is still coming."
+    for n in range(len(mark) - 1, 0, -1):
+        if data.endswith(mark[:n]):
+            return n
+    return 0
 
 # %% ../../notebooks/engine/shell.ipynb #0a01df88
 class Stream(io.TextIOBase):
@@ -217,18 +225,7 @@ class PageShell(InteractiveShell):
         self.loop = asyncio.new_event_loop()
         self.pipes = [Pipe(1, self.outputs, 'stdout'), Pipe(2, self.outputs, 'stderr')]
         if 'matplotlib' in sys.modules:
-            self._plots_inline()
-
-    def _plots_inline(self) -> None:
-        """Show figures below their cells, as in a notebook; where matplotlib comes later,
-        MPLBACKEND has the same effect."""
-        import matplotlib
-        from matplotlib_inline import backend_inline
-        matplotlib.use('module://matplotlib_inline.backend_inline')
-        matplotlib.interactive(True)
-        # so that this shell, too, learns how a figure is drawn
-        vars(backend_inline.configure_inline_support)['current_backend'] = 'unset'
-        backend_inline.configure_inline_support(self, 'inline')
+            _plots_inline(self)
 
     def init_io(self) -> None:
         pass
@@ -240,12 +237,20 @@ class PageShell(InteractiveShell):
         pass
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        self.outputs.add({
-            'output_type': 'error',
-            'ename': str(etype.__name__),
-            'evalue': str(evalue),
-            'traceback': stb,
-        })
+        error = {'ename': str(etype.__name__), 'evalue': str(evalue), 'traceback': stb}
+        self.outputs.add({'output_type': 'error', **error})
+
+# %% ../../notebooks/engine/shell.ipynb #0e5904df
+def _plots_inline(shell: PageShell) -> None:
+    """Show figures below their cells, as in a notebook; where matplotlib comes later, MPLBACKEND
+    has the same effect."""
+    import matplotlib
+    from matplotlib_inline import backend_inline
+    matplotlib.use('module://matplotlib_inline.backend_inline')
+    matplotlib.interactive(True)
+    # so that this shell, too, learns how a figure is drawn
+    vars(backend_inline.configure_inline_support)['current_backend'] = 'unset'
+    backend_inline.configure_inline_support(shell, 'inline')
 
 # %% ../../notebooks/engine/shell.ipynb #636a40ff
 def run_cell(
@@ -305,7 +310,7 @@ def _redirected(outputs: Outputs, pipes: list[Pipe]) -> Iterator[None]:
 # %% ../../notebooks/engine/shell.ipynb #1a857293
 @contextlib.contextmanager
 def page_shell() -> Iterator[PageShell]:
-    """A shell for one page; whoever calls from inside another finds it, and all that it had set,
+    """A shell for one notebook; who calls from inside another finds it, and all that it had set,
     again."""
     kinds = [kind for kind in PageShell.__mro__ if '_instance' in vars(kind)]
     before = {kind: vars(kind)['_instance'] for kind in kinds}
@@ -332,7 +337,7 @@ def page_shell() -> Iterator[PageShell]:
 @contextlib.contextmanager
 def _as_a_kernel_starts() -> Iterator[None]:
     """Nobody has set up logging, modules are looked for in the working directory, figures will be
-    drawn into the page."""
+    drawn into the notebook."""
     root = logging.getLogger()
     path = list(sys.path)
     backend = os.environ.get('MPLBACKEND')

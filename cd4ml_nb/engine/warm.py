@@ -27,7 +27,7 @@ from ..core.errors import UserError, did_you_mean
 
 # %% ../../notebooks/engine/warm.ipynb #87e4749e
 class Listener(Protocol):
-    "Hears how a page goes on."
+    "Hears how a notebook goes on."
 
     def started(self, cell: Any, index: int, n: int, heading: str) -> None: ...
 
@@ -60,7 +60,7 @@ def heading_above(cells: list[Any], index: int) -> str:
 
 # %% ../../notebooks/engine/warm.ipynb #6a91ca04
 def _announced(manager: NotebookExecutionManager) -> None:
-    "Make a notebook's execution manager tell the listeners of each cell."
+    "Make a notebook's execution manager report each cell to the listeners."
     start = manager.cell_start
     complete = manager.cell_complete
 
@@ -88,7 +88,7 @@ def _announced(manager: NotebookExecutionManager) -> None:
 class WarmEngine(Engine):
     "Runs a notebook's cells in an IPython shell of this process."
 
-    failed: BaseException | None = None  # what ended the last page
+    failed: BaseException | None = None  # what ended the last notebook
     # is shown the shell in which a cell has raised, while its state lives
     debugger: Callable[[Any, BaseException], None] | None = None
 
@@ -101,45 +101,44 @@ class WarmEngine(Engine):
         cls.failed = None
         if _loop_runs():  # inside a kernel: a loop of its own needs a thread of its own
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(cls._run_all, nb_man).result()
+                pool.submit(_run_all, cls, nb_man).result()
         else:
-            cls._run_all(nb_man)
+            _run_all(cls, nb_man)
 
-    @classmethod
-    def _run_all(cls, nb_man: NotebookExecutionManager) -> None:
-        # here, so that a kernel's client does not load IPython's shell
-        from cd4ml_nb.engine.shell import page_shell
-        kept = []
-        with page_shell() as shell:
-            for index, cell in enumerate(nb_man.nb.cells):
-                if cell.cell_type != 'code':
-                    continue
-                nb_man.cell_start(cell, index)
-                kept.append((cell, cls._run(shell, cell)))
-                if cls.failed and 'raises-exception' not in cell.metadata.get('tags', []):
-                    nb_man.cell_exception(cell, index)
-                    if cls.debugger:
-                        cls.debugger(shell, cls.failed)
-                    break
-                nb_man.cell_complete(cell, index)
-        for cell, outputs in kept:            # later cells may have updated what earlier ones show
-            cell.outputs = _as_nodes(outputs)
-
-    @classmethod
-    def _run(cls, shell: Any, cell: Any) -> list[dict[str, Any]]:
-        "Run one cell, and keep what ended it; an empty one is none."
-        from cd4ml_nb.engine.shell import run_cell
-        if not cell.source.strip():
-            return []
-        outputs, cls.failed = run_cell(shell, cell.source, cell.get('id'))
-        if isinstance(cls.failed, SystemExit):
-            outputs[:] = [
-                *(o for o in outputs if o['output_type'] != 'error'),
-                exit_marker(cls.failed),
-            ]
+# %% ../../notebooks/engine/warm.ipynb #66b7c424
+def _run_all(engine: type[WarmEngine], nb_man: NotebookExecutionManager) -> None:
+    "Run the cells of a notebook in a shell, up to the first that fails."
+    # here, so that a kernel's client does not load IPython's shell
+    from cd4ml_nb.engine.shell import page_shell
+    kept = []
+    with page_shell() as shell:
+        for index, cell in enumerate(nb_man.nb.cells):
+            if cell.cell_type != 'code':
+                continue
+            nb_man.cell_start(cell, index)
+            kept.append((cell, _run_cell(engine, shell, cell)))
+            if engine.failed and 'raises-exception' not in cell.metadata.get('tags', []):
+                nb_man.cell_exception(cell, index)
+                if engine.debugger:
+                    engine.debugger(shell, engine.failed)
+                break
+            nb_man.cell_complete(cell, index)
+    for cell, outputs in kept:            # later cells may have updated what earlier ones show
         cell.outputs = _as_nodes(outputs)
-        cell.execution_count = shell.execution_count - 1
-        return outputs
+
+# %% ../../notebooks/engine/warm.ipynb #f628d5fe
+def _run_cell(engine: type[WarmEngine], shell: Any, cell: Any) -> list[dict[str, Any]]:
+    "Run one cell, and keep what ended it; an empty one is none."
+    from cd4ml_nb.engine.shell import run_cell
+    if not cell.source.strip():
+        return []
+    outputs, engine.failed = run_cell(shell, cell.source, cell.get('id'))
+    if isinstance(engine.failed, SystemExit):
+        others = [output for output in outputs if output['output_type'] != 'error']
+        outputs[:] = [*others, exit_marker(engine.failed)]
+    cell.outputs = _as_nodes(outputs)
+    cell.execution_count = shell.execution_count - 1
+    return outputs
 
 # %% ../../notebooks/engine/warm.ipynb #640a23b5
 def _as_nodes(outputs: list[dict[str, Any]]) -> list[Any]:
@@ -172,7 +171,7 @@ def exit_marker(error: SystemExit) -> dict[str, Any]:
 
 # %% ../../notebooks/engine/warm.ipynb #80cc84ff
 class KernelEngine(NBClientEngine):
-    "Papermill's own engine, which runs a Jupyter kernel, and tells the listeners of each cell."
+    "Papermill's own engine, which runs a Jupyter kernel, and reports each cell to the listeners."
 
     @classmethod
     def execute_managed_notebook(
@@ -192,7 +191,7 @@ papermill_engines.register('cd4ml-kernel', KernelEngine)
 
 # %% ../../notebooks/engine/warm.ipynb #9ec79aa5
 def refuse_unheard(notebook: Any) -> None:
-    "Stop when a parameter was given that the page does not declare."
+    "Stop when a parameter was given that the notebook does not declare."
     given = notebook.metadata.get('papermill', {}).get('parameters', {})
     if not given:
         return

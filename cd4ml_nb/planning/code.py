@@ -228,22 +228,8 @@ class Reach:
     def module(self, name: str) -> Module | None:
         "A module of the package, by its dotted name; None if the package has none of that name."
         if name not in self._modules:
-            self._modules[name] = self._read(name)
+            self._modules[name] = _read_module(self.folder, name)
         return self._modules[name]
-
-    def _read(self, name: str) -> Module | None:
-        "Read a module."
-        if name == '_modidx':
-            return None
-        place = self.folder.joinpath(*filter(None, name.split('.')))
-        file = place.with_suffix('.py')
-        if name and file.is_file():
-            return module_of(file.read_text(encoding='utf-8'), self.package, name)
-        init = place / '__init__.py'
-        if init.is_file():
-            own = f'{name}.__init__' if name else name
-            return module_of(init.read_text(encoding='utf-8'), self.package, own)
-        return None
 
     def beside(self, module: str, name: str) -> Path | None:
         "A file by its path from the folder of a module; None where there is none."
@@ -256,6 +242,21 @@ class Reach:
         if path not in self._texts:
             self._texts[path] = path.read_text(encoding='utf-8')
         return self._texts[path]
+
+# %% ../../notebooks/planning/code.ipynb #1245f7e9
+def _read_module(package: Path, name: str) -> Module | None:
+    "Read a module of a package; None if there is none of that name."
+    if name == '_modidx':
+        return None
+    place = package.joinpath(*filter(None, name.split('.')))
+    file = place.with_suffix('.py')
+    if name and file.is_file():
+        return module_of(file.read_text(encoding='utf-8'), package.name, name)
+    init = place / '__init__.py'
+    if init.is_file():
+        own = f'{name}.__init__' if name else name
+        return module_of(init.read_text(encoding='utf-8'), package.name, own)
+    return None
 
 # %% ../../notebooks/planning/code.ipynb #821d499c
 def reached(
@@ -272,21 +273,33 @@ def reached(
     for name in start.names:
         todo += _targets(reach, start, name, False)
     while todo:
-        target = name, symbol = todo.pop()
-        home = reach.module(name)
-        if home is None or target in seen:
-            continue
-        seen.add(target)
-        if symbol == '**':
-            todo += [(name, other) for other in home.symbols]
-            continue
-        todo += [(module, '*') for module in home.loads] if symbol == '*' else [(name, '*')]
-        if piece := home.effects if symbol == '*' else home.symbols.get(symbol):
-            found[f'{name or "__init__"}.{symbol}'] = piece.hash
-            found |= _files(reach, [name], piece.files)
-            for mentioned in piece.names:
-                todo += _targets(reach, home, mentioned, True)
+        target = todo.pop()
+        if target not in seen:
+            seen.add(target)
+            todo += _visited(reach, *target, found)
     return dict(sorted(found.items()))
+
+# %% ../../notebooks/planning/code.ipynb #e9f1068b
+def _visited(
+    reach: Reach,
+    name: str,                # of a module
+    symbol: str,              # '*': what its import runs; '**': all its symbols
+    found: dict[str, str],    # of `reached`, which grows
+) -> list[tuple[str, str]]:   # modules and symbols that it reaches
+    "Note the code of a symbol, and the files that it names."
+    home = reach.module(name)
+    if home is None:
+        return []
+    if symbol == '**':
+        return [(name, other) for other in home.symbols]
+    todo = [(module, '*') for module in home.loads] if symbol == '*' else [(name, '*')]
+    piece = home.effects if symbol == '*' else home.symbols.get(symbol)
+    if piece:
+        found[f'{name or "__init__"}.{symbol}'] = piece.hash
+        found.update(_files(reach, [name], piece.files))
+        for mentioned in piece.names:
+            todo += _targets(reach, home, mentioned, True)
+    return todo
 
 # %% ../../notebooks/planning/code.ipynb #ebc39ffb
 def _files(reach: Reach, modules: Iterable[str], names: Iterable[str]) -> dict[str, str]:

@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['module_cells', 'page_cells', 'exported', 'cells_of', 'without_notebook', 'stale_modules', 'ByHand', 'difference',
            'committed', 'committed_cells', 'by_hand', 'edits_by_hand', 'first_line', 'StaleExport',
-           'refuse_stale_export', 'edited']
+           'refuse_stale_export', 'edited', 'check_before_export']
 
 # %% ../../notebooks/planning/exports.ipynb #fb607e9c
 import difflib
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def stale_modules(root: Path) -> list[str]:     # such as core/errors.py
         if not module.is_file() or cells_of(module) != page_cells(cells):
             stale.append(module.relative_to(package).as_posix())
     gone = [path.relative_to(package).as_posix() for path in without_notebook(root)]
-    return stale + [f'{name} (no page)' for name in gone]
+    return stale + [f'{name} (no notebook)' for name in gone]
 
 # %% ../../notebooks/planning/exports.ipynb #9ac424d9
 @dataclass
@@ -115,6 +116,10 @@ class ByHand:
         if self.number:
             return f'{self.notebook}, cell {self.number} ({self.cell})'
         return f'{self.notebook}, a new cell'
+
+    def compared(self, cell: str, part: str) -> 'ByHand':
+        "The same, with the lines in which the module differs from the cell."
+        return replace(self, difference=difference(cell, part, self.place, self.module))
 
 # %% ../../notebooks/planning/exports.ipynb #12a9c6c8
 def difference(
@@ -188,8 +193,6 @@ def _edits_of_module(
     root: Path, path: Path, module: Path, cells: list[dict[str, Any]]
 ) -> list[ByHand]:
     "The parts of one module that were edited by hand."
-    notebook = path.relative_to(root).as_posix()
-    name = module.relative_to(root).as_posix()
     before = committed_cells(root, path, module)
     later = module.stat().st_mtime > path.stat().st_mtime
     numbers = {cell['id']: k for k, cell in enumerate(cells, start=1)}
@@ -198,10 +201,11 @@ def _edits_of_module(
     for cell, part in cells_of(module):
         was = (before[0].get(cell), before[1].get(cell)) if before else None
         if by_hand(now.get(cell), part, was, later):
+            notebook = path.relative_to(root).as_posix()
+            name = module.relative_to(root).as_posix()
             line = first_line(module, cell)
             edit = ByHand(notebook, numbers.get(cell, 0), cell, name, line, [])
-            edit.difference = difference(now.get(cell, ''), part, edit.place, name)
-            found.append(edit)
+            found.append(edit.compared(now.get(cell, ''), part))
     return found
 
 # %% ../../notebooks/planning/exports.ipynb #ce83f62f
@@ -242,13 +246,20 @@ def edited(edits: list[ByHand]) -> StaleExport:
     first = edits[0]
     n = len(edits) - 1
     more = f' (and {n} more place{"s" * (n > 1)}, shown above)' if n else ''
-    todo = (
-        f'put the lines with + into {first.place}, then make export; make export alone would throw'
-        ' them away'
-    )
-    error = StaleExport(
-        f'edited by hand{more}', todo, where=f'{first.module}:{first.line}', code='N02'
-    )
+    keep = f'put the lines with + into {first.place}, then make export'
+    todo = f'{keep}; make export FORCE=1 throws them away'
+    where = f'{first.module}:{first.line}'
+    error = StaleExport(f'edited by hand{more}', todo, where=where, code='N02')
     for edit in edits:
         error.shown = [*error.shown, *map(one_line, edit.difference)]
     return error
+
+# %% ../../notebooks/planning/exports.ipynb #323845c7
+def check_before_export(root: Path) -> int:     # exit code
+    "Print the edits by hand that an export would overwrite, and where each belongs."
+    edits = edits_by_hand(root)
+    if not edits:
+        return 0
+    error = edited(edits)
+    print('\n'.join([*error.shown, error.line]), file=sys.stderr)
+    return error.exit_code

@@ -177,7 +177,7 @@ def json_value(value: Any, where: str, depth: int = 0) -> Any:
         return _json_number(value, where)
     if type(value) is str:
         return _json_text(value, where)
-    what = f'a {type(value).__name__} cannot be handed to a page'
+    what = f'a {type(value).__name__} cannot be passed to a notebook'
     todo = 'give a number, text, true, false, null, or lists and dicts of them'
     raise UserError(what, todo, where=where, code='N06')
 
@@ -249,7 +249,7 @@ def _wrong_type(name: str, value: Any, declared: Declared, where: str) -> UserEr
         wanted = ast.unparse(declared.type)
         is_text = allows(declared.type, 'a')
     quoted = f"; a text is written -p {name}='\"{value}\"'" if is_text else ''
-    what = f"parameter '{name}' is {value!r}, a {type(value).__name__}; the page has a {wanted}"
+    what = f"parameter '{name}' is {value!r}, a {type(value).__name__}; the notebook has a {wanted}"
     return UserError(what, f'give a value of that type{quoted}', where=where, code='N06')
 
 # %% ../../notebooks/planning/parameters.ipynb #17910911
@@ -320,10 +320,7 @@ def stage_parameters(
     in_file = f'pipeline.yaml:{stage}'
     _refuse_unknown(task['params'], names, in_file)
     _refuse_unknown(given, names, f'-p {stage}')
-    if missing := names - set(task['params']):
-        name = sorted(missing)[0]
-        what = f"the page has a parameter '{name}' that pipeline.yaml does not pass"
-        raise UserError(what, 'add it under params', where=in_file, code='N06')
+    _refuse_not_passed(names - set(task['params']), in_file)
     values = task['params'] | given
     if 'scenario' in names:
         values['scenario'] = path
@@ -336,6 +333,14 @@ def stage_parameters(
     if 'device' in params:
         params['device'] = device_of(params['device'])
     return params
+
+# %% ../../notebooks/planning/parameters.ipynb #0adcb3be
+def _refuse_not_passed(missing: set[str], where: str) -> None:
+    "Refuse parameters of a notebook that pipeline.yaml does not pass."
+    if missing:
+        name = sorted(missing)[0]
+        what = f"the notebook has a parameter '{name}' that pipeline.yaml does not pass"
+        raise UserError(what, 'add it under params', where=where, code='N06')
 
 # %% ../../notebooks/planning/parameters.ipynb #a004a29c
 def _refuse_unknown(passed: dict[str, Any], names: set[str], where: str) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..artefacts.artefact import readable
 from ..artefacts.registration import read_registration
 from ..artefacts.run_record import FORMER, RunRecord, home_of, read_run_record
+from ..artefacts.training_record import read_training
 from ..core.errors import Cd4mlError, UserError, did_you_mean
-from ..core.files import json_hash, json_or_none
+from ..core.files import json_hash
 from .identities import registered_version, resolved
 from .paths import products_root
 from .products import current_folders, current_of, file_of
@@ -139,17 +141,14 @@ def other_names(path: Path) -> list[str]:
     except Cd4mlError:
         return []
     home = home_of(path)
-    training = json_or_none(_product(home, record, 'training'))
-    ids = [training['run_id']] if isinstance(training, dict) and training.get('run_id') else []
-    registered = _product(home, record, 'registration')
-    version = None
-    if registered:
-        with suppress(Cd4mlError):
-            registration = read_registration(registered)
-            ids += [registration.run_id] if registration.run_id else []
-            version = registered_version(registration)
+    training = readable(read_training, _product(home, record, 'training'))
+    registration = readable(read_registration, _product(home, record, 'registration'))
+    ids = [product.run_id for product in (training, registration) if product and product.run_id]
     names = [*ids, *map(resolved, ids)]
-    return [*names, f'{registration.model_name}@{version}'] if version else names
+    version = registered_version(registration) if registration else None
+    if registration and version:
+        names.append(f'{registration.model_name}@{version}')
+    return names
 
 # %% ../../notebooks/runs/find.ipynb #e860b63c
 def _product(home: Path, record: RunRecord, product: str) -> Path | None:
@@ -158,8 +157,8 @@ def _product(home: Path, record: RunRecord, product: str) -> Path | None:
     return file_of(home / stage / record.made(product).key, product, record.file(stage, product))
 
 # %% ../../notebooks/runs/find.ipynb #135ecae8
-def run_tags() -> dict[str, str]:      # empty where a page runs by itself
-    "What MLflow shows of the run that this page belongs to: its id, and what to do with it."
+def run_tags() -> dict[str, str]:      # empty where a notebook runs by itself
+    "What MLflow shows of the run that this notebook belongs to: its id, and what to do with it."
     run = os.environ.get('CD4ML_RUN', '')
     if not run:
         return {}

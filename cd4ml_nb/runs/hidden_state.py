@@ -6,6 +6,7 @@
 __all__ = ['executed_page', 'drafted', 'hidden_state', 'refuse_hidden_state']
 
 # %% ../../notebooks/runs/hidden_state.ipynb #9820caca
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from .paths import stage_files
 
 # %% ../../notebooks/runs/hidden_state.ipynb #bc799254
 def executed_page(path: Path) -> list[Disorder]:
-    "What is wrong with a page that papermill has executed."
+    "What is wrong with a notebook that papermill has executed."
     if not path.is_file():
-        return [Disorder(shown(path), None, '', 'the executed page is missing')]
+        return [Disorder(shown(path), None, '', 'the executed notebook is missing')]
     page = shown(path)
     last = 0
     found: list[Disorder] = []
@@ -66,28 +67,46 @@ def hidden_state(
     upstream: dict[str, Paths] | None = None,    # as of stage_paths; None: the current products
     product: Paths | None = None,                # as of stage_paths; None: the current products
 ) -> list[Disorder]:
-    "What does not follow from the pages: of a stage, and of every stage that it is made from."
+    "What does not follow from the notebooks of a stage, and of every stage that it is made from."
     declared = read_pipeline()
-    files = stage_files(stage, declared)
-    own = _folder(product['nb'], files['nb']) if product else current_folder(stage, scenario)
+    nb = {name: stage_files(name, declared)['nb'] for name in declared}
+    own = _folder(product['nb'], nb[stage]) if product else current_folder(stage, scenario)
+    above = {name: paths['nb'] for name, paths in (upstream or {}).items()}
     if own.name != 'draft' and upstream is not None:
-        # papermill was given the paths, and has yet to save this page
-        return [one for paths in upstream.values() for one in executed_page(paths['nb'])]
-    wanted = _made_from(stage, declared)
-    given = {
-        name: _folder(paths['nb'], stage_files(name, declared)['nb'])
-        for name, paths in (upstream or {}).items()
-    } | {stage: own}
-    folders = {
-        name: given.get(name) or current_folder(name, scenario)
-        for name in declared
-        if name in wanted
-    }
+        # papermill was given the paths, and has yet to save this notebook
+        return _in_executed(above.values())
+    given = {name: _folder(path, nb[name]) for name, path in above.items()}
+    folders = _made_from_folders(stage, scenario, declared, given | {stage: own})
     found: list[Disorder] = []
     for name, folder in folders.items():
-        found += (drafted(declared[name]['source'], folder, folders) if folder.name == 'draft'
-                  else executed_page(folder / stage_files(name, declared)['nb']))
+        if folder.name == 'draft':
+            found += drafted(declared[name]['source'], folder, folders)
+        else:
+            found += executed_page(folder / nb[name])
     return found
+
+# %% ../../notebooks/runs/hidden_state.ipynb #24ae16ef
+def _in_executed(paths: Iterable[Path]) -> list[Disorder]:
+    "What does not follow from executed notebooks."
+    found: list[Disorder] = []
+    for path in paths:
+        found += executed_page(path)
+    return found
+
+# %% ../../notebooks/runs/hidden_state.ipynb #f5051a02
+def _made_from_folders(
+    stage: str,
+    scenario: str,                          # its name
+    declared: dict[str, dict[str, Any]],    # of read_pipeline
+    given: dict[str, Path],                 # stage -> the folder of its products, where it is known
+) -> dict[str, Path]:
+    "The products of a stage and of every stage that it is made from, in the pipeline's order."
+    folders = {}
+    wanted = _made_from(stage, declared)
+    for name in declared:
+        if name in wanted:
+            folders[name] = given.get(name) or current_folder(name, scenario)
+    return folders
 
 # %% ../../notebooks/runs/hidden_state.ipynb #ddfaede1
 def _folder(path: Path, file: str) -> Path:
@@ -101,16 +120,16 @@ def _made_from(stage: str, declared: dict[str, dict[str, Any]]) -> set[str]:
 
 # %% ../../notebooks/runs/hidden_state.ipynb #b407ec65
 def refuse_hidden_state(
-    wrong: list[Disorder],    # of all pages that the model is made from
+    wrong: list[Disorder],    # of all notebooks that the model is made from
     scenario: str,            # its file
 ) -> None:
-    "Refuse a model that does not follow from its pages, naming page, cell and variable."
+    "Refuse a model that does not follow from its notebooks, naming notebook, cell and variable."
     if wrong:
         more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
         raise GateRefused(
             f'hidden state: {wrong[0].what}{more}',
-            'save the page, restart its kernel and run all its cells, then those of the pages'
-            f' after it; or cd4ml run --scenario {scenario}',
+            'save the notebook, restart its kernel and run all its cells, then those of the'
+            f' notebooks after it; or cd4ml run --scenario {scenario}',
             where=wrong[0].page,
             code='N08',
         )

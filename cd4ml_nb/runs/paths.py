@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASK_KEYS', 'EVIDENCE', 'Paths', 'read_pipeline', 'products_root', 'product_file', 'stage_files', 'Draft',
            'accepted_at', 'draft_of', 'drafts', 'current_folder', 'current_product', 'note_executed', 'identity',
-           'say_drafts', 'stage_paths', 'decisions', 'decided', 'tell_progress', 'looks_ledger']
+           'say_drafts', 'stage_paths', 'decisions', 'decided', 'report_progress', 'looks_ledger']
 
 # %% ../../notebooks/runs/paths.ipynb #dba7abb3
 import builtins
@@ -40,27 +40,7 @@ def read_pipeline(
     stages: dict[str, dict[str, Any]] = {}
     for k, task in enumerate(spec.get('tasks') or []):
         _refuse_unknown(task, TASK_KEYS, path, lines, ('tasks', k))
-        if missing := {'name', 'source', 'product'} - set(task):
-            raise UserError(
-                f"key '{sorted(missing)[0]}' is missing",
-                'add it',
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C11',
-            )
-        if 'nb' not in task['product']:
-            raise UserError(
-                "product 'nb', the executed page, is missing",
-                f"add nb: products/ploomber/{task['name']}/page.ipynb",
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C11',
-            )
-        if task['name'] in stages:
-            raise UserError(
-                f"stage '{task['name']}' stands twice",
-                'rename one',
-                where=f'{path.name}:{lines[("tasks", k)]}',
-                code='C10',
-            )
+        _refuse_incomplete(task, stages, f'{path.name}:{lines[("tasks", k)]}')
         above = task.get('upstream') or []
         stages[task['name']] = {
             'source': task['source'],
@@ -69,6 +49,19 @@ def read_pipeline(
             'params': dict(task.get('params') or {}),
         }
     return stages
+
+# %% ../../notebooks/runs/paths.ipynb #297dc255
+def _refuse_incomplete(task: dict[str, Any], stages: dict[str, Any], where: str) -> None:
+    "Refuse a task that lacks a key or the executed notebook, or has the name of an earlier stage."
+    if missing := {'name', 'source', 'product'} - set(task):
+        raise UserError(f"key '{sorted(missing)[0]}' is missing", 'add it', where=where, code='C11')
+    if 'nb' not in task['product']:
+        what = "product 'nb', the executed notebook, is missing"
+        todo = f"add nb: products/ploomber/{task['name']}/page.ipynb"
+        raise UserError(what, todo, where=where, code='C11')
+    if task['name'] in stages:
+        what = f"stage '{task['name']}' stands twice"
+        raise UserError(what, 'rename one', where=where, code='C10')
 
 # %% ../../notebooks/runs/paths.ipynb #563d47d3
 def _refuse_unknown(
@@ -117,7 +110,7 @@ class Draft:
     stage: str
     folder: Path
     made: float               # s since 1970
-    # read: by pages below it that are run by hand; older: a run has accepted something since
+    # read: by notebooks below it that are run by hand; older: a run has accepted something since
     state: Literal['read', 'older', 'incomplete']
     readers: tuple[str, ...]  # the stages below it
     alone: bool               # no run has accepted products of the stage yet
@@ -226,7 +219,7 @@ def current_product(
 
 # %% ../../notebooks/runs/paths.ipynb #063f1b65
 EVIDENCE = 'executed.json'  # beside a draft's products
-# shell -> page -> its latest draft, and what is known of it
+# shell -> notebook -> its latest draft, and what is known of it
 _watched: WeakKeyDictionary[Any, dict[str, tuple[Path, dict[str, Any]]]] = WeakKeyDictionary()
 
 
@@ -274,7 +267,7 @@ Paths = dict[str, Path]
 
 
 def say_drafts(stage: str, scenario: str, upstream: list[str]) -> None:
-    "Say which drafts a page reads that is run by hand, and which it does not."
+    "Say which drafts a notebook reads that is run by hand, and which it does not."
     for above in upstream:
         if draft := draft_of(above, scenario):
             print(f'{stage} {draft.words}', flush=True)
@@ -286,31 +279,50 @@ def stage_paths(
     upstream: dict[str, dict[str, str]] | None,  # as injected; None: the current products
     product: dict[str, str] | None,            # as injected; None: a draft, the earlier one removed
 ) -> tuple[dict[str, Paths], Paths]:           # upstream[stage][name] and product[name], absolute
-    "What a page reads and writes, whoever runs it."
+    "What a notebook reads and writes, whoever runs it."
     declared = read_pipeline()
-    made_from = {}
+    folders = {}
     if upstream is None:
-        folders = {above: current_folder(above, scenario) for above in declared[stage]['upstream']}
-        made_from = {above: identity(folder) for above, folder in folders.items()}
+        folders = {name: current_folder(name, scenario) for name in declared[stage]['upstream']}
         say_drafts(stage, scenario, declared[stage]['upstream'])
-        upstream = {
-            above: {name: str(folder / file) for name, file in stage_files(above, declared).items()}
-            for above, folder in folders.items()
-        }
+        upstream = {name: _files_in(folder, name, declared) for name, folder in folders.items()}
     draft = products_root() / scenario / stage / 'draft' if product is None else None
     if draft:
-        product = {name: str(draft / file) for name, file in stage_files(stage, declared).items()}
-        for path in (*product.values(), str(draft / EVIDENCE)):
-            Path(path).unlink(missing_ok=True)
-    written = {name: in_project(path) for name, path in dict(product or {}).items()}
+        product = _files_in(draft, stage, declared)
+        made_from = {name: identity(folder) for name, folder in folders.items()}
+        _begin_draft(draft, list(product.values()), declared[stage]['source'], made_from)
+    written = _absolute(product or {})
     for place in written.values():
         place.parent.mkdir(parents=True, exist_ok=True)
-    if draft:
-        note_executed(declared[stage]['source'], draft, made_from)
-    return {
-        above: {name: in_project(p) for name, p in paths.items()}
-        for above, paths in dict(upstream).items()
-    }, written
+    return {name: _absolute(files) for name, files in dict(upstream).items()}, written
+
+# %% ../../notebooks/runs/paths.ipynb #0881290d
+def _begin_draft(
+    draft: Path,
+    files: list[str],
+    source: str,                   # the notebook
+    made_from: dict[str, str],     # stage -> identity of the products that the draft is made from
+) -> None:
+    "Remove an earlier draft, and note which notebook makes the new one and from what."
+    for path in (*files, str(draft / EVIDENCE)):
+        Path(path).unlink(missing_ok=True)
+    for path in files:
+        in_project(path).parent.mkdir(parents=True, exist_ok=True)
+    note_executed(source, draft, made_from)
+
+# %% ../../notebooks/runs/paths.ipynb #fa8ea569
+def _files_in(
+    folder: Path,
+    stage: str,
+    declared: dict[str, dict[str, Any]],     # of read_pipeline
+) -> dict[str, str]:                         # product -> path
+    "The products of a stage inside a folder."
+    return {name: str(folder / file) for name, file in stage_files(stage, declared).items()}
+
+# %% ../../notebooks/runs/paths.ipynb #ec2f3cd4
+def _absolute(files: dict[str, str]) -> Paths:
+    "Paths as they are from the project's root."
+    return {name: in_project(path) for name, path in dict(files).items()}
 
 # %% ../../notebooks/runs/paths.ipynb #175bde4e
 def decisions(settings: Settings, seed: int) -> dict[str, Any]:
@@ -328,14 +340,14 @@ def decisions(settings: Settings, seed: int) -> dict[str, Any]:
 # %% ../../notebooks/runs/paths.ipynb #7e1f7fa6
 def decided(
     scenario_seed: int,
-    **given: Any,        # parameters of the page; None: not given
+    **given: Any,        # parameters of the notebook; None: not given
 ) -> tuple[Any, ...]:    # in the order given
     "Parameters with what is not given filled in."
     fallback = decisions(load_settings(), scenario_seed)
     return tuple(fallback[name] if value is None else value for name, value in given.items())
 
 # %% ../../notebooks/runs/paths.ipynb #157009f6
-def tell_progress(
+def report_progress(
     product: Path,        # any product of the stage
     text: str,            # one line, such as "trial 3 of 20"
 ) -> None:

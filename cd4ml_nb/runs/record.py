@@ -30,14 +30,14 @@ class Outcome:
     others: list[Cd4mlError] = field(default_factory=list)  # of stages that failed at the same time
     stopped: int = 0             # the exit code of a run that was interrupted, or met a bug of ours
     again: str = ''              # after a failure: the command that re-runs just that stage
-    page: Path | None = None     # after a failure: the page as far as it came
+    page: Path | None = None     # after a failure: the notebook as far as it came
 
     @property
     def exit_code(self) -> int:
         "0 done, 3 refused by a gate, else the error's or the interruption's."
-        return self.stopped or (
-            self.error.exit_code if self.error else 3 if self.accepted is False else 0
-        )
+        if self.stopped or self.error is None:
+            return self.stopped or (3 if self.accepted is False else 0)
+        return self.error.exit_code
 
 # %% ../../notebooks/runs/record.ipynb #88a891e6
 def inputs_folder() -> Path:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Name', 'Share', 'SHARED', 'SPACES', 'Parameter', 'ASIDE', 'Section', 'Data', 'Column', 'Target', 'Split', 'Range',
            'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'set_aside', 'parts_read', 'View',
-           'refuse_other_name', 'load_scenario', 'read_scenario']
+           'refuse_other_name', 'other_ending', 'refuse_other_ending', 'load_scenario', 'read_scenario']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
@@ -492,6 +492,20 @@ def refuse_other_name(
         what, ', or '.join(ways) or 'rename both', where=f'{shown(path)}:{line}', code='C10'
     )
 
+# %% ../../notebooks/scenario/definition.ipynb #f3711db1
+def other_ending(path: Path) -> Path:
+    "A scenario's file with the other of YAML's two endings."
+    return path.with_suffix('.yml' if path.suffix == '.yaml' else '.yaml')
+
+# %% ../../notebooks/scenario/definition.ipynb #21906a2a
+def refuse_other_ending(path: Path) -> None:
+    "Refuse a scenario's file beside one that differs only in its ending."
+    other = other_ending(path)
+    if path.suffix in ('.yaml', '.yml') and path.is_file() and other.is_file():
+        what = f'{path.name} and {other.name} would share products and candidate'
+        todo = 'rename one of them and the scenario in it, or remove it'
+        raise UserError(what, todo, where=shown(path), code='C10')
+
 # %% ../../notebooks/scenario/definition.ipynb #738c6811
 def load_scenario(
     path: str | Path,  # of the YAML file, from the project's root
@@ -499,6 +513,7 @@ def load_scenario(
     sections: list[str] | None = None,
 ) -> Any:              # a Scenario, or a View of one
     "Read and check a scenario, which must be named like its file."
+    refuse_other_ending(in_project(path))
     scenario = read_scenario(path)
     refuse_other_name(in_project(path), scenario.name)
     return scenario if sections is None else View(scenario, sections)

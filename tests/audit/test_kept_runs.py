@@ -317,7 +317,7 @@ def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
     forced = place.run('run', '-s', 'tiny', '--force', 'learn', cwd=project)
     # N11
     assert (
-        'the same ingredients gave another value than before: the page is not deterministic'
+        'the same ingredients gave another value than before: the notebook is not deterministic'
         in forced.stdout
     )
 

@@ -86,6 +86,7 @@ def new(name: str, text: str = ''):
 CHANGES = {
     'a byte of the data': appended('data.csv'),
     'the scenario': appended('scenarios/tiny.yaml'),
+    'a scenario with the other ending': new('scenarios/tiny.yml'),
     'the settings': appended('settings.ini'),
     'the pipeline': appended('pipeline.yaml'),
     'a stage': appended('notebooks/tiny_clean.ipynb'),
@@ -168,6 +169,20 @@ def test_data_that_becomes_too_old_is_no_answer(done, tmp_path):
         " '2099-01-01'\nprint(answers.known_answer(sys.argv[1:]) is not None)"
     )
     assert printed_by(code, folder, place).split() == ['True', 'False']
+
+
+def test_a_stage_outside_the_folder_of_notebooks_runs_again_when_it_is_edited(done, tmp_path):
+    source, _ = done
+    folder = tmp_path / 'project'
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns('products'))
+    (folder / 'own').mkdir()
+    (folder / 'notebooks/tiny_judge.ipynb').rename(folder / 'own/tiny_judge.ipynb')
+    edited(folder / 'pipeline.yaml', 'notebooks/tiny_judge', 'own/tiny_judge')
+    place = Place(folder)
+    assert '4 stages run, 0 unchanged' in place.run(*ASKED, cwd=folder).stdout
+    assert '0 stages run, 4 unchanged' in place.run(*ASKED, cwd=folder).stdout
+    edited(folder / 'own/tiny_judge.ipynb', 'value > 0', 'value > 1')
+    assert '1 stage run, 3 unchanged' in place.run(*ASKED, cwd=folder).stdout
 
 
 def test_a_change_during_the_run_leaves_no_note(done, tmp_path):

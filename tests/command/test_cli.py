@@ -1,6 +1,7 @@
 """The command line at the seam: last line, exit code, what is shown, and every bad configuration by
 its id."""
 
+import functools
 import json
 import os
 import re
@@ -21,9 +22,9 @@ from runs import PAPERMILL, Place
 from waiting import seconds, wait_for
 
 from cd4ml_nb.artefacts.run_record import StageRecord
-from cd4ml_nb.command import cli, console, doctor
+from cd4ml_nb.command import console, doctor, pipeline_commands
 from cd4ml_nb.command.cli import main
-from cd4ml_nb.engine.pipeline import Event
+from cd4ml_nb.engine.stage_run import Event
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.runs.record import Outcome
 
@@ -313,6 +314,17 @@ def test_C12_circular_and_missing_upstreams(project, capsys):
     refused(capsys, RUN, 'C12', "did you mean 'ingest'?")
 
 
+@pytest.mark.parametrize('name', ['small', 'scenarios/small.yaml', 'scenarios/small.yml'])
+def test_C10_scenarios_that_differ_only_in_the_ending_are_refused_by_both_names(
+    project, capsys, name
+):
+    (project / 'scenarios' / 'small.yml').write_text(SMALL)
+    refused(capsys, ['run', '-s', name], 'C10', 'scenarios/small.', 'small.yaml', 'small.yml')
+    assert not (project / 'products/small').exists()
+    assert main(['status']) == 0
+    assert capsys.readouterr().out.count('would share products') == 2
+
+
 @pytest.mark.parametrize('command', [
     ['run', '-s'],
     ['status', '-s'],
@@ -532,7 +544,7 @@ def test_no_command_shows_the_help(capsys):
 def test_V6_our_own_bug_leaves_its_traceback_in_a_file(project, capsys, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError('seven\nlines \x1b[31m')
-    monkeypatch.setattr(cli, 'make_plan', broken)
+    monkeypatch.setattr(pipeline_commands, 'make_plan', broken)
     assert main(RUN) == 1
     line = last_line(capsys)
     assert line.startswith('ERROR BUG ZeroDivisionError: seven — see products/.logs/')
@@ -561,7 +573,7 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
             plan.steps['report'].folder / 'report.html',
             61.0,
         )
-    monkeypatch.setattr(cli, 'run_plan', refused_run)
+    monkeypatch.setattr(pipeline_commands, 'run_plan', refused_run)
     assert main(RUN) == 3
     captured = capsys.readouterr()
     assert re.search(
@@ -578,7 +590,8 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
 
 def test_V7_interrupted_by_a_signal(project, capsys, monkeypatch):
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        monkeypatch.setattr(cli, 'make_plan', lambda *_, n=number: os.kill(os.getpid(), n))
+        struck = functools.partial(os.kill, os.getpid(), number)
+        monkeypatch.setattr(pipeline_commands, 'make_plan', lambda *_, struck=struck: struck())
         assert main([*RUN, '-p', 'seed=1 2']) == code
         assert last_line(capsys) == "stopped; resume with: cd4ml run -s small -p 'seed=1 2'"
 

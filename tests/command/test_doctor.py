@@ -235,7 +235,7 @@ def test_N02_any_edit_of_a_module_by_hand_is_seen(project, edit):
 def test_N01_pages_and_modules_that_came_or_went(project):
     (project / 'notebooks' / 'scenario/metrics.ipynb').unlink()
     (project / 'cd4ml_nb/core/files.py').unlink()
-    assert stale_modules(project) == ['core/files.py', 'scenario/metrics.py (no page)']
+    assert stale_modules(project) == ['core/files.py', 'scenario/metrics.py (no notebook)']
     found = check_export(project)
     assert (found.level, found.todo, found.exit_code) == ('problem', 'make export', 2)
     assert 'run export: 2 files differ' in found.text

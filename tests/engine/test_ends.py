@@ -21,7 +21,7 @@ FOREVER = f'{HERE}\nimport time\ntime.sleep(600)'
 ERROR = 'papermill-error-cell-tag'
 DRIVER = """
 import json, sys
-from cd4ml_nb.command.cli import with_options
+from cd4ml_nb.command.pipeline_commands import with_options
 from cd4ml_nb.engine.pipeline import run
 from cd4ml_nb.planning.plan import make_plan
 told, engine, jobs = {}, sys.argv[1], int(sys.argv[2])

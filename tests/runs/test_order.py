@@ -200,7 +200,8 @@ def test_a_variable_that_only_a_deleted_cell_has_set_is_named(project):
     assert_refused(
         project,
         PACKAGE,
-        f'cell {reader} reads `wanted`, which only a cell that is no longer on the page has set',
+        f'cell {reader} reads `wanted`, which only a cell that is no longer in the notebook has'
+        ' set',
     )
     found = hidden_state('package', NAME)[0]
     assert (found.page, found.cell, found.variable) == (PACKAGE, reader, 'wanted')
