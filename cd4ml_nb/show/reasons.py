@@ -41,14 +41,14 @@ def drives_html(explanation: Mapping[str, Any], contract: Contract) -> Markup:
     ranked = sorted(explanation['global'], key=lambda g: -g['share'])
     if not ranked:
         return Markup('<p>No input has any weight: the model gives every case the same answer.</p>')
-    told = _most_important(ranked)
+    summary = _most_important(ranked)
     overall = figure_html(
         share_bars(_named_shares(ranked), 'What the model goes by', 'share of all contributions'),
-        f'Share of each input in all contributions. {told}',
+        f'Share of each input in all contributions. {summary}',
     )
     return render(
         'templates/report/drives.html',
-        told=told,
+        summary=summary,
         overall=overall,
         cases=[_case(case, task, output) for case in explanation['cases']],
         adds_up=ADDS_UP[_way_of_adding(task, output)],
@@ -60,10 +60,11 @@ def drives_html(explanation: Mapping[str, Any], contract: Contract) -> Markup:
 def _most_important(ranked: Sequence[Mapping[str, Any]]) -> str:
     "The three inputs with the largest shares, in a sentence."
     first = ranked[0]
-    said = [f"{first.get('words') or first['name']} ({percent(first['share'], 0)} of the weight)"]
+    weight = percent(first['share'], 0)
+    parts = [f"{first.get('words') or first['name']} ({weight} of the weight)"]
     for other in ranked[1:3]:
-        said.append(f"then by {other.get('words') or other['name']} ({percent(other['share'], 0)})")
-    return f"More than by anything else it goes by {', '.join(said)}."
+        parts.append(f"then by {other.get('words') or other['name']} ({percent(other['share'], 0)})")
+    return f"More than by anything else it goes by {', '.join(parts)}."
 
 # %% ../../notebooks/show/reasons.ipynb #136e1a7e
 def _named_shares(ranked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
