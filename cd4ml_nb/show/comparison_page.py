@@ -260,13 +260,13 @@ def found_html(
             f'The searches improved different metrics, {few(metrics)}, so their trials are not'
             ' shown together.'
         )
-        return render('templates/figures.html', told=text, figures=[])
+        return render('templates/figures.html', summary=text, figures=[])
     text = reached_words(summary, sweeps, metrics[0])
     figures = [
         _curves_figure(summary, sweeps, text),
         _trials_figure(sweeps, metrics[0], text),
     ]
-    return render('templates/figures.html', told=text, figures=[f for f in figures if f])
+    return render('templates/figures.html', summary=text, figures=[f for f in figures if f])
 
 # %% ../../notebooks/show/comparison_page.ipynb #9a01b7fe
 def reached_words(

@@ -76,7 +76,7 @@ def _shown(value: Any, unit: str = '') -> str:
 
 # %% ../../notebooks/show/data_page.ipynb #6015b1f2
 def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> dict[str, Any]:
-    "What the page tells about one column."
+    "What the page shows of one column."
     present = x.dropna()
     n_missing = len(x) - len(present)
     missing = percent(n_missing / len(x)) if n_missing >= len(x) / 1000 else f'{n_missing:,}'

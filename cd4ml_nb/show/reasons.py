@@ -49,7 +49,7 @@ def drives_html(explanation: Explanation, contract: Contract) -> Markup:
     )
     return render(
         'templates/report/drives.html',
-        told=summary,
+        summary=summary,
         overall=overall,
         cases=[_case(case, task, output) for case in explanation.cases],
         adds_up=ADDS_UP[_way_of_adding(task, output)],

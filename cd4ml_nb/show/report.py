@@ -251,7 +251,7 @@ def group_part(
         for row in judged
     ]
     figure = _groups_figure(words, judged, summary, metrics) if judged else Markup('')
-    return {'words': words, 'told': summary, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
+    return {'words': words, 'summary': summary, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
 
 # %% ../../notebooks/show/report.ipynb #65a13acf
 def _groups_figure(
@@ -367,7 +367,7 @@ def search_html(sweep: SweepRecord, best: Best, unit: str) -> Markup:
         paths = figure_html(lines, 'Parameters of every trial, the best in colour.', PATHS_SAY)
     return render(
         'templates/report/search.html',
-        told=summary,
+        summary=summary,
         history=figure_html(history, f'Value of each trial. {summary}', HISTORY_SAYS),
         params=parameter_rows(best),
         importance=importance,

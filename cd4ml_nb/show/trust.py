@@ -78,7 +78,7 @@ def regression_trust(
         f'Predicted against actual {words}.',
         'On the line, prediction and truth agree.',
     )
-    return render('templates/figures.html', told=summary, figures=[errors, truth])
+    return render('templates/figures.html', summary=summary, figures=[errors, truth])
 
 # %% ../../notebooks/show/trust.ipynb #5c48ef41
 def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
@@ -92,7 +92,7 @@ def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
     )
     return render(
         'templates/figures.html',
-        told=summary,
+        summary=summary,
         figures=[
             figure_html(
                 calibration_curve(bins, positive),
@@ -125,7 +125,7 @@ def class_trust(
         'How often the class that is named is right, along its probability.',
         'When the points lie on the dashed line, a probability can be taken at its word.',
     )
-    return render('templates/figures.html', told=summary, figures=[table, curve])
+    return render('templates/figures.html', summary=summary, figures=[table, curve])
 
 # %% ../../notebooks/show/trust.ipynb #7a7ca9e4
 def _worst_mistake(counts: np.ndarray, classes: list[str]) -> str:

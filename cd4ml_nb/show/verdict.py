@@ -39,7 +39,7 @@ SENTENCES = {
     'calibration_error': 'predicted and actual frequency differ by {value}',
 }
 
-
+# %% ../../notebooks/show/verdict.ipynb #172ab5ef
 def in_words(metric: str, value: float | None, unit: str = '') -> str:
     "A metric's value inside a sentence: as `measured`, but the chance that AUC is in percent."
     return percent(value) if metric == 'auc' else measured(metric, value, unit)

@@ -190,19 +190,13 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     purpose = f'compare {", ".join(a.name for a in alternatives)}'
     table = unseal(sealed_rows, 'compare', purpose, ledger)[fresh].reset_index(drop=True)
     digest = owner.split.hash['holdout']
+    rows = {'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
     return Comparison(
         alternatives,
         plan,
         evaluation_set_of(owner, table),
-        [predictions_of(a, table) for a in alternatives],
-        {
-            'run': owner.name,
-            'hash': digest,
-            'rows': len(fresh),
-            'judged': len(table),
-            'same': same,
-            'seen': seen,
-        },
+        [predictions_of(alternative, table) for alternative in alternatives],
+        {'run': owner.name, 'hash': digest, **rows},
         looks_at(ledger, digest),
     )
 

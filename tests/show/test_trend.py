@@ -389,13 +389,13 @@ def test_wording_filled_in_afterwards_is_no_release_and_names_the_unit(tmp_path)
         ('run0000', 1, 'Said better'),
         ('run0002', 0, 'Said'),
     ]
-    assert trend.asked.unit == 'EUR'
+    assert trend.demands.unit == 'EUR'
 
 
 def test_a_trend_is_judged_since_a_run_by_any_of_its_names(tmp_path):
     for name in ('run0002', 'latest~1'):
         home = series(tmp_path / 'cars', quiet(4), text=SCENARIO + f'trend: {{since: {name}}}\n')
-        assert read_trend(home.parent, 'cars').asked.since == 'run0002'
+        assert read_trend(home.parent, 'cars').demands.since == 'run0002'
 
 
 def test_three_hundred_releases_take_less_than_a_second(tmp_path):
@@ -475,7 +475,7 @@ def test_a_holdout_that_comes_back_is_called_an_earlier_one_and_its_limits_begin
         and page.words.count('earlier holdout') == 4
         and 'Stable.' in page.text
     )
-    assert [(b.first, b.last) for b in read_trend(tmp_path, 'cars').stories[0].limits] == [
+    assert [(b.first, b.last) for b in read_trend(tmp_path, 'cars').metrics[0].limits] == [
         (0, 8),
         (15, 23),
     ]
