@@ -24,7 +24,7 @@ from ..planning.plan import Plan, Step
 from ..runs.find import record_paths
 from ..runs.products import CURRENT, MANIFEST, read_manifest
 from ..runs.record import Outcome
-from ..scenario.definition import other_ending
+from ..scenario.names import other_ending
 from ..tracking.queue import waiting_line
 
 # %% ../../notebooks/command/run_end.ipynb #775d0afa

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['Name', 'Share', 'SHARED', 'SPACES', 'Parameter', 'ASIDE', 'Section', 'Data', 'Column', 'Target', 'Split', 'Range',
            'Search', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'Scenario', 'set_aside', 'parts_read', 'View',
-           'refuse_other_name', 'other_ending', 'refuse_other_ending', 'load_scenario', 'read_scenario']
+           'load_scenario', 'read_scenario']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
-import re
 import types
 import typing
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, shown
 from ..core.yaml_files import read_yaml
 from .metrics import METRICS, PRIMARY, metrics_of
+from .names import refuse_other_ending, refuse_other_name
 from .xgboost_names import CHOICES, OBJECTIVES, WHOLE, check_parameter, check_value
 
 # %% ../../notebooks/scenario/definition.ipynb #4c90de59
@@ -468,43 +468,6 @@ class View:
         raise AttributeError(
             f"this page did not ask for section '{name}'; add it to load_scenario(…, sections=[…])"
         )
-
-# %% ../../notebooks/scenario/definition.ipynb #692e9079
-def refuse_other_name(
-    path: Path,     # of the scenario's file
-    name: str,      # of the scenario
-) -> None:
-    """Refuse a scenario that is not named like its file, so that no copy takes over the products of
-    another."""
-    if name == path.stem:
-        return
-    ways = []
-    if re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}', path.stem):
-        ways.append(f'write name: {path.stem}')
-    if not any(path.with_name(f'{name}{ending}').exists() for ending in ('.yaml', '.yml')):
-        ways.append(f'rename the file to {name}{path.suffix}')
-    what = (
-        f"the file is called '{path.stem}' and its scenario '{name}', whose products and candidate"
-        " it would take over"
-    )
-    line = read_yaml(path)[1].get(('name',), '')
-    raise UserError(
-        what, ', or '.join(ways) or 'rename both', where=f'{shown(path)}:{line}', code='C10'
-    )
-
-# %% ../../notebooks/scenario/definition.ipynb #f3711db1
-def other_ending(path: Path) -> Path:
-    "A scenario's file with the other of YAML's two endings."
-    return path.with_suffix('.yml' if path.suffix == '.yaml' else '.yaml')
-
-# %% ../../notebooks/scenario/definition.ipynb #21906a2a
-def refuse_other_ending(path: Path) -> None:
-    "Refuse a scenario's file beside one that differs only in its ending."
-    other = other_ending(path)
-    if path.suffix in ('.yaml', '.yml') and path.is_file() and other.is_file():
-        what = f'{path.name} and {other.name} would share products and candidate'
-        todo = 'rename one of them and the scenario in it, or remove it'
-        raise UserError(what, todo, where=shown(path), code='C10')
 
 # %% ../../notebooks/scenario/definition.ipynb #738c6811
 def load_scenario(

@@ -251,7 +251,8 @@ def group_part(
         for row in judged
     ]
     figure = _groups_figure(words, judged, summary, metrics) if judged else Markup('')
-    return {'words': words, 'summary': summary, 'rows': shown, 'figure': figure, 'thin': sized(thin)}
+    part = {'words': words, 'summary': summary, 'rows': shown, 'figure': figure}
+    return part | {'thin': sized(thin)}
 
 # %% ../../notebooks/show/report.ipynb #65a13acf
 def _groups_figure(
