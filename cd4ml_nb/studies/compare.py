@@ -261,28 +261,20 @@ def verdicts_of(
     "Everything that is known of each challenger."
     plan = comparison.plan
     rows = comparison.evaluation_set
+    metric = comparison.metric
     draws = overall_draws(plan.task, rows, comparison.predicted, plan.compare, plan.seed)
     again = trainings_of(comparison, trainings, on_progress)
-    n_challengers = len(comparison.alternatives) - 1
+    n = len(comparison.alternatives) - 1
+    given = (rows, plan.compare, again, comparison.same_rows, n, comparison.looks['n'])
     return [
         {
             'reference': LETTERS[0],
             'challenger': LETTERS[k],
-            **challenger_verdict(
-                comparison.metric,
-                draws,
-                k,
-                rows,
-                plan.compare,
-                again,
-                comparison.same_rows,
-                n_challengers,
-                comparison.looks['n'],
-            ),
-            'groups': group_verdicts(comparison.metric, groups, k, plan.compare),
+            **challenger_verdict(metric, draws, k, *given),
+            'groups': group_verdicts(metric, groups, k, plan.compare),
             'cases': disagreements_with(comparison, k),
         }
-        for k in range(1, n_challengers + 1)
+        for k in range(1, n + 1)
     ]
 
 # %% ../../notebooks/studies/compare.ipynb #f4df4745
