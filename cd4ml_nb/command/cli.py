@@ -876,18 +876,22 @@ def study_ui(scenario: str, port: int) -> None:
 
 # %% ../../notebooks/command/cli.ipynb #26bf5eea
 @app.command()
-def sync() -> None:
-    "Send what waits for the tracking store, and close runs that nobody has any more."
+def sync(
+    everything: Annotated[
+        bool, typer.Option('--all', help='Send everything again: the store was replaced.')
+    ] = False,
+) -> None:
+    "Send what the tracking store does not have, and close runs that nobody has any more."
     from cd4ml_nb.tracking.sender import sync as send_all
-    found = send_all()
+    found = send_all(everything=everything)
     settings = load_settings()
     print(
-        f'{found.sent} operation{"s" * (found.sent != 1)} sent, {found.closed} interrupted'
+        f'{found.sent} message{"s" * (found.sent != 1)} sent, {found.closed} interrupted'
         f' run{"s" * (found.closed != 1)} closed'
     )
     for store, n in found.elsewhere.items():
         print(
-            f'{n} operation{"s" * (n != 1)} wait for another store, {one_line(store)}: set'
+            f'{n} message{"s" * (n != 1)} wait for another store, {one_line(store)}: set'
             ' tracking_uri to it, then cd4ml sync'
         )
     if found.reason:
@@ -898,7 +902,7 @@ def sync() -> None:
             todo = 'start the store, or end what holds it'
         raise InfrastructureError(
             f'tracking unavailable ({found.reason}), {found.left}'
-            f' operation{"s" * (found.left != 1)} waiting',
+            f' message{"s" * (found.left != 1)} waiting',
             f'{todo}; then cd4ml sync',
             where=store_name(settings),
             code='I12' if damaged else 'I16',

@@ -21,9 +21,10 @@ from cd4ml_nb.runs.paths import stage_paths
 from cd4ml_nb.core.settings import load_settings'''
 REGISTER = '''_, written = stage_paths('register', 'tiny', upstream, product)
 digest = hashlib.sha256(str(depth).encode()).hexdigest()
-with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}) as run:
-    Path('model.json').write_text(str(depth))
-    run.add_files([Path('model.json')], 'model')
+folder = written['registration'].parent
+with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}, folder) as run:
+    (folder / 'model.json').write_text(str(depth))
+    run.add_files([folder / 'model.json'], 'model')
     version = register_model(run, 'tiny', digest, {'verdict': 'accepted'})
 told = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
         'manifest_sha256': digest}
@@ -96,7 +97,7 @@ def test_with_the_store_down_going_back_waits_for_it_and_is_not_undone_by_what_w
     )
     assert both(tiny) == (1, 2)
     sent = tiny.end(tiny.begin(command='cd4ml', options=('sync',))).check(0)
-    assert 'operations sent' in sent.out and both(tiny) == (1, 1)
+    assert 'messages sent' in sent.out and both(tiny) == (1, 1)
     versions = MlflowClient(f'sqlite:///{tiny.folder}/mlflow.db').search_model_versions(
         "name='tiny'"
     )
