@@ -23,6 +23,7 @@ from ..runs.identities import registered_version
 from ..runs.products import Content, content_of, current_folders, file_of, product_folders
 from ..runs.products import read_manifest, versions_of
 from ..runs.record import inputs_folder
+from ..tracking.queue import missing
 
 # %% ../../notebooks/audit/collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:
@@ -181,7 +182,11 @@ def collectable(root: Path, days: int, tracking: str, known: Known) -> list[Doom
         | recent_products(root, since)
         | registered_products(root, tracking, known)
     )
-    return doomed(root, needed, since)
+    # what a store does not have yet is sent from its place
+    unsent = {each.path for each in missing(root / '.outbox') if not each.refused}
+    for path in unsent:
+        needed |= needed_by(path.parent)
+    return [each for each in doomed(root, needed, since) if each.path not in unsent]
 
 # %% ../../notebooks/audit/collect.ipynb #601014d0
 def in_registry() -> Known:

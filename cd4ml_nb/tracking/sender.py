@@ -34,15 +34,14 @@ from ..core.settings import Settings, load_settings
 from ..runs.identities import outbox, registered_version, remember_id, remember_version
 from ..runs.identities import resolved
 from ..search.search import Record
-from .queue import Message, Missing, Sweep, address, down_since
-from .queue import is_under_way, mark_down, mark_up, missing
-from .queue import note_sent, note_unsent, now, owner, read_message
-from .queue import registering, remember_candidate, run_lock, store_name
-from .queue import sweep_of, write_message
+from .queue import Message, Missing, Sweep, address, down_since, is_under_way
+from .queue import mark_down, mark_up, missing, note_sent, note_unsent, now, owner
+from .queue import read_message, registering, remember_candidate, run_lock
+from .queue import store_name, sweep_of, write_message
 from .reach import Unavailable, holders, reach, set_up
-from .store import as_error, begin_run, close_interrupted, experiment
-from .store import find_run, is_final, log, log_inputs, reason_of
-from .store import register_candidate, set_status, trials_of
+from .store import as_error, begin_run, close_interrupted, experiment, find_run
+from .store import is_final, log, log_inputs, reason_of, register_candidate
+from .store import set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
 
 # %% ../../notebooks/tracking/sender.ipynb #6d16f87f

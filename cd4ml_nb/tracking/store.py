@@ -31,8 +31,7 @@ logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 # MLflow would load both on first use, in each process anew
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param  # noqa: E402
-from mlflow.entities import RunTag, ViewType  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
@@ -40,8 +39,12 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from ..core.errors import InfrastructureError  # noqa: E402
 from ..core.faults import faultpoint  # noqa: E402
 from ..core.files import in_project  # noqa: E402
-from ..core.settings import Settings, load_settings, tracking_uri  # noqa: E402
-from ..core.settings import without_password  # noqa: E402
+from cd4ml_nb.core.settings import (  # noqa: E402
+    Settings,
+    load_settings,
+    tracking_uri,
+    without_password,  # noqa: E402
+)
 from .queue import owner, owner_is_gone  # noqa: E402
 
 # %% ../../notebooks/tracking/store.ipynb #980854e8
@@ -299,33 +302,34 @@ def register_candidate(
 ) -> int:                     # the version
     """Register a run's model directory, once, and point the alias at it, unless a later model has
     it."""
+    at = at or int(time.time() * 1000)
+    _make_model(client, name)
+    there = list(client.search_model_versions(f"name='{name}'"))
+    same_bytes = [v for v in there if v.tags.get('manifest_sha256') == digest]
+    known = next((int(v.version) for v in same_bytes if v.run_id == run_id), 0)
+    asked = {int(v.version): int(v.tags.get('cd4ml.at', 0)) for v in there}
+    if known and at > asked[known]:     # asked for again: nothing older shall displace it
+        client.set_model_version_tag(name, str(known), 'cd4ml.at', str(at))
+    tags = {'manifest_sha256': digest, 'cd4ml.at': str(at)} | tags
+    version = known or _make_version(client, name, run_id, tags)
+    faultpoint('outbox.versioned')
+    holder = int(client.get_registered_model(name).aliases.get(alias, 0))
+    if asked.get(holder, 0) <= at:
+        client.set_registered_model_alias(name, alias, str(version))
+    return version
+
+# %% ../../notebooks/tracking/store.ipynb #5d25376a
+def _make_model(client: MlflowClient, name: str) -> None:
+    "Have a registered model there."
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != 'RESOURCE_ALREADY_EXISTS':
             raise
-    known = {int(v.version): v for v in client.search_model_versions(f"name='{name}'")}
-    same_bytes = [
-        v for v in known.values() if v.tags.get('manifest_sha256') == digest and v.run_id == run_id
-    ]
-    if same_bytes:
-        version = int(same_bytes[0].version)
-        if at > int(same_bytes[0].tags.get('cd4ml.at', 0)):
-            # asked for again: nothing older shall displace it
-            client.set_model_version_tag(name, str(version), 'cd4ml.at', str(at))
-    else:
-        source = f'{client.get_run(run_id).info.artifact_uri}/model'
-        when = str(at or int(time.time() * 1000))
-        made = client.create_model_version(
-            name,
-            source,
-            run_id,
-            tags={'manifest_sha256': digest, 'cd4ml.at': when, **tags},
-            await_creation_for=0,
-        )
-        version = int(made.version)
-    faultpoint('outbox.versioned')
-    holder = known.get(int(client.get_registered_model(name).aliases.get(alias, 0)))
-    if not at or holder is None or int(holder.tags.get('cd4ml.at', 0)) <= at:
-        client.set_registered_model_alias(name, alias, str(version))
-    return version
+
+# %% ../../notebooks/tracking/store.ipynb #49d2986c
+def _make_version(client: MlflowClient, name: str, run_id: str, tags: dict[str, str]) -> int:
+    "Make the model directory of a run a version."
+    source = f'{client.get_run(run_id).info.artifact_uri}/model'
+    made = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+    return int(made.version)

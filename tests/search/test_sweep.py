@@ -39,9 +39,9 @@ from sweeps import (
     repeatable,
     run_page,
     schema,
+    shown_by_mlflow,
     sweep_project,
     table,
-    told,
 )
 from tiny import Tiny
 
@@ -850,7 +850,7 @@ def again(made) -> Tiny:
 
 def whole_in_mlflow(project: Tiny, *trials: int) -> None:
     """Each sweep is one run that is over, with exactly its trials below it."""
-    assert told(project) == {
+    assert shown_by_mlflow(project) == {
         'sweeps': len(trials),
         'trials': [list(range(n)) for n in trials],
         'running': 0,
@@ -1023,7 +1023,7 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_runni
     scenario = project.folder / 'scenarios/used_cars.yaml'
     scenario.write_text(scenario.read_text().replace('reg:gamma', 'reg:squarederror'))
     assert run_page(project, 3).code == 0
-    known = told(project)
+    known = shown_by_mlflow(project)
     assert known['running'] == 0 and known['trials'][-1] == [0, 1, 2]
 
 

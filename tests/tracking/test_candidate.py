@@ -26,9 +26,9 @@ with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}, folder) as
     (folder / 'model.json').write_text(str(depth))
     run.add_files([folder / 'model.json'], 'model')
     version = register_model(run, 'tiny', digest, {'verdict': 'accepted'})
-told = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
+registration = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
         'manifest_sha256': digest}
-written['registration'].write_text(json.dumps(told))'''
+written['registration'].write_text(json.dumps(registration))'''
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_draft_that_was_registered_by_hand_gives_the_alias_back_to_the_accepte
     assert both(tiny) == (1, 1) and not (tiny.home / 'register/draft').exists()
 
 
-def test_the_page_of_a_run_tells_nothing_of_drafts(tiny):
+def test_the_page_of_a_run_says_nothing_of_drafts(tiny):
     tiny.run(*depth(3)).check(0)
     page: Path = tiny.published('register') / 'page.ipynb'
     assert 'draft' not in str([

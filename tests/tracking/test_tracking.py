@@ -87,9 +87,9 @@ def in_process(work: Callable[..., Any], *words: Any, **environment: str) -> End
             os._exit(code)
     os.close(there)
     with open(here, 'rb') as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    value, text = pickle.loads(told) if told else (None, '')
+    value, text = pickle.loads(answer) if answer else (None, '')
     return Ended(code, value, text, time.monotonic() - begun)
 
 
@@ -144,25 +144,25 @@ def folder(here: Settings, stage: str = 'train') -> Path:
     return Path(here.products) / 'toy' / stage / uuid.uuid4().hex
 
 
-def a_run(here: Settings, told: Callable[[str], None] = lambda step: None) -> str:
-    """A run as the stages make it; each step is told when it was accepted."""
+def a_run(here: Settings, passed: Callable[[str], None] = lambda step: None) -> str:
+    """A run as the stages make it; each step is noted when it was accepted."""
     with open_run(
         here, 'toy', 'first', {'depth': 3}, {'cd4ml.stage': 'train'}, folder(here)
     ) as run:
-        told('opened')
+        passed('opened')
         run.add({'mae': 1.5, 'undefined': None}, {'verdict': 'good'})
         run.add_data('toy train', DIGEST, 'training', 100, Path(here.products) / 'toy.parquet')
-    told('added')
+    passed('added')
     with known_run(here, run.run_id, folder(here, 'package')) as run:
         run.add_files([model_of(here)], 'model')
-    told('filed')
+    passed('filed')
     with known_run(here, run.run_id, folder(here, 'register')) as run:
         register_model(run, 'toy', 'abc', {'verdict': 'good'})
-    told('registered')
+    passed('registered')
     return run.run_id
 
 
-def tell(sweep: SweepRun, number: int) -> None:
+def end_trial(sweep: SweepRun, number: int) -> None:
     """A trial has ended: the journal has it, and then MLflow is to show it."""
     record = {
         'number': number,
@@ -192,10 +192,10 @@ def opened_sweep(here: Settings, key: str = 'k', name: str = 'sweep') -> Iterato
 
 
 def a_sweep(here: Settings, n: int = N_TRIALS, key: str = 'k') -> str:
-    """A sweep as its coordinator tells of it."""
+    """A sweep as its coordinator runs it."""
     with opened_sweep(here, key) as sweep:
         for number in range(n):
-            tell(sweep, number)
+            end_trial(sweep, number)
         sweep.close('FINISHED', {'mae': 1.25})
         return sweep.run_id
 
@@ -295,11 +295,11 @@ def test_with_the_store_up_all_is_there_at_once_and_nothing_waits(here):
     assert_nothing_waits(here)
 
 
-def test_a_trial_that_is_told_twice_is_one(here):
+def test_a_trial_that_is_added_twice_is_one(here):
     def story() -> None:
         with opened_sweep(here) as sweep:
             for number in [*range(20), 3, 4]:
-                tell(sweep, number)
+                end_trial(sweep, number)
             sweep.close('FINISHED', {'mae': 1.25})
 
     done(story)
@@ -361,7 +361,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_I16_a_server_that_refuses_costs_no_time_and_is_told_in_one_line(here):
+def test_I16_a_server_that_refuses_costs_no_time_and_is_named_in_one_line(here):
     down = here.model_copy(update={'tracking_uri': 'http://ann:geheim@127.0.0.1:9'})
     ended = in_process(a_run, down)
     lines = ended.out.splitlines()
@@ -497,11 +497,11 @@ def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_o
     ended = in_process(a_run, here, CD4ML_TEST_TRACKING_SECONDS='1')
     server.fail()
     assert ended.code == 0 and ended.seconds < seconds(6), ended
-    told = ended.out.count('tracking unavailable (')
+    said = ended.out.count('tracking unavailable (')
     # what was done unheard is found at the second try
-    assert told == bool(waiting_line(here)) and (told or mode.endswith('deaf 500')), ended
+    assert said == bool(waiting_line(here)) and (said or mode.endswith('deaf 500')), ended
     synced = done(sync, here)
-    assert bool(synced.sent) == told and (synced.left, synced.reason) == (0, '')
+    assert bool(synced.sent) == said and (synced.left, synced.reason) == (0, '')
     assert_nothing_waits(here)
     ours = {path.stem for path in (outbox(here) / 'ids').iterdir()}
     content = names(done(stored, here))
@@ -521,15 +521,15 @@ def test_a_sweep_goes_on_by_itself_when_the_store_is_back(server, tmp_path):
     def story() -> None:
         with opened_sweep(here) as sweep:
             server.fail('mlflow 503')
-            tell(sweep, 0)
+            end_trial(sweep, 0)
             while not sweep.sender.down:
                 time.sleep(0.02)
-            tell(sweep, 1)
+            end_trial(sweep, 1)
             server.fail()
             path = outbox(here) / 'down.json'
             # a minute later
             path.write_text(path.read_text().replace('"pause": 60.0', '"pause": 0.0'))
-            tell(sweep, 2)
+            end_trial(sweep, 2)
             sweep.close('FINISHED', {'mae': 1.25})
 
     ended = in_process(story)
@@ -635,15 +635,15 @@ def test_I12_a_damaged_database_loses_nothing_and_says_what_to_do(here, damage):
 
 # ---- kills
 
-def told_into(path: Path) -> Callable[[str], None]:
-    def told(step: str) -> None:
+def noted_into(path: Path) -> Callable[[str], None]:
+    def passed(step: str) -> None:
         with open(path, 'a') as file:
             file.write(f'{step}\n')
-    return told
+    return passed
 
 
 def whole_story(here: Settings) -> None:
-    a_run(here, told_into(Path(here.products).parent / 'told'))
+    a_run(here, noted_into(Path(here.products).parent / 'passed'))
     a_sweep(here, 2)
 
 
@@ -665,8 +665,8 @@ def assert_survives(here: Settings, kills: list[str]) -> None:
     assert done(sync, here).left == 0
     content = done(stored, here)
     assert_whole_sweep(content, 2)
-    if (Path(here.products).parent / 'told').exists():
-        accepted = (Path(here.products).parent / 'told').read_text().split()
+    if (Path(here.products).parent / 'passed').exists():
+        accepted = (Path(here.products).parent / 'passed').read_text().split()
     else:
         accepted = []
     runs = runs_of(content, 'first')
@@ -739,7 +739,7 @@ def test_a_sweep_that_was_killed_is_shown_though_nobody_goes_on_with_it(here):
     def dies() -> None:
         with opened_sweep(here) as sweep:
             sweep.sender.down = 'not yet'
-            tell(sweep, 0)
+            end_trial(sweep, 0)
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_process(dies).code == -signal.SIGKILL
@@ -866,10 +866,10 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
 
         def interrupted() -> None:
             with opened_sweep(here) as sweep:
-                tell(sweep, 0)
+                end_trial(sweep, 0)
                 assert not sweep.run_id.startswith('local-')
                 server.stop()
-                tell(sweep, 1)
+                end_trial(sweep, 1)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def dies() -> None:
