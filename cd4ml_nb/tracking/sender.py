@@ -353,10 +353,7 @@ def _run_of(sender: Sender, message: Message) -> str:
     if message.opens:
         return _made(sender, message)[0]
     known = resolved(message.run, sender.settings)
-    if known.startswith('local-'):
-        there = [each.experiment_id for each in sender.client.search_experiments()]
-        known = find_run(sender.client, message.run, there) or ''
-    if not known:
+    if known.startswith('local-'):      # what opened it is gone, or was refused
         raise Refused(f'the run {message.run} is not in the store')
     return known
 
