@@ -208,7 +208,7 @@ def _try(sender: Sender, job: Job) -> None:
     "Do a job, again where that may help."
     pauses = [0.3, 1.0]
     _connect(sender)
-    while not job.is_over:
+    while True:
         faultpoint('outbox.before_send')
         try:
             job.is_over = job.work(sender)
@@ -216,10 +216,10 @@ def _try(sender: Sender, job: Job) -> None:
         except Exception as error:
             if isinstance(error, Refused) or is_final(error):
                 _refuse(sender, job, error)
-            elif not pauses or time.monotonic() + pauses[0] > sender.until:
+                break
+            if not pauses or time.monotonic() + pauses[0] > sender.until:
                 raise Unavailable(_why(sender, error)) from error
-            else:
-                time.sleep(pauses.pop(0))
+        time.sleep(pauses.pop(0))
     if sender.is_marked:
         mark_up(sender.root)
     sender.is_marked = False
