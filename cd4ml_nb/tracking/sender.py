@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'FIRST', 'RATE', 'limit', 'Job', 'Sender', 'say_soon', 'say', 'say_down', 'be_patient', 'sender_of', 'send',
-           'Refused', 'Answering', 'wait', 'send_message', 'experiment_id', 'Run', 'as_text', 'open_run', 'known_run',
+           'Refused', 'Answering', 'wait', 'send_message', 'experiment_id', 'Run', 'open_run', 'known_run',
            'register_model', 'send_sweep', 'SweepRun', 'open_sweep', 'Synced', 'send_waiting', 'sync']
 
 # %% ../../notebooks/tracking/sender.ipynb #23a51c37
@@ -34,8 +34,9 @@ from ..core.settings import Settings, load_settings
 from ..runs.identities import outbox, registered_version, remember_id, remember_version
 from ..runs.identities import resolved
 from ..search.search import Record
-from .queue import Message, Missing, Sweep, address, down_since, is_under_way
-from .queue import mark_down, mark_up, missing, note_sent, note_unsent, now, owner
+from .queue import Message, Missing, Sweep, address, as_text, down_since
+from .queue import is_under_way, mark_down, mark_up, missing, note_sent
+from .queue import note_unsent, now, owner
 from .queue import read_message, registering, remember_candidate, run_lock
 from .queue import store_name, sweep_of, write_message
 from .reach import Unavailable, holders, reach, set_up
@@ -441,11 +442,6 @@ class Run:
         "Add a data set as an input of the run."
         data = {'name': name, 'digest': digest[:32], 'context': use, 'rows': n_rows}
         self.message.inputs.append(data | {'source': shown(source)})
-
-# %% ../../notebooks/tracking/sender.ipynb #95c38b0f
-def as_text(values: dict[str, Any]) -> dict[str, str]:
-    "Parameters or tags as MLflow keeps them."
-    return {key: str(value) for key, value in values.items()}
 
 # %% ../../notebooks/tracking/sender.ipynb #f1da358c
 def _send_run(run: Run) -> bool:     # whether the store has it
