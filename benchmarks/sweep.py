@@ -88,7 +88,7 @@ def child(
             }
         )
     else:
-        for module in ('data', 'outbox', 'sweep'):
+        for module in ('data.table', 'tracking.sender', 'search.search'):
             importlib.import_module(f'cd4ml_nb.{module}')
         told = timed(
             lambda: ours(plan, contract, folder, trials, seed, device, place, side == 'tracked')
@@ -124,8 +124,7 @@ def ours(
     from cd4ml_nb.search.study import make_workers
     from cd4ml_nb.search.trial import make_problem
     from cd4ml_nb.search.workers import plan_workers
-    from cd4ml_nb.tracking.sender import open_tree
-    from cd4ml_nb.tracking.trials import track
+    from cd4ml_nb.tracking.sender import open_sweep
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(
         plan.task, len(contract.output.classes or ()), device, threads_of(0), seed
@@ -142,15 +141,21 @@ def ours(
         )
         spent: list[float] = []
         if tracked:
-            tree = waited(
-                spent, open_tree, load_settings(), plan.name, 'sweep', {'trials': trials}, {}, place
+            run = waited(
+                spent,
+                open_sweep,
+                load_settings(),
+                plan.name,
+                'sweep',
+                {'trials': trials},
+                {},
+                plan.metric,
+                journal,
             )
             records = search(
-                course,
-                workers,
-                ended=lambda record: waited(spent, track, tree, record, plan.metric),
+                course, workers, ended=lambda record: waited(spent, run.add, record)
             )
-            waited(spent, tree.close, 'FINISHED', {})
+            waited(spent, run.close, 'FINISHED', {})
         else:
             records = search(course, workers)
     states = {

@@ -125,7 +125,7 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     page = json.loads((ROOT / PAGE).read_text())
     page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
     write_notebook(folder / PAGE, page)
-    told = {
+    definition = {
         'name': 'used_cars',
         'title': 'A tiny sweep',
         'task': task,
@@ -135,7 +135,7 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     write_scenario(
         folder,
         'used_cars',
-        told
+        definition
         | {'search': {'space': SPACE, 'rounds': 60, 'early_stopping': 60, 'startup': 3, **search}},
     )
     rows = table(task)
@@ -195,8 +195,8 @@ def forked(work: Callable[[], Any], struck: Callable[[int], Any] = lambda pid: N
     looking.join()
     os.set_blocking(here, False)  # whoever lives on has the other end
     with open(here, 'rb') as pipe:
-        told = pipe.read()
-    error, more = json.loads(told) if told else ('', '')
+        answer = pipe.read()
+    error, more = json.loads(answer) if answer else ('', '')
     name, _, line = error.partition(' ')
     ours = revived(name, line)
     if error and not ours:
@@ -329,8 +329,8 @@ def content(project: Tiny) -> Any:
     return {name: repeatable(product(project, name)) for name in ('trials', 'best')}
 
 
-def told(project: Tiny) -> dict[str, Any]:
-    """What MLflow knows: how many sweeps, the numbers of the trials below each, and how many runs
+def shown_by_mlflow(project: Tiny) -> dict[str, Any]:
+    """What MLflow shows: how many sweeps, the numbers of the trials below each, and how many runs
     are not over."""
     with closing(sqlite3.connect(project.folder / 'mlflow.db')) as database:
         tags = dict(

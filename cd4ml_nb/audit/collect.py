@@ -14,15 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..artefacts.artefact import readable
 from ..artefacts.registration import read_registration
 from ..artefacts.run_record import home_of, read_run_record
+from ..artefacts.training_record import read_training
 from ..core.errors import Cd4mlError
-from ..core.files import read_json
 from ..runs.find import record_paths
 from ..runs.identities import registered_version
 from ..runs.products import Content, content_of, current_folders, file_of, product_folders
 from ..runs.products import read_manifest, versions_of
 from ..runs.record import inputs_folder
+from ..tracking.queue import missing
 
 # %% ../../notebooks/audit/collect.ipynb #d65f0471
 def needed_by(folder: Path) -> set[Path]:
@@ -99,20 +101,16 @@ def registered_products(
     "What stands behind the versions of the registry."
     found = set[Path]()
     for folder in product_folders(root):
-        path = file_of(folder, 'registration')
-        if path is None:
+        registration = readable(read_registration, file_of(folder, 'registration'))
+        if registration is None:
             continue
-        try:
-            told = read_registration(path)
-        except Cd4mlError:
-            continue
-        version = registered_version(told)
-        if version is None and not told.spooled:
+        version = registered_version(registration)
+        if version is None and not registration.spooled:
             continue
         chain = needed_by(folder)
-        trainings = [file for made in chain if (file := file_of(made, 'training'))]
-        elsewhere = {read_json(file)['tracking'] for file in trainings} - {tracking}
-        if elsewhere or version is None or known(told.model_name, str(version)):
+        trainings = [readable(read_training, file_of(made, 'training')) for made in chain]
+        elsewhere = {training.tracking for training in trainings if training} - {tracking}
+        if elsewhere or version is None or known(registration.model_name, str(version)):
             # without a version yet, it waits for the store
             found |= chain
     return found
@@ -181,7 +179,11 @@ def collectable(root: Path, days: int, tracking: str, known: Known) -> list[Doom
         | recent_products(root, since)
         | registered_products(root, tracking, known)
     )
-    return doomed(root, needed, since)
+    # what a store does not have yet is sent from its place
+    unsent = {each.path for each in missing(root / '.outbox') if not each.refused}
+    for path in unsent:
+        needed |= needed_by(path.parent)
+    return [each for each in doomed(root, needed, since) if each.path not in unsent]
 
 # %% ../../notebooks/audit/collect.ipynb #601014d0
 def in_registry() -> Known:

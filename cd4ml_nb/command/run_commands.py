@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KeepOption', 'EnvironmentOption', 'ComparisonOnly', 'OlderOption', 'DryOption', 'NotebooksArgument', 'RerunOption',
-           'verify', 'print_finding', 'reproduce', 'show_differences', 'metric_row', 'refuse_different', 'gc', 'check',
-           'sync', 'tracking_error']
+           'AllOption', 'verify', 'print_finding', 'reproduce', 'show_differences', 'metric_row', 'refuse_different',
+           'gc', 'check', 'sync', 'tracking_error']
 
 # %% ../../notebooks/command/run_commands.ipynb #71dce43e
 from pathlib import Path
@@ -185,31 +185,36 @@ def check(
         raise GateRefused(what, todo, where=found[0].page, code='N08')
 
 # %% ../../notebooks/command/run_commands.ipynb #ac0f3434
-def sync() -> None:
-    "Send what waits for the tracking store, and close runs that nobody has any more."
+AllOption = Annotated[
+    bool, typer.Option('--all', help='Send everything again: the store was replaced.')
+]
+
+
+def sync(everything: AllOption = False) -> None:
+    "Send what the tracking store does not have, and close runs that nobody has any more."
     from cd4ml_nb.tracking.sender import sync as send_all
-    found = send_all()
+    found = send_all(everything=everything)
     print(
-        f'{_operations(found.sent)} sent, {found.closed} interrupted'
+        f'{_messages(found.sent)} sent, {found.closed} interrupted'
         f' run{"s" * (found.closed != 1)} closed'
     )
     for store, n in found.elsewhere.items():
         print(
-            f'{_operations(n)} wait for another store, {one_line(store)}: set'
+            f'{_messages(n)} wait for another store, {one_line(store)}: set'
             ' tracking_uri to it, then cd4ml sync'
         )
     if found.reason:
         raise tracking_error(found.reason, found.left)
 
 # %% ../../notebooks/command/run_commands.ipynb #901ebcd0
-def _operations(n: int) -> str:
-    "A number of operations, in words."
-    return f'{n} operation{"s" * (n != 1)}'
+def _messages(n: int) -> str:
+    "A number of messages, in words."
+    return f'{n} message{"s" * (n != 1)}'
 
 # %% ../../notebooks/command/run_commands.ipynb #da5747d7
 def tracking_error(
     reason: str,
-    n_left: int,      # operations that were not sent
+    n_left: int,      # messages that were not sent
 ) -> InfrastructureError:
     "The error of a tracking store that cannot be reached or is damaged."
     if reason == 'the database is damaged':
@@ -218,6 +223,6 @@ def tracking_error(
     else:
         code = 'I16'
         todo = 'start the store, or end what holds it'
-    what = f'tracking unavailable ({reason}), {_operations(n_left)} waiting'
+    what = f'tracking unavailable ({reason}), {_messages(n_left)} waiting'
     where = store_name(load_settings())
     return InfrastructureError(what, f'{todo}; then cd4ml sync', where=where, code=code)

@@ -53,7 +53,7 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int, bool]:
 # %% ../../notebooks/core/log.ipynb #c65da0e9
 def refuse_shared(file: IO[bytes], path: Path) -> None:
     "Refuse a log that another process writes."
-    if not taken(file):
+    if not taken(file, 0.2):        # who only looks whether it is written has it for a moment
         file.close()
         raise InfrastructureError(
             'another process runs the same sweep',

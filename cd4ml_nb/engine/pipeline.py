@@ -332,7 +332,7 @@ def keep_candidate(run: Run) -> None:
     back = asked != registration.manifest_sha256 if asked else run.moved
     if not back:
         return
-    at = ask_again(registration, settings)
+    at = ask_again(registration, step.folder, settings)
     done_there(run.processes(), 'send', 'cd4ml_nb.tracking.sender', 60.0)
     version = answered(registration, at, settings)
     named = f'{registration.model_name} version {version}'

@@ -25,8 +25,12 @@ def resolved(
     settings: Settings | None = None,
 ) -> str:                               # MLflow's, if it is known by now
     "MLflow's id of a run."
-    if run_id.startswith('local-'):
-        return (json_or_none(outbox(settings) / 'ids' / f'{run_id}.json') or {}).get('run_id', run_id)
+    ids = outbox(settings) / 'ids'
+    for _ in range(9):      # each time that a store was replaced, a run has got another id
+        known = json_or_none(ids / f'{run_id}.json') or {}
+        if 'run_id' not in known:
+            break
+        run_id = known['run_id']
     return run_id
 
 # %% ../../notebooks/runs/identities.ipynb #9ddd918b

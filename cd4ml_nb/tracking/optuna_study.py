@@ -54,29 +54,34 @@ def frozen(record: Record, search: Search) -> optuna.trial.FrozenTrial:
         user_attrs={name: record[name] for name in ('rounds', 'seconds', 'reason') if record[name]},
     )
 
+# %% ../../notebooks/tracking/optuna_study.ipynb #c11bef3e
+def _begun(journal: Path) -> dict[str, Any]:    # search, metric
+    "How a sweep was begun."
+    for entry in read_entries(journal)[0]:
+        if 'study' in entry:
+            return entry['study']
+    raise UserError(
+        'it does not say of which sweep it is',
+        'run the sweep again',
+        where=shown(journal),
+        code='I12',
+    )
+
 # %% ../../notebooks/tracking/optuna_study.ipynb #9b786e7a
 class Copy:
     "A study in Optuna's SQLite, that follows a journal."
 
     def __init__(self, journal: Path, storage: Path):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        entries, _, _ = read_entries(journal)
-        told = next((entry['study'] for entry in entries if 'study' in entry), None)
-        if told is None:
-            raise UserError(
-                'it does not say of which sweep it is',
-                'run the sweep again',
-                where=shown(journal),
-                code='I12',
-            )
+        begun = _begun(journal)
         self.journal = journal
-        self.search = Search.model_validate(told['search'])
+        self.search = Search.model_validate(begun['search'])
         self.numbers = set[int]()
         storage.unlink(missing_ok=True)
         self.study = optuna.create_study(
             storage=f'sqlite:///{storage}',
             study_name=journal.stem,
-            directions=directions(self.search, told['metric']),
+            directions=directions(self.search, begun['metric']),
         )
 
     def follow(self) -> int:   # how many trials are new

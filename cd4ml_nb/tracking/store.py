@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['FINAL', 'WORDS', 'is_final', 'reason_of', 'hidden', 'store', 'as_error', 'experiment', 'begin_run', 'find_run', 'log',
-           'owner', 'close_interrupted', 'register_candidate']
+           'log_inputs', 'set_status', 'trials_of', 'close_interrupted', 'register_candidate']
 
 # %% ../../notebooks/tracking/store.ipynb #273c9c4b
 import contextlib
+import json
 import logging
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,13 +25,13 @@ os.environ.setdefault('MLFLOW_HTTP_REQUEST_TIMEOUT', '10')
 os.environ.setdefault('MLFLOW_ALLOW_PICKLE_DESERIALIZATION', 'false')
 os.environ.setdefault('MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR', 'false')
 os.environ.setdefault('MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT', 'true')
-# a failure is told in one line of ours
+# a failure is shown in one line of ours
 logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 
 # MLflow would load both on first use, in each process anew
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-from mlflow.entities import Metric, Param, RunTag, ViewType  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
@@ -39,10 +39,13 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from ..core.errors import InfrastructureError  # noqa: E402
 from ..core.faults import faultpoint  # noqa: E402
 from ..core.files import in_project  # noqa: E402
-from ..core.processes import began, is_gone  # noqa: E402
-
-from ..core.settings import Settings, load_settings, tracking_uri  # noqa: E402
-from ..core.settings import without_password  # noqa: E402
+from cd4ml_nb.core.settings import (  # noqa: E402
+    Settings,
+    load_settings,
+    tracking_uri,
+    without_password,  # noqa: E402
+)
+from .queue import owner, owner_is_gone  # noqa: E402
 
 # %% ../../notebooks/tracking/store.ipynb #980854e8
 # MLflow's codes for no
@@ -118,15 +121,7 @@ def as_error(error: BaseException, uri: str) -> InfrastructureError:
             code='I12',
         )
     if isinstance(error, MlflowException):
-        todo = {'RESOURCE_DOES_NOT_EXIST': 'the store was replaced: cd4ml run --force train'}.get(
-            error.error_code,
-            (
-                'mend what it says'
-                if is_final(error)
-                else 'check tracking_uri in settings.ini, or start the server, then run again'
-            ),
-        )
-        return InfrastructureError(reason, todo, where=where, code='I16')
+        return InfrastructureError(reason, _remedy(error), where=where, code='I16')
     if isinstance(error, OSError):
         return InfrastructureError(
             reason,
@@ -141,6 +136,15 @@ def as_error(error: BaseException, uri: str) -> InfrastructureError:
         code='I11',
     )
 
+# %% ../../notebooks/tracking/store.ipynb #fb4d02aa
+def _remedy(error: MlflowException) -> str:
+    "What to do about an answer of MLflow."
+    if error.error_code == 'RESOURCE_DOES_NOT_EXIST':
+        return 'the store was replaced: cd4ml run --force train'
+    if is_final(error):
+        return 'mend what it says'
+    return 'check tracking_uri in settings.ini, or start the server, then run again'
+
 # %% ../../notebooks/tracking/store.ipynb #5215f492
 def experiment(
     client: MlflowClient,
@@ -153,19 +157,15 @@ def experiment(
         root = settings.artifact_root
     else:
         root = in_project(settings.artifact_root).as_uri()
-    if found := client.get_experiment_by_name(name):
-        return found.experiment_id
-    try:
-        return client.create_experiment(name, artifact_location=root if local else None)
-    except MlflowException as error:
-        # by another process, meanwhile
-        if error.error_code == 'RESOURCE_ALREADY_EXISTS':
-            found = client.get_experiment_by_name(name)
-        else:
-            found = None
-        if not found:
-            raise
-        return found.experiment_id
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=root if local else None)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)     # another process was first
+            if found is None:
+                raise
+    return found.experiment_id
 
 # %% ../../notebooks/tracking/store.ipynb #2270875f
 def begin_run(
@@ -177,8 +177,8 @@ def begin_run(
     started: int | None = None,     # ms since 1970; None: now
 ) -> str:                           # the run's id
     "Open a run with its parameters and tags."
-    told = {key: str(value)[:5000] for key, value in ({'cd4ml.owner': owner()} | tags).items()}
-    run = client.create_run(experiment_id, start_time=started, run_name=name, tags=told)
+    known = {key: str(value)[:5000] for key, value in ({'cd4ml.owner': owner()} | tags).items()}
+    run = client.create_run(experiment_id, start_time=started, run_name=name, tags=known)
     faultpoint('outbox.created')
     log(client, run.info.run_id, params=params)
     return run.info.run_id
@@ -200,6 +200,8 @@ def log(
     tags: dict[str, Any] | None = None,
 ) -> None:
     "Add metrics, parameters and tags to a run in one batch; the same ones again change nothing."
+    if not (metrics or params or tags):
+        return
     client.log_batch(
         run_id,
         metrics=[
@@ -214,16 +216,64 @@ def _metric_name(name: str) -> str:
     "MLflow allows letters, digits and a few signs in a metric's name."
     return re.sub(r'[^\w./ -]', '_', name)[:250]
 
-# %% ../../notebooks/tracking/store.ipynb #f149dded
-def owner() -> str:   # host:process:when it began
-    "This process, as a run's tag names it."
-    return f'{socket.gethostname()}:{os.getpid()}:{began(os.getpid())}'
+# %% ../../notebooks/tracking/store.ipynb #6f6f6f56
+def log_inputs(
+    client: MlflowClient,
+    run_id: str,
+    inputs: list[dict[str, Any]],    # name, digest, context, rows, source of each data set
+) -> None:
+    "Show which data sets a run has used; the same ones again change nothing."
+    if inputs:
+        client.log_inputs(run_id, [_data_set(each) for each in inputs])
 
-# %% ../../notebooks/tracking/store.ipynb #977ae2a9
-def _is_gone(tag: str) -> bool:
-    "Whether the process that a tag names is known to be gone; of another host nothing is known."
-    host, process, since = ['', '', *tag.rsplit(':', 2)][-3:]
-    return host == socket.gethostname() and process.isdigit() and is_gone(int(process), since)
+# %% ../../notebooks/tracking/store.ipynb #dc0977b9
+def _data_set(known: dict[str, Any]) -> DatasetInput:
+    data = Dataset(
+        name=known['name'],
+        digest=known['digest'],
+        source_type='local',
+        source=json.dumps({'uri': known['source']}),
+        profile=json.dumps({'num_rows': known['rows']}),
+    )
+    return DatasetInput(data, [InputTag('mlflow.data.context', known['context'])])
+
+# %% ../../notebooks/tracking/store.ipynb #7648c6d1
+def set_status(
+    client: MlflowClient,
+    run_id: str,
+    status: str,               # FINISHED, FAILED, or RUNNING for a run that goes on
+    at: int | None = None,     # when it ended, ms since 1970
+    new: bool = False,         # this process has just made it
+) -> None:
+    "End a run, or go on with it; that it was once found interrupted is forgotten."
+    if not new and 'cd4ml.ended' in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, 'cd4ml.ended')
+    if status == 'RUNNING':
+        client.update_run(run_id, status)
+    else:
+        client.set_terminated(run_id, status, at)
+
+# %% ../../notebooks/tracking/store.ipynb #a5492e0f
+def trials_of(
+    client: MlflowClient,
+    experiment_id: str,
+    run_id: str,                         # of a sweep
+) -> dict[int, tuple[str, bool]]:        # number -> MLflow's id, and whether it is whole
+    "The runs of a sweep's trials. One that was not ended, or was found interrupted, is not whole."
+    found: dict[int, tuple[str, bool]] = {}
+    page = None
+    while page != '':
+        runs = client.search_runs(
+            [experiment_id],
+            f"tags.`mlflow.parentRunId` = '{run_id}'",
+            max_results=1000,
+            page_token=page,
+        )
+        for run in runs:
+            whole = run.info.status in ('FINISHED', 'FAILED')
+            found[int(run.data.tags['cd4ml.trial'])] = run.info.run_id, whole
+        page = runs.token or ''
+    return found
 
 # %% ../../notebooks/tracking/store.ipynb #557bdbf8
 def close_interrupted(
@@ -234,7 +284,7 @@ def close_interrupted(
     found = client.search_runs(
         list(experiment_ids), "attributes.status = 'RUNNING'", max_results=1000
     )
-    gone = [run.info.run_id for run in found if _is_gone(run.data.tags.get('cd4ml.owner', ''))]
+    gone = [run.info.run_id for run in found if owner_is_gone(run.data.tags.get('cd4ml.owner', ''))]
     for run_id in gone:
         client.set_tag(run_id, 'cd4ml.ended', 'its process was killed before it was done')
         client.set_terminated(run_id, 'KILLED')
@@ -252,33 +302,34 @@ def register_candidate(
 ) -> int:                     # the version
     """Register a run's model directory, once, and point the alias at it, unless a later model has
     it."""
+    at = at or int(time.time() * 1000)
+    _make_model(client, name)
+    there = list(client.search_model_versions(f"name='{name}'"))
+    same_bytes = [v for v in there if v.tags.get('manifest_sha256') == digest]
+    known = next((int(v.version) for v in same_bytes if v.run_id == run_id), 0)
+    asked = {int(v.version): int(v.tags.get('cd4ml.at', 0)) for v in there}
+    if known and at > asked[known]:     # asked for again: nothing older shall displace it
+        client.set_model_version_tag(name, str(known), 'cd4ml.at', str(at))
+    tags = {'manifest_sha256': digest, 'cd4ml.at': str(at)} | tags
+    version = known or _make_version(client, name, run_id, tags)
+    faultpoint('outbox.versioned')
+    holder = int(client.get_registered_model(name).aliases.get(alias, 0))
+    if asked.get(holder, 0) <= at:
+        client.set_registered_model_alias(name, alias, str(version))
+    return version
+
+# %% ../../notebooks/tracking/store.ipynb #5d25376a
+def _make_model(client: MlflowClient, name: str) -> None:
+    "Have a registered model there."
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != 'RESOURCE_ALREADY_EXISTS':
             raise
-    known = {int(v.version): v for v in client.search_model_versions(f"name='{name}'")}
-    same_bytes = [
-        v for v in known.values() if v.tags.get('manifest_sha256') == digest and v.run_id == run_id
-    ]
-    if same_bytes:
-        version = int(same_bytes[0].version)
-        if at > int(same_bytes[0].tags.get('cd4ml.at', 0)):
-            # asked for again: nothing older shall displace it
-            client.set_model_version_tag(name, str(version), 'cd4ml.at', str(at))
-    else:
-        source = f'{client.get_run(run_id).info.artifact_uri}/model'
-        when = str(at or int(time.time() * 1000))
-        made = client.create_model_version(
-            name,
-            source,
-            run_id,
-            tags={'manifest_sha256': digest, 'cd4ml.at': when, **tags},
-            await_creation_for=0,
-        )
-        version = int(made.version)
-    faultpoint('outbox.versioned')
-    holder = known.get(int(client.get_registered_model(name).aliases.get(alias, 0)))
-    if not at or holder is None or int(holder.tags.get('cd4ml.at', 0)) <= at:
-        client.set_registered_model_alias(name, alias, str(version))
-    return version
+
+# %% ../../notebooks/tracking/store.ipynb #49d2986c
+def _make_version(client: MlflowClient, name: str, run_id: str, tags: dict[str, str]) -> int:
+    "Make the model directory of a run a version."
+    source = f'{client.get_run(run_id).info.artifact_uri}/model'
+    made = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+    return int(made.version)

@@ -39,9 +39,9 @@ from sweeps import (
     repeatable,
     run_page,
     schema,
+    shown_by_mlflow,
     sweep_project,
     table,
-    told,
 )
 from tiny import Tiny
 
@@ -287,7 +287,7 @@ def test_I05_the_death_of_a_worker_that_has_nothing_to_do_is_no_trials_fault():
 def test_a_lock_is_given_back_though_a_worker_was_forked_while_it_was_held(tmp_path):
     with ForkedWorkers([napping]) as workers:
         with held(tmp_path / 'lock', 0) as mine:
-            # as the courier that tells MLflow does, when a worker has died and is replaced
+            # as the sender does, when a worker has died and is replaced
             assert mine
             workers.start(Task(0, {'learning_rate': 0.1, 'max_depth': 1, 'subsample': 0.1}))
         with held(tmp_path / 'lock', 0) as mine:
@@ -853,7 +853,7 @@ def again(made) -> Tiny:
 
 def whole_in_mlflow(project: Tiny, *trials: int) -> None:
     """Each sweep is one run that is over, with exactly its trials below it."""
-    assert told(project) == {
+    assert shown_by_mlflow(project) == {
         'sweeps': len(trials),
         'trials': [list(range(n)) for n in trials],
         'running': 0,
@@ -879,7 +879,8 @@ def test_what_a_sweep_has_found_and_on_which_device_stands_in_its_products(whole
 def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended(made, whole):
     project = made()
     chance = random.Random(1)
-    lines = 2 * TRIALS + 1  # of a journal: the sweep, and of each trial its begin and its end
+    # of a journal: the sweep, how it is shown, and of each trial its begin and its end
+    lines = 2 * TRIALS + 2
     faults = [
         'before:kill:1', 'after:kill:1', 'before:kill:2', 'after:kill:4', 'random', 'random',
         'last',
@@ -1025,7 +1026,7 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_runni
     scenario = project.folder / 'scenarios/used_cars.yaml'
     scenario.write_text(scenario.read_text().replace('reg:gamma', 'reg:squarederror'))
     assert run_page(project, 3).code == 0
-    known = told(project)
+    known = shown_by_mlflow(project)
     assert known['running'] == 0 and known['trials'][-1] == [0, 1, 2]
 
 

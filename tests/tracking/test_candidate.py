@@ -21,13 +21,14 @@ from cd4ml_nb.runs.paths import stage_paths
 from cd4ml_nb.core.settings import load_settings'''
 REGISTER = '''_, written = stage_paths('register', 'tiny', upstream, product)
 digest = hashlib.sha256(str(depth).encode()).hexdigest()
-with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}) as run:
-    Path('model.json').write_text(str(depth))
-    run.add_files([Path('model.json')], 'model')
+folder = written['registration'].parent
+with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}, folder) as run:
+    (folder / 'model.json').write_text(str(depth))
+    run.add_files([folder / 'model.json'], 'model')
     version = register_model(run, 'tiny', digest, {'verdict': 'accepted'})
-told = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
+registration = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
         'manifest_sha256': digest}
-written['registration'].write_text(json.dumps(told))'''
+written['registration'].write_text(json.dumps(registration))'''
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_with_the_store_down_going_back_waits_for_it_and_is_not_undone_by_what_w
     )
     assert both(tiny) == (1, 2)
     sent = tiny.end(tiny.begin(command='cd4ml', options=('sync',))).check(0)
-    assert 'operations sent' in sent.out and both(tiny) == (1, 1)
+    assert 'messages sent' in sent.out and both(tiny) == (1, 1)
     versions = MlflowClient(f'sqlite:///{tiny.folder}/mlflow.db').search_model_versions(
         "name='tiny'"
     )
@@ -113,7 +114,7 @@ def test_a_draft_that_was_registered_by_hand_gives_the_alias_back_to_the_accepte
     assert both(tiny) == (1, 1) and not (tiny.home / 'register/draft').exists()
 
 
-def test_the_page_of_a_run_tells_nothing_of_drafts(tiny):
+def test_the_page_of_a_run_says_nothing_of_drafts(tiny):
     tiny.run(*depth(3)).check(0)
     page: Path = tiny.published('register') / 'page.ipynb'
     assert 'draft' not in str([
