@@ -386,7 +386,7 @@ def test_N06_a_declared_type_takes_what_it_says(tmp_path, source, good, bad):
         assert (
             refused.value.code == 'N06'
             and "'x'" in refused.value.what
-            or 'cannot be handed' in refused.value.what
+            or 'cannot be passed to a notebook' in refused.value.what
         )
 
 
