@@ -506,17 +506,10 @@ def _set_by_gone_alone(session: Session) -> Found:
     above: set[str] = set()
     for cell in session.cells:
         names = names_of(cell.source)
-        for name in sorted(
-            (gone & set(names.needs)) - above | (gone & set(names.later)) - everywhere
-        ):
-            yield (
-                cell.number,
-                name,
-                (
-                    f'cell {cell.number} reads `{name}`, which only a cell that is no longer on the'
-                    ' page has set'
-                ),
-            )
+        lost = (gone & set(names.needs)) - above | (gone & set(names.later)) - everywhere
+        for name in sorted(lost):
+            what = f'cell {cell.number} reads `{name}`, which only a cell that is no longer in the'
+            yield cell.number, name, f'{what} notebook has set'
         above |= set(names.sets)
 
 # %% ../../notebooks/runs/order.ipynb #4f6e6a79
