@@ -26,8 +26,10 @@ with open_run(load_settings(), 'tiny', 'final', {'depth': depth}, {}, folder) as
     (folder / 'model.json').write_text(str(depth))
     run.add_files([folder / 'model.json'], 'model')
     version = register_model(run, 'tiny', digest, {'verdict': 'accepted'})
-registration = {'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny', 'version': version, 'run_id': run.run_id,
-        'manifest_sha256': digest}
+registration = {
+    'accepted': True, 'verdict': 'accepted', 'gates': [], 'model_name': 'tiny',
+    'version': version, 'run_id': run.run_id, 'manifest_sha256': digest,
+}
 written['registration'].write_text(json.dumps(registration))'''
 
 

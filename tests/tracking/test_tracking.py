@@ -692,7 +692,13 @@ def test_I05_a_kill_between_any_two_steps_neither_loses_nor_doubles(tmp_path, em
 KILLS = ['before_send', 'before_write', 'created', 'sent', 'filled', 'written']
 
 
-@hypothesis_settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(kills=st.lists(st.tuples(st.sampled_from(KILLS), st.integers(1, 2)), min_size=2, max_size=3))
 def test_I05_one_kill_after_the_other(tmp_path, empty_store, kills):
     folder = tmp_path / f'{len(list(tmp_path.iterdir()))}'
@@ -896,7 +902,7 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
 
 # ---- a whole pipeline
 
-def test_a_pipeline_whose_store_is_down_ends_well_and_its_model_is_complete_and_registered_after_sync(
+def test_a_pipeline_whose_store_is_down_ends_well_and_sync_registers_its_whole_model(
     tmp_path, empty_store
 ):
     with socket.create_server(('127.0.0.1', 0)) as taken:
