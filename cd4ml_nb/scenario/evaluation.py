@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..artefacts.metrics import GroupSize, Offer
 from .definition import Evaluate
 from .metrics import bootstrap, calibration_bins, weighted_quantile
 
@@ -148,28 +149,20 @@ def group_sizes(
     return [(value, int(counts[value]), float(share)) for value, share in order.items()]
 
 # %% ../../notebooks/scenario/evaluation.ipynb #349de8ba
-def thin_partitions(
-    table: pd.DataFrame,
-    judging: Evaluate,
-) -> dict[str, Any] | None:
-    # {column, min_rows, offered, refused: [{value, n}]}; None: no partition
+def thin_partitions(table: pd.DataFrame, judging: Evaluate) -> Offer | None:    # None: no partition
     "Which values of the partition have enough rows to be offered a model."
-    if judging.partition is None:
+    column = judging.partition
+    if column is None:
         return None
-    counts = (
-        table[judging.partition]
-        .astype(object)
-        .where(table[judging.partition].notna(), 'missing')
-        .map(str)
-        .value_counts()
-    )
+    values = table[column].astype(object).where(table[column].notna(), 'missing')
+    counts = values.map(str).value_counts()
     thin = counts[counts < judging.min_partition_rows]
-    return {
-        'column': judging.partition,
-        'min_rows': judging.min_partition_rows,
-        'offered': int(len(counts) - len(thin)),
-        'refused': [{'value': value, 'n': int(n)} for value, n in thin.items()],
-    }
+    return Offer(
+        column=column,
+        min_rows=judging.min_partition_rows,
+        offered=len(counts) - len(thin),
+        refused=[GroupSize(value=value, n=int(n)) for value, n in thin.items()],
+    )
 
 # %% ../../notebooks/scenario/evaluation.ipynb #ad4aac1c
 def calibration(
