@@ -98,15 +98,15 @@ def export(folder: Path, *variables: str) -> subprocess.CompletedProcess:
 def test_make_export_loses_no_edit_of_a_module_unless_it_is_forced(tmp_path):
     parts = ['Makefile', 'cd4ml_nb', 'notebooks/core', 'pyproject.toml', 'pipeline.yaml']
     copy_parts(tmp_path, *parts)
-    module = tmp_path / 'cd4ml_nb/core/sources.py'
+    module = tmp_path / 'cd4ml_nb/core/package_files.py'
     before = module.read_text(encoding='utf-8')
     module.write_text(f'{before}\nX = 1\n', encoding='utf-8')
     for path in (tmp_path / 'notebooks').rglob('*.ipynb'):      # older than the module
         os.utime(path, (0, 0))
     stopped = export(tmp_path)
     assert stopped.returncode == 2 and module.read_text(encoding='utf-8') != before
-    assert '+++ cd4ml_nb/core/sources.py' in stopped.stderr and '+X = 1' in stopped.stderr
-    assert 'put the lines with + into notebooks/core/sources.ipynb, cell ' in stopped.stderr
+    assert '+++ cd4ml_nb/core/package_files.py' in stopped.stderr and '+X = 1' in stopped.stderr
+    assert 'put the lines with + into notebooks/core/package_files.ipynb, cell ' in stopped.stderr
     assert export(tmp_path, 'FORCE=1').returncode == 0
     assert module.read_text(encoding='utf-8') == before
 

@@ -124,7 +124,7 @@ class RunRecord(Artefact):
         if self.schema_version > 1:
             return [s for s in self.order or self.products if product in self.products.get(s, {})]
         stages = self.ordered or self.stages
-        found = [stage for stage, told in stages.items() if product in told.content]
+        found = [stage for stage, record in stages.items() if product in record.content]
         former = FORMER.get(product, ('', ''))[0]
         return found or [stage for stage in stages if stage == former]
 
@@ -139,8 +139,8 @@ class RunRecord(Artefact):
     def file(self, stage: str, product: str) -> str:
         "Where a product lies in the folder of its stage; empty where that is not known."
         former = FORMER.get(product, ('', ''))
-        told = self.products.get(stage, {}).get(product, '')
-        return told or (former[1] if former[0] == stage else '')
+        path = self.products.get(stage, {}).get(product, '')
+        return path or (former[1] if former[0] == stage else '')
 
 # %% ../../notebooks/artefacts/run_record.ipynb #782f69c2
 def record_path(home: Path, run: str) -> Path:

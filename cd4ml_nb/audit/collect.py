@@ -23,7 +23,7 @@ from ..runs.find import record_paths
 from ..runs.identities import registered_version
 from ..runs.products import Content, content_of, current_folders, file_of, product_folders
 from ..runs.products import read_manifest, versions_of
-from ..runs.record import inputs_folder
+from ..runs.outcome import inputs_folder
 from ..tracking.queue import missing
 
 # %% ../../notebooks/audit/collect.ipynb #d65f0471
@@ -87,8 +87,8 @@ def recent_products(root: Path, since: datetime.datetime) -> set[Path]:
         except (Cd4mlError, TypeError, ValueError):
             continue
         stages = record.stages.items() if recent else ()
-        for stage, told in stages:
-            for folder in versions_of(home_of(path) / stage / told.key):
+        for stage, recorded in stages:
+            for folder in versions_of(home_of(path) / stage / recorded.key):
                 found |= needed_by(folder)
     return found
 

@@ -29,7 +29,7 @@ from ..core.settings import load_settings
 from ..planning.keys import data_path, versions
 from ..runs.find import record_paths
 from ..runs.products import file_of
-from ..runs.record import kept_input
+from ..runs.outcome import kept_input
 
 # %% ../../notebooks/audit/reproduce.ipynb #6beab6c9
 def data_for(record: RunRecord) -> Path | None:   # None: it is built in, or at an address
@@ -141,9 +141,9 @@ def compare(
 ) -> Comparison:
     "Which stages and metrics differ."
     found = Comparison(tolerance=tolerance)
-    for stage, told in record.ordered.items():
+    for stage, recorded in record.ordered.items():
         now = again.stages.get(stage, StageRecord()).stable
-        found.stages.append((stage, _differing(told.stable, now)))
+        found.stages.append((stage, _differing(recorded.stable, now)))
     names = sorted({*record.metrics, *again.metrics})
     found.metrics = [(name, record.metrics.get(name), again.metrics.get(name)) for name in names]
     return found

@@ -25,7 +25,7 @@ from ..core.settings import load_settings
 from ..planning.keys import data_path, stage_key, versions
 from ..runs.identities import registered_version, resolved
 from ..runs.products import content_of, file_of, flaw, found_product, read_manifest
-from ..runs.record import kept_input
+from ..runs.outcome import kept_input
 
 # %% ../../notebooks/audit/verify.ipynb #5c926a3e
 @dataclass(frozen=True)
@@ -39,24 +39,24 @@ class Finding:
 def verify_stage(
     home: Path,                     # the folder of the scenario
     stage: str,
-    told: StageRecord,
+    stage_record: StageRecord,
     folders: dict[str, Path],       # stage -> its products in this run
 ) -> Finding:
     """Whether a stage's products are whole, belong to their key, and were made from those above
     that the run names."""
     name = f'stage {stage}'
     folder = folders.get(stage)
-    if not told.ended_well:
-        return Finding(name, '', f'{told.status}: it left no products')
+    if not stage_record.ended_well:
+        return Finding(name, '', f'{stage_record.status}: it left no products')
     if folder is None:
-        there = (home / stage / told.key).is_dir()
+        there = (home / stage / stage_record.key).is_dir()
         if there:
             return Finding(name, 'its manifest is not the one that the run left')
         return Finding(name, 'its products are gone (removed by cd4ml gc, or by hand)')
     if wrong := flaw(folder):
         return Finding(name, wrong)
     manifest = read_manifest(folder) or {}
-    if stage_key(manifest['parts']) != told.key or manifest['key'] != told.key:
+    if stage_key(manifest['parts']) != stage_record.key or manifest['key'] != stage_record.key:
         return Finding(name, 'its ingredients are not those of its key')
     others = [
         above
@@ -260,11 +260,11 @@ def verify(
     home = home_of(record_path)
     folders = {
         stage: folder
-        for stage, told in record.ordered.items()
-        if (folder := found_product(home, stage, told))
+        for stage, stage_record in record.ordered.items()
+        if (folder := found_product(home, stage, stage_record))
     }
-    for stage, told in record.ordered.items():
-        yield verify_stage(home, stage, told, folders)
+    for stage, stage_record in record.ordered.items():
+        yield verify_stage(home, stage, stage_record, folders)
     yield verify_data(record.data)
     yield verify_code(record, record_path)
     yield verify_versions(record.versions)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.sources import package_files
+from ..core.package_files import package_files
 
 # %% ../../notebooks/command/answers.ipynb #148a9ddd
 def root_above(folder: Path) -> Path | None:

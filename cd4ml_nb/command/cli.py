@@ -18,7 +18,7 @@ from .comparison_commands import compare, trend
 from .data_commands import data_describe, data_ls
 from .last_line import failed, stoppable, stopped
 from .pipeline_commands import run, status, why
-from .run_commands import check, gc, reproduce, sync, verify
+from .audit_commands import check, gc, reproduce, sync, verify
 from .server_commands import lab, ui
 from .setup_commands import doctor, new, upgrade, version
 

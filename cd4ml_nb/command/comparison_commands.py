@@ -84,7 +84,7 @@ def _listener(quiet: bool) -> Any:
 def compared_paths(runs: list[str], scenario: str | None) -> list[Path]:
     "The records of the named runs; without any, of the scenario's latest two accepted."
     from cd4ml_nb.scenario.definition import load_scenario
-    from cd4ml_nb.studies.compared import run_paths
+    from cd4ml_nb.studies.alternatives import run_paths
     if runs:
         return [named_run(run, scenario) for run in runs]
     return run_paths(load_scenario(scenario_path(scenario or DEFAULT)).name)

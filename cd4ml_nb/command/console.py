@@ -205,7 +205,7 @@ def watching(
             yield lambda event: _drawn(board, live, event)
     else:
         with heartbeats(board, every):
-            yield lambda event: _told(board, event)
+            yield lambda event: _report(board, event)
 
 # %% ../../notebooks/command/console.ipynb #e8b38204
 def _drawn(board: Board, live: Any, event: Event) -> None:
@@ -217,7 +217,7 @@ def _drawn(board: Board, live: Any, event: Event) -> None:
         live.stop() if event.text == 'begins' else live.start()
 
 # %% ../../notebooks/command/console.ipynb #8054d973
-def _told(board: Board, event: Event) -> None:
+def _report(board: Board, event: Event) -> None:
     "Remember an event, and print it if it is worth a line."
     board.take(event, time.monotonic())
     if text := event_line(event):

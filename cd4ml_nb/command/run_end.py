@@ -23,7 +23,7 @@ from ..planning.keys import data_path, installed_at
 from ..planning.plan import Plan, Step
 from ..runs.find import record_paths
 from ..runs.products import CURRENT, MANIFEST, read_manifest
-from ..runs.record import Outcome
+from ..runs.outcome import Outcome
 from ..scenario.names import other_ending
 from ..tracking.queue import waiting_line
 
@@ -50,7 +50,7 @@ def end_lines(outcome: Outcome) -> list[str]:
     if outcome.report:
         lines += [f'report   {shown(outcome.report)}']
     if outcome.page:
-        lines += [f'page     {shown(outcome.page)}', f'again    {one_line(outcome.again)}']
+        lines += [f'notebook {shown(outcome.page)}', f'again    {one_line(outcome.again)}']
     lines += [f'also     {other}' for other in outcome.others]
     return [*lines, f'time     {span(outcome.seconds)}, {stages}', f'run      {outcome.run}']
 

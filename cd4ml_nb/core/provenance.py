@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import InfrastructureError
 from .files import file_hash, json_hash, project_root
-from .sources import package_files
+from .package_files import package_files
 
 # %% ../../notebooks/core/provenance.ipynb #84de67b9
 # new files that are code

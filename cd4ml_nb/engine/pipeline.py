@@ -27,7 +27,7 @@ from ..core.lock import locked, shared_project
 from ..core.settings import threads_of
 from .failure import End, page_place
 from .forkserver import Processes
-from .process import PROGRESS
+from .forked import PROGRESS
 from .recording import code_record, made, write_record
 from .stage_run import GRACE, Event, Listener, Run, accept, finish, kept_error
 from .stage_run import modules_of, start, start_processes
@@ -35,7 +35,7 @@ from ..planning.plan import Plan
 from ..runs.find import record_paths, runs_there
 from ..runs.paths import products_root
 from ..runs.products import MANIFEST, sweep_out
-from ..runs.record import Outcome
+from ..runs.outcome import Outcome
 from ..scenario.freshness import absent_columns
 from ..tracking.queue import answered, ask_again, asked_candidate
 

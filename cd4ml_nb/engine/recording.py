@@ -24,7 +24,7 @@ from ..core.settings import without_password
 from ..planning.keys import versions
 from ..planning.plan import Plan
 from ..runs.products import MANIFEST, stable_content
-from ..runs.record import Outcome
+from ..runs.outcome import Outcome
 
 # %% ../../notebooks/engine/recording.ipynb #73f94a55
 def code_record(home: Path, run: str) -> CodeRecord:
@@ -91,12 +91,12 @@ def write_record(
 # %% ../../notebooks/engine/recording.ipynb #ca628eca
 def with_content(plan: Plan, outcome: Outcome, stage: str) -> StageRecord:
     "How a stage ended, with the hashes of what it made."
-    told = outcome.stages[stage]
-    if not told.ended_well:
-        return told
+    record = outcome.stages[stage]
+    if not record.ended_well:
+        return record
     folder = plan.steps[stage].folder
-    manifest = told.manifest or file_hash(folder / MANIFEST)
-    return told.model_copy(update={'manifest': manifest, 'stable': stable_content(folder)})
+    manifest = record.manifest or file_hash(folder / MANIFEST)
+    return record.model_copy(update={'manifest': manifest, 'stable': stable_content(folder)})
 
 # %% ../../notebooks/engine/recording.ipynb #c87e4bd9
 def data_of(plan: Plan) -> str:

@@ -28,13 +28,13 @@ from ..core.files import in_project, project_root, shown, write_error, write_tex
 from ..core.settings import Settings
 from .failure import End, error_of, keep_failed, of_exit
 from .forkserver import Forked, Processes, Spawned
-from .process import JOURNAL, PROGRESS, STDERR
+from .forked import JOURNAL, PROGRESS, STDERR
 from ..planning.code import Page
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
 from ..runs.paths import products_root
 from ..runs.products import Content, accept_products, flaw, publish, stable_content
-from ..runs.record import Outcome, keep_input
+from ..runs.outcome import Outcome, keep_input
 
 # %% ../../notebooks/engine/stage_run.ipynb #026087b5
 @dataclass
@@ -72,10 +72,10 @@ def start_processes() -> Processes:
                             # as in `model`, for libraries that load OpenMP before it
         environment.setdefault(name, value)
     if hasattr(os, 'fork') and hasattr(socket, 'send_fds'):
-        server = Forked('cd4ml_nb.engine.process:fork_main', environment, project_root())
+        server = Forked('cd4ml_nb.engine.forked:fork_main', environment, project_root())
         server.prepare(BASE)
         return server
-    return Spawned('cd4ml_nb.engine.process:spawn_main', environment, project_root())
+    return Spawned('cd4ml_nb.engine.forked:spawn_main', environment, project_root())
 
 # %% ../../notebooks/engine/stage_run.ipynb #72b9af06
 def imports_of(page: Page) -> list[str]:

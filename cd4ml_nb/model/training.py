@@ -110,11 +110,11 @@ def fit(
 ) -> xgb.Booster:
     """Boost for a number of rounds; an unused parameter or another device than asked for is an
     error."""
-    with strict(parameters['device']) as told:
-        told['booster'] = xgb.train(
+    with strict(parameters['device']) as holder:
+        holder['booster'] = xgb.train(
             parameters, data, num_boost_round=rounds, verbose_eval=False, **options
         )
-    return told['booster']
+    return holder['booster']
 
 # %% ../../notebooks/model/training.ipynb #3601d42e
 LISTENER = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
@@ -142,15 +142,15 @@ def strict(
 ) -> Iterator[dict[str, xgb.Booster]]:   # the block puts its `booster` here
     """Turn what XGBoost only warns of while a booster begins, unused parameters and another device,
     into errors."""
-    told: dict[str, xgb.Booster] = {}
+    holder: dict[str, xgb.Booster] = {}
     with heard() as messages:
-        yield told
+        yield holder
     for message in messages:
         if 'are not used' in message:
             what = message.strip().replace('\n', ' ')
             raise UserError(what, 'remove or correct the parameter', where='search', code='C04')
         warnings.warn(message, UserWarning, stacklevel=3)
-    if (used := device_used(told['booster'])) != device.split(':')[0]:
+    if (used := device_used(holder['booster'])) != device.split(':')[0]:
         raise InfrastructureError(
             f'asked for {device}, XGBoost used {used}',
             'check the driver and the CUDA build',

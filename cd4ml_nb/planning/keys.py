@@ -230,11 +230,11 @@ def _changed_cells(name: str, before: list[str], after: list[str], page: Page | 
     for what, i, j, k, m in matcher.get_opcodes():
         if what == 'delete':
             place = f'above cell {numbers[k]}' if k < len(numbers) else 'at its end'
-            words.append(f'page {name}: {j - i} cell{"s" * (j - i > 1)} gone {place}')
+            words.append(f'notebook {name}: {j - i} cell{"s" * (j - i > 1)} gone {place}')
         elif what != 'equal':
             cells = ', '.join(map(str, numbers[k:m]))
             change = 'changed' if what == 'replace' else 'is new'
-            words.append(f'page {name}: cell {cells} {change}')
+            words.append(f'notebook {name}: cell {cells} {change}')
     return words
 
 # %% ../../notebooks/planning/keys.ipynb #f97233e6

@@ -135,7 +135,7 @@ def stable_content(folder: Path) -> Content:    # pages and reports are left out
 def publish(
     work: Path,                            # the directory under its temporary name
     folder: Path,                          # where it shall be
-    told: dict[str, Any],                  # stage, key, parts, made_from, seconds
+    facts: dict[str, Any],                  # stage, key, parts, made_from, seconds
     files: dict[str, str],                 # product -> file inside the directory
 ) -> str:                                  # the manifest's hash, which stands for all of it
     "Make a directory a product."
@@ -150,7 +150,7 @@ def publish(
             'stable': stable_hash(name, work / file, sha256),
         }
     faultpoint('publish.before_manifest')
-    write_json(work / MANIFEST, told | {'files': listed})
+    write_json(work / MANIFEST, facts | {'files': listed})
     faultpoint('publish.after_manifest')
     if folder.exists():
         _set_aside(folder)
@@ -235,21 +235,21 @@ def versions_of(folder: Path) -> list[Path]:
 def places_of(
     home: Path,              # the folder of the scenario
     stage: str,
-    told: StageRecord,       # what the record of a run says of the stage
+    recorded: StageRecord,       # what the record of a run says of the stage
 ) -> list[Path]:
     "Where the products of a stage of a run may lie, the surest place first."
-    if not (told.manifest and all(map(_is_name, (stage, told.key, told.manifest)))):
+    if not (recorded.manifest and all(map(_is_name, (stage, recorded.key, recorded.manifest)))):
         return []
-    return [home / stage / f'{told.key}~{told.manifest[:12]}', home / stage / told.key]
+    return [home / stage / f'{recorded.key}~{recorded.manifest[:12]}', home / stage / recorded.key]
 
 # %% ../../notebooks/runs/products.ipynb #95102aee
-def found_product(home: Path, stage: str, told: StageRecord) -> Path | None:
+def found_product(home: Path, stage: str, facts: StageRecord) -> Path | None:
     "The products of a stage of a run, by the hash of their manifest; None where they are gone."
-    places = places_of(home, stage, told)
+    places = places_of(home, stage, facts)
     others = versions_of(places[-1]) if places else []
     for folder in (*places, *others):
         try:
-            if file_hash(folder / MANIFEST) == told.manifest:
+            if file_hash(folder / MANIFEST) == facts.manifest:
                 return folder
         except OSError:
             continue

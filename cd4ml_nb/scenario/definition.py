@@ -424,9 +424,9 @@ def _reset(part: Any, keys: list[str]) -> Any:
 # %% ../../notebooks/scenario/definition.ipynb #057945c7
 def parts_read(
     scenario: Scenario,
-    sections: list[str],       # that a page asks for, kinds of what stands aside among them
+    sections: list[str],       # that a notebook asks for, kinds of what stands aside among them
 ) -> dict[str, Any]:           # JSON
-    "All that a page can see of a scenario."
+    "All that a notebook can see of a scenario."
     seen = set_aside(scenario, []).model_dump(mode='json', include={'name', 'task', *sections})
     for kind in ASIDE.keys() & set(sections):
         keys = {section: ASIDE[kind][section] for section in ASIDE[kind].keys() & set(sections)}
@@ -466,13 +466,14 @@ class View:
         if name.startswith('_') or name in self._sections:
             return getattr(object.__getattribute__(self, '_scenario'), name)
         raise AttributeError(
-            f"this page did not ask for section '{name}'; add it to load_scenario(…, sections=[…])"
+            f"this notebook did not ask for section '{name}'; add it to load_scenario(…,"
+            ' sections=[…])'
         )
 
 # %% ../../notebooks/scenario/definition.ipynb #738c6811
 def load_scenario(
     path: str | Path,  # of the YAML file, from the project's root
-    # that the caller uses; None: all. A literal list, since the runner reads it off the page
+    # that the caller uses; None: all. A literal list, since the runner reads it off the notebook
     sections: list[str] | None = None,
 ) -> Any:              # a Scenario, or a View of one
     "Read and check a scenario, which must be named like its file."

@@ -65,8 +65,8 @@ def make_workers(
 # %% ../../notebooks/search/study.ipynb #96668c91
 # modules whose code decides the trials
 DECIDING = (
-    'contract', 'encoding', 'halving', 'metrics', 'prediction', 'sampler', 'search', 'sweep',
-    'training', 'trial',
+    'model/contract', 'model/encoding', 'model/prediction', 'model/training', 'scenario/metrics',
+    'search/halving', 'search/sampler', 'search/search', 'search/trial',
 )
 LIBRARIES = ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')
 
@@ -76,7 +76,9 @@ def study_path(
     decides: dict[str, Any],    # what decides the trials, besides code and libraries
 ) -> Path:
     "The path of the journal of a sweep."
-    code = {name: digest for name, digest in module_hashes().items() if Path(name).stem in DECIDING}
+    files = [f'cd4ml_nb/{module}.py' for module in DECIDING]
+    hashes = module_hashes()
+    code = {name: hashes[name] for name in files if name in hashes}
     libraries = {name: version(name) for name in LIBRARIES}
     name = f'{json_hash([decides, code, libraries])[:16]}.jsonl'
     return products_root() / scenario / '.studies' / name

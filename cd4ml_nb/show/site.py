@@ -41,16 +41,16 @@ def comparison_rows(root: Path, home: Path) -> list[list[Any]]:
     "The comparisons of a scenario's runs as lines, the latest first; a damaged one is left out."
     rows = []
     for path in home.glob('comparisons/*/comparison.json'):
-        told = read_or_none(path) or {}
+        summary = read_or_none(path) or {}
         page = path.with_name('comparison.html')
         with suppress(KeyError, TypeError, IndexError, AttributeError):
-            runs = [str(m['run']) for m in told['models']]
-            said = '; '.join(str(headline) for headline, _ in told['said'])
+            runs = [str(m['run']) for m in summary['models']]
+            said = '; '.join(str(headline) for headline, _ in summary['said'])
             if page.is_file() and page.resolve().is_relative_to(home.resolve()):
                 rows.append((
-                    str(told['made']),
+                    str(summary['made']),
                     [
-                        minute(told['made']),
+                        minute(summary['made']),
                         runs[0],
                         ', '.join(runs[1:]),
                         said,

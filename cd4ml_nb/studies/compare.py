@@ -31,10 +31,11 @@ from ..scenario.comparison import power, shared_confidence, trained_again, verdi
 from ..scenario.definition import Compare, Scenario, load_scenario, read_scenario
 from ..show.comparison_page import comparison_html
 from ..show.comparison_words import verdict_words
-from .compared import LETTERS, Alternative, EvaluationSet, evaluation_set_of, gains
-from .compared import group_draws, group_verdicts, judging_run, load_alternative
-from .compared import overall_draws, path_in, predictions_of, refuse_unlike
-from .compared import unseen_rows, with_words
+from .alternatives import LETTERS, Alternative, EvaluationSet, evaluation_set_of
+from .alternatives import gains, group_draws, group_verdicts, judging_run
+from .alternatives import load_alternative
+from .alternatives import overall_draws, path_in, predictions_of, refuse_unlike
+from .alternatives import unseen_rows, with_words
 from .differences import disagreements, what_differs
 from .trainings import train_again
 

@@ -19,7 +19,7 @@ from ..model.contract import Contract
 from ..model.explanation import reasons
 from ..model.prediction import contributions
 from ..show.reasons import effect, outcome, reason_value
-from .compared import Alternative, EvaluationSet
+from .alternatives import Alternative, EvaluationSet
 
 # %% ../../notebooks/studies/differences.ipynb #27ff2a98
 # parameters that no result depends on

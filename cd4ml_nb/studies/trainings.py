@@ -26,7 +26,7 @@ from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
 from ..search.trial import Kept
 from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
-from .compared import Alternative, EvaluationSet
+from .alternatives import Alternative, EvaluationSet
 
 # %% ../../notebooks/studies/trainings.ipynb #6a56ce15
 def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator) -> pd.DataFrame:

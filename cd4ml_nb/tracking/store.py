@@ -31,7 +31,8 @@ logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 # MLflow would load both on first use, in each process anew
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param  # noqa: E402
+from mlflow.entities import RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
@@ -39,12 +40,8 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 from ..core.errors import InfrastructureError  # noqa: E402
 from ..core.faults import faultpoint  # noqa: E402
 from ..core.files import in_project  # noqa: E402
-from cd4ml_nb.core.settings import (  # noqa: E402
-    Settings,
-    load_settings,
-    tracking_uri,
-    without_password,  # noqa: E402
-)
+from ..core.settings import Settings, load_settings, tracking_uri  # noqa: E402
+from ..core.settings import without_password  # noqa: E402
 from .queue import owner, owner_is_gone  # noqa: E402
 
 # %% ../../notebooks/tracking/store.ipynb #980854e8

@@ -26,7 +26,7 @@ from cd4ml_nb.command import console, doctor, pipeline_commands
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.engine.stage_run import Event
 from cd4ml_nb.planning.plan import make_plan
-from cd4ml_nb.runs.record import Outcome
+from cd4ml_nb.runs.outcome import Outcome
 
 REFUSALS: list[tuple[float, float]] = []      # of each, seconds by the clock and of the processor
 COMMAND = [

@@ -54,13 +54,13 @@ MATRIX = {
         page('learn', '* rate', '* rate + 1'),
         (),
         ['learn', 'judge'],
-        r'page tiny_learn.ipynb: cell 7 changed',
+        r'notebook tiny_learn.ipynb: cell 7 changed',
     ),
     'a new cell of code': (
         cell('judge', 3, 'code', 'x = 1'),
         (),
         ['judge'],
-        r'page tiny_judge.ipynb: cell 4 is new',
+        r'notebook tiny_judge.ipynb: cell 4 is new',
     ),
     'a helper': (
         helper('min(x, LIMIT)', 'min(LIMIT, x)'),

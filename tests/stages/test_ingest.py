@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.data.catalogue import catalogue_entry, first_rows
+from cd4ml_nb.data.description import catalogue_entry, first_rows
 from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
 from cd4ml_nb.data.table import read_table, table_hash
 from cd4ml_nb.data.typed_table import typed_table

@@ -34,8 +34,7 @@ from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
 from cd4ml_nb.show.comparison_page import comparison_html
 from cd4ml_nb.show.comparison_words import verdict_words
 from cd4ml_nb.show.pages import asset
-from cd4ml_nb.studies.compare import challenger_verdict, compare_runs
-from cd4ml_nb.studies.compared import (
+from cd4ml_nb.studies.alternatives import (
     EvaluationSet,
     group_draws,
     group_verdicts,
@@ -43,6 +42,7 @@ from cd4ml_nb.studies.compared import (
     overall_draws,
     run_paths,
 )
+from cd4ml_nb.studies.compare import challenger_verdict, compare_runs
 from cd4ml_nb.studies.trainings import resampled
 
 SORT = asset('assets/sort.js')
@@ -398,7 +398,7 @@ def test_where_splits_differ_the_rows_that_none_has_seen_can_judge(here, tmp_pat
 
 
 def test_too_few_rows_that_none_has_seen_are_refused(here, monkeypatch):
-    monkeypatch.setattr('cd4ml_nb.studies.compared.unseen_rows.__defaults__', (False, 500))
+    monkeypatch.setattr('cd4ml_nb.studies.alternatives.unseen_rows.__defaults__', (False, 500))
     assert 'train both on the same split' in refused(
         GateRefused, here['first'], here['elsewhere'], unseen=True
     )

@@ -26,7 +26,7 @@ from cd4ml_nb.model.training import base_parameters, fit_winner, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
-from cd4ml_nb.studies.compared import Alternative, EvaluationSet
+from cd4ml_nb.studies.alternatives import Alternative, EvaluationSet
 from cd4ml_nb.studies.trainings import Recipe, Trainings, resampled, train_again, training_tasks
 
 LINES: list[str] = []
