@@ -15,10 +15,10 @@ from .artefact import Artefact, read_artefact
 class SplitRecord(Artefact):
     "How the rows of a table were divided."
     NAME: ClassVar[str] = 'record of a split'
-    by: str                                  # random, stratified, time or group
+    by: str = ''                             # random, stratified, time or group
     column: str | None = None                # of the time or the group
     seed: int = 0
-    n: dict[str, int]                        # part -> rows
+    n: dict[str, int] = {}                   # part -> rows
     left_out: int = 0                        # rows in no part
     hash: dict[str, str]                     # part -> hash of its content
     overlap: dict[str, int] = {}             # rows, groups -> how many are in two parts

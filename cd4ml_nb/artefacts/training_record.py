@@ -18,13 +18,13 @@ class TrainingRecord(Artefact):
     run_id: str                         # of the tracking store, or ours
     tracking: str | None = None         # address of the store
     params: dict[str, Any] = {}         # of XGBoost
-    rounds: int
+    rounds: int = 0
     device: str = ''                    # cpu or cuda, as XGBoost used it
     threads: int | None = None
     seed: int | None = None
-    n_rows: int                         # learned from
-    model_sha256: str
-    data_hash: str                      # of the rows that were learned from
+    n_rows: int = 0                     # learned from
+    model_sha256: str = ''
+    data_hash: str = ''                 # of the rows that were learned from
     commit: str = ''                    # empty outside a git repository
     dirty: bool = False                 # changes are not committed
     modules: dict[str, str] = {}        # file -> hash

@@ -218,7 +218,8 @@ def refuse_absent_columns(plan: Plan) -> None:
     if schema is None:               # the stage runs again, and looks itself
         return
     names = [schema.target.name, *(column.name for column in schema.columns)]
-    for name, key in absent_columns(plan.scenario.evaluate, names).items():
+    listed = {name: 'column' for name in plan.scenario.columns if name not in names}
+    for name, key in (absent_columns(plan.scenario.evaluate, names) | listed).items():
         raise UserError(
             f"{key} '{name}' not found; columns are {', '.join(names[:20])}",
             did_you_mean(name, names),

@@ -412,6 +412,10 @@ def set_aside(
         keys = [key for kind in ASIDE if kind not in asked for key in ASIDE[kind].get(section, ())]
         if keys:
             changed[section] = _reset(getattr(scenario, section), keys)
+    if scenario.undeclared == 'infer' and 'columns' in changed:
+        # a column that has nothing else is read as if it were not listed
+        columns = changed['columns']
+        changed['columns'] = {name: c for name, c in columns.items() if c != Column()}
     return scenario.model_copy(update=changed)
 
 # %% ../../notebooks/scenario/definition.ipynb #9d8f3f2f

@@ -34,7 +34,14 @@ REGISTRATION = {
     'run_id': 'a0b1',
     'manifest_sha256': 'f' * 64,
 }
-CONTRACT = {'title': 'Watched', 'output': {'name': 'price', 'words': 'price', 'positive': None}}
+CONTRACT = {
+    'schema': 1,
+    'name': 'tiny',
+    'title': 'Watched',
+    'task': 'regression',
+    'inputs': [],
+    'output': {'name': 'price', 'words': 'price'},
+}
 TRAINING = {'run_id': 'c0ffee', 'tracking': 'sqlite:///x.db'}
 # stage -> the stages above it, and its products with what they hold
 STAGES = {
