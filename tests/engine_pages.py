@@ -175,7 +175,7 @@ class Ended:
         return (self.err.rstrip('\n').split('\n') or [''])[-1]
 
     def line(self, key: str) -> str:
-        """What the command says behind a word such as `page` or `again`."""
+        """What the command says behind a word such as `notebook` or `again`."""
         found = [
             line.split(maxsplit=1)[1]
             for line in self.out.splitlines()

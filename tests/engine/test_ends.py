@@ -92,7 +92,7 @@ def test_N07_a_cell_that_raises_is_named_and_the_command_on_the_screen_runs_it_a
     )
     assert '\x1b' not in done.out + done.err
     assert (
-        done.line('page') == 'products/tiny/two/failed/page.ipynb'
+        done.line('notebook') == 'products/tiny/two/failed/page.ipynb'
         and done.line('again') in done.last
     )
     page = marked(tiny, 'two', 'cell-4', 'KeyError')
