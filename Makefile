@@ -12,7 +12,7 @@ help:          ## this list
 run: $(READY)  ## set up, run the pipeline on the built-in market, say where the report is
 	$(BIN)/cd4ml run
 
-test: lint     ## set up, check style and sync, run every page's examples and every test
+test: lint     ## set up, check style and sync, run every notebook's examples and every test
 	$(BIN)/nbdev-test
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
