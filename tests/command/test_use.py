@@ -131,7 +131,7 @@ def test_rows_in_every_form_give_the_same_predictions(said, inside):
     model = load_model('used_cars@candidate')
     split = inside.parent / 'products/used_cars/split'
     table = pd.read_parquet(next(split.glob('*/train.parquet'))).head(5)
-    inputs = [spec['name'] for spec in model.contract['inputs']]
+    inputs = [spec.name for spec in model.contract.inputs]
     expected = model.predict(table)
     assert expected.shape == (5,)
     forms = [

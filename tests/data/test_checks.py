@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tables import TODAY, labelled, offers, said, validated, validated_file
 from waiting import seconds
 
+from cd4ml_nb.artefacts.catalogue import CatalogueColumn
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.checks import check_columns, check_judged, check_table
 from cd4ml_nb.data.cleaning import clean_table, described, pandera_schema
@@ -680,10 +681,10 @@ def test_cleaning_accounts_for_every_row_and_is_done_once(
         },
     )
     infos = [
-        {'name': n, 'type': t, 'role': 'feature'}
-        for n, t in [('a', 'number'), ('b', 'category'), ('id', 'number')]
+        CatalogueColumn(name='a', type='number', role='feature'),
+        CatalogueColumn(name='b', type='category', role='feature'),
+        CatalogueColumn(name='id', type='number', role='id'),
     ]
-    infos[2]['role'] = 'id'
     columns = described(infos, plan.columns, 'y')
     clean, dropped, _ = clean_table(table, plan, columns)
     assert len(table) == len(clean) + sum(dropped.values())
@@ -730,9 +731,11 @@ def test_a_million_rows_are_checked_in_seconds():
     )
     columns = described(
         [
-            {'name': c, 'type': 'number' if c[0] == 'x' else 'category', 'role': 'feature'}
-            for c in table
-            if c != 'price'
+            CatalogueColumn(
+                name=name, type='number' if name[0] == 'x' else 'category', role='feature'
+            )
+            for name in table
+            if name != 'price'
         ],
         declared,
         'price',

@@ -175,16 +175,16 @@ def test_D29_codes_with_leading_zeros_stay_texts():
     series, info = typed(['01067', '80331', '00001'])
     assert (
         series.tolist() == ['01067', '80331', '00001']
-        and info['type'] == 'category'
-        and 'leading zeros' in info['note']
+        and info.type == 'category'
+        and 'leading zeros' in info.note
     )
-    assert typed(['0', '0.5', '10'])[1]['type'] == 'number'
+    assert typed(['0', '0.5', '10'])[1].type == 'number'
 
 
 def test_D30_words_for_nothing_stay_texts_in_a_category():
     texts = ['NA', 'None', 'null', 'NaN', 'DE', '']
     series, info = typed(texts)
-    assert series.tolist()[:5] == texts[:5] and info['n_missing'] == 1
+    assert series.tolist()[:5] == texts[:5] and info.n_missing == 1
 
 
 def test_D30_words_for_nothing_in_numbers_ask_for_a_declaration():
@@ -224,7 +224,7 @@ def test_D37_a_format_that_is_none_is_named():
 
 
 def test_numbers_that_could_be_months_stay_numbers():
-    assert typed(['12.2019', '13.5'])[1]['type'] == typed(['0.5', '0.25'])[1]['type'] == 'number'
+    assert typed(['12.2019', '13.5'])[1].type == typed(['0.5', '0.25'])[1].type == 'number'
 
 
 def test_thousands_and_decimal_cannot_be_the_same():
@@ -249,7 +249,7 @@ def test_D38_offsets_become_utc():
         format='%d.%m.%Y %H:%M %z',
     )[0]
     assert offsets.tolist() == [pd.Timestamp('2021-06-01 10:00'), pd.Timestamp('2021-06-01 12:00')]
-    assert info['type'] == 'date' and str(series.dtype) == 'datetime64[us]'
+    assert info.type == 'date' and str(series.dtype) == 'datetime64[us]'
 
 
 def test_D38_aware_and_naive_times_are_not_mixed():
@@ -330,7 +330,7 @@ def test_sentinels_in_parquet():
         'd': Column(sentinels=['1900-01-01']),
     }
     df, infos = typed_with(raw, **columns)
-    assert df['n'].tolist()[::2] == [1.0, 2.0] and [info['n_missing'] for info in infos] == [
+    assert df['n'].tolist()[::2] == [1.0, 2.0] and [info.n_missing for info in infos] == [
         2, 1, 2, 2, 0,
     ]
 
@@ -352,7 +352,7 @@ def test_types_of_parquet_are_kept_and_follow_declarations():
     assert [str(t) for t in df.dtypes] == [
         'int64', 'float64', 'float64', 'boolean', 'str', 'str', 'int64',
     ]
-    assert df['code'].tolist() == ['1', '2'] and infos[4]['type'] == 'category'
+    assert df['code'].tolist() == ['1', '2'] and infos[4].type == 'category'
 
 
 def test_nested_values_are_refused_unless_ignored():
@@ -367,7 +367,7 @@ def test_text_is_no_feature_and_ids_stay_as_written():
     free = [f'This is remark number {k} on the car' for k in range(60)]
     raw = raw_of(remark=free, id=[f'{k:05}' for k in range(60)], y=NUMBERS[:60])
     _, infos = typed_with(raw, id=Column(role='id'))
-    assert [(i['type'], i['role']) for i in infos] == [
+    assert [(i.type, i.role) for i in infos] == [
         ('text', 'ignore'),
         ('category', 'id'),
         ('number', 'target'),
@@ -377,7 +377,7 @@ def test_text_is_no_feature_and_ids_stay_as_written():
 def test_undeclared_columns_are_inferred_ignored_or_refused():
     raw = raw_of(a=['1', 'x'], y=['1', '2'])
     _, infos = typed_table(raw, {}, 'ignore', Target(column='y'), Data(source='a.csv'))
-    assert infos[0]['role'] == 'ignore' and not infos[0]['declared']
+    assert infos[0].role == 'ignore' and not infos[0].declared
     with pytest.raises(UserError, match="column 'a' is not in the scenario"):
         typed_table(raw, {}, 'refuse', Target(column='y'), Data(source='a.csv'))
 
@@ -460,7 +460,7 @@ def test_every_real_file_is_read_with_what_is_proposed_for_it(real_data, name):
     assert {
         'Id', 'PassengerId', 'customerID', 'CustomerId', 'rownames', 'offer_id', 'vehicle_id',
         'instant',
-    }.isdisjoint(info['name'] for info in infos if info['role'] == 'feature')
+    }.isdisjoint(info.name for info in infos if info.role == 'feature')
 
 
 def test_the_blanks_of_telco_churn_are_found(real_data):

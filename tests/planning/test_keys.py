@@ -99,7 +99,7 @@ CHANGES = {
     ),
     'a helper that only evaluate and the report reach': (
         lambda p: replaced(
-            p / 'cd4ml_nb/show/figures.py',
+            p / 'cd4ml_nb/show/model_figures.py',
             'def calibration_curve(',
             'LEVEL = 1\n\ndef calibration_curve(',
         ),
@@ -107,7 +107,7 @@ CHANGES = {
     ),
     'a helper of package': (
         lambda p: replaced(
-            p / 'cd4ml_nb/scenario/thresholds.py', "'passed': passed,", "'passed': bool(passed),"
+            p / 'cd4ml_nb/scenario/thresholds.py', 'passed=not breach,', 'passed=bool(not breach),'
         ),
         from_stage('package'),
     ),

@@ -519,7 +519,12 @@ def test_intervals_of_older_records_come_from_the_products_that_they_name(tmp_pa
         path = home / 'runs' / f'run{k:04}.json'
         write_json(
             folder / 'metrics.json',
-            {'n_rows': 900 + k, 'holdout': {'r2': {'value': 0.9, 'low': 0.1 * k, 'high': 0.99}}},
+            {
+                'task': 'regression',
+                'metric': 'r2',
+                'n_rows': 900 + k,
+                'holdout': {'r2': {'value': 0.9, 'low': 0.1 * k, 'high': 0.99}},
+            },
         )
         write_json(folder / 'manifest.json', {'k': k})
         digest = file_hash(folder / 'manifest.json')
@@ -532,12 +537,12 @@ def test_intervals_of_older_records_come_from_the_products_that_they_name(tmp_pa
         }
         write_json(path, record)
     found = read_trend(tmp_path, 'cars').releases
-    assert [(r.n_rows, r.values['r2']['low']) for r in found] == [
+    assert [(r.n_rows, r.values['r2'].low) for r in found] == [
         (900, 0.0),
         (901, 0.1),
         (None, None),
     ]
-    assert all(r.values['mae']['low'] for r in found)
+    assert all(r.values['mae'].low for r in found)
 
 
 @pytest.mark.parametrize('damage', [

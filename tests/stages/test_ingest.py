@@ -9,8 +9,9 @@ import pandas as pd
 import papermill
 import pytest
 
+from cd4ml_nb.artefacts.catalogue import CatalogueColumn
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.data.description import catalogue_entry, first_rows
+from cd4ml_nb.data.description import FILE_FACTS, catalogue_entry, first_rows
 from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
 from cd4ml_nb.data.table import read_table, table_hash
 from cd4ml_nb.data.typed_table import typed_table
@@ -119,7 +120,7 @@ def test_the_market_is_a_source_and_its_seed_counts():
 def test_bundled_sets_are_sources(name):
     data = Data(source=f'builtin:{name}')
     df, infos = typed_table(read_data(data, 0, '.', 1), {}, 'infer', Target(column='target'), data)
-    assert infos[-1]['role'] == 'target' and infos[-1]['type'] == (
+    assert infos[-1].role == 'target' and infos[-1].type == (
         'number' if name in ('diabetes', 'digits') else 'category'
     )
     assert len(df) == len(bundled_table(name)) and not df['target'].isna().any()
@@ -172,22 +173,11 @@ def test_a_catalogue_entry_is_json_whatever_the_values():
         'd': pd.to_datetime(['2021-01-01', None]),
         'c': ['<script>', None],
     })
-    infos = [
-        {
-            'name': name,
-            'type': 'number',
-            'role': 'feature',
-            'declared': False,
-            'unit': '',
-            'note': '',
-        }
-        for name in df
-    ]
-    facts = dict.fromkeys(
-        ('source', 'format', 'bytes', 'file_sha256', 'encoding', 'separator', 'first_line', 'notes')
-    ) | {'n_rows': 2}
+    infos = [CatalogueColumn(name=name, type='number', role='feature') for name in df]
+    facts = dict.fromkeys(FILE_FACTS) | {'source': 'a.csv', 'format': 'csv'}
+    facts |= {'notes': [], 'n_rows': 2}
     entry = catalogue_entry(df, infos, facts, Data(source='a.csv'), None)
-    json.dumps(entry, allow_nan=False)
+    json.dumps(entry.model_dump(), allow_nan=False)
     assert first_rows(df) == [
         {'x': 'inf', 'n': 2**62, 'b': True, 'd': '2021-01-01', 'c': '<script>'},
         {'x': None, 'n': 1, 'b': None, 'd': None, 'c': None},
