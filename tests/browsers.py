@@ -36,7 +36,8 @@ def chromium() -> Iterator[Any]:
 
 def visited(browser: Any, path: Path) -> tuple[list[str], list[Any]]:
     """Open a file; return what it asked for besides itself, and what the console says."""
-    browser.get_log('performance')
+    for kind in ('performance', 'browser'):      # what pages before it have left there
+        browser.get_log(kind)
     browser.get(path.as_uri())
     events = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
     asked = [

@@ -25,7 +25,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from sweeps import content, ends, generation, kill_workers, parent_of, sweep_project, told
+from sweeps import (
+    content,
+    ends,
+    generation,
+    kill_workers,
+    parent_of,
+    shown_by_mlflow,
+    sweep_project,
+)
 from tiny import CD4ML, FILES, STAGES, Done, Started, Tiny, sha, tiny_project
 
 LEFT = ('.running-', '.deleting-', '.writing-')
@@ -663,7 +671,7 @@ class Sweeps:
 
     def judge(self, project: Tiny, done: Done, counts: Counter) -> None:
         """What must not be after a sweep that has come to its end."""
-        mlflow = told(project)
+        mlflow = shown_by_mlflow(project)
         exact = list(range(self.n))
         counts['sweeps'] += 1
         counts[LEFT_RUNNING] += mlflow['running']

@@ -1,6 +1,7 @@
 """Drafts, which a page leaves that somebody runs by hand: read while they are the newest, said
 aloud, and named by `cd4ml status`."""
 
+import json
 import shutil
 
 import nbformat
@@ -122,13 +123,10 @@ def test_status_names_each_draft_its_age_who_reads_it_and_how_to_remove_it(tiny)
 
 def test_a_draft_that_is_not_complete_is_told_and_not_read(tiny):
     by_hand(tiny, 'second')
-    pipeline = tiny.folder / 'pipeline.yaml'
-    pipeline.write_text(
-        pipeline.read_text().replace(
-            'out: products/x/second/out.txt',
-            'out: products/x/second/out.txt\n    more: products/x/second/m.txt',
-        )
-    )
+    path = tiny.folder / 'pipeline.yaml'
+    pipeline = json.loads(path.read_text())
+    pipeline['tasks'][1]['product']['more'] = 'products/ploomber/second/m.txt'
+    path.write_text(json.dumps(pipeline))
     text, said = by_hand(tiny, 'third')
     assert text == 'run run hand' and 'it is not complete' in said
     assert 'nothing: it is not complete' in status(tiny)['second']

@@ -107,7 +107,7 @@ def one_by_one(
     """The same in this process, by the function that the stage `train` uses."""
     found = []
     for alternative in alternatives:
-        best = alternative.json('best')
+        best = alternative.best
         weight = None if evaluation_set.weight is None else 'w'
         values = []
         for task in training_tasks(alternative, times, 5, 0):
@@ -116,7 +116,14 @@ def one_by_one(
             else:
                 rows = resampled(alternative.seen(), None, np.random.default_rng(task.seed))
             booster = fit_winner(
-                alternative.contract, rows, best, weight, device='cpu', nthread=1, seed=task.seed
+                alternative.contract,
+                rows,
+                best.params,
+                best.rounds,
+                weight,
+                device='cpu',
+                nthread=1,
+                seed=task.seed,
             )
             said = predict(booster, alternative.contract, evaluation_set.table)
             scores = score(
