@@ -34,12 +34,9 @@ def only_imports(text: str) -> bool:
 
 
 def stage_text(stage: str, page: Path, params: dict, upstream: dict, product: dict) -> str:
-    """One stage: its module's names, its page's imports, its parameters, its Run cells."""
-    lines = [f'# ---- {stage}', f'import cd4ml_nb.{stage} as module',
-             'globals().update({k: v for k, v in vars(module).items() if not k.startswith("__")})']
-    lines += [
-        source(c) for c in cells(page) if only_imports(source(c)) and '#| export' not in source(c)
-    ]
+    """One stage: its imports, its parameters, its Run cells."""
+    lines = [f'# ---- {stage}']
+    lines += [source(cell) for cell in cells(page) if only_imports(source(cell))]
     lines += [
         f'{name} = {value!r}'
         for name, value in (params | {'upstream': upstream, 'product': product}).items()
