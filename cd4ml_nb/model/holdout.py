@@ -81,14 +81,13 @@ def _groups(rows: Holdout, plan: Any, seed: int) -> dict[str, Any]:    # fields 
             plan.task, labels, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters
         )
     market = judging.partition
+    partitions = None
+    if market:
+        partitions = {'column': market, 'rows': judged[market], 'too_small': small[market]}
     return {
         'groups': {column: judged[column] for column in judging.groups},
         'groups_too_small': {column: small[column] for column in judging.groups},
-        'partitions': (
-            {'column': market, 'rows': judged[market], 'too_small': small[market]}
-            if market
-            else None
-        ),
+        'partitions': partitions,
     }
 
 # %% ../../notebooks/model/holdout.ipynb #192fdf59
