@@ -104,8 +104,8 @@ def four_stages(folder: Path) -> Path:
         own = PARAMETERS.get(stage, '')
         cells = ('import json\nfrom pathlib import Path', *PAGES[stage])
         title = f'{stage}\n\n> A stage.'
-        page = stage_notebook(title, *cells, parameters=f'{own}\n{GIVEN}'.strip())
-        write_notebook(folder / f'notebooks/tiny_{stage}.ipynb', page)
+        content = stage_notebook(title, *cells, parameters=f'{own}\n{GIVEN}'.strip())
+        write_notebook(folder / f'notebooks/tiny_{stage}.ipynb', content)
     write_pipeline(folder, [stage_task(number) for number in range(len(STAGES))])
     return folder
 
@@ -135,6 +135,6 @@ def helper(old: str, new: str) -> Callable[[Path], None]:
     return edit
 
 
-def page(stage: str, old: str, new: str) -> Callable[[Path], None]:
+def notebook_edit(stage: str, old: str, new: str) -> Callable[[Path], None]:
     """An edit of the notebook of a stage."""
     return lambda folder: edited_notebook(folder / f'notebooks/tiny_{stage}.ipynb', old, new)

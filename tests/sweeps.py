@@ -1,5 +1,5 @@
-"""Sweeps for tests: a tiny project whose second page is the real sweep, and what must hold of it,
-whoever was killed."""
+"""Sweeps for tests: a tiny project whose second notebook is the real sweep, and what must hold of
+it, whoever was killed."""
 
 import json
 import os
@@ -122,9 +122,10 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     parameters = "scenario = ''\n" + PARAMETERS
     split = stage_notebook('Split', COPY, parameters=parameters)
     write_notebook(folder / 'notebooks/split.ipynb', split)
-    page = json.loads((ROOT / PAGE).read_text())
-    page['cells'] = [cell for cell in page['cells'] if cell['cell_type'] == 'code' and needed(cell)]
-    write_notebook(folder / PAGE, page)
+    notebook = json.loads((ROOT / PAGE).read_text())
+    code = [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
+    notebook['cells'] = [cell for cell in code if needed(cell)]
+    write_notebook(folder / PAGE, notebook)
     definition = {
         'name': 'used_cars',
         'title': 'A tiny sweep',
@@ -148,16 +149,16 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     return Tiny(folder)
 
 
-# ---- the page in a process of its own, forked from this one, which has the libraries
+# ---- the notebook in a process of its own, forked from this one, which has the libraries
 
 
 @dataclass
 class Ended:
     """How a child ended."""
 
-    code: int  # of the command, had it run the page; below 0: killed
+    code: int  # of the command, had it run the notebook; below 0: killed
     error: str = ''  # the one line
-    printed: str = ''  # by the page's cells
+    printed: str = ''  # by the notebook's cells
     left: int = 0  # descendants that live on
 
 
@@ -216,7 +217,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 def generation(pid: int, n: int) -> list[psutil.Process]:
     """The children of a process; or theirs, the second generation; and so on. Of a run: its server,
-    pages, and workers."""
+    notebooks, and workers."""
     children = [one for one in descendants(pid) if parent_of(one) == pid]
     if n == 1:
         return children
@@ -240,13 +241,13 @@ def alive(processes: set[psutil.Process], patience: float = 5.0) -> list[psutil.
     return left
 
 
-def run_page(
+def run_notebook(
     project: Tiny,
     trials: int,
     struck: Callable[[int], Any] = lambda pid: None,
     environment: dict[str, str] | None = None,
 ) -> Ended:
-    """Execute the sweep's page with papermill; its products are a draft."""
+    """Execute the sweep's notebook with papermill; its products are a draft."""
     import papermill
 
     import cd4ml_nb.engine.warm  # noqa: F401
@@ -372,9 +373,12 @@ def kill_workers(
         now = under_way(project)
         if not there or not now or any(struck.get(number, 0) >= 2 for number in now):
             continue
+        victim = chance.choice(there)
         with suppress(psutil.Error):
-            chance.choice(there).kill()
+            victim.kill()
             kills += 1
-            for number in under_way(project) | now:  # one of them has lost its worker
-                struck[number] = struck.get(number, 0) + 1
+        # until it is gone, an idle worker may still be handed a trial, which then loses it
+        alive({victim}, 10)
+        for number in under_way(project) | now:      # one of them has lost its worker
+            struck[number] = struck.get(number, 0) + 1
     return kills

@@ -26,7 +26,7 @@ NOTEBOOKS = sorted(
     for path in (ROOT / 'notebooks').rglob('*.ipynb')
     if '.ipynb_checkpoints' not in path.parts
 )
-Page = dict[str, Any]
+Notebook = dict[str, Any]
 
 # A folder imports only from itself and from those before it.
 FOLDERS = [
@@ -46,9 +46,9 @@ RUN_ALONE = {'studies/compare', 'show/trend'}    # with parameters, besides the 
 STARTS_LIKE_A_KERNEL = {'engine/shell'}    # and so looks for modules where a kernel does
 
 
-# ---- what a page consists of
+# ---- what a notebook consists of
 
-def read(path: Path) -> Page:
+def read(path: Path) -> Notebook:
     """A notebook as JSON, with its place under `name`, such as stages/12_split."""
     parts = path.with_suffix('').parts
     at = len(parts) - 1 - parts[::-1].index('notebooks')
@@ -60,40 +60,38 @@ def source(cell: dict[str, Any]) -> str:
     return ''.join(cell['source'])
 
 
-def code(page: Page) -> list[str]:
-    return [source(c) for c in page['cells'] if c['cell_type'] == 'code']
+def code(notebook: Notebook) -> list[str]:
+    return [source(c) for c in notebook['cells'] if c['cell_type'] == 'code']
 
 
 def directives(text: str) -> list[str]:
     return re.findall(r'^#\|\s*(\S+)', text, re.MULTILINE)
 
 
-def exported(page: Page) -> list[str]:
-    return [
-        text for text in code(page) if 'export' in directives(text) or 'exporti' in directives(text)
-    ]
+def exported(notebook: Notebook) -> list[str]:
+    return [text for text in code(notebook) if {'export', 'exporti'} & set(directives(text))]
 
 
-def module_of(page: Page) -> str | None:
+def module_of(notebook: Notebook) -> str | None:
     names = [
         m[1]
-        for text in code(page)
+        for text in code(notebook)
         for m in [re.search(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)]
         if m
     ]
     return names[0] if names else None
 
 
-def folder_of(page: Page) -> str:
-    return page['name'].rpartition('/')[0]
+def folder_of(notebook: Notebook) -> str:
+    return notebook['name'].rpartition('/')[0]
 
 
-def is_stage(page: Page) -> bool:
-    return folder_of(page) == 'stages'
+def is_stage(notebook: Notebook) -> bool:
+    return folder_of(notebook) == 'stages'
 
 
-def has_parameters(page: Page) -> bool:
-    return is_stage(page) or page['name'] in RUN_ALONE
+def has_parameters(notebook: Notebook) -> bool:
+    return is_stage(notebook) or notebook['name'] in RUN_ALONE
 
 
 def tree(text: str) -> ast.Module:
@@ -103,9 +101,9 @@ def tree(text: str) -> ast.Module:
     )
 
 
-def imported(page: Page) -> Iterator[str]:
+def imported(notebook: Notebook) -> Iterator[str]:
     """The modules of the package that a notebook imports anywhere, such as core.files."""
-    for text in code(page):
+    for text in code(notebook):
         for node in ast.walk(tree(text)):
             if isinstance(node, ast.Import):
                 yield from (a.name for a in node.names if a.name.startswith('cd4ml_nb.'))
@@ -117,17 +115,17 @@ def imported(page: Page) -> Iterator[str]:
                     yield module
 
 
-def inside(page: Page) -> Iterator[str]:
+def inside(notebook: Notebook) -> Iterator[str]:
     """`imported`, without the name of the package."""
-    return (module.removeprefix('cd4ml_nb.') for module in imported(page))
+    return (module.removeprefix('cd4ml_nb.') for module in imported(notebook))
 
 
 # ---- guards: each yields what is wrong
 
-def has_title_and_summary(page: Page) -> Iterator[str]:
-    lines = [line for line in source(page['cells'][0]).split('\n') if line.strip()]
+def has_title_and_summary(notebook: Notebook) -> Iterator[str]:
+    lines = [line for line in source(notebook['cells'][0]).split('\n') if line.strip()]
     if (
-        page['cells'][0]['cell_type'] != 'markdown'
+        notebook['cells'][0]['cell_type'] != 'markdown'
         or len(lines) < 2
         or not lines[0].startswith('# ')
         or not lines[1].startswith('> ')
@@ -135,66 +133,67 @@ def has_title_and_summary(page: Page) -> Iterator[str]:
         yield 'the first cell is not a title and a > line'
 
 
-def exports_to_one_module(page: Page) -> Iterator[str]:
+def exports_to_one_module(notebook: Notebook) -> Iterator[str]:
     names = [
         name
-        for text in code(page)
+        for text in code(notebook)
         for name in re.findall(r'^#\|\s*default_exp\s+(\S+)', text, re.MULTILINE)
     ]
-    nothing = page['name'] in EXPORT_NOTHING or is_stage(page)
+    name = notebook['name']
+    nothing = name in EXPORT_NOTHING or is_stage(notebook)
     if len(names) != (0 if nothing else 1):
         yield f'{len(names)} default_exp directives'
-    elif names and names[0] != OTHER_MODULE.get(page['name'], page['name'].replace('/', '.')):
-        yield f"exports to '{names[0]}', but is called {page['name']}"
+    elif names and names[0] != OTHER_MODULE.get(name, name.replace('/', '.')):
+        yield f"exports to '{names[0]}', but is called {name}"
 
 
-def is_numbered_as_a_stage(page: Page) -> Iterator[str]:
+def is_numbered_as_a_stage(notebook: Notebook) -> Iterator[str]:
     """Numbers only where order is the point."""
-    numbered = bool(re.match(r'\d', page['name'].rpartition('/')[2]))
-    if numbered != is_stage(page):
+    numbered = bool(re.match(r'\d', notebook['name'].rpartition('/')[2]))
+    if numbered != is_stage(notebook):
         yield 'stages have a number, and nothing else has'
 
 
-def lies_in_a_known_folder(page: Page) -> Iterator[str]:
-    if page['name'] not in EXPORT_NOTHING and folder_of(page) not in FOLDERS:
-        yield f'the folder {folder_of(page)!r} is not in FOLDERS'
+def lies_in_a_known_folder(notebook: Notebook) -> Iterator[str]:
+    if notebook['name'] not in EXPORT_NOTHING and folder_of(notebook) not in FOLDERS:
+        yield f'the folder {folder_of(notebook)!r} is not in FOLDERS'
 
 
-def is_clean(page: Page) -> Iterator[str]:
-    for k, cell in enumerate(page['cells']):
+def is_clean(notebook: Notebook) -> Iterator[str]:
+    for k, cell in enumerate(notebook['cells']):
         if cell.get('outputs') or cell.get('execution_count') is not None:
             yield f'cell {k + 1} has outputs or an execution count: run nbdev-clean'
         if set(cell['metadata']) - {'tags'}:
             yield f'cell {k + 1} has metadata {sorted(cell["metadata"])}'
 
 
-def has_sound_ids(page: Page) -> Iterator[str]:
-    ids = Counter(cell.get('id') for cell in page['cells'])
+def has_sound_ids(notebook: Notebook) -> Iterator[str]:
+    ids = Counter(cell.get('id') for cell in notebook['cells'])
     yield from (f'{n} cells with id {name}' for name, n in ids.items() if n > 1 or not name)
-    if page['nbformat'] != 4 or page.get('nbformat_minor', 0) < 5:
+    if notebook['nbformat'] != 4 or notebook.get('nbformat_minor', 0) < 5:
         yield 'not nbformat 4.5'
-    if page['metadata'].get('kernelspec', {}).get('name') != 'python3':
+    if notebook['metadata'].get('kernelspec', {}).get('name') != 'python3':
         yield 'kernelspec is not python3'
 
 
-def has_no_conflict_markers(page: Page) -> Iterator[str]:
-    for k, cell in enumerate(page['cells']):
+def has_no_conflict_markers(notebook: Notebook) -> Iterator[str]:
+    for k, cell in enumerate(notebook['cells']):
         if re.search(r'^(<<<<<<<|=======|>>>>>>>)( |$)', source(cell), re.MULTILINE):
             yield f'cell {k + 1} has a merge conflict marker: run nbdev-fix'
 
 
-def has_parameters_of_literals(page: Page) -> Iterator[str]:
+def has_parameters_of_literals(notebook: Notebook) -> Iterator[str]:
     tagged = [
         k
-        for k, cell in enumerate(page['cells'])
+        for k, cell in enumerate(notebook['cells'])
         if 'parameters' in cell['metadata'].get('tags', [])
     ]
-    if len(tagged) != int(has_parameters(page)):
+    if len(tagged) != int(has_parameters(notebook)):
         yield f'{len(tagged)} cells tagged parameters'
-    for k in tagged if has_parameters(page) else []:
+    for k in tagged if has_parameters(notebook) else []:
         if k > 3:
             yield f'the parameters are cell {k + 1}, not among the first'
-        for statement in tree(source(page['cells'][k])).body:
+        for statement in tree(source(notebook['cells'][k])).body:
             try:
                 ast.literal_eval(statement.value)                  # type: ignore[attr-defined]
                 assert isinstance(statement, ast.Assign)
@@ -202,8 +201,8 @@ def has_parameters_of_literals(page: Page) -> Iterator[str]:
                 yield f'the parameters hold more than literals: {ast.unparse(statement)}'
 
 
-def has_known_directives(page: Page) -> Iterator[str]:
-    for text in code(page):
+def has_known_directives(notebook: Notebook) -> Iterator[str]:
+    for text in code(notebook):
         yield from (
             f"unknown directive '#| {name}'" for name in directives(text) if name not in DIRECTIVES
         )
@@ -217,14 +216,14 @@ def has_known_directives(page: Page) -> Iterator[str]:
         )
 
 
-def exports_nothing_itself(page: Page) -> Iterator[str]:
-    if any('nbdev_export' in text for text in code(page)):
+def exports_nothing_itself(notebook: Notebook) -> Iterator[str]:
+    if any('nbdev_export' in text for text in code(notebook)):
         yield 'nbdev_export() would be run by papermill: use the command'
 
 
-def names_no_absolute_path(page: Page) -> Iterator[str]:
+def names_no_absolute_path(notebook: Notebook) -> Iterator[str]:
     """No path of somebody's machine; /home/me is nobody's, for examples."""
-    for k, cell in enumerate(page['cells']):
+    for k, cell in enumerate(notebook['cells']):
         for found in re.findall(
             r'(?<![\w./:<-])/(?:home|root|Users|work|tmp|mnt|var|opt)/[\w.-]+|\b[A-Z]:\\\\?\w+',
             source(cell),
@@ -233,24 +232,24 @@ def names_no_absolute_path(page: Page) -> Iterator[str]:
                 yield f'cell {k + 1} names the absolute path {found}'
 
 
-def imports_names(page: Page) -> Iterator[str]:
-    for text in code(page):
+def imports_names(notebook: Notebook) -> Iterator[str]:
+    for text in code(notebook):
         for node in ast.walk(tree(text)):
             if isinstance(node, ast.ImportFrom) and any(alias.name == '*' for alias in node.names):
                 yield f'from {node.module} import *'
             if (
                 isinstance(node, ast.Attribute)
                 and ast.unparse(node) == 'sys.path'
-                and page['name'] not in STARTS_LIKE_A_KERNEL
+                and notebook['name'] not in STARTS_LIKE_A_KERNEL
             ):
                 yield 'sys.path is touched'
 
 
-def exports_screenfuls(page: Page) -> Iterator[str]:
+def exports_screenfuls(notebook: Notebook) -> Iterator[str]:
     """One definition a cell; how long cells are is measured over all of them, below."""
-    if len(page['cells']) > MOST_CELLS:
-        yield f'{len(page["cells"])} cells'
-    for text in exported(page):
+    if len(notebook['cells']) > MOST_CELLS:
+        yield f'{len(notebook["cells"])} cells'
+    for text in exported(notebook):
         found = [s for s in tree(text).body if isinstance(s, DEFINITIONS)]
         if len(found) > 1:
             yield f'{len(found)} definitions in one cell: {found[1].name}'
@@ -259,17 +258,17 @@ def exports_screenfuls(page: Page) -> Iterator[str]:
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def imports_on_one_line(page: Page) -> Iterator[str]:
+def imports_on_one_line(notebook: Notebook) -> Iterator[str]:
     """The exporter makes only imports of one line relative."""
-    for text in exported(page):
+    for text in exported(notebook):
         for node in tree(text).body:
             ours = isinstance(node, ast.ImportFrom) and (node.module or '').startswith('cd4ml_nb')
             if ours and node.lineno != node.end_lineno:
                 yield f'an import of several lines from {node.module}'
 
 
-def keeps_imports_apart(page: Page) -> Iterator[str]:
-    for text in exported(page):
+def keeps_imports_apart(notebook: Notebook) -> Iterator[str]:
+    for text in exported(notebook):
         kinds = {isinstance(s, ast.Import | ast.ImportFrom) for s in tree(text).body}
         if kinds == {True, False} and not all(_may_stand_with_imports(s) for s in tree(text).body):
             yield f'imports and code in one exported cell: {text.split(chr(10))[1][:60]}'
@@ -285,18 +284,18 @@ def _may_stand_with_imports(statement: ast.stmt) -> bool:
     )
 
 
-def runs_below_the_line(page: Page) -> Iterator[str]:
-    if not has_parameters(page):
+def runs_below_the_line(notebook: Notebook) -> Iterator[str]:
+    if not has_parameters(notebook):
         return
     at = [
         k
-        for k, cell in enumerate(page['cells'])
+        for k, cell in enumerate(notebook['cells'])
         if cell['cell_type'] == 'markdown' and re.search(r'^## Run\s*$', source(cell), re.MULTILINE)
     ]
     if len(at) != 1:
         yield f'{len(at)} headings ## Run'
         return
-    for cell in page['cells'][at[0]:]:
+    for cell in notebook['cells'][at[0]:]:
         if cell['cell_type'] == 'code' and not source(cell).startswith('#| pipeline'):
             yield f'a cell below ## Run without #| pipeline: {source(cell)[:60]}'
         elif cell['cell_type'] == 'code' and any(
@@ -304,17 +303,17 @@ def runs_below_the_line(page: Page) -> Iterator[str]:
             for n in ast.walk(tree(source(cell)))
         ):
             yield f'something is defined below ## Run: {source(cell)[:60]}'
-    for cell in page['cells'][:at[0]]:
+    for cell in notebook['cells'][:at[0]]:
         if cell['cell_type'] == 'code' and 'pipeline' in directives(source(cell)):
             yield 'a #| pipeline cell above ## Run'
 
 
-def imports_upwards(page: Page, pages: list[Page]) -> Iterator[str]:
+def imports_upwards(notebook: Notebook, notebooks: list[Notebook]) -> Iterator[str]:
     """A notebook knows its own folder and those above it, and no stage."""
-    modules = {module_of(p) for p in pages}
-    mine = folder_of(page)
-    for module in inside(page):
-        if module == module_of(page):
+    modules = {module_of(p) for p in notebooks}
+    mine = folder_of(notebook)
+    for module in inside(notebook):
+        if module == module_of(notebook):
             continue
         there = module.partition('.')[0]
         if module not in modules:
@@ -323,9 +322,9 @@ def imports_upwards(page: Page, pages: list[Page]) -> Iterator[str]:
             yield f'imports {module}, but {there} comes after {mine}'
 
 
-def circle(pages: list[Page]) -> list[str]:
+def circle(notebooks: list[Notebook]) -> list[str]:
     """Modules that import each other in a circle, also from inside functions."""
-    graph = {module_of(p) or p['name']: {m for m in inside(p)} - {module_of(p)} for p in pages}
+    graph = {module_of(p) or p['name']: {m for m in inside(p)} - {module_of(p)} for p in notebooks}
     try:
         list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
@@ -333,7 +332,7 @@ def circle(pages: list[Page]) -> list[str]:
     return []
 
 
-GUARDS: list[Callable[[Page], Iterator[str]]] = [
+GUARDS: list[Callable[[Notebook], Iterator[str]]] = [
     has_title_and_summary, exports_to_one_module, is_clean, has_sound_ids, has_no_conflict_markers,
     has_parameters_of_literals, has_known_directives, exports_nothing_itself,
     names_no_absolute_path, imports_names, exports_screenfuls, keeps_imports_apart,
@@ -341,33 +340,33 @@ GUARDS: list[Callable[[Page], Iterator[str]]] = [
 ]
 
 
-# ---- the pages keep them
+# ---- the notebooks keep them
 
-PAGES = [read(path) for path in NOTEBOOKS]
+PARSED = [read(path) for path in NOTEBOOKS]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page['name'])
-def test_every_notebook_keeps_the_form(page):
-    wrong = [f'{guard.__name__}: {what}' for guard in GUARDS for what in guard(page)]
+@pytest.mark.parametrize('notebook', PARSED, ids=lambda notebook: notebook['name'])
+def test_every_notebook_keeps_the_form(notebook):
+    wrong = [f'{guard.__name__}: {what}' for guard in GUARDS for what in guard(notebook)]
     assert not wrong
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page['name'])
-def test_a_folder_imports_only_from_those_above_it(page):
-    assert not list(imports_upwards(page, PAGES))
+@pytest.mark.parametrize('notebook', PARSED, ids=lambda notebook: notebook['name'])
+def test_a_folder_imports_only_from_those_above_it(notebook):
+    assert not list(imports_upwards(notebook, PARSED))
 
 
 def test_no_modules_import_each_other():
-    assert not circle(PAGES)
+    assert not circle(PARSED)
 
 
 def test_N14_two_notebooks_never_export_to_one_module():
-    assert not doubled(PAGES)
+    assert not doubled(PARSED)
 
 
-def doubled(pages: list[Page]) -> list[str]:
-    """Modules that more than one page exports to."""
-    return [name for name, n in Counter(filter(None, map(module_of, pages))).items() if n > 1]
+def doubled(notebooks: list[Notebook]) -> list[str]:
+    """Modules that more than one notebook exports to."""
+    return [name for name, n in Counter(filter(None, map(module_of, notebooks))).items() if n > 1]
 
 
 def test_every_stage_of_pipeline_yaml_is_a_notebook_of_its_name():
@@ -375,14 +374,14 @@ def test_every_stage_of_pipeline_yaml_is_a_notebook_of_its_name():
     stages = read_pipeline(ROOT)
     for stage, task in stages.items():
         assert re.fullmatch(rf'notebooks/stages/1\d_{stage}\.ipynb', task['source'])
-    assert len(stages) == sum(map(is_stage, PAGES))
+    assert len(stages) == sum(map(is_stage, PARSED))
 
 
 def test_the_tour_leads_to_every_notebook():
-    tour = next(page for page in PAGES if page['name'] == 'index')
+    tour = next(notebook for notebook in PARSED if notebook['name'] == 'index')
     text = '\n'.join(source(cell) for cell in tour['cells'])
     linked = set(re.findall(r'\]\(([\w/]+)\.ipynb\)', text))
-    assert linked == {page['name'] for page in PAGES} - {'index'}
+    assert linked == {notebook['name'] for notebook in PARSED} - {'index'}
 
 
 # ---- how it reads, measured over the whole package
@@ -394,7 +393,7 @@ def measured() -> dict[str, float]:
         tokenize.ENDMARKER,
     }
     lines, functions, wide = [], [], 0
-    texts = [text for page in PAGES for text in exported(page)]
+    texts = [text for notebook in PARSED for text in exported(notebook)]
     for text in texts:
         tokens = Counter(
             token.start[0]
@@ -428,13 +427,14 @@ def test_the_package_reads_well(what, most):
     assert measured()[what] <= most
 
 
-# ---- the package is what the pages export
+# ---- the package is what the notebooks export
 
 def stale_modules(root: Path) -> list[str]:
-    """Modules that differ from a fresh export of the pages, and modules that no page exports."""
+    """Modules that differ from a fresh export of the notebooks, and modules that no notebook
+    exports."""
     places = sorted((root / 'notebooks').rglob('*.ipynb'))
-    pages = [read(path) for path in places]
-    modules = [name for page in pages if (name := module_of(page))]
+    notebooks = [read(path) for path in places]
+    modules = [name for notebook in notebooks if (name := module_of(notebook))]
     wanted = {f'{name.replace(".", "/")}.py' for name in modules} | {'_modidx.py'}
     before = files_of(root)
     export = 'from nbdev.export import nb_export; import sys;'
@@ -460,7 +460,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A copy of the pages and of what they export."""
+    """A copy of the notebooks and of what they export."""
     for name in ('notebooks', 'cd4ml_nb'):
         shutil.copytree(
             ROOT / name,
@@ -503,7 +503,7 @@ MODULE = [
 ]
 
 
-def a_page(texts: list[tuple[str, str]], name: str) -> Page:
+def a_notebook(texts: list[tuple[str, str]], name: str) -> Notebook:
     """A notebook of some cells."""
     cells = [
         {
@@ -524,20 +524,20 @@ def a_page(texts: list[tuple[str, str]], name: str) -> Page:
     }
 
 
-def stage(name: str = 'stages/12_shelf') -> Page:
+def stage(name: str = 'stages/12_shelf') -> Notebook:
     """A small notebook of a stage that keeps every guard."""
-    return a_page(STAGE, name)
+    return a_notebook(STAGE, name)
 
 
-def module(name: str = 'data/shelf') -> Page:
+def module(name: str = 'data/shelf') -> Notebook:
     """A small notebook of a module that keeps every guard."""
-    return a_page(MODULE, name)
+    return a_notebook(MODULE, name)
 
 
-def broken(page: Page, cell: int, **changes: Any) -> Page:
-    page = copy.deepcopy(page)
-    page['cells'][cell] |= changes
-    return page
+def broken(notebook: Notebook, cell: int, **changes: Any) -> Notebook:
+    notebook = copy.deepcopy(notebook)
+    notebook['cells'][cell] |= changes
+    return notebook
 
 
 S = stage()
@@ -586,24 +586,24 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize('page', [S, M], ids=['stage', 'module'])
-def test_a_good_notebook_passes_every_guard(page):
-    assert not [what for guard in GUARDS for what in guard(page)]
-    assert not list(imports_upwards(page, [page, files()]))
+@pytest.mark.parametrize('notebook', [S, M], ids=['stage', 'module'])
+def test_a_good_notebook_passes_every_guard(notebook):
+    assert not [what for guard in GUARDS for what in guard(notebook)]
+    assert not list(imports_upwards(notebook, [notebook, files()]))
 
 
-def files() -> Page:
+def files() -> Notebook:
     """The notebook that both import from."""
-    page = broken(M, 1, source='#| default_exp core.files') | {'name': 'core/files'}
-    return broken(page, 2, source='#| export\nimport json')
+    notebook = broken(M, 1, source='#| default_exp core.files') | {'name': 'core/files'}
+    return broken(notebook, 2, source='#| export\nimport json')
 
 
 NAMES = [f'{guard.__name__}-{k}' for k, (guard, _) in enumerate(BROKEN)]
 
 
-@pytest.mark.parametrize(('guard', 'page'), BROKEN, ids=NAMES)
-def test_a_broken_notebook_is_caught(guard, page):
-    assert list(guard(page))
+@pytest.mark.parametrize(('guard', 'notebook'), BROKEN, ids=NAMES)
+def test_a_broken_notebook_is_caught(guard, notebook):
+    assert list(guard(notebook))
 
 
 def test_every_guard_has_a_notebook_that_breaks_it():
@@ -620,9 +620,9 @@ UPWARDS = [
 
 @pytest.mark.parametrize('text', UPWARDS)
 def test_imports_that_run_upwards_are_caught(text):
-    page = broken(M, 2, source=f'#| export\n{text}')
+    notebook = broken(M, 2, source=f'#| export\n{text}')
     other = broken(M, 1, source='#| default_exp show.shelf') | {'name': 'show/shelf'}
-    assert list(imports_upwards(page, [page, other])) == [
+    assert list(imports_upwards(notebook, [notebook, other])) == [
         'imports show.shelf, but show comes after data'
     ]
 
@@ -632,11 +632,11 @@ def test_imports_of_modules_without_a_notebook_are_caught():
 
 
 def test_modules_that_import_each_other_are_caught():
-    page = broken(M, 2, source='#| export\nfrom cd4ml_nb.data.board import a')
-    other = broken(page, 1, source='#| default_exp data.board') | {'name': 'data/board'}
+    notebook = broken(M, 2, source='#| export\nfrom cd4ml_nb.data.board import a')
+    other = broken(notebook, 1, source='#| default_exp data.board') | {'name': 'data/board'}
     back = broken(other, 2, source='#| export\ndef f():\n    from cd4ml_nb.data import shelf')
-    assert set(circle([page, back])) == {'data.shelf', 'data.board'}
-    assert not circle([page, broken(other, 2, source='x = 1')])
+    assert set(circle([notebook, back])) == {'data.shelf', 'data.board'}
+    assert not circle([notebook, broken(other, 2, source='x = 1')])
 
 
 def test_N14_two_notebooks_that_export_to_one_module_are_caught():

@@ -1,5 +1,5 @@
-"""A tiny project: five pages with a diamond, done in under two seconds, whose products are the same
-in every run."""
+"""A tiny project: five notebooks with a diamond, done in under two seconds, whose products are the
+same in every run."""
 
 import hashlib
 import json
@@ -104,7 +104,7 @@ BLOB = '''with open(product['blob'], 'wb') as file:
         time.sleep(pause / 6)'''
 
 
-def page(stage: str) -> dict[str, Any]:
+def notebook(stage: str) -> dict[str, Any]:
     """The notebook of a stage: it writes piece by piece, so that a kill finds something half
     written."""
     parameters = (
@@ -161,7 +161,7 @@ class Tiny(Marked):
         return self.start(*words, environment=environment, **options).end()
 
     def edit(self, stage: str, old: str, new: str) -> None:
-        """Change the source of a stage's page."""
+        """Change the source of a stage's notebook."""
         path = self.folder / f'notebooks/{stage}.ipynb'
         notebook = json.loads(path.read_text())
         assert any(old in cell['source'] for cell in notebook['cells']), old
@@ -174,8 +174,8 @@ class Tiny(Marked):
         return current_folder(self.home, stage)
 
     def content(self) -> dict[str, dict[str, str]]:
-        """Stage -> product -> SHA-256, of what is current; executed pages show times and are left
-        out."""
+        """Stage -> product -> SHA-256, of what is current; executed notebooks show times and are
+        left out."""
         found = {}
         for stage in STAGES:
             folder = self.current(stage)
@@ -222,7 +222,7 @@ class Started:
         )
 
     def family(self) -> list[psutil.Process]:
-        """Its descendants: the fork server first, then pages."""
+        """Its descendants: the fork server first, then notebooks."""
         with suppress(psutil.Error):
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
@@ -255,7 +255,7 @@ def tiny_project(folder: Path, pause: float = 0.02) -> Tiny:
         for stage, above in STAGES.items()
     ]
     for stage in STAGES:
-        write_notebook(folder / f'notebooks/{stage}.ipynb', page(stage))
+        write_notebook(folder / f'notebooks/{stage}.ipynb', notebook(stage))
     write_pipeline(folder, tasks)
     write_scenario(folder, 'used_cars', SCENARIO)           # the command's default
     write_settings(folder, products='products')

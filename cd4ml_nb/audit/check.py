@@ -47,7 +47,7 @@ def said(outputs: Iterable[dict[str, Any]]) -> str:
 def differences(
     saved: list[Cell],
     fresh: list[Cell],    # the same cells after a run from top to bottom
-    page: str,            # its name, for what is found
+    notebook: str,            # its name, for what is found
 ) -> list[Disorder]:
     """Each cell that says something else than was saved, with the first variable that it sets or
     shows."""
@@ -65,7 +65,7 @@ def differences(
         names = _concerned(before, now, saved)
         listed = ', '.join(f'`{name}`' for name in names)
         words = f'cell {before.number}{f" ({listed})" if names else ""} {what}'
-        found.append(Disorder(page, before.number, names[0] if names else '', words))
+        found.append(Disorder(notebook, before.number, names[0] if names else '', words))
     return found
 
 # %% ../../notebooks/audit/check.ipynb #beb0e9e1
@@ -75,10 +75,10 @@ def _concerned(cell: Cell, now: str, saved: list[Cell]) -> list[str]:
     if unknown:
         return [unknown[1]]
     names = names_of(cell.source)
-    return names.sets or names.changes or _of_the_page(names.needs, saved)
+    return names.sets or names.changes or _in_notebook(names.needs, saved)
 
 # %% ../../notebooks/audit/check.ipynb #8e4dee26
-def _of_the_page(names: list[str], cells: list[Cell]) -> list[str]:
+def _in_notebook(names: list[str], cells: list[Cell]) -> list[str]:
     "Those of the names that a cell of the notebook sets."
     return [name for name in names if any(name in names_of(cell.source).sets for cell in cells)]
 

@@ -174,7 +174,7 @@ def first_difference(before: Path, now: Path) -> str:
     # such as 'cell 12'; empty when all cells show the same
     """The first cell of two executed notebooks that shows something else; addresses, times and
     hashes are not compared."""
-    pages = [
+    notebooks = [
         [
             c
             for c in read_json(path)['cells']
@@ -182,7 +182,7 @@ def first_difference(before: Path, now: Path) -> str:
         ]
         for path in (before, now)
     ]
-    for k, (one, other) in enumerate(zip(*pages, strict=False), start=1):
+    for k, (one, other) in enumerate(zip(*notebooks, strict=False), start=1):
         if one.get('source') != other.get('source'):
             return f'cell {k}: it is another cell'
         if shown_by(one) != shown_by(other):
@@ -274,11 +274,11 @@ def _failed_again(run: str, messages: str) -> InfrastructureError:
 # %% ../../notebooks/audit/reproduce.ipynb #3de1298c
 def _cell(runs: tuple[RunRecord, RunRecord], homes: tuple[Path, Path], stage: str) -> str:
     "The first cell that shows something else, in the stage where two runs part."
-    pages = []
+    notebooks = []
     for record, home in zip(runs, homes, strict=True):
         folder = found_product(home, stage, record.stages.get(stage, StageRecord()))
-        pages.append(file_of(folder, 'nb') if folder else None)
-    before, now = pages
+        notebooks.append(file_of(folder, 'nb') if folder else None)
+    before, now = notebooks
     with suppress(OSError, KeyError, Cd4mlError):
         if before and now:
             return first_difference(before, now)

@@ -182,7 +182,7 @@ def check(
     if found:
         what = f'{len(found)} signs of hidden state, first: {found[0].what}'
         todo = 'restart the kernel, run all cells and save'
-        raise GateRefused(what, todo, where=found[0].page, code='N08')
+        raise GateRefused(what, todo, where=found[0].notebook, code='N08')
 
 # %% ../../notebooks/command/audit_commands.ipynb #ac0f3434
 AllOption = Annotated[

@@ -49,8 +49,8 @@ def end_lines(outcome: Outcome) -> list[str]:
         lines += [f'verdict  {one_line(outcome.verdict)}']
     if outcome.report:
         lines += [f'report   {shown(outcome.report)}']
-    if outcome.page:
-        lines += [f'notebook {shown(outcome.page)}', f'again    {one_line(outcome.again)}']
+    if outcome.notebook:
+        lines += [f'notebook {shown(outcome.notebook)}', f'again    {one_line(outcome.again)}']
     lines += [f'also     {other}' for other in outcome.others]
     return [*lines, f'time     {span(outcome.seconds)}, {stages}', f'run      {outcome.run}']
 

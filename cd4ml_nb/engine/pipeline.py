@@ -25,7 +25,7 @@ from ..core.errors import Cd4mlError, InfrastructureError, UserError, did_you_me
 from ..core.files import file_hash, project_root, write_error
 from ..core.lock import locked, shared_project
 from ..core.settings import threads_of
-from .failure import End, page_place
+from .failure import End, notebook_place
 from .forkserver import Processes
 from .forked import PROGRESS
 from .recording import code_record, made, write_record
@@ -108,7 +108,8 @@ def watch(run: Run, now: float) -> None:
     limit = 0.0 if run.debug else run.plan.settings.stage_timeout
     for stage, execution in run.running.items():
         with suppress(OSError):
-            text = (execution.work / execution.page).with_name(PROGRESS).read_text(encoding='utf-8')
+            path = (execution.work / execution.notebook).with_name(PROGRESS)
+            text = path.read_text(encoding='utf-8')
             if text != execution.progress:
                 execution.progress = text
                 run.listen(Event('progress', stage, text))
@@ -140,11 +141,8 @@ def stop_all(run: Run) -> None:
         assert execution.end
         kept_error(run, stage, execution)
         run.ended(stage, 'stopped', round(time.monotonic() - execution.begun, 2))
-        run.listen(
-            Event(
-                'stopped', stage, f'stopped in {page_place(execution.step.source, execution.end)}'
-            )
-        )
+        place = notebook_place(execution.step.source, execution.end)
+        run.listen(Event('stopped', stage, f'stopped in {place}'))
 
 # %% ../../notebooks/engine/pipeline.ipynb #c3b25081
 def run(
@@ -384,7 +382,7 @@ def done_there(
     module: str,           # that it needs
     patience: float,       # s
 ) -> bool:
-    "Do something that is no page in a process of its own, where its libraries are."
+    "Do something that is no notebook in a process of its own, where its libraries are."
     environment = {k: v for k, v in os.environ.items() if k.startswith('CD4ML_')}
     with suppress(queue.Empty, InfrastructureError):
         processes.start(

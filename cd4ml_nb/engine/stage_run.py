@@ -29,7 +29,7 @@ from ..core.settings import Settings
 from .failure import End, error_of, keep_failed, of_exit
 from .forkserver import Forked, Processes, Spawned
 from .forked import JOURNAL, PROGRESS, STDERR
-from ..planning.code import Page
+from ..planning.code import Notebook
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
 from ..runs.paths import products_root
@@ -78,10 +78,10 @@ def start_processes() -> Processes:
     return Spawned('cd4ml_nb.engine.forked:spawn_main', environment, project_root())
 
 # %% ../../notebooks/engine/stage_run.ipynb #72b9af06
-def imports_of(page: Page) -> list[str]:
+def imports_of(notebook: Notebook) -> list[str]:
     "The modules that a notebook imports, in its order."
     found: dict[str, None] = {}
-    for node in ast.walk(ast.parse(page.code)):
+    for node in ast.walk(ast.parse(notebook.code)):
         if isinstance(node, ast.Import):
             found |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -119,7 +119,7 @@ class Execution:
             self.end = of_exit(value, self.cell)
 
     @property
-    def page(self) -> str:
+    def notebook(self) -> str:
         return self.step.files['nb']
 
 # %% ../../notebooks/engine/stage_run.ipynb #283adabf
@@ -201,7 +201,7 @@ def task_of(run: Run, step: Step, work: Path) -> dict[str, Any]:
     return {
         'root': str(project_root()),
         'source': step.source,
-        'page': str(work / step.files['nb']),
+        'notebook': str(work / step.files['nb']),
         'params': step.params | files,
         'engine': 'warm' if run.debug else run.plan.settings.engine,
         'environment': environment | {'CD4ML_RUN': run.outcome.run},
@@ -230,7 +230,7 @@ def modules_of(plan: Plan, step: Step) -> list[str]:
     "What a stage's process should have imported; a kernel imports by itself."
     if plan.settings.engine != 'warm':
         return BASE
-    return [*BASE, *imports_of(Page(project_root() / step.source))]
+    return [*BASE, *imports_of(Notebook(project_root() / step.source))]
 
 # %% ../../notebooks/engine/stage_run.ipynb #824bedb5
 def keep_data(plan: Plan, step: Step) -> None:
@@ -293,7 +293,8 @@ def shortcoming(execution: Execution) -> End | None:
     missing = [
         file for file in execution.step.files.values() if not (execution.work / file).is_file()
     ]
-    if execution.page not in missing and (wrong := unfinished(execution.work / execution.page)):
+    notebook = execution.work / execution.notebook
+    if execution.notebook not in missing and (wrong := unfinished(notebook)):
         return End('SystemExit', wrong)
     if missing:
         return End('SystemExit', f"product '{missing[0]}' was not written by this run")
@@ -325,16 +326,16 @@ def publish_stage(plan: Plan, execution: Execution, seconds: float) -> str:   # 
     "Make what a stage wrote a product, unless what it was made from has changed meanwhile."
     step = execution.step
     work = execution.work
-    page = execution.work / execution.page
+    notebook = execution.work / execution.notebook
     if changed := changes_since(plan, step.stage):
         shutil.rmtree(work, ignore_errors=True)
         raise InfrastructureError(
             f'changed during the run: {changed[0]}', 'run again', where=step.source, code='D47'
         )
     for note in (JOURNAL, PROGRESS, STDERR):
-        page.with_name(note).unlink(missing_ok=True)
+        notebook.with_name(note).unlink(missing_ok=True)
     # the notebook shows where its products lie now
-    write_text(page, page.read_text(encoding='utf-8').replace(work.name, step.key))
+    write_text(notebook, notebook.read_text(encoding='utf-8').replace(work.name, step.key))
     facts = {
         'stage': step.stage,
         'key': step.key,
@@ -352,9 +353,9 @@ def kept_error(run: Run, stage: str, execution: Execution) -> Cd4mlError:
     kept = execution.step.home / 'failed'
     again = run.command(stage)
     with suppress(OSError, Cd4mlError):          # no room: the error says so
-        keep_failed(step.source, execution.work, execution.page, kept, execution.end)
-    run.outcome.again, run.outcome.page = (
+        keep_failed(step.source, execution.work, execution.notebook, kept, execution.end)
+    run.outcome.again, run.outcome.notebook = (
         run.outcome.again or again,
-        run.outcome.page or kept / execution.page,
+        run.outcome.notebook or kept / execution.notebook,
     )
-    return error_of(step.source, execution.end, kept, execution.page, again)
+    return error_of(step.source, execution.end, kept, execution.notebook, again)

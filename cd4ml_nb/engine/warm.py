@@ -109,9 +109,9 @@ class WarmEngine(Engine):
 def _run_all(engine: type[WarmEngine], nb_man: NotebookExecutionManager) -> None:
     "Run the cells of a notebook in a shell, up to the first that fails."
     # here, so that a kernel's client does not load IPython's shell
-    from cd4ml_nb.engine.shell import page_shell
+    from cd4ml_nb.engine.shell import notebook_shell
     kept = []
-    with page_shell() as shell:
+    with notebook_shell() as shell:
         for index, cell in enumerate(nb_man.nb.cells):
             if cell.cell_type != 'code':
                 continue

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILE', 'tree_text', 'code_hash', 'names_in', 'Piece', 'Module', 'module_of', 'files_in', 'Reach', 'reached',
-           'cell_at', 'place_of', 'as_python', 'read_cells', 'Page']
+           'cell_at', 'place_of', 'as_python', 'read_cells', 'Notebook']
 
 # %% ../../notebooks/planning/code.ipynb #78092bcd
 import ast
@@ -434,7 +434,7 @@ def _notebook_text(path: Path) -> str:
         raise UserError(what, 'name a readable notebook', where=shown(path), code='N03') from None
 
 # %% ../../notebooks/planning/code.ipynb #30152a24
-class Page:
+class Notebook:
     "The code cells of a notebook, read without running it."
 
     def __init__(self, path: Path):

@@ -19,7 +19,7 @@ from typing import Any
 from ..core.cache import remembered
 from ..core.errors import UserError, did_you_mean
 from ..core.files import file_hash, in_project, json_hash, shown
-from .code import Page, Reach, place_of, reached
+from .code import Notebook, Reach, place_of, reached
 from ..scenario.definition import ASIDE, Scenario, parts_read
 
 # %% ../../notebooks/planning/keys.ipynb #f31cc211
@@ -120,10 +120,10 @@ def refuse_other_versions(lock: Path) -> None:
 Parts = dict[str, dict[str, Any]]
 
 
-def sections_read(page: Page) -> list[str]:
+def sections_read(notebook: Notebook) -> list[str]:
     "The sections of the scenario that a notebook says it reads; all if it does not say."
     found: set[str] = set()
-    for node in ast.walk(ast.parse(page.code)):
+    for node in ast.walk(ast.parse(notebook.code)):
         if isinstance(node, ast.Call) and 'load_scenario' in (
             getattr(node.func, 'id', ''),
             getattr(node.func, 'attr', ''),
@@ -141,7 +141,7 @@ def _sections_of_call(call: ast.Call) -> list[str]:
 
 # %% ../../notebooks/planning/keys.ipynb #34c7606b
 def ingredients(
-    page: Page,
+    notebook: Notebook,
     reach: Reach,
     scenario: Scenario,
     params: dict[str, Any],         # as injected
@@ -150,11 +150,11 @@ def ingredients(
     files: dict[str, str] | None = None,   # the products that it writes
 ) -> Parts:
     "Everything that a stage's products depend on."
-    sections = remembered('sections', page.code, lambda: sections_read(page))
+    sections = remembered('sections', notebook.code, lambda: sections_read(notebook))
     read = parts_read(scenario, sections)
     return {
-        'page': {page.path.name: page.hashes()},
-        'code': _reached_once(page, reach),
+        'page': {notebook.path.name: notebook.hashes()},
+        'code': _reached_once(notebook, reach),
         'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
         'params': {name: value for name, value in params.items() if name != 'scenario'},
         'upstream': upstream,
@@ -164,11 +164,11 @@ def ingredients(
     }
 
 # %% ../../notebooks/planning/keys.ipynb #6d68a3e6
-def _reached_once(page: Page, reach: Reach) -> dict[str, str]:
+def _reached_once(notebook: Notebook, reach: Reach) -> dict[str, str]:
     "The code that a notebook reaches; computed once for all stages that share it."
-    if page.code not in reach.known:
-        reach.known[page.code] = reached(reach, page.code)
-    return reach.known[page.code]
+    if notebook.code not in reach.known:
+        reach.known[notebook.code] = reached(reach, notebook.code)
+    return reach.known[notebook.code]
 
 # %% ../../notebooks/planning/keys.ipynb #4d7dfe27
 ANALYSIS = ('cd4ml_nb.planning.code', 'cd4ml_nb.core.cache', 'cd4ml_nb.scenario.definition')
@@ -189,7 +189,7 @@ def stage_key(parts: Parts) -> str:   # 16 hexadecimal digits
 def differences(
     old: Parts,
     new: Parts,
-    page: Page | None = None,      # of the stage, to number its cells
+    notebook: Notebook | None = None,      # of the stage, to number its cells
     folder: Path | None = None,    # of the package, to find the cell of a symbol
 ) -> list[str]:
     "What changed between the ingredients of two keys, in words."
@@ -202,7 +202,7 @@ def differences(
             if before.get(name) == after.get(name):
                 continue
             if kind == 'page' and name in before and name in after:
-                words += _changed_cells(name, before[name], after[name], page)
+                words += _changed_cells(name, before[name], after[name], notebook)
                 continue
             place = _standing(folder, name) if kind == 'code' and folder and name in after else ''
             what = 'file' if kind == 'code' and '/' in name else kind
@@ -220,11 +220,13 @@ def _change(kind: str, name: str, before: dict[str, Any], after: dict[str, Any])
     return ' is gone' if name not in after else ' changed'
 
 # %% ../../notebooks/planning/keys.ipynb #ea67444e
-def _changed_cells(name: str, before: list[str], after: list[str], page: Page | None) -> list[str]:
+def _changed_cells(
+    name: str, before: list[str], after: list[str], notebook: Notebook | None
+) -> list[str]:
     "The cells of a notebook that changed, are new or are gone, in words."
     numbers = list(range(1, len(after) + 1))
-    if page and len(page.numbers()) == len(after):
-        numbers = page.numbers()
+    if notebook and len(notebook.numbers()) == len(after):
+        numbers = notebook.numbers()
     words = []
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for what, i, j, k, m in matcher.get_opcodes():

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import UserError, did_you_mean
 from ..core.files import shown
 from ..core.settings import Settings, device_of
-from .code import Page
+from .code import Notebook
 from ..runs.paths import decisions
 from ..scenario.definition import Scenario
 
@@ -31,10 +31,10 @@ class Declared:
 OWN = ('upstream', 'product')         # whoever runs a notebook passes these to it
 
 
-def declared_parameters(page: Page) -> dict[str, Declared]:
+def declared_parameters(notebook: Notebook) -> dict[str, Declared]:
     "The declarations in the parameters cell of a notebook."
-    where = shown(page.path)
-    lines = [_declared(statement, where) for statement in _parameters_cell(page, where).body]
+    where = shown(notebook.path)
+    lines = [_declared(statement, where) for statement in _parameters_cell(notebook, where).body]
     found: dict[str, Declared] = {}
     for name, declared in lines:
         if name in found:
@@ -48,19 +48,19 @@ def declared_parameters(page: Page) -> dict[str, Declared]:
     return found
 
 # %% ../../notebooks/planning/parameters.ipynb #d8efc7f5
-def _parameters_cell(page: Page, where: str) -> ast.Module:
+def _parameters_cell(notebook: Notebook, where: str) -> ast.Module:
     "The parameters cell of a notebook; refuse none, several, or the last cell."
     tagged = []
-    for k, cell in enumerate(page.cells):
+    for k, cell in enumerate(notebook.cells):
         if 'parameters' in cell['metadata'].get('tags', []):
             tagged.append(k)
     if len(tagged) != 1:
         what = f"{len(tagged)} cells are tagged 'parameters', there must be one"
         raise UserError(what, 'tag the cell with the defaults', where=where, code='N05')
-    if tagged[0] == len(page.cells) - 1:
+    if tagged[0] == len(notebook.cells) - 1:
         what = 'the parameters are the last cell, so that nothing reads them'
         raise UserError(what, 'move it to the top', where=where, code='N05')
-    return ast.parse(page.sources[tagged[0]])
+    return ast.parse(notebook.sources[tagged[0]])
 
 # %% ../../notebooks/planning/parameters.ipynb #ca1c8d2f
 def _declared(statement: ast.stmt, where: str) -> tuple[str, Declared]:

@@ -16,7 +16,7 @@ from ..core.cache import keep, recall
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, project_root, shown
 from ..core.settings import Settings, load_settings
-from .code import Page, Reach
+from .code import Notebook, Reach
 from .keys import Parts, analysis_version, data_identity, differences, ingredients
 from .keys import refuse_other_versions, stage_key
 from .parameters import declared_parameters, parse_parameters, stage_parameters
@@ -111,9 +111,9 @@ def make_plan(
     recall(memory, analysis_version())
     # refuse data that is too old even when no stage has to run
     age_in_days(scenario.data, datetime.date.today())
-    pages = {stage: Page(project_root() / task['source']) for stage, task in stages.items()}
+    notebooks = {stage: Notebook(project_root() / task['source']) for stage, task in stages.items()}
     plan = Plan(scenario, shown(in_project(path)), settings, {})
-    _add_steps(plan, stages, pages, texts or [])
+    _add_steps(plan, stages, notebooks, texts or [])
     keep(memory, analysis_version())
     return plan
 
@@ -121,11 +121,11 @@ def make_plan(
 def _add_steps(
     plan: Plan,                            # without steps
     stages: dict[str, dict[str, Any]],     # of read_pipeline
-    pages: dict[str, Page],
+    notebooks: dict[str, Notebook],
     texts: list[str],                      # parameters, as on the command line
 ) -> None:
     "Check and key every stage, in order, and add it to the plan."
-    declared = {stage: declared_parameters(page) for stage, page in pages.items()}
+    declared = {stage: declared_parameters(notebook) for stage, notebook in notebooks.items()}
     given = parse_parameters(texts, {stage: set(names) for stage, names in declared.items()})
     reach = Reach(project_root() / 'cd4ml_nb')
     for stage in stage_order(stages):
@@ -138,14 +138,14 @@ def _add_steps(
             given.get(stage, {}),
             plan.path,
         )
-        plan.steps[stage] = _step(plan, stage, stages, pages[stage], reach, params)
+        plan.steps[stage] = _step(plan, stage, stages, notebooks[stage], reach, params)
 
 # %% ../../notebooks/planning/plan.ipynb #befd78e6
 def _step(
     plan: Plan,                            # with the steps upstream
     stage: str,
     stages: dict[str, dict[str, Any]],     # of read_pipeline
-    page: Page,
+    notebook: Notebook,
     reach: Reach,
     params: dict[str, Any],
 ) -> Step:
@@ -154,7 +154,7 @@ def _step(
     upstream = {above: plan.steps[above].key for above in task['upstream']}
     files = stage_files(stage, stages)
     data = _data(plan.scenario, plan.settings, task['upstream'])
-    parts = ingredients(page, reach, plan.scenario, params, upstream, data, files)
+    parts = ingredients(notebook, reach, plan.scenario, params, upstream, data, files)
     return Step(
         stage,
         stage_key(parts),
@@ -193,7 +193,8 @@ def why(
     manifest = read_manifest(step.current)
     if manifest is None:
         return [f'the last products are no help: {flaw(step.current)}']
-    return differences(manifest['parts'], step.parts, Page(root / step.source), root / 'cd4ml_nb')
+    notebook = Notebook(root / step.source)
+    return differences(manifest['parts'], step.parts, notebook, root / 'cd4ml_nb')
 
 # %% ../../notebooks/planning/plan.ipynb #697260b7
 def changes_since(
@@ -204,9 +205,9 @@ def changes_since(
     step = plan.steps[stage]
     root = project_root()
     scenario = load_scenario(plan.path)
-    page = Page(root / step.source)
+    notebook = Notebook(root / step.source)
     now = ingredients(
-        page,
+        notebook,
         Reach(root / 'cd4ml_nb'),
         scenario,
         step.params,
@@ -214,4 +215,4 @@ def changes_since(
         _data(scenario, plan.settings, step.upstream),
         step.files,
     )
-    return differences(step.parts, now, page, root / 'cd4ml_nb')
+    return differences(step.parts, now, notebook, root / 'cd4ml_nb')

@@ -212,7 +212,7 @@ class Cell:
 @dataclass(frozen=True)
 class Disorder:
     "Something that running the notebook from top to bottom would not give."
-    page: str
+    notebook: str
     cell: int | None     # None: it has no cell in the notebook
     variable: str        # '' where none is concerned
     what: str
@@ -220,7 +220,7 @@ class Disorder:
     @property
     def line(self) -> str:
         "As a command prints it."
-        return f'{self.page}: {self.what}'
+        return f'{self.notebook}: {self.what}'
 
 # %% ../../notebooks/runs/order.ipynb #f43ac703
 def cells_of(notebook: dict[str, Any]) -> list[Cell]:
@@ -260,7 +260,7 @@ def code_cells(path: Path | str) -> list[Cell]:
 @dataclass
 class Session:
     "What a kernel has executed, laid on the cells of a notebook."
-    cells: list[Cell]     # with code, in the page's order
+    cells: list[Cell]     # with code, in the notebook's order
     ran: list[str]        # executed texts with code, in their order
     at: list[int | None]  # for each of them: the index of its cell, None where there is none
 
@@ -273,11 +273,11 @@ class Session:
 def laid_on(executed: Sequence[str], cells: list[Cell]) -> Session:
     "Lay executed texts on the cells of a notebook."
     cells = [cell for cell in cells if fingerprint(cell.source)]
-    on_page = {fingerprint(cell.source) for cell in cells}
+    written = {fingerprint(cell.source) for cell in cells}
     ran = [
         source
         for source in executed
-        if fingerprint(source) and (code_of(source) is not None or fingerprint(source) in on_page)
+        if fingerprint(source) and (code_of(source) is not None or fingerprint(source) in written)
     ]
     ran = [
         source
@@ -296,11 +296,11 @@ def laid_on(executed: Sequence[str], cells: list[Cell]) -> Session:
 Way = tuple[tuple[int, int], list[int | None]]     # (steps back, places left out), places
 
 
-def _placed(ran: list[str], page: list[str]) -> list[int | None]:
+def _placed(ran: list[str], notebook: list[str]) -> list[int | None]:
     """For each text the place that has it, such that the fewest steps lead back, and then the
     fewest places are left out."""
     places: dict[str, list[int]] = {}
-    for k, text in enumerate(page):
+    for k, text in enumerate(notebook):
         places.setdefault(text, []).append(k)
     ways: dict[int, Way] = {-1: ((0, 0), [])}      # last place -> the best way there
     for k, text in enumerate(ran):
@@ -452,7 +452,7 @@ def _likest(source: str, cells: list[Cell], least: float = 0.6) -> int | None:
     return best if best is not None and (same_sets or alike[best] >= least) else None
 
 # %% ../../notebooks/runs/order.ipynb #c9002038
-def _not_on_the_page(session: Session, edited: dict[int, int]) -> Found:
+def _not_in_notebook(session: Session, edited: dict[int, int]) -> Found:
     "Texts that ran and are not in the notebook, or not any more."
     for k, place in enumerate(session.at):
         if place is not None:
@@ -517,7 +517,7 @@ def disorder(
     # the texts that a shell has executed, in their order: IPython's `In`, raw
     executed: Sequence[str],
     cells: list[Cell],  # of the notebook as it is saved
-    page: str,          # its name, for what is found
+    notebook: str,          # its name, for what is found
 ) -> list[Disorder]:
     "Where the state that was reached may differ from what the notebook gives from top to bottom."
     session = laid_on(executed, cells)
@@ -525,7 +525,7 @@ def disorder(
     found = [
         *_set_by_gone_alone(session),
         *_out_of_order(session),
-        *_not_on_the_page(session, edited),
+        *_not_in_notebook(session, edited),
         *_left_out(session, set(edited.values())),
     ]
-    return list(dict.fromkeys(Disorder(page, *one) for one in found))
+    return list(dict.fromkeys(Disorder(notebook, *one) for one in found))

@@ -30,7 +30,7 @@ class Outcome:
     others: list[Cd4mlError] = field(default_factory=list)  # of stages that failed at the same time
     stopped: int = 0             # the exit code of a run that was interrupted, or met a bug of ours
     again: str = ''              # after a failure: the command that re-runs just that stage
-    page: Path | None = None     # after a failure: the notebook as far as it came
+    notebook: Path | None = None     # after a failure: the notebook as far as it came
 
     @property
     def exit_code(self) -> int:

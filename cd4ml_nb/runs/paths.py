@@ -224,7 +224,7 @@ _watched: WeakKeyDictionary[Any, dict[str, tuple[Path, dict[str, Any]]]] = WeakK
 
 
 def note_executed(
-    page: str,                   # the stage's notebook, from the project's root
+    notebook: str,                   # the stage's notebook, from the project's root
     draft: Path,
     made_from: dict[str, str],   # upstream stage -> what `identity` said of its products
 ) -> None:
@@ -236,7 +236,8 @@ def note_executed(
     if shell not in _watched:
         _watched[shell] = {}
         shell.events.register('post_run_cell', functools.partial(_write_evidence, shell))
-    _watched[shell][page] = draft, {'page': page, 'made_from': made_from, 'id': uuid.uuid4().hex}
+    evidence = {'page': notebook, 'made_from': made_from, 'id': uuid.uuid4().hex}
+    _watched[shell][notebook] = draft, evidence
     _write_evidence(shell)
 
 # %% ../../notebooks/runs/paths.ipynb #875ce79f

@@ -122,7 +122,7 @@ def _without(value: Any, keys: set[str]) -> Any:
     return [_without(item, keys) for item in value] if isinstance(value, list) else value
 
 # %% ../../notebooks/runs/products.ipynb #d013e606
-def stable_content(folder: Path) -> Content:    # pages and reports are left out
+def stable_content(folder: Path) -> Content:    # notebooks and reports are left out
     "What a product directory holds, by its manifest, without what no run can repeat."
     files = (read_manifest(folder) or {'files': {}})['files']
     hashes = {

@@ -15,7 +15,7 @@ from .order import Cell, Disorder, code_cells, fingerprint, names_of
 def order_of_saved(path: Path | str) -> list[Disorder]:
     "What the saved execution counts of a notebook say about the order in which its cells ran."
     cells = code_cells(path)
-    page = shown(in_project(path))
+    notebook = shown(in_project(path))
     counted = [cell for cell in cells if cell.count is not None]
     by_papermill = bool(counted) and all(cell.status == 'completed' for cell in cells)
     found: list[Disorder] = []
@@ -25,12 +25,12 @@ def order_of_saved(path: Path | str) -> list[Disorder]:
         if cell.count is None:
             if _was_skipped(cell, counted[-1]):
                 words = f'cell {cell.number} did not run, although cell {counted[-1].number} did'
-                found.append(Disorder(page, cell.number, variable, words))
+                found.append(Disorder(notebook, cell.number, variable, words))
             continue
         if words := _out_of_order(above, cell):
-            found.append(Disorder(page, cell.number, variable, words))
+            found.append(Disorder(notebook, cell.number, variable, words))
         elif not by_papermill and (words := _gap(above, cell)):
-            found.append(Disorder(page, cell.number, '', words))
+            found.append(Disorder(notebook, cell.number, '', words))
         above = cell
     return found
 

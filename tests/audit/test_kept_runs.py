@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from four_stages import four_stages, page
+from four_stages import four_stages, notebook_edit
 from mlflow.tracking import MlflowClient
 from projects import copied_project, edited
 from runs import Place
@@ -313,7 +313,8 @@ def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept)
 
 def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
     project = four_stages(tmp_path / 'project')
-    page('learn', '* rate', '* rate + __import__("random").random()\nprint(value)')(project)
+    by_chance = '* rate + __import__("random").random()\nprint(value)'
+    notebook_edit('learn', '* rate', by_chance)(project)
     git(project, 'init', '-q')
     (project / '.gitignore').write_text('products/\n')
     git(project, 'add', '.')

@@ -12,7 +12,7 @@ import sys
 import psutil._pslinux
 import pytest
 import yaml
-from four_stages import current, four_stages, page
+from four_stages import current, four_stages, notebook_edit
 from mlflow.tracking import MlflowClient
 from projects import ROOT, copied_project
 from runs import SMALL, Place
@@ -86,7 +86,7 @@ def test_I25_odd_names_of_folders(tmp_path, name):
 
 def test_N10_what_a_page_writes_outside_its_products_is_told(tmp_path):
     folder = four_stages(tmp_path / 'project')
-    page(
+    notebook_edit(
         'learn',
         '* rate',
         "* rate; Path('notes.txt').write_text('x'); Path('notebooks/more.txt').write_text('x')",
@@ -121,18 +121,18 @@ def test_D47_what_changes_during_a_run_is_noticed_for_the_stages_that_read_it(pr
 
 def test_a_forced_stage_that_fails_keeps_the_good_product(project, tmp_path):
     place = Place(tmp_path)
-    page = project / 'notebooks/stages/12_split.ipynb'
+    notebook = project / 'notebooks/stages/12_split.ipynb'
     assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
     good = place.product('breast_cancer', 'split', 'train.parquet')
     before = good.read_bytes()
-    text = page.read_text(encoding='utf-8')
-    page.write_text(
+    text = notebook.read_text(encoding='utf-8')
+    notebook.write_text(
         text.replace('assert not any(shared.values())', 'assert any(shared.values())'),
         encoding='utf-8',
     )
     assert place.run(*SMALL, '--until', 'split', '--force', 'split', cwd=project).returncode == 1
     assert good.read_bytes() == before
-    page.write_text(text, encoding='utf-8')
+    notebook.write_text(text, encoding='utf-8')
     assert place.run(*SMALL, '--until', 'split', cwd=project).returncode == 0
     assert {s['status'] for s in place.record('breast_cancer')['stages'].values()} == {'kept'}
 

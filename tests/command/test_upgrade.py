@@ -15,7 +15,7 @@ import pytest
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.command.merging import is_teams, team_patterns
 from cd4ml_nb.core.settings import Settings
-from cd4ml_nb.planning.exports import page_cells, stale_modules
+from cd4ml_nb.planning.exports import notebook_cells, stale_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 CD4ML = Path(sys.executable).with_name('cd4ml')
@@ -234,12 +234,12 @@ def notebook(name: str, **sources: str) -> str:
         | {'source': text.splitlines(keepends=True)}
         for key, text in texts.items()
     ]
-    page = {'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
-    return json.dumps(page, indent=1)
+    notebook = {'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
+    return json.dumps(notebook, indent=1)
 
 
 def module(name: str, **sources: str) -> str:
-    parts = page_cells(json.loads(notebook(name, **sources))['cells'])
+    parts = notebook_cells(json.loads(notebook(name, **sources))['cells'])
     return ''.join(f'# %% ../notebooks/{name}.ipynb #{cell}\n{code}\n\n' for cell, code in parts)
 
 

@@ -1,5 +1,5 @@
-"""How a run ends when a page goes wrong: exit code, last line, the page as far as it came, and
-nothing that still runs."""
+"""How a run ends when a notebook goes wrong: exit code, last line, the notebook as far as it came,
+and nothing that still runs."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import time
 
 import nbformat
 import pytest
-from engine_pages import WRITE, Tiny
+from engine_notebooks import WRITE, Tiny
 from projects import ROOT, copy_parts
 from waiting import seconds, wait_for
 
-HERE = 'open("here", "w").close()'                     # how a page says that it has come so far
+HERE = 'open("here", "w").close()'                     # how a notebook says that it has come so far
 FOREVER = f'{HERE}\nimport time\ntime.sleep(600)'
 ERROR = 'papermill-error-cell-tag'
 DRIVER = """
@@ -41,11 +41,11 @@ def tiny(tmp_path):
 
 
 def marked(project: Tiny, stage: str, cell: str, name: str) -> nbformat.NotebookNode:
-    """The page that a stage left, which must say on top how it ended, and in which cell; cells
+    """The notebook that a stage left, which must say on top how it ended, and in which cell; cells
     behind it did not run."""
-    page = project.failed(stage)
-    codes = [c for c in page.cells if c.cell_type == 'code']
-    assert [c.cell_type for c in page.cells[:1]] == ['markdown'] and ERROR in page.cells[
+    notebook = project.failed(stage)
+    codes = [c for c in notebook.cells if c.cell_type == 'code']
+    assert [c.cell_type for c in notebook.cells[:1]] == ['markdown'] and ERROR in notebook.cells[
         0
     ].metadata.tags, 'no banner'
     at = [c.id for c in codes].index(cell)
@@ -59,12 +59,12 @@ def marked(project: Tiny, stage: str, cell: str, name: str) -> nbformat.Notebook
     assert [
         (c.metadata.papermill.status, c.outputs, c.execution_count) for c in codes[at + 1 :]
     ] == [('pending', [], None)] * (len(codes) - at - 1)
-    nbformat.validate(page)
-    return page
+    nbformat.validate(notebook)
+    return notebook
 
 
-def outputs(page: nbformat.NotebookNode, cell: str) -> list:
-    return next(c.outputs for c in page.cells if c.id == cell)
+def outputs(notebook: nbformat.NotebookNode, cell: str) -> list:
+    return next(c.outputs for c in notebook.cells if c.id == cell)
 
 
 # ---- N07: a cell raises
@@ -95,8 +95,8 @@ def test_N07_a_cell_that_raises_is_named_and_the_command_on_the_screen_runs_it_a
         done.line('notebook') == 'products/tiny/two/failed/page.ipynb'
         and done.line('again') in done.last
     )
-    page = marked(tiny, 'two', 'cell-4', 'KeyError')
-    assert outputs(page, 'cell-2') == [
+    notebook = marked(tiny, 'two', 'cell-4', 'KeyError')
+    assert outputs(notebook, 'cell-2') == [
         {'output_type': 'stream', 'name': 'stdout', 'text': 'kept\n'}
     ]
     assert {stage: s['status'] for stage, s in tiny.record()['stages'].items()} == {
@@ -138,7 +138,7 @@ def test_N07_an_exception_in_the_package_names_the_notebook_of_its_function(tiny
     )
 
 
-# ---- everything a page may do, several at a time
+# ---- everything a notebook may do, several at a time
 
 FAULTY = {  # stage -> its cells and the words of its error
     'sysexit0': (
@@ -226,7 +226,7 @@ FINE = {
 
 @pytest.fixture(scope='module', params=['warm', 'kernel'])
 def gallery(request, tmp_path_factory):
-    """A project whose pages all go wrong at the same time; engine, project, and what was told:
+    """A project whose notebooks all go wrong at the same time; engine, project, and what was told:
     stage -> (kind, text)."""
     project = Tiny(tmp_path_factory.mktemp(request.param) / 'project')
     fine = FINE if request.param == 'warm' else {'spawns': FINE['spawns']}
@@ -264,7 +264,7 @@ def told_of(gallery, stage):
 
 
 @pytest.mark.parametrize('stage', [*FAULTY, 'exits'])
-def test_a_page_that_goes_wrong_names_its_cell_and_is_never_published(gallery, stage):
+def test_a_notebook_that_goes_wrong_names_its_cell_and_is_never_published(gallery, stage):
     project, (kind, text) = told_of(gallery, stage)
     words = FAULTY[stage][1] if stage in FAULTY else ['I04 pages/exits.ipynb:cell 4']
     assert kind == 'failed' and 'PageShell' not in text
@@ -278,40 +278,40 @@ def test_a_page_that_goes_wrong_names_its_cell_and_is_never_published(gallery, s
     ('asks', 'StdinNotImplementedError'),
     ('tagged', 'ZeroDivisionError'),
 ])
-def test_the_kept_page_of_an_exception_shows_where_it_stopped(gallery, stage, name):
+def test_the_kept_notebook_of_an_exception_shows_where_it_stopped(gallery, stage, name):
     project, _ = told_of(gallery, stage)
-    if stage == 'tagged':          # the page went on behind it
-        page = project.failed(stage)
-        assert page.cells[0].metadata.tags == [ERROR] and [
-            o.ename for o in outputs(page, 'cell-3')
+    if stage == 'tagged':          # the notebook went on behind it
+        notebook = project.failed(stage)
+        assert notebook.cells[0].metadata.tags == [ERROR] and [
+            o.ename for o in outputs(notebook, 'cell-3')
         ] == [name]
     else:
         marked(project, stage, 'cell-3', name)
 
 
 @pytest.mark.parametrize('stage', ['killed', 'crashed', 'leaves', 'writes'])
-def test_I21_the_page_of_a_process_that_died_is_marked_and_keeps_what_was_there(gallery, stage):
+def test_I21_the_notebook_of_a_process_that_died_is_marked_and_keeps_what_was_there(gallery, stage):
     project, (_, text) = told_of(gallery, stage)
-    page = project.failed(stage)
+    notebook = project.failed(stage)
     if gallery[0] == 'kernel':
         name = next(
             o.ename
-            for c in page.cells
+            for c in notebook.cells
             if c.id == 'cell-3'
             for o in c.outputs
             if o.output_type == 'error'
         )
     else:
         name = 'died'
-    page = marked(project, stage, 'cell-3', name)
-    assert outputs(page, 'cell-2') == [
+    notebook = marked(project, stage, 'cell-3', name)
+    assert outputs(notebook, 'cell-2') == [
         {'output_type': 'stream', 'name': 'stdout', 'text': 'kept\n'}
     ]
-    assert 'did not end well' in page.cells[0].source and 'cell 4' in page.cells[0].source
+    assert 'did not end well' in notebook.cells[0].source and 'cell 4' in notebook.cells[0].source
 
 
 @pytest.mark.parametrize('stage', list(FINE))
-def test_a_page_that_leaves_something_behind_is_done_and_what_it_left_is_ended(gallery, stage):
+def test_a_notebook_that_leaves_something_behind_is_done_and_what_it_left_is_ended(gallery, stage):
     project, (kind, _) = told_of(gallery, stage)
     assert kind == 'done' and (project.published(stage) / 'out.txt').read_text() == 'whole'
     if stage == 'talks':
@@ -345,7 +345,7 @@ def test_two_stages_that_fail_at_the_same_time_are_both_explained(tiny):
 
 # ---- I19, I21, I22, I23: exit codes of the command
 
-def test_I19_a_page_that_runs_out_of_memory_ends_with_4(tiny):
+def test_I19_a_notebook_that_runs_out_of_memory_ends_with_4(tiny):
     limit = (
         'import os, resource\nused = int(open("/proc/self/statm").read().split()[0]) *'
         ' os.sysconf("SC_PAGE_SIZE")\nresource.setrlimit(resource.RLIMIT_AS, (used + 2**26,'
@@ -361,7 +361,7 @@ def test_I19_a_page_that_runs_out_of_memory_ends_with_4(tiny):
     marked(tiny, 'one', 'cell-3', 'MemoryError')
 
 
-def test_I21_a_killed_page_ends_with_4_and_is_not_published_with_what_it_had_written(tiny):
+def test_I21_a_killed_notebook_ends_with_4_and_is_not_published_with_what_it_had_written(tiny):
     tiny.add('one', WRITE, 'import os, signal\nos.kill(os.getpid(), signal.SIGKILL)')
     tiny.run().check(
         4,
@@ -374,14 +374,14 @@ def test_I21_a_killed_page_ends_with_4_and_is_not_published_with_what_it_had_wri
 
 
 def came_to(project: Tiny, stage: str, cell: str) -> bool:
-    """Whether the failed page of a stage had begun a cell."""
+    """Whether the failed notebook of a stage had begun a cell."""
     if not (project.home / stage / 'failed/page.ipynb').exists():
         return False
     found = next(c for c in project.failed(stage).cells if c.id == cell)
     return found.metadata.get('papermill', {}).get('status') == 'failed'
 
 
-def test_I22_hanging_pages_are_ended_with_all_that_they_started(tiny):
+def test_I22_hanging_notebooks_are_ended_with_all_that_they_started(tiny):
     tiny.add('sleeps', '1', 'import time\ntime.sleep(600)', WRITE)
     tiny.add(
         'deaf',
@@ -406,7 +406,7 @@ def test_I22_hanging_pages_are_ended_with_all_that_they_started(tiny):
     )
     tiny.add('quick', WRITE)
     hanging = ('sleeps', 'deaf', 'waits', 'swallows')
-    for limit in (5, 20, 80):          # until every page has come as far as the cell that hangs
+    for limit in (5, 20, 80):          # until every notebook has come as far as the cell that hangs
         done = tiny.run('--jobs', '5', CD4ML_STAGE_TIMEOUT=str(limit))
         if all(came_to(tiny, stage, 'cell-3') for stage in hanging):
             break
@@ -469,8 +469,8 @@ DEAF = 'import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
 
 
 def interrupted(tiny, how, number, times=1, engine='warm'):
-    """Start a run, and send a signal when its second page is in the middle of a cell; with two, one
-    that does not hear SIGTERM."""
+    """Start a run, and send a signal when its second notebook is in the middle of a cell; with two,
+    one that does not hear SIGTERM."""
     tiny.add('one', WRITE)
     tiny.add(
         'two',
@@ -497,7 +497,7 @@ def interrupted(tiny, how, number, times=1, engine='warm'):
     ('group', 2, 'warm'),
     ('group', 1, 'kernel'),
 ])
-def test_I07_ctrl_c_stops_the_page_keeps_it_and_says_how_to_go_on(tiny, how, times, engine):
+def test_I07_ctrl_c_stops_the_notebook_keeps_it_and_says_how_to_go_on(tiny, how, times, engine):
     done, took, command = interrupted(tiny, how, signal.SIGINT, times, engine)
     done.check(130, swept=times == 1)
     assert done.last == f'stopped; resume with: {command}'
@@ -526,7 +526,7 @@ def test_I08_a_terminated_run_ends_with_143_and_leaves_nothing(tiny, engine):
     marked(tiny, 'two', 'cell-3', 'stopped')
 
 
-def test_a_run_that_is_killed_takes_its_pages_along(tiny):
+def test_a_run_that_is_killed_takes_its_notebooks_along(tiny):
     tiny.add(
         'one',
         'import subprocess\nsubprocess.Popen(["sleep", "600"], start_new_session=True)',
@@ -534,7 +534,7 @@ def test_a_run_that_is_killed_takes_its_pages_along(tiny):
     )
     running = tiny.begin()
     tiny.when('here')
-    # the command, its server, the page, and what that started
+    # the command, its server, the notebook, and what that started
     wait_for(lambda: len(tiny.alive()) >= 4, 60, 'the command, server, page and child')
     assert tiny.locked()
     running.kill()
@@ -567,7 +567,7 @@ def test_stages_overlap_with_two_jobs_and_follow_each_other_with_one(tiny):
 
 # ---- a debugger
 
-def test_debug_shows_the_state_of_a_failed_page_and_the_command_still_fails(tiny):
+def test_debug_shows_the_state_of_a_failed_notebook_and_the_command_still_fails(tiny):
     tiny.add(
         'one',
         'secret_value = 40 + 2',
@@ -595,5 +595,5 @@ def test_debug_shows_the_state_of_a_failed_page_and_the_command_still_fails(tiny
     shown = out + err
     assert '42' in shown and '43' in shown and '84' in shown and 'p NAME shows a variable' in shown
     tiny.assert_quiet()
-    page = marked(tiny, 'one', 'cell-4', 'KeyError')
-    assert outputs(page, 'cell-4')[0].text == 'said\n'
+    notebook = marked(tiny, 'one', 'cell-4', 'KeyError')
+    assert outputs(notebook, 'cell-4')[0].text == 'said\n'

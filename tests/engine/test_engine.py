@@ -10,7 +10,7 @@ import textwrap
 
 import nbformat
 import pytest
-from engine_pages import notebook
+from engine_notebooks import notebook
 from runs import PAPERMILL
 
 PIXEL = (
@@ -424,7 +424,7 @@ def settled(value):
 def test_the_papermill_command_runs_every_cell_with_the_warm_engine(executed):
     folder, command, _ = executed
     assert command.returncode == 0, command.stderr[-3000:]
-    assert command.stdout == ''  # what pages print is in the page, and nowhere else
+    assert command.stdout == ''  # what notebooks print is in the notebook, and nowhere else
     cells = cells_of(folder, 'all', 'cd4ml')
     assert [cell.metadata.papermill.status for cell in cells.values()] == ['completed'] * len(CELLS)
     nbformat.validate(nbformat.read(folder / 'all.cd4ml.ipynb', as_version=4))
@@ -474,19 +474,19 @@ def test_a_loop_runs_while_cells_do_as_with_a_kernel(executed, about):
 
 
 @pytest.mark.parametrize('about', list(ERRORS))
-def test_an_exception_ends_the_page_as_with_a_kernel(executed, about):
+def test_an_exception_ends_the_notebook_as_with_a_kernel(executed, about):
     folder, _, told = executed
     k = list(ERRORS).index(about)
     assert told[f'error {k}', 'cd4ml'] == f'error {k} cd4ml PapermillExecutionError'
-    page = cells_of(folder, f'error {k}', 'cd4ml')
+    notebook = cells_of(folder, f'error {k}', 'cd4ml')
     kernel = cells_of(folder, 'errors', 'kernel')[f'cell-{k}']
     # these two raise nothing
-    assert [bool(cell.outputs) for cell in page.values()] == [
+    assert [bool(cell.outputs) for cell in notebook.values()] == [
         True,
         True,
         about in ('representation', 'shown'),
     ]
-    mine = plain(page['cell-1'].outputs)
+    mine = plain(notebook['cell-1'].outputs)
     theirs = plain(kernel.outputs)
     rest = {'traceback': '', 'execution_count': 0}      # compared below; differs by the cells above
     assert [o | rest for o in mine] == [o | rest for o in theirs]
@@ -501,11 +501,11 @@ def test_an_exception_ends_the_page_as_with_a_kernel(executed, about):
     assert (
         'representation' == about
         or about == 'shown'
-        or page['cell-1'].metadata.papermill.status == 'failed'
+        or notebook['cell-1'].metadata.papermill.status == 'failed'
     )
 
 
-def test_text_that_is_not_unicode_does_not_keep_a_page_from_being_saved(executed):
+def test_text_that_is_not_unicode_does_not_keep_a_notebook_from_being_saved(executed):
     folder, _, told = executed
     assert told['surrogates', 'cd4ml'] == 'surrogates cd4ml ended well'
     warm, kernel = (cells_of(folder, 'surrogates', engine) for engine in ('cd4ml', 'kernel'))
@@ -514,7 +514,7 @@ def test_text_that_is_not_unicode_does_not_keep_a_page_from_being_saved(executed
     ]
 
 
-def test_a_page_goes_on_behind_a_cell_that_is_tagged_to_raise_and_yet_did_not_end_well(executed):
+def test_a_notebook_goes_on_behind_a_cell_tagged_to_raise_and_yet_did_not_end_well(executed):
     folder, _, told = executed
     for engine in ('kernel', 'cd4ml'):
         assert told['tagged', engine] == f'tagged {engine} PapermillExecutionError'
@@ -523,7 +523,7 @@ def test_a_page_goes_on_behind_a_cell_that_is_tagged_to_raise_and_yet_did_not_en
         ], engine
 
 
-def test_figures_appear_where_matplotlib_comes_with_the_page(tmp_path):
+def test_figures_appear_where_matplotlib_comes_with_the_notebook(tmp_path):
     nbformat.write(
         notebook('import matplotlib.pyplot as plt\nplt.plot([1, 2]);'), tmp_path / 'figure.ipynb'
     )
@@ -557,7 +557,7 @@ def test_the_engine_can_be_imported_before_papermill(tmp_path):
     )
 
 
-def test_the_kernel_that_runs_a_page_keeps_its_own_shell(tmp_path):
+def test_the_kernel_that_runs_a_notebook_keeps_its_own_shell(tmp_path):
     inner = notebook(
         "x = 'theirs'\nprint('inner')",
         'import matplotlib.pyplot as plt\nplt.plot([1]);',

@@ -1,5 +1,5 @@
-"""What a run survives: kills, full disks, torn files, a second run, pages that end early. A sample;
-`python tests/fault_harness.py` does it 200 times."""
+"""What a run survives: kills, full disks, torn files, a second run, notebooks that end early. A
+sample; `python tests/fault_harness.py` does it 200 times."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_I02_a_kill_between_two_products_of_a_stage_leaves_none_of_them(harness,
     heals(harness, bare)
 
 
-def test_I03_what_a_page_that_raised_has_half_written_is_no_product(harness, bare):
+def test_I03_what_a_notebook_that_raised_has_half_written_is_no_product(harness, bare):
     bare.edit(
         'left', 'file.flush()\n            time.sleep(pause / 4)', 'file.flush(); assert k < 200'
     )
@@ -150,7 +150,7 @@ EARLY = {
 }
 
 
-def test_I04_a_page_that_ends_early_or_leaves_out_a_product_has_made_none(harness, built):
+def test_I04_a_notebook_that_ends_early_or_leaves_out_a_product_has_made_none(harness, built):
     before = whole_ones(built)
     for early, (code, *words) in EARLY.items():
         built.edit('source', ROWS, f'{early}\n{ROWS}')
@@ -259,16 +259,16 @@ def test_I14_of_two_runs_one_goes_on_and_the_other_names_it_or_waits(harness, ki
     good(harness, Case(5, kind, state))
 
 
-def test_I14_the_lock_lasts_as_long_as_any_page_of_a_killed_run_runs(built):
+def test_I14_the_lock_lasts_as_long_as_any_notebook_of_a_killed_run_runs(built):
     started = built.start('run', '--force', 'source')
     while not any(built.home.glob('source/.running-*/cells.jsonl')):
         time.sleep(0.01)
-    page = started.family()[-1]
-    page.suspend()
+    notebook = started.family()[-1]
+    notebook.suspend()
     strike(started, 'run')
-    server = [p for p in built.alive() if p != page]
+    server = [p for p in built.alive() if p != notebook]
     for one in server:
-        one.suspend()                    # so that it cannot end the page
+        one.suspend()                    # so that it cannot end the notebook
     assert not lock_is_free(built, patience=0) and built.run('run').last.startswith('ERROR I14')
     for one in server:
         one.resume()
@@ -375,7 +375,7 @@ if os.fork() == 0:
 
 
 @pytest.mark.parametrize('engine', ['warm', 'kernel'])
-def test_N13_what_a_page_has_left_running_is_ended_before_its_products_are_known(built, engine):
+def test_N13_what_a_notebook_has_left_running_is_ended_before_its_products_are_known(built, engine):
     built.edit('left', DIGEST_END, DAEMON + DIGEST_END)
     done = built.run('run', '--until', 'left', '--engine', engine)
     assert built.still_alive(2.0) == []

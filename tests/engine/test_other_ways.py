@@ -1,5 +1,5 @@
-"""The same pipeline by other means (Ploomber, Papermill page by page), and other tasks and splits,
-from end to end."""
+"""The same pipeline by other means (Ploomber, Papermill notebook by notebook), and other tasks and
+splits, from end to end."""
 
 import json
 import os
@@ -77,16 +77,16 @@ def test_ploomber_builds_the_same_products_from_the_same_pipeline(tmp_path, last
         assert (theirs / 'report/report.html').exists()
 
 
-def papermill(place: Place, page: Path, *words: str) -> None:
+def papermill(place: Place, notebook: Path, *words: str) -> None:
     """Run a notebook with the command `papermill`."""
-    executed = place.folder / page.name
+    executed = place.folder / notebook.name
     scenario = ('-p', 'scenario', 'scenarios/breast_cancer.yaml')
-    given = (page.relative_to(ROOT), executed, '--no-progress-bar', *scenario, *words)
+    given = (notebook.relative_to(ROOT), executed, '--no-progress-bar', *scenario, *words)
     done = place.run(*map(str, given), command=PAPERMILL)
-    assert done.returncode == 0, (page.name, done.stderr[-3000:])
+    assert done.returncode == 0, (notebook.name, done.stderr[-3000:])
 
 
-def papermill_in_a_child(place: Place, page: Path, **parameters: Any) -> None:
+def papermill_in_a_child(place: Place, notebook: Path, **parameters: Any) -> None:
     """Run a notebook with papermill's function and the engine `cd4ml`, in a child of this process,
     which has the libraries."""
     import papermill
@@ -96,23 +96,24 @@ def papermill_in_a_child(place: Place, page: Path, **parameters: Any) -> None:
     def work() -> None:
         os.environ.update(place.environment)
         papermill.execute_notebook(
-            page,
-            place.folder / page.name,
+            notebook,
+            place.folder / notebook.name,
             {'scenario': 'scenarios/breast_cancer.yaml', **parameters},
             engine_name='cd4ml',
             progress_bar=False,
         )
 
-    assert forked(work).code == 0, page.name
+    assert forked(work).code == 0, notebook.name
 
 
-def test_pages_run_one_by_one_with_papermill(tmp_path):
+def test_notebooks_run_one_by_one_with_papermill(tmp_path):
     place = Place(tmp_path)
-    pages = {page.stem[3:]: page for page in (ROOT / 'notebooks/stages').glob('1*.ipynb')}
-    papermill(place, pages['ingest'], '-p', 'rows', '0')                    # with a kernel
-    papermill(place, pages['validate'], '--engine', 'cd4ml')
+    paths = (ROOT / 'notebooks/stages').glob('1*.ipynb')
+    notebooks = {path.stem[3:]: path for path in paths}
+    papermill(place, notebooks['ingest'], '-p', 'rows', '0')                    # with a kernel
+    papermill(place, notebooks['validate'], '--engine', 'cd4ml')
     for stage in ('split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report'):
-        papermill_in_a_child(place, pages[stage], **({'trials': 3} if stage == 'sweep' else {}))
+        papermill_in_a_child(place, notebooks[stage], **({'trials': 3} if stage == 'sweep' else {}))
     draft = tmp_path / 'products/breast_cancer'
     assert (draft / 'report/draft/report.html').exists()
     assert (draft / 'package/draft/model/manifest.json').exists()

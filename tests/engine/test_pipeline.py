@@ -73,7 +73,7 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     }
 
 
-def test_an_opened_page_works_on_the_current_products_without_injection(first, tmp_path):
+def test_an_opened_notebook_works_on_the_current_products_without_injection(first, tmp_path):
     place, _ = first
     seed = yaml.safe_load((ROOT / 'scenarios/breast_cancer.yaml').read_text(encoding='utf-8'))[
         'seed'
@@ -310,11 +310,11 @@ def test_bad_data_ends_in_one_line_before_any_training(tmp_path):
     assert list(place.record('bad')['stages']) == ['ingest']
 
 
-def test_a_cell_that_fails_is_named_with_its_page(tmp_path):
+def test_a_cell_that_fails_is_named_with_its_notebook(tmp_path):
     project = copied_project(tmp_path / 'project', 'scenarios/breast_cancer.yaml')
-    page = project / 'notebooks/stages/12_split.ipynb'
-    page.write_text(
-        page.read_text(encoding='utf-8').replace(
+    notebook = project / 'notebooks/stages/12_split.ipynb'
+    notebook.write_text(
+        notebook.read_text(encoding='utf-8').replace(
             'assert not any(shared.values())', 'assert any(shared.values())'
         ),
         encoding='utf-8',

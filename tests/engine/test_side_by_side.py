@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from engine_pages import SCENARIO, WRITE, Tiny, wait_for
+from engine_notebooks import SCENARIO, WRITE, Tiny, wait_for
 
 from cd4ml_nb.runs.find import runs_there
 
@@ -28,7 +28,7 @@ NAMES = ('tiny', 'other')
 
 @pytest.fixture
 def pair(tmp_path):
-    """A project with two scenarios, `tiny` and `other`, whose page waits for a file `go`."""
+    """A project with two scenarios, `tiny` and `other`, whose notebook waits for a file `go`."""
     project = Tiny(tmp_path / 'project')
     scenario = SCENARIO | {'name': 'other', 'title': 'Another problem'}
     (project.folder / 'scenarios/other.yaml').write_text(yaml.safe_dump(scenario))
@@ -38,7 +38,7 @@ def pair(tmp_path):
 
 
 def both_running(pair):
-    """Both scenarios started, each with its page at work."""
+    """Both scenarios started, each with its notebook at work."""
     runs = [pair.begin(), pair.begin(options=OTHER)]
     for name in NAMES:
         pair.when(f'here-{name}')

@@ -44,14 +44,14 @@ def replaced(path, old, new):
 
 def cell(path, kind, start, change):
     """Change the first cell of a kind whose text starts with `start`."""
-    page = json.loads(path.read_text(encoding='utf-8'))
+    notebook = json.loads(path.read_text(encoding='utf-8'))
     one = next(
         c
-        for c in page['cells']
+        for c in notebook['cells']
         if c['cell_type'] == kind and ''.join(c['source']).startswith(start)
     )
     one['source'] = change(''.join(one['source']))
-    path.write_text(json.dumps(page), encoding='utf-8')
+    path.write_text(json.dumps(notebook), encoding='utf-8')
 
 
 def appended(name):

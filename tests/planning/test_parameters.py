@@ -1,4 +1,4 @@
-"""What is handed to a page arrives as it was given, types included, or is refused in one line;
+"""What is handed to a notebook arrives as it was given, types included, or is refused in one line;
 names never become code."""
 
 import ast
@@ -12,14 +12,14 @@ import numpy as np
 import papermill
 import pytest
 from effort import examples
-from engine_pages import WRITE, Tiny, notebook
+from engine_notebooks import WRITE, Tiny, notebook
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from papermill.parameterize import parameterize_notebook
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.engine.warm import ExactTranslator
-from cd4ml_nb.planning.code import Page
+from cd4ml_nb.planning.code import Notebook
 from cd4ml_nb.planning.parameters import (
     Declared,
     checked_value,
@@ -128,7 +128,7 @@ class EvilNumber(int):
 
 @pytest.fixture(autouse=True)
 def exact(tmp_path, monkeypatch):
-    """Papermill as a page's process sets it up, in a folder of its own."""
+    """Papermill as a notebook's process sets it up, in a folder of its own."""
     before = papermill.translators.papermill_translators._translators['python']
     papermill.translators.papermill_translators.register('python', ExactTranslator)
     monkeypatch.chdir(tmp_path)
@@ -138,9 +138,9 @@ def exact(tmp_path, monkeypatch):
 
 
 def received(parameters):
-    """What a page has after papermill has written the parameters into it, saved it and read it
+    """What a notebook has after papermill has written the parameters into it, saved it and read it
     again."""
-    page = parameterize_notebook(
+    notebook = parameterize_notebook(
         papermill.iorw.load_notebook_node(PAGE),
         parameters,
         kernel_name='python3',
@@ -148,7 +148,7 @@ def received(parameters):
     )
     cell = next(
         c
-        for c in nbformat.reads(nbformat.writes(page), as_version=4).cells
+        for c in nbformat.reads(nbformat.writes(notebook), as_version=4).cells
         if 'injected-parameters' in c.metadata.get('tags', [])
     )
     names = {}
@@ -177,7 +177,7 @@ def test_a_value_arrives_as_it_was_given_or_is_refused(value):
 
 
 def acceptable(value):
-    """Whether JSON has the value, and a page may have it."""
+    """Whether JSON has the value, and a notebook may have it."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):
@@ -312,7 +312,7 @@ def test_X02_objects_whose_representation_is_code_are_refused_or_handed_over_as_
 # ---- names
 
 @pytest.mark.parametrize('name', NAMES)
-def test_X02_a_name_that_no_page_declares_is_never_written_into_one(name):
+def test_X02_a_name_that_no_notebook_declares_is_never_written_into_one(name):
     with pytest.raises(UserError) as refused:
         parse_parameters([f'{name}=1'], {'one': {'value', 'upstream', 'product'}})
     assert refused.value.code == 'N06' and refused.value.line.isprintable()
@@ -342,7 +342,7 @@ def declared(source, tmp_path):
         notebook((f'{source}\nupstream = None\nproduct = None', {'tags': ['parameters']}), '1'),
         tmp_path / 'page.ipynb',
     )
-    return declared_parameters(Page(tmp_path / 'page.ipynb'))['x']
+    return declared_parameters(Notebook(tmp_path / 'page.ipynb'))['x']
 
 
 ACCEPTED = [
@@ -437,13 +437,13 @@ TAG = {'tags': ['parameters']}
     ([('', TAG), '1'], 'does not declare'),
     ([('upstream = None\nproduct = None\nx = 1\nx = 2', TAG), '1'], "'x'"),
 ])
-def test_N05_what_is_wrong_with_the_tags_of_a_page_is_said_before_anything_runs(
+def test_N05_what_is_wrong_with_the_tags_of_a_notebook_is_said_before_anything_runs(
     tmp_path, cells, words
 ):
     (tmp_path / 'pipeline.yaml').touch()
     nbformat.write(notebook(*cells), tmp_path / 'page.ipynb')
     with pytest.raises(UserError, match=words) as refused:
-        declared_parameters(Page(tmp_path / 'page.ipynb'))
+        declared_parameters(Notebook(tmp_path / 'page.ipynb'))
     assert refused.value.code == 'N05' and refused.value.where == 'page.ipynb'
 
 
@@ -518,7 +518,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize('engine', ['warm', 'kernel'])
-def test_nasty_values_arrive_on_both_ways_a_page_is_run(tmp_path, engine):
+def test_nasty_values_arrive_on_both_ways_a_notebook_is_run(tmp_path, engine):
     project = Tiny(tmp_path / 'project')
     write = (
         'import json\nopen(product["out"], "w", encoding="utf-8").write(json.dumps([one, two,'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from four_stages import STAGES, current, four_stages, helper, page
+from four_stages import STAGES, current, four_stages, helper, notebook_edit
 from projects import copy_of, edited
 from runs import Place
 
@@ -23,7 +23,7 @@ def built(tmp_path_factory):
 
 
 def cell(stage: str, position: int, kind: str, text: str):
-    """A new cell in a page."""
+    """A new cell in a notebook."""
     def edit(folder: Path) -> None:
         path = folder / f'notebooks/tiny_{stage}.ipynb'
         notebook = nbformat.read(path, as_version=4)
@@ -42,16 +42,16 @@ def cell(stage: str, position: int, kind: str, text: str):
 # change -> what it does, further words of the command, the stages that run again, what `why` says
 # of the first of them
 MATRIX = {
-    'prose of a page': (page('clean', 'A stage.', 'Another text.'), (), [], ''),
+    'prose of a page': (notebook_edit('clean', 'A stage.', 'Another text.'), (), [], ''),
     'a new cell of prose': (cell('clean', 3, 'md', 'Words.'), (), [], ''),
     'a comment, and formatting, in a page': (
-        page('clean', 'rows = [clipped(x) for', 'rows = [  # why\n    clipped(x) for'),
+        notebook_edit('clean', 'rows = [clipped(x) for', 'rows = [  # why\n    clipped(x) for'),
         (),
         [],
         '',
     ),
     'the code of a page': (
-        page('learn', '* rate', '* rate + 1'),
+        notebook_edit('learn', '* rate', '* rate + 1'),
         (),
         ['learn', 'judge'],
         r'notebook tiny_learn.ipynb: cell 7 changed',
@@ -186,12 +186,12 @@ def test_going_back_runs_nothing(built, tmp_path):
     source, _ = built
     folder = copy_of(source, tmp_path / 'project')
     place = Place(folder)
-    page('learn', '* rate', '* rate + 1')(folder)
+    notebook_edit('learn', '* rate', '* rate + 1')(folder)
     assert ran(place.run('run', '-s', 'tiny', cwd=folder)) == ['learn', 'judge']
-    page('learn', '* rate + 1', '* rate')(folder)
+    notebook_edit('learn', '* rate + 1', '* rate')(folder)
     assert ran(place.run('run', '-s', 'tiny', cwd=folder)) == []
     assert json.loads((current(folder, 'learn') / 'value.json').read_text()) == 40
-    page('learn', '* rate', '* rate + 1')(folder)
+    notebook_edit('learn', '* rate', '* rate + 1')(folder)
     assert ran(place.run('run', '-s', 'tiny', cwd=folder)) == []
     assert json.loads((current(folder, 'learn') / 'value.json').read_text()) == 41
 
@@ -210,7 +210,7 @@ def test_C13_a_library_that_is_not_the_locked_one_is_refused_before_anything_run
 def test_status_shows_every_stage_with_key_age_and_cause(built, tmp_path):
     source, _ = built
     folder = copy_of(source, tmp_path / 'project')
-    page('learn', '* rate', '* rate + 1')(folder)
+    notebook_edit('learn', '* rate', '* rate + 1')(folder)
     told = Place(folder).run('status', cwd=folder).stdout
     rows = {
         line.split()[0]: line

@@ -1,4 +1,4 @@
-"""Drafts, which a page leaves that somebody runs by hand: read while they are the newest, said
+"""Drafts, which a notebook leaves that somebody runs by hand: read while they are the newest, said
 aloud, and named by `cd4ml status`."""
 
 import json
@@ -6,7 +6,7 @@ import shutil
 
 import nbformat
 import pytest
-from engine_pages import Ended, Tiny
+from engine_notebooks import Ended, Tiny
 from runs import PAPERMILL
 
 PARAMETERS = "text = 'run'\nupstream = None\nproduct = None"
@@ -15,7 +15,7 @@ STAGES = {'first': (), 'second': ('first',), 'third': ('second',)}
 
 
 def body(stage: str) -> str:
-    """What a page does: it writes its text behind the texts of those that it reads."""
+    """What a notebook does: it writes its text behind the texts of those that it reads."""
     return (f"upstream, product = stage_paths('{stage}', 'tiny', upstream, product)\n"
             "above = [paths['out'].read_text() for paths in upstream.values()]\n"
             "product['out'].write_text(' '.join([*above, text]))")
@@ -23,7 +23,7 @@ def body(stage: str) -> str:
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A project of three pages, after one run."""
+    """A project of three notebooks, after one run."""
     project = Tiny(tmp_path / 'project')
     for stage, above in STAGES.items():
         project.add(
@@ -40,7 +40,7 @@ def tiny(tmp_path):
 
 
 def by_hand(project: Tiny, stage: str, text: str = 'hand') -> tuple[str, str]:
-    """Run a page as somebody does who opens it: what it made, and what its cells say."""
+    """Run a notebook as somebody does who opens it: what it made, and what its cells say."""
     words = (
         f'pages/{stage}.ipynb',
         'out.ipynb',
@@ -72,7 +72,7 @@ def status(project: Tiny, *words: str) -> dict[str, str]:
     return {}
 
 
-def test_a_newer_draft_is_read_and_the_page_that_reads_it_says_so(tiny):
+def test_a_newer_draft_is_read_and_the_notebook_that_reads_it_says_so(tiny):
     assert by_hand(tiny, 'second')[0] == 'run hand'
     text, said = by_hand(tiny, 'third')
     assert text == 'run hand hand'

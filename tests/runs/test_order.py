@@ -1,5 +1,5 @@
-"""Hidden state, at the seam a data scientist meets: pages run cell by cell in real IPython shells
-and kernels, then registered."""
+"""Hidden state, at the seam a data scientist meets: notebooks run cell by cell in real IPython
+shells and kernels, then registered."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from traitlets.config import Config
 
 from cd4ml_nb.audit.check import check_notebooks, rerun_differences
 from cd4ml_nb.core.errors import GateRefused, UserError
-from cd4ml_nb.runs import paths as pages
-from cd4ml_nb.runs.hidden_state import executed_page, hidden_state
+from cd4ml_nb.runs import paths as notebooks
+from cd4ml_nb.runs.hidden_state import executed_notebook, hidden_state
 from cd4ml_nb.runs.order import Cell, disorder
 
 NAME = 'breast_cancer'
@@ -29,15 +29,15 @@ PACKAGE = 'notebooks/stages/17_package.ipynb'
 REGISTER = 'notebooks/stages/18_register.ipynb'
 
 
-# ---- a project whose model is made and not yet registered, and pages that are opened in it
+# ---- a project whose model is made and not yet registered, and notebooks that are opened in it
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('made')
     project = copied_project(folder / 'project', f'scenarios/{NAME}.yaml')
-    for page in (project / 'notebooks/stages').glob('1*.ipynb'):
-        page.write_text(
-            page.read_text(encoding='utf-8').replace(
+    for notebook in (project / 'notebooks/stages').glob('1*.ipynb'):
+        notebook.write_text(
+            notebook.read_text(encoding='utf-8').replace(
                 'scenarios/used_cars.yaml', f'scenarios/{NAME}.yaml'
             ),
             encoding='utf-8',
@@ -49,7 +49,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def project(made, tmp_path, monkeypatch) -> Path:
-    """A copy of it for one test, which may edit pages, leave drafts and register."""
+    """A copy of it for one test, which may edit notebooks, leave drafts and register."""
     shutil.copytree(made, tmp_path / 'copy')
     for name, value in Place(tmp_path / 'copy').environment.items():
         if name.startswith('CD4ML_'):
@@ -70,21 +70,21 @@ def shell() -> Iterator[InteractiveShell]:
         one.restore_sys_module_state()
 
 
-def sources(page: Path | str) -> dict[int, str]:
-    """Number -> text of the code cells of a page."""
-    notebook = nbformat.read(page, as_version=4)
+def sources(notebook: Path | str) -> dict[int, str]:
+    """Number -> text of the code cells of a notebook."""
+    content = nbformat.read(notebook, as_version=4)
     return {
         number: cell.source
-        for number, cell in enumerate(notebook.cells, start=1)
+        for number, cell in enumerate(content.cells, start=1)
         if cell.cell_type == 'code'
     }
 
 
-def edit(page: Path | str, change) -> None:
-    """Save a page whose list of cells was changed."""
-    notebook = nbformat.read(page, as_version=4)
-    change(notebook.cells)
-    nbformat.write(notebook, page)
+def edit(notebook: Path | str, change) -> None:
+    """Save a notebook whose list of cells was changed."""
+    content = nbformat.read(notebook, as_version=4)
+    change(content.cells)
+    nbformat.write(content, notebook)
 
 
 def run_cells(texts, fail: bool = False) -> BaseException | None:
@@ -99,7 +99,7 @@ def run_cells(texts, fail: bool = False) -> BaseException | None:
 
 
 def register() -> BaseException | None:
-    """Run all cells of the page that registers, in a fresh shell."""
+    """Run all cells of the notebook that registers, in a fresh shell."""
     return run_cells(sources(REGISTER).values(), fail=True)
 
 
@@ -124,13 +124,14 @@ def note(project: Path) -> dict:
     )
 
 
-def first_run_cell(page: str = PACKAGE) -> int:
-    return next(number for number, text in sources(page).items() if text.startswith('#| pipeline'))
+def first_run_cell(notebook: str = PACKAGE) -> int:
+    texts = sources(notebook).items()
+    return next(number for number, text in texts if text.startswith('#| pipeline'))
 
 
 # ---- what may be promoted
 
-def test_pages_run_by_hand_from_top_to_bottom_become_a_candidate(project):
+def test_notebooks_run_by_hand_from_top_to_bottom_become_a_candidate(project):
     texts = list(sources(PACKAGE).values())
     run_cells(texts)
     assert note(project)['executed'] == texts and note(project)['page'] == PACKAGE
@@ -204,7 +205,7 @@ def test_a_variable_that_only_a_deleted_cell_has_set_is_named(project):
         ' set',
     )
     found = hidden_state('package', NAME)[0]
-    assert (found.page, found.cell, found.variable) == (PACKAGE, reader, 'wanted')
+    assert (found.notebook, found.cell, found.variable) == (PACKAGE, reader, 'wanted')
 
 
 def test_a_cell_that_did_not_run_is_named(project):
@@ -217,7 +218,7 @@ def test_a_cell_that_did_not_run_is_named(project):
     assert_refused(project, PACKAGE, f'cell {first_run_cell() - 1} did not run')
 
 
-def test_hidden_state_of_the_page_that_registers_itself_is_named(project):
+def test_hidden_state_of_the_notebook_that_registers_itself_is_named(project):
     edit(
         REGISTER,
         lambda cells: cells.insert(
@@ -236,14 +237,14 @@ def test_a_draft_of_which_nothing_tells_how_it_was_made_is_refused(project):
     assert_refused(project, PACKAGE, 'nothing tells how its draft was made')
 
 
-def test_what_the_page_has_read_is_judged_and_not_what_has_been_made_since(project):
+def test_what_the_notebook_has_read_is_judged_and_not_what_has_been_made_since(project):
     texts = list(sources(PACKAGE).values())
     first = first_run_cell(REGISTER)
     with shell() as one:
         for number, text in sources(REGISTER).items():
             if number <= first:
                 assert one.run_cell(text, store_history=True).success
-        # a draft in disorder, which the open page does not read
+        # a draft in disorder, which the open notebook does not read
         run_cells([*texts, texts[1], texts[-2]])
         assert hidden_state('package', NAME)
         assert one.run_cell(sources(REGISTER)[first], store_history=True).success
@@ -266,19 +267,19 @@ def test_a_draft_made_from_products_that_have_been_made_anew_is_refused(project)
     assert_refused(project, PACKAGE, 'earlier products of evaluate')
 
 
-def test_a_run_whose_page_did_not_end_well_is_named(project):
+def test_a_run_whose_notebook_did_not_end_well_is_named(project):
     home = project.parent / f'products/{NAME}/validate'
-    page = home / (home / 'current').read_text(encoding='utf-8').strip() / 'page.ipynb'
-    assert executed_page(page) == []
-    edit(page, lambda cells: cells[-1].metadata.papermill.update(status='failed'))
-    last = len(nbformat.read(page, as_version=4).cells)
-    assert [(one.cell, 'validate' in one.page) for one in hidden_state('package', NAME)] == [
+    notebook = home / (home / 'current').read_text(encoding='utf-8').strip() / 'page.ipynb'
+    assert executed_notebook(notebook) == []
+    edit(notebook, lambda cells: cells[-1].metadata.papermill.update(status='failed'))
+    last = len(nbformat.read(notebook, as_version=4).cells)
+    assert [(one.cell, 'validate' in one.notebook) for one in hidden_state('package', NAME)] == [
         (last, True)
     ]
     assert_refused(project, 'validate', f'cell {last} was not completed')
 
 
-def test_the_runner_refuses_a_page_that_it_is_given_in_disorder(project):
+def test_the_runner_refuses_a_notebook_that_it_is_given_in_disorder(project):
     upstream = {'package': {'nb': project / 'page.ipynb'}}
     cells = [
         nbformat.v4.new_code_cell(
@@ -309,7 +310,7 @@ def test_a_kernel_in_which_cells_ran_out_of_order_leaves_it_beside_the_draft(pro
 
 
 def test_outside_ipython_nothing_is_noted(project):
-    _, product = pages.stage_paths('package', NAME, None, None)
+    _, product = notebooks.stage_paths('package', NAME, None, None)
     assert not (product['nb'].parent / 'executed.json').exists()
 
 
@@ -321,12 +322,12 @@ def test_a_note_that_cannot_be_written_disturbs_no_cell_and_leaves_no_older_one(
         for text in texts:
             assert one.run_cell(text, store_history=True).success
         with monkeypatch.context() as broken:
-            broken.setattr(pages, 'write_json', lambda *_: 1 / 0)
+            broken.setattr(notebooks, 'write_json', lambda *_: 1 / 0)
             assert one.run_cell('x = 1', store_history=True).success
     assert_refused(project, PACKAGE, 'nothing tells')
 
 
-def test_one_hook_serves_a_page_however_often_it_is_run(project):
+def test_one_hook_serves_a_notebook_however_often_it_is_run(project):
     with shell() as one:
         before = len(one.events.callbacks['post_run_cell'])
         for _ in range(3):
@@ -353,7 +354,7 @@ TEXTS = st.lists(
 
 
 @given(TEXTS, st.data())
-def test_every_order_but_the_pages_own_is_found(texts, data):
+def test_every_order_but_the_notebooks_own_is_found(texts, data):
     cells = [Cell(number, text) for number, text in enumerate(texts, start=1)]
     assert disorder(texts, cells, 'page') == []
     order = data.draw(st.permutations(texts))

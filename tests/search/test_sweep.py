@@ -37,7 +37,7 @@ from sweeps import (
     lives,
     product,
     repeatable,
-    run_page,
+    run_notebook,
     schema,
     shown_by_mlflow,
     sweep_project,
@@ -804,7 +804,7 @@ def test_a_trial_has_taken_what_it_took_on_the_sample_and_on_all_rows(tmp_path):
     assert all(r['seconds'] >= (0.3 if r['state'] == 'complete' else 0.2) for r in records)
 
 
-# ---- the page
+# ---- the notebook
 
 def when_ended(project: Tiny, n: int) -> None:
     """Wait until so many trials have ended."""
@@ -835,10 +835,10 @@ def made(tmp_path, empty_store):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory, empty_store) -> Tiny:
-    """A project whose page ran without any trouble."""
+    """A project whose notebook ran without any trouble."""
     project = sweep_project(tmp_path_factory.mktemp('whole') / 'project')
     shutil.copy(empty_store, project.folder / 'mlflow.db')
-    assert run_page(project, TRIALS).code == 0
+    assert run_notebook(project, TRIALS).code == 0
     return project
 
 
@@ -847,7 +847,7 @@ def again(made) -> Tiny:
     """Another such project, which may be damaged; a copy would not do, since MLflow's store is
     known by its path."""
     project = made()
-    assert run_page(project, TRIALS).code == 0
+    assert run_notebook(project, TRIALS).code == 0
     return project
 
 
@@ -902,7 +902,7 @@ def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended
                 time.sleep(pause)
                 os.kill(pid, signal.SIGKILL)
 
-        ended = run_page(
+        ended = run_notebook(
             project,
             TRIALS,
             struck,
@@ -914,19 +914,19 @@ def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended
         assert before.items() <= ends(project).items(), fault
     before = ends(project)
     assert sorted(before) == list(range(TRIALS))  # all have ended, and nothing is published yet
-    assert run_page(project, TRIALS).code == 0
+    assert run_notebook(project, TRIALS).code == 0
     assert ends(project) == before and content(project) == content(whole)
     whole_in_mlflow(project, TRIALS)
 
 
 def test_more_trials_begin_with_those_that_are_known_and_the_same_ones_again_are_done_again(again):
     known = product(again, 'trials')['trials']
-    assert run_page(again, TRIALS + 3).code == 0
+    assert run_notebook(again, TRIALS + 3).code == 0
     more = product(again, 'trials')['trials']
     assert len(more) == TRIALS + 3 and more[:TRIALS] == known        # when they ended included
     whole_in_mlflow(again, TRIALS + 3)
     before = content(again)
-    assert run_page(again, TRIALS + 3).code == 0
+    assert run_notebook(again, TRIALS + 3).code == 0
     assert content(again) == before and not {r['at'] for r in more} & {
         r['at'] for r in product(again, 'trials')['trials']
     }
@@ -952,7 +952,7 @@ def test_I12_a_damaged_journal_is_used_up_to_the_damage_and_what_follows_is_done
         )
     )
     damaged = path.read_bytes()
-    ended = run_page(again, TRIALS)
+    ended = run_notebook(again, TRIALS)
     assert ended.code == 0 and content(again) == content(whole)
     backups = list(path.parent.glob('*.damaged-*'))
     assert [b.read_bytes() for b in backups] == ([damaged] if damage == 'middle' else [])
@@ -975,7 +975,7 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
 ):
     path = journal_path(again)
     with Log(path):
-        ended = run_page(again, TRIALS + 1)
+        ended = run_notebook(again, TRIALS + 1)
     assert (
         (ended.code, ended.left) == (4, 0)
         and ended.error.startswith('InfrastructureError I14 ')
@@ -984,7 +984,7 @@ def test_I12_a_journal_that_cannot_be_opened_or_that_another_process_has_ends_wi
     )
     path.unlink()
     path.mkdir()
-    ended = run_page(again, TRIALS + 1)
+    ended = run_notebook(again, TRIALS + 1)
     assert (
         (ended.code, ended.left) == (4, 0)
         and ended.error.startswith('InfrastructureError I10 ')
@@ -997,7 +997,7 @@ def test_I09_a_disk_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_
     made, whole
 ):
     project = made()
-    ended = run_page(project, TRIALS, environment={'CD4ML_FAULT': 'journal.before:enospc:6'})
+    ended = run_notebook(project, TRIALS, environment={'CD4ML_FAULT': 'journal.before:enospc:6'})
     assert (
         (ended.code, ended.left) == (4, 0)
         and ended.error.startswith('InfrastructureError I09 ')
@@ -1005,7 +1005,7 @@ def test_I09_a_disk_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_
     ), ended
     before = ends(project)
     assert (
-        run_page(project, TRIALS).code == 0
+        run_notebook(project, TRIALS).code == 0
         and before.items() <= ends(project).items()
         and content(project) == content(whole)
     )
@@ -1015,7 +1015,7 @@ def test_I09_a_disk_full_in_the_middle_of_the_journal_ends_with_4_and_the_sweep_
 def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_running(made):
     project = made(fixed={'objective': 'reg:gamma'})  # of logarithms, some of them negative
     for _ in range(2):
-        ended = run_page(project, 3)
+        ended = run_notebook(project, 3)
         assert (ended.code, ended.left) == (2, 0) and '\n' not in ended.error
         assert (
             ended.error.startswith(
@@ -1025,7 +1025,7 @@ def test_a_sweep_in_which_every_trial_fails_ends_with_2_and_leaves_nothing_runni
         )
     scenario = project.folder / 'scenarios/used_cars.yaml'
     scenario.write_text(scenario.read_text().replace('reg:gamma', 'reg:squarederror'))
-    assert run_page(project, 3).code == 0
+    assert run_notebook(project, 3).code == 0
     known = shown_by_mlflow(project)
     assert known['running'] == 0 and known['trials'][-1] == [0, 1, 2]
 
@@ -1040,15 +1040,15 @@ xgboost.train({'nthread': 2}, matrix, 5).num_boosted_rounds()"""
 
 
 def uses_openmp(project: Tiny) -> None:
-    """Have the page train a model, with two threads, before it forks."""
+    """Have the notebook train a model, with two threads, before it forks."""
     path = project.folder / PAGE
-    page = json.loads(path.read_text())
+    notebook = json.loads(path.read_text())
     place = next(
         k
-        for k, cell in enumerate(page['cells'])
+        for k, cell in enumerate(notebook['cells'])
         if 'make_workers(problem, members) as workers' in ''.join(cell['source'])
     )
-    page['cells'].insert(
+    notebook['cells'].insert(
         place,
         {
             'cell_type': 'code',
@@ -1059,7 +1059,7 @@ def uses_openmp(project: Tiny) -> None:
             'execution_count': None,
         },
     )
-    path.write_text(json.dumps(page))
+    path.write_text(json.dumps(notebook))
 
 
 def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_runs(made):
@@ -1095,5 +1095,5 @@ def test_I05_a_sweep_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_wh
         'run', '-p', f'trials={n}', '--engine', 'kernel', environment={'CD4ML_THREADS': '2'}
     )
     assert done.code == 0 and before.items() <= ends(project).items(), done
-    assert run_page(plain, n).code == 0 and content(project) == content(plain)
+    assert run_notebook(plain, n).code == 0 and content(project) == content(plain)
     whole_in_mlflow(project, n)

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from engine_pages import Tiny
+from engine_notebooks import Tiny
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL
 
@@ -35,7 +35,7 @@ written['registration'].write_text(json.dumps(registration))'''
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A project of one page, which registers a model of a depth."""
+    """A project of one notebook, which registers a model of a depth."""
     project = Tiny(tmp_path / 'project')
     project.add('register', IMPORTS, REGISTER, parameters=PARAMETERS, params={'depth': 3})
     project.stages['register']['product'] = {
@@ -116,9 +116,8 @@ def test_a_draft_that_was_registered_by_hand_gives_the_alias_back_to_the_accepte
     assert both(tiny) == (1, 1) and not (tiny.home / 'register/draft').exists()
 
 
-def test_the_page_of_a_run_says_nothing_of_drafts(tiny):
+def test_the_notebook_of_a_run_says_nothing_of_drafts(tiny):
     tiny.run(*depth(3)).check(0)
-    page: Path = tiny.published('register') / 'page.ipynb'
-    assert 'draft' not in str([
-        cell.outputs for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == 'code'
-    ])
+    notebook: Path = tiny.published('register') / 'page.ipynb'
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert 'draft' not in str([cell.outputs for cell in cells if cell.cell_type == 'code'])

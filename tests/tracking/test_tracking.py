@@ -913,8 +913,8 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_sync_registers_its_whole_m
     assert first.returncode == 0, first.stderr
     registration = away.json('breast_cancer', 'register', 'registration.json')
     assert registration['accepted'] and registration['version'] is None and registration['spooled']
-    page = away.product('breast_cancer', 'train', 'page.ipynb').read_text(encoding='utf-8')
-    assert 'tracking unavailable (connection refused), spooling to' in page
+    notebook = away.product('breast_cancer', 'train', 'page.ipynb').read_text(encoding='utf-8')
+    assert 'tracking unavailable (connection refused), spooling to' in notebook
 
     here = Settings(
         products=str(tmp_path / 'products'),
@@ -1022,7 +1022,7 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here, brows
     )
     done(a_sweep, here)
     port = free_port()
-    pages = subprocess.Popen(
+    notebooks = subprocess.Popen(
         mlflow_command(here, port),
         env=os.environ | mlflow_environment(here),
         stdout=subprocess.DEVNULL,
@@ -1042,7 +1042,7 @@ def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here, brows
         shown = text()
         assert shown.index('trial 0') < shown.index('trial 1') < shown.index('trial 2')
     finally:
-        end_family(pages.pid)
+        end_family(notebooks.pid)
 
 
 def answers(address: str) -> bool:

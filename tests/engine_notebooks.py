@@ -1,5 +1,5 @@
-"""Tiny projects whose pages can go wrong in any way, notebooks made of sources, and a look at what
-a run has left alive."""
+"""Tiny projects whose notebooks can go wrong in any way, notebooks made of sources, and a look at
+what a run has left alive."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ def notebook(*sources: Source) -> nbformat.NotebookNode:
 
 @dataclass
 class Tiny(Marked):
-    """A project of a few tiny pages."""
+    """A project of a few tiny notebooks."""
 
     stages: dict[str, dict] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Tiny(Marked):
         params: dict | None = None,
         out: str = 'out.txt',
     ) -> None:
-        """Add a stage, or replace its page."""
+        """Add a stage, or replace its notebook."""
         path = f'pages/{stage}.ipynb'
         content = stage_notebook('A page', *sources, parameters=parameters)
         write_notebook(self.folder / path, content)
@@ -118,7 +118,7 @@ class Tiny(Marked):
         return current_folder(self.home, stage)
 
     def failed(self, stage: str) -> nbformat.NotebookNode:
-        """The page of a stage that failed, as it was kept."""
+        """The notebook of a stage that failed, as it was kept."""
         return nbformat.read(self.home / stage / 'failed/page.ipynb', as_version=4)
 
     def record(self) -> dict:
@@ -128,7 +128,7 @@ class Tiny(Marked):
         )
 
     def when(self, file: str, patience: float = 120) -> None:
-        """Wait until a page has made a file in its project."""
+        """Wait until a notebook has made a file in its project."""
         wait_for((self.folder / file).exists, patience, file)
 
     # ---- what is alive
