@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from projects import ROOT, clean_environment, copied_project, current_folder, run_records
+from stores import give_store
 
 __all__ = ['CD4ML', 'PAPERMILL', 'PLOOMBER', 'ROOT', 'SMALL', 'Place', 'copied_project']
 
@@ -37,6 +38,7 @@ class Place:
         self, *words: str, cwd: Path = ROOT, command: Path | str = CD4ML, **environment: str
     ) -> subprocess.CompletedProcess:
         """Run a command to its end; stdout and stderr as text."""
+        give_store(self.folder)
         return subprocess.run(
             [str(command), *words],
             cwd=cwd,

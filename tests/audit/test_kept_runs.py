@@ -256,7 +256,12 @@ TAMPERED = {
 }
 
 
-@pytest.mark.parametrize('what', TAMPERED)
+SAMPLE = ('the model', 'the record', 'the patch')
+
+
+@pytest.mark.parametrize('what', [
+    what if what in SAMPLE else pytest.param(what, marks=pytest.mark.slow) for what in TAMPERED
+])
 def test_one_byte_that_was_changed_is_found(kept, what):
     project, place = kept
     tamper, name, words = TAMPERED[what]
@@ -363,6 +368,7 @@ def stages_of(project: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_gc_never_removes_what_a_registered_model_needs(made):
     project, place = made
     first = record_path(project)

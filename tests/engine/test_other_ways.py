@@ -16,7 +16,10 @@ from cd4ml_nb.data.table import read_table
 
 @pytest.mark.parametrize(
     'name,metric,least',
-    [('wine_cultivars', 'accuracy', 0.9), ('used_cars_in_time', 'r2', 0.85)],
+    [
+        pytest.param('wine_cultivars', 'accuracy', 0.9, marks=pytest.mark.slow),
+        ('used_cars_in_time', 'r2', 0.85),
+    ],
 )
 def test_other_tasks_and_splits_run_from_end_to_end(tmp_path, name, metric, least):
     place = Place(tmp_path)

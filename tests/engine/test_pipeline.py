@@ -218,6 +218,7 @@ def test_a_tampered_product_is_noticed_and_made_again(first):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_fresh_folders_give_the_same_model_also_with_kernels(first, tmp_path):
     place, _ = first
     other = Place(tmp_path)

@@ -85,7 +85,7 @@ def test_a_newer_draft_is_read_and_the_notebook_that_reads_it_says_so(tiny):
     assert by_hand(tiny, 'third') == ('run run hand', '')
 
 
-@pytest.mark.parametrize('stage', ['second', 'first'])
+@pytest.mark.parametrize('stage', ['second', pytest.param('first', marks=pytest.mark.slow)])
 def test_what_a_run_has_accepted_later_wins_over_an_older_draft_of_the_stage_and_of_those_below(
     tiny, stage
 ):

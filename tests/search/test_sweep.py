@@ -6,7 +6,6 @@ import math
 import os
 import random
 import resource
-import shutil
 import signal
 import tempfile
 import threading
@@ -22,7 +21,7 @@ import xgboost as xgb
 from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mlflow.tracking import MlflowClient
+from stores import give_store
 from sweeps import (
     PAGE,
     SPACE,
@@ -49,7 +48,7 @@ from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.errors import Cd4mlError
 from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
-from cd4ml_nb.core.settings import Settings, gpu_count
+from cd4ml_nb.core.settings import gpu_count
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
@@ -80,7 +79,6 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
-from cd4ml_nb.tracking.store import experiment
 
 TRIALS = 10
 N_TRAIN = 160
@@ -813,31 +811,21 @@ def when_ended(project: Tiny, n: int) -> None:
         time.sleep(0.002)
 
 
-@pytest.fixture(scope='module')
-def empty_store(tmp_path_factory) -> Path:
-    """A SQLite store with MLflow's tables."""
-    path = tmp_path_factory.mktemp('store') / 'mlflow.db'
-    here = Settings(tracking_uri=f'sqlite:///{path}', artifact_root='files')
-    ended = forked(lambda: experiment(MlflowClient(here.tracking_uri), 'other', here))
-    assert ended.code == 0
-    return path
-
-
 @pytest.fixture
-def made(tmp_path, empty_store):
+def made(tmp_path):
     """Makes projects that share nothing but the code."""
     def make(name: str = 'project', **options: Any) -> Tiny:
         project = sweep_project(tmp_path / name, **options)
-        shutil.copy(empty_store, project.folder / 'mlflow.db')
+        give_store(project.folder)
         return project
     return make
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, empty_store) -> Tiny:
+def whole(tmp_path_factory) -> Tiny:
     """A project whose notebook ran without any trouble."""
     project = sweep_project(tmp_path_factory.mktemp('whole') / 'project')
-    shutil.copy(empty_store, project.folder / 'mlflow.db')
+    give_store(project.folder)
     assert run_notebook(project, TRIALS).code == 0
     return project
 
@@ -1075,6 +1063,7 @@ def test_I20_a_gpu_that_is_asked_for_and_not_there_ends_with_2_before_anything_r
     )
 
 
+@pytest.mark.slow
 def test_I05_a_sweep_killed_then_stopped_by_ctrl_c_goes_on_in_a_kernel_and_is_whole(made):
     """Also where the kernel has used OpenMP before."""
     slow = {'rounds': 150, 'early_stopping': 150, 'prune': 'none'}

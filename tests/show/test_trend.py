@@ -685,6 +685,7 @@ def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_pa
 
 # ---- real runs
 
+@pytest.mark.slow
 def test_real_runs_have_a_trend_and_its_page_runs_by_papermill(tmp_path):
     place = Place(tmp_path)
     for words in ((), ('-p', 'seed=11')):

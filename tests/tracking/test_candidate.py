@@ -12,6 +12,7 @@ import yaml
 from engine_notebooks import Tiny
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL
+from stores import give_store
 
 PARAMETERS = 'depth = 3\nupstream = None\nproduct = None'
 IMPORTS = '''import hashlib, json
@@ -45,6 +46,7 @@ def tiny(tmp_path):
     (project.folder / 'pipeline.yaml').write_text(
         yaml.safe_dump({'tasks': list(project.stages.values())})
     )
+    give_store(project.folder)
     yield project
     project.end_all()
 
@@ -106,6 +108,7 @@ def test_with_the_store_down_going_back_waits_for_it_and_is_not_undone_by_what_w
     assert sorted(int(version.version) for version in versions) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_draft_that_was_registered_by_hand_gives_the_alias_back_to_the_accepted_model(tiny):
     tiny.run(*depth(3)).check(0)
     words = ('pages/register.ipynb', 'out.ipynb', '-p', 'depth', '9', '--engine', 'cd4ml')
