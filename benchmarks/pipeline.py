@@ -51,7 +51,7 @@ def timed(command: list[str], cwd: Path, env: dict[str, str]) -> float:
     return seconds
 
 
-def told(name: str, ours: list[float], theirs: list[float], aim: float, what: str) -> None:
+def show(name: str, ours: list[float], theirs: list[float], aim: float, what: str) -> None:
     ratio = statistics.median(ours) / statistics.median(theirs)
     verdict = 'met' if ratio <= aim else 'MISSED'
     print(
@@ -94,7 +94,7 @@ def against_script(scenario: str, trials: int, repeats: int) -> None:
         print(
             f'  {k + 1} of {repeats}: script {theirs[-1]:.1f} s, run {ours[-1]:.1f} s', flush=True
         )
-    told('full run ÷ script', ours, theirs, 1.15, f'{scenario}, {trials} trials')
+    show('full run ÷ script', ours, theirs, 1.15, f'{scenario}, {trials} trials')
 
 
 def with_nothing_to_do(repeats: int) -> None:
@@ -120,7 +120,7 @@ def with_nothing_to_do(repeats: int) -> None:
         pairs = [
             (timed(run, project, env), timed(build, project, env)) for _ in range(max(3, repeats))
         ]
-        told(
+        show(
             'nothing to do ÷ ploomber',
             [a for a, _ in pairs],
             [b for _, b in pairs],
@@ -132,7 +132,7 @@ def with_nothing_to_do(repeats: int) -> None:
         for _ in range(max(3, repeats)):
             slow.append(timed(run, project, env))
             shutil.rmtree(place / 'products' / '.answers')
-        told(
+        show(
             '  the same, planned anew',
             slow,
             [b for _, b in pairs],

@@ -82,7 +82,7 @@ def child(
     )
     if side == 'usual':
         problem = described(folder, contract.to_json(), plan.search.model_dump())
-        told = timed(
+        measured = timed(
             lambda: {
                 'best': usual_loop(folder, problem, trials, seed, f'sqlite:///{place}/m.db', device)
             }
@@ -90,18 +90,19 @@ def child(
     else:
         for module in ('data.table', 'tracking.sender', 'search.search'):
             importlib.import_module(f'cd4ml_nb.{module}')
-        told = timed(
+        measured = timed(
             lambda: ours(plan, contract, folder, trials, seed, device, place, side == 'tracked')
         )
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     before = os.times()
     begun = time.perf_counter()
-    told = work()
+    measured = work()
     after = os.times()
-    return told | {'clock': time.perf_counter() - begun, 'busy': sum(after[:4]) - sum(before[:4])}
+    busy = sum(after[:4]) - sum(before[:4])
+    return measured | {'clock': time.perf_counter() - begun, 'busy': busy}
 
 
 def ours(

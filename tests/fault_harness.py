@@ -156,7 +156,7 @@ def wrong_records(project: Tiny) -> list[str]:
         record = json.loads(paths[-1].read_text())
     except (OSError, ValueError, IndexError) as error:
         return [f'no record of the last run: {error!r}']
-    told = {stage: s.get('manifest') for stage, s in record['stages'].items()}
+    said = {stage: s.get('manifest') for stage, s in record['stages'].items()}
     there = {
         stage: sha(folder / 'manifest.json')
         for stage in STAGES
@@ -166,10 +166,10 @@ def wrong_records(project: Tiny) -> list[str]:
         found = []
     else:
         found = [f'the last record tells of exit code {record["exit_code"]}']
-    if told != there:
+    if said != there:
         found.append(
             'the last record names other products than are current: '
-            f'{[s for s in STAGES if told.get(s) != there.get(s)]}'
+            f'{[s for s in STAGES if said.get(s) != there.get(s)]}'
         )
     index = project.folder / 'products/index.html'
     if not index.is_file() or index.stat().st_mtime_ns < paths[-1].stat().st_mtime_ns:
@@ -222,7 +222,7 @@ class Result:
     wrong: list[str]
     kills: int = 1
     reached: bool = True
-    told: str = ''
+    said: str = ''
 
 
 @dataclass
@@ -374,7 +374,7 @@ class Harness:
                 )
             wrong += wrong_after(project, before, known)
             wrong += self.wrong_after_another_run(project, case)
-            return Result(case, wrong, reached=done.code != 0, told=done.last)
+            return Result(case, wrong, reached=done.code != 0, said=done.last)
 
     def kill(self, case: Case, chance: random.Random) -> Result:
         """Kill a run once to three times at random moments, each time resumed from what the last
@@ -383,7 +383,7 @@ class Harness:
             before = whole_ones(project)
             known = {p: damage_of(p) for p in product_folders(project)}
             wrong = []
-            told = []
+            said = []
             kills = 0
             engine = ['--engine', 'kernel'] if case.number % 25 == 24 else []
             for k in range(chance.choice([1, 1, 2])):
@@ -394,7 +394,7 @@ class Harness:
                 hit = strike(started, scope)
                 quick = chance.random() < 0.3 and scope in ('run', 'all')
                 done = started.end()
-                told.append(f'{scope} after {moment:.2f} s')
+                said.append(f'{scope} after {moment:.2f} s')
                 kills += hit
                 if scope in ('server', 'page') or not hit:
                     wrong += wrong_words(done, {0, 4} if hit else {0})
@@ -403,10 +403,10 @@ class Harness:
                 if quick:  # while what was killed may still be going down
                     waiting = project.run(*AGAIN[case.state], '--wait')
                     wrong += wrong_words(waiting, {0})
-                wrong += [f'{told[-1]}: {words}' for words in wrong_after(project, before, known)]
+                wrong += [f'{said[-1]}: {words}' for words in wrong_after(project, before, known)]
                 before |= whole_ones(project)
             wrong += self.wrong_after_another_run(project, case)
-            return Result(case, wrong, kills, kills > 0, ', '.join(told))
+            return Result(case, wrong, kills, kills > 0, ', '.join(said))
 
     def wrong_after_another_run(self, project: Tiny, case: Case) -> list[str]:
         """Run again; what must not be after it."""
@@ -438,7 +438,7 @@ class Harness:
             wrong += wrong_after(project, before, known)
             ballast.unlink()
             wrong += self.wrong_after_another_run(project, case)
-            return Result(case, wrong, told=done.last)
+            return Result(case, wrong, said=done.last)
 
     def limit(self, case: Case, chance: random.Random) -> Result:
         """Run where no file may be larger than a limit."""
@@ -464,7 +464,7 @@ class Harness:
             )
             wrong += wrong_after(project, before, {})
             wrong += self.wrong_after_another_run(project, case)
-            return Result(case, wrong, told=done.last)
+            return Result(case, wrong, said=done.last)
 
     def two(self, case: Case, chance: random.Random) -> Result:
         """Start two runs at once."""
@@ -686,10 +686,10 @@ class Sweeps:
     def report(self, kind: str, kills: int) -> bool:
         """Kill, and say what became of it; whether all is well."""
         counts = {'workers': self.workers, 'coordinators': self.coordinators}[kind](kills)
-        told = ', '.join(f'{counts[name]} {name}' for name in BAD)
+        said = ', '.join(f'{counts[name]} {name}' for name in BAD)
         print(
             f'{kind:<8} {counts["kills"]} kills in {counts["sweeps"]} sweeps of {self.n} trials:'
-            f' {told}',
+            f' {said}',
             flush=True,
         )
         return not any(counts[name] for name in BAD)
@@ -785,7 +785,7 @@ def main() -> int:
                 )
                 if result.wrong:
                     print(
-                        f'FAIL {case} ({result.told})\n'
+                        f'FAIL {case} ({result.said})\n'
                         + ''.join(f'     {words}\n' for words in result.wrong)
                         + f'     again: python tests/fault_harness.py --kills {asked.kills}'
                         f' --seed {asked.seed} --only {case.number}',

@@ -33,20 +33,20 @@ REGISTRATIONS = st.builds(
 )
 
 
-@given(told=REGISTRATIONS)
+@given(registration=REGISTRATIONS)
 @settings(max_examples=50, deadline=None)
-def test_what_is_written_is_read(tmp_path_factory, told):
+def test_what_is_written_is_read(tmp_path_factory, registration):
     path = tmp_path_factory.getbasetemp() / 'registration.json'
-    write_registration(path, told)
-    assert read_registration(path) == told
+    write_registration(path, registration)
+    assert read_registration(path) == registration
     assert set(json.loads(path.read_text())) == {*Registration.model_fields}
 
 
 def test_a_registration_of_the_version_before_is_read(tmp_path):
     path = tmp_path / 'registration.json'
     gates = [{'metric': 'r2', 'passed': False}]
-    told = {'accepted': False, 'verdict': 'refused: mae', 'gates': gates}
-    write_json(path, told | {'model_name': 'cars', 'version': None, 'run_id': 'r'})
+    registration = {'accepted': False, 'verdict': 'refused: mae', 'gates': gates}
+    write_json(path, registration | {'model_name': 'cars', 'version': None, 'run_id': 'r'})
     found = read_registration(path)
     assert [gate.metric for gate in found.refused] == ['r2'] and found.spooled is False
 

@@ -256,11 +256,11 @@ def gallery(request, tmp_path_factory):
 
 
 def told_of(gallery, stage):
-    engine, project, told = gallery
-    assert isinstance(told, dict), told
+    engine, project, events = gallery
+    assert isinstance(events, dict), events
     if stage not in project.stages:
         pytest.skip('with the other engine only')
-    return project, told[stage]
+    return project, events[stage]
 
 
 @pytest.mark.parametrize('stage', [*FAULTY, 'exits'])

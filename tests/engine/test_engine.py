@@ -325,7 +325,7 @@ def executed(tmp_path_factory):
         *((name, 'cd4ml') for name in OTHERS),
         *((name, 'kernel') for name in ('all', 'errors', 'surrogates', 'tagged', 'async')),
     ]
-    told = driven(DRIVER, json.dumps(pairs), cwd=folder)
+    ends = driven(DRIVER, json.dumps(pairs), cwd=folder)
     return (
         folder,
         command,
@@ -335,7 +335,7 @@ def executed(tmp_path_factory):
                 if 'well' not in line
                 else tuple(line.rsplit(maxsplit=3)[:2])
             ): line
-            for line in told.stdout.splitlines()
+            for line in ends.stdout.splitlines()
             if line.split()[0] in (*OTHERS, 'all', 'errors', 'error')
         },
     )
@@ -475,9 +475,9 @@ def test_a_loop_runs_while_cells_do_as_with_a_kernel(executed, about):
 
 @pytest.mark.parametrize('about', list(ERRORS))
 def test_an_exception_ends_the_notebook_as_with_a_kernel(executed, about):
-    folder, _, told = executed
+    folder, _, ends = executed
     k = list(ERRORS).index(about)
-    assert told[f'error {k}', 'cd4ml'] == f'error {k} cd4ml PapermillExecutionError'
+    assert ends[f'error {k}', 'cd4ml'] == f'error {k} cd4ml PapermillExecutionError'
     notebook = cells_of(folder, f'error {k}', 'cd4ml')
     kernel = cells_of(folder, 'errors', 'kernel')[f'cell-{k}']
     # these two raise nothing
@@ -506,8 +506,8 @@ def test_an_exception_ends_the_notebook_as_with_a_kernel(executed, about):
 
 
 def test_text_that_is_not_unicode_does_not_keep_a_notebook_from_being_saved(executed):
-    folder, _, told = executed
-    assert told['surrogates', 'cd4ml'] == 'surrogates cd4ml ended well'
+    folder, _, ends = executed
+    assert ends['surrogates', 'cd4ml'] == 'surrogates cd4ml ended well'
     warm, kernel = (cells_of(folder, 'surrogates', engine) for engine in ('cd4ml', 'kernel'))
     assert [plain(cell.outputs) for cell in warm.values()] == [
         plain(cell.outputs) for cell in kernel.values()
@@ -515,9 +515,9 @@ def test_text_that_is_not_unicode_does_not_keep_a_notebook_from_being_saved(exec
 
 
 def test_a_notebook_goes_on_behind_a_cell_tagged_to_raise_and_yet_did_not_end_well(executed):
-    folder, _, told = executed
+    folder, _, ends = executed
     for engine in ('kernel', 'cd4ml'):
-        assert told['tagged', engine] == f'tagged {engine} PapermillExecutionError'
+        assert ends['tagged', engine] == f'tagged {engine} PapermillExecutionError'
         assert plain(cells_of(folder, 'tagged', engine)['cell-1'].outputs) == [
             {'output_type': 'stream', 'name': 'stdout', 'text': 'goes on\n'}
         ], engine

@@ -81,7 +81,7 @@ def heals(harness: Harness, project: Tiny, state: str = 'fresh') -> None:
 
 def good(harness: Harness, *cases: Case) -> None:
     """The harness finds nothing wrong."""
-    assert [(str(r.case), r.told, r.wrong) for r in map(harness.run, cases) if r.wrong] == []
+    assert [(str(r.case), r.said, r.wrong) for r in map(harness.run, cases) if r.wrong] == []
 
 
 def test_every_fault_point_is_known(harness):

@@ -173,8 +173,9 @@ def test_a_change_reruns_exactly_what_depends_on_it(built, change, tmp_path):
     edit, words, expected, cause = MATRIX[change]
     edit(folder)
     if expected:
-        told = place.run('why', expected[0], '-s', 'tiny', *words, cwd=folder)
-        assert told.returncode == 0 and re.search(cause, told.stdout), told.stdout + told.stderr
+        answer = place.run('why', expected[0], '-s', 'tiny', *words, cwd=folder)
+        assert answer.returncode == 0, answer.stderr
+        assert re.search(cause, answer.stdout), answer.stdout
     done = place.run('run', '-s', 'tiny', *words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert ran(done) == expected, done.stdout
@@ -211,10 +212,10 @@ def test_status_shows_every_stage_with_key_age_and_cause(built, tmp_path):
     source, _ = built
     folder = copy_of(source, tmp_path / 'project')
     notebook_edit('learn', '* rate', '* rate + 1')(folder)
-    told = Place(folder).run('status', cwd=folder).stdout
+    answer = Place(folder).run('status', cwd=folder).stdout
     rows = {
         line.split()[0]: line
-        for line in told.splitlines()
+        for line in answer.splitlines()
         if line.split() and line.split()[0] in STAGES
     }
     assert re.match(r'clean +done +[0-9a-f]{16} +\d', rows['clean'])

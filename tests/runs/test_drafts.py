@@ -110,12 +110,13 @@ def test_status_names_each_draft_its_age_who_reads_it_and_how_to_remove_it(tiny)
     by_hand(tiny, 'first')
     by_hand(tiny, 'third')
     for words in ((), ('-s', 'tiny')):
-        told = status(tiny, *words)
-        assert list(told) == ['first', 'third']
-        assert 's ago' in told['first'] and 'second when run by hand; no cd4ml run' in told['first']
+        lines = status(tiny, *words)
+        assert list(lines) == ['first', 'third']
+        assert 's ago' in lines['first']
+        assert 'second when run by hand; no cd4ml run' in lines['first']
         assert (
-            told['first'].rstrip().endswith('rm -r products/tiny/first/draft')
-            and 'nothing below it' in told['third']
+            lines['first'].rstrip().endswith('rm -r products/tiny/first/draft')
+            and 'nothing below it' in lines['third']
         )
     tiny.run().check(0)
     assert status(tiny) == {}

@@ -235,8 +235,8 @@ def test_X05_a_browser_runs_nothing_of_a_hostile_report(browser, tmp_path):
 
 def test_of_two_writers_of_the_index_the_last_shows_what_both_have_recorded(tmp_path, monkeypatch):
     def record(name: str) -> None:
-        told = {'run': name, 'started': '2026-11-23T10:00:00', 'title': f'The title of {name}'}
-        write_json(tmp_path / name / 'runs' / f'{name}.json', told)
+        content = {'run': name, 'started': '2026-11-23T10:00:00', 'title': f'The title of {name}'}
+        write_json(tmp_path / name / 'runs' / f'{name}.json', content)
 
     def slow(path, text):       # the first writer has read all records, and is not done
         if path.name == 'index.html' and not (tmp_path / 'wrote').exists():

@@ -375,15 +375,15 @@ def test_wording_filled_in_afterwards_is_no_release_and_names_the_unit(tmp_path)
     home = series(tmp_path / 'cars', [1600.0, 1600.0, 1500.0])
     for k in (0, 1, 2):
         path = home / f'runs/run000{k}.json'
-        told = json.loads(path.read_text())
-        told['metric']['unit'] = 'EUR' if k == 1 else ''
-        told['metrics']['bias'] = 1.0
-        told['title'] = 'Said better' if k == 1 else 'Said'
-        told['stages']['evaluate']['stable'] = {
+        content = json.loads(path.read_text())
+        content['metric']['unit'] = 'EUR' if k == 1 else ''
+        content['metrics']['bias'] = 1.0
+        content['title'] = 'Said better' if k == 1 else 'Said'
+        content['stages']['evaluate']['stable'] = {
             'metrics': f'{k}',
             'predictions': 'one' if k < 2 else 'another',
         }
-        write_json(path, told)
+        write_json(path, content)
     trend = read_trend(tmp_path, 'cars')
     assert [(r.record.run, r.repeats, r.record.title) for r in trend.releases] == [
         ('run0000', 1, 'Said better'),
@@ -429,10 +429,10 @@ def test_a_slow_decay_is_the_first_thing_said(tmp_path):
         'at most 1,700 EUR',
     ):
         assert said in page.text, said
-    told = json.loads((home / 'trend.json').read_text())
+    content = json.loads((home / 'trend.json').read_text())
     assert (
-        told['red']
-        and [m['metric'] for m in told['metrics'] if m['finding'] and m['finding']['red']][0]
+        content['red']
+        and [m['metric'] for m in content['metrics'] if m['finding'] and m['finding']['red']][0]
         == 'mae'
     )
 
@@ -591,11 +591,11 @@ def test_a_record_with_any_value_in_any_field_is_shown_or_named(tmp_path, field)
             json.dumps(good | {'run': f'odd{k:02}', field: value}), encoding='utf-8'
         )
     page = checked(write_trend(tmp_path, 'cars'))
-    told = json.loads((home / 'trend.json').read_text())
-    seen = {r['run'] for r in told['releases']} | set(told['damaged'])
+    content = json.loads((home / 'trend.json').read_text())
+    seen = {r['run'] for r in content['releases']} | set(content['damaged'])
     assert (
         'run0000' in seen
-        and len(seen) + sum(r['repeats'] for r in told['releases']) + told['unjudged'] == 17
+        and len(seen) + sum(r['repeats'] for r in content['releases']) + content['unjudged'] == 17
         and page.text
     )
 
@@ -707,8 +707,8 @@ def test_real_runs_have_a_trend_and_its_page_runs_by_papermill(tmp_path):
         'seed 7 → 11', 'at least .930',
     ):
         assert said in page.text, said
-    told = json.loads((tmp_path / 'products' / 'breast_cancer' / 'trend.json').read_text())
-    assert [r['n_rows'] for r in told['releases']] == [113, 113] and all(
-        r['metrics']['auc']['low'] for r in told['releases']
+    content = json.loads((tmp_path / 'products' / 'breast_cancer' / 'trend.json').read_text())
+    assert [r['n_rows'] for r in content['releases']] == [113, 113] and all(
+        r['metrics']['auc']['low'] for r in content['releases']
     )
     assert 'image/svg+xml' in Path(tmp_path / 'page.ipynb').read_text(encoding='utf-8')

@@ -108,9 +108,10 @@ def made(tmp_path_factory):
 
 def other_run(record, name, started, seed=0, without=()):
     """A run like another, without some columns or on another split."""
-    told = read_json(record)
+    content = read_json(record)
     home = record.parent.parent
-    before = {stage: home / stage / told['stages'][stage]['key'] for stage in ('validate', 'sweep')}
+    stages = content['stages']
+    before = {stage: home / stage / stages[stage]['key'] for stage in ('validate', 'sweep')}
     table = read_table(before['validate'] / 'table.parquet').drop(columns=list(without))
     schema = read_schema(before['validate'] / 'schema.json')
     kept = [column for column in schema.columns if column.name not in without]
@@ -152,7 +153,7 @@ def other_run(record, name, started, seed=0, without=()):
         ('train', 'training', training),
     ):
         write_json(work[stage] / f'{product}.json', value)
-    stages = dict(told['stages'])
+    stages = dict(content['stages'])
     for stage, folder in work.items():
         key = file_hash(folder / ('model.json' if stage == 'train' else 'split.json'))[:16]
         files = {path.stem: path.name for path in folder.iterdir()}
@@ -162,11 +163,12 @@ def other_run(record, name, started, seed=0, without=()):
             'key': key,
             'manifest': publish(folder, home / stage / key, manifest, files),
         }
-    parameters = {**told['parameters'], 'split': {**told['parameters']['split'], 'seed': seed}}
+    parameters = content['parameters']
+    parameters = parameters | {'split': parameters['split'] | {'seed': seed}}
     write_json(
         record.with_name(f'{name}.json'),
         sealed(
-            told | {'run': name, 'started': started, 'stages': stages, 'parameters': parameters}
+            content | {'run': name, 'started': started, 'stages': stages, 'parameters': parameters}
         ),
     )
     return record.with_name(f'{name}.json')
@@ -240,7 +242,7 @@ def refused(kind, *records, **options):
 # ---- two runs
 
 def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared):
-    summary, folder, told, before = compared
+    summary, folder, content, before = compared
     kept = read_json(folder / 'comparison.json')
     page = checked((folder / 'comparison.html').read_text(encoding='utf-8'))
     assert (
@@ -260,7 +262,7 @@ def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared)
     assert (
         summary['same_training_rows']
         and summary['comparisons'][0]['recipes']['trainings'] == 2
-        and len(told) == 4
+        and len(content) == 4
     )
     assert {g['group'] for g in summary['comparisons'][0]['groups']['kind']} == {'a', 'b', 'c'}
     assert (
@@ -290,13 +292,13 @@ def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared)
 
 def test_the_same_runs_give_the_same_numbers(here, compared, tmp_path):
     once, again = (
-        json.loads(json.dumps(told, default=str))
-        for told in (compared[0], compare_runs([here['first'], here['second']], tmp_path))
+        json.loads(json.dumps(content, default=str))
+        for content in (compared[0], compare_runs([here['first'], here['second']], tmp_path))
     )
-    for told in (once, again):
+    for content in (once, again):
         for key in ('made', 'looks', 'page', 'said'):
-            told.pop(key)
-        told['comparisons'][0].pop('after_looks')
+            content.pop(key)
+        content['comparisons'][0].pop('after_looks')
     assert once == again
 
 
@@ -442,10 +444,10 @@ def test_runs_of_different_scenarios_are_refused(copy, change, said):
 
 def with_unit(record, unit):
     """A run whose scenario names the unit of its target."""
-    told = read_json(record)
-    text = told['scenario_text'].replace('words: purchase', f'words: purchase, unit: {unit}')
-    assert text != told['scenario_text']
-    write_json(record, sealed(told | {'scenario_text': text}))
+    content = read_json(record)
+    text = content['scenario_text'].replace('words: purchase', f'words: purchase, unit: {unit}')
+    assert text != content['scenario_text']
+    write_json(record, sealed(content | {'scenario_text': text}))
 
 
 def test_a_unit_that_was_filled_in_afterwards_compares_and_another_unit_does_not(copy, tmp_path):
@@ -731,8 +733,8 @@ def test_older_sweeps_without_curves_and_searches_for_other_metrics_leave_that_o
 
 def test_an_undefined_metric_and_no_groups_are_said():
     summary, predicted, sweeps = example('binary')
-    told = summary['comparisons'][0]
-    told['models'] |= {
+    content = summary['comparisons'][0]
+    content['models'] |= {
         'value': None,
         'low': None,
         'high': None,
@@ -740,8 +742,9 @@ def test_an_undefined_metric_and_no_groups_are_said():
         'reference': None,
         'margin': None,
     }
-    told |= {'verdict': 'undecided', 'recipes': None, 'power': [], 'detectable': None, 'groups': {}}
-    summary['said'] = [verdict_words(told, 'auc', '', 900)]
+    content |= {'verdict': 'undecided', 'recipes': None, 'power': []}
+    content |= {'detectable': None, 'groups': {}}
+    summary['said'] = [verdict_words(content, 'auc', '', 900)]
     page = checked(comparison_html(summary, predicted, sweeps))
     assert (
         'is undefined on these cases' in page.text
@@ -755,12 +758,12 @@ def test_X05_hostile_texts_in_every_field_are_inert(payload):
     summary, predicted, sweeps = example()
     keep = {key: summary[key] for key in ('comparisons', 'looks', 'compare', 'metric', 'task')}
     text = hostile({k: v for k, v in summary.items() if k not in keep}, payload)
-    for told in keep['comparisons']:
-        told['groups'] = {
+    for content in keep['comparisons']:
+        content['groups'] = {
             column: [{**row, 'group': payload + row['group']} for row in rows]
-            for column, rows in told['groups'].items()
+            for column, rows in content['groups'].items()
         }
-        told['cases'] = hostile(told['cases'], payload)
+        content['cases'] = hostile(content['cases'], payload)
     named = {
         'words': {'make': payload},
         'too_small': {'make': [{'group': payload, 'n': 3}]},
@@ -877,10 +880,11 @@ def test_two_sweeps_over_real_offers_are_compared(tmp_path, real_data, monkeypat
     monkeypatch.setenv('CD4ML_PRODUCTS', str(tmp_path / 'products'))
     summary = compare_runs(run_paths('used_cars_de'), trainings=2)
     checked(Path(summary['page']).read_text(encoding='utf-8'))
-    told = summary['comparisons'][0]
+    content = summary['comparisons'][0]
     assert (
         summary['holdout']['judged'] > 8000
-        and len(told['groups']['make']) > 20
-        and len(told['cases']) == 6
+        and len(content['groups']['make']) > 20
+        and len(content['cases']) == 6
     )
-    assert told['models']['high'] - told['models']['low'] < 0.1 * told['models']['reference']
+    models = content['models']
+    assert models['high'] - models['low'] < 0.1 * models['reference']

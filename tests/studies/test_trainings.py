@@ -40,14 +40,14 @@ def made_alternative(
 ) -> Alternative:
     """A run that has learned from 160 rows."""
     rows = table(task)
-    told = schema(task)
+    content = schema(task)
     if weight is None:
-        told['columns'] = told['columns'][:-1]
-    contract = make_contract(Schema.model_validate(told), 'toy', 'Toy', '1.0.0')
+        content['columns'] = content['columns'][:-1]
+    contract = make_contract(Schema.model_validate(content), 'toy', 'Toy', '1.0.0')
     places = {product: folder / name / product for product in ('split', 'best')}
     write_table(rows[:120], places['split'] / 'train.parquet')
     write_table(rows[120:160], places['split'] / 'validation.parquet')
-    write_json(places['split'] / 'schema.json', told)
+    write_json(places['split'] / 'schema.json', content)
     write_json(places['split'] / 'split.json', SPLIT)
     base = base_parameters(task, len(contract.output.classes or ()), 'cpu', 1, 0)
     params = {k: v for k, v in base.items() if k not in ('device', 'nthread', 'seed')} | {
@@ -62,8 +62,8 @@ def made_alternative(
 def published(work: Path) -> Path:
     """Files as products of a stage."""
     folder = work.with_name(f'{work.name}-made')
-    told = {'stage': work.name, 'key': 'k', 'parts': {}, 'made_from': {}, 'seconds': 0.0}
-    publish(work, folder, told, {path.stem: path.name for path in work.iterdir()})
+    content = {'stage': work.name, 'key': 'k', 'parts': {}, 'made_from': {}, 'seconds': 0.0}
+    publish(work, folder, content, {path.stem: path.name for path in work.iterdir()})
     return folder
 
 
@@ -152,8 +152,8 @@ def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_wor
         monkeypatch.setenv('CD4ML_WORKERS', str(workers))
         used = watched(monkeypatch, tmp_path / f'{threads}{workers}')
         assert again(alternatives, evaluation_set, metric, same_rows) == expected
-        told = [line.split() for line in used.read_text().splitlines()]
-        assert len({pid for pid, _ in told}) <= processes and {int(n) for _, n in told} == {
+        content = [line.split() for line in used.read_text().splitlines()]
+        assert len({pid for pid, _ in content}) <= processes and {int(n) for _, n in content} == {
             threads // processes
         }
         assert LINES == [
