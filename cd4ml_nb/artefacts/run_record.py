@@ -176,7 +176,7 @@ def read_sealed_record(path: Path) -> RunRecord:
             'the record of the run was changed after it was written',
             'name another run; cd4ml verify says what else was changed',
             where=path.stem,
-            code='RUN',
+            code='V2',
         )
     return parsed(RunRecord, value, path)
 

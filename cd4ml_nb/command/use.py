@@ -58,7 +58,7 @@ def run(
     """Run the stages that are not done; where the gates refuse the model, `accepted` is False.
 
     Raises UserError for data and configuration, InfrastructureError where the same may succeed
-    later."""
+    later, and the class above them, Cd4mlError, for a notebook that fails."""
     from cd4ml_nb.command.options import scenario_path
     from cd4ml_nb.core.files import project_root
     from cd4ml_nb.engine.pipeline import run as run_plan

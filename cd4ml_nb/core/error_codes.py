@@ -26,7 +26,7 @@ DATA = listed('''
 D01|the columns of the data are not those of the scenario|name the column as the data does
 D02|the target differs from a column in case or spaces only|write the name as the data does
 D03|the target is missing in every row|name another target, or mend the export
-D04|the target is missing in some rows|mend them, or say `drop_unlabelled: true`
+D04|the target is missing in some rows|mend them, or set `target: {missing: drop}`
 D05|the target has one value only|check the export, or name another target
 D06|a class is too rare, or there are too many|stratify, or merge or leave out classes
 D07|labels look alike, and may mean the same|write them alike if they are the same

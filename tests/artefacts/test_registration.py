@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ REGISTRATIONS = st.builds(
 
 
 @given(registration=REGISTRATIONS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_what_is_written_is_read(tmp_path_factory, registration):
     path = tmp_path_factory.getbasetemp() / 'registration.json'
     write_registration(path, registration)

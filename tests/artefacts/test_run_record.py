@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +73,7 @@ FULL = RunRecord(
 
 
 @given(record=RECORDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_written_is_read(tmp_path_factory, record):
     path = tmp_path_factory.getbasetemp() / 'written.json'
     write_run_record(path, record)
@@ -124,7 +125,7 @@ def test_a_record_without_its_run_or_of_a_later_version_is_refused(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_any_bytes_and_any_json_are_read_or_refused_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / 'any.json'
     values = JSON.map(lambda value: json.dumps(value).encode())

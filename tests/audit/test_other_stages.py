@@ -135,6 +135,7 @@ def test_a_damaged_record_is_named_and_nothing_else_fails(monitor):
         assert found and damaged == ['20000101-000000-1']
         done = monitor.end(monitor.begin('reproduce', '20000101-000000-1', options=()))
         assert done.code == 2 and len(done.err.strip().splitlines()) == 1
+        assert done.err.startswith('ERROR V2 ')
         assert 'was changed after it was written' in done.err
     finally:
         Path(runs / '20000101-000000-1.json').unlink()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cars import CONTRACT, MAKE
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=rows)
 def test_a_table_and_json_are_encoded_to_the_same_bits(rows):
     lists = {name: [row[name] for row in rows] for name in rows[0]}
@@ -41,7 +42,7 @@ def test_a_table_and_json_are_encoded_to_the_same_bits(rows):
     assert sum(unseen.values()) == sum(m in ('Trabant', 'nan', 'None') for m in lists[MAKE])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(rows=rows, more=rows)
 def test_D35_one_row_never_changes_another(rows, more):
     both = rows + more

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pandas as pd
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +38,7 @@ def inputs(draw):
     return draw(names), kind, ends, categories, draw(st.booleans())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(inputs(), min_size=1, max_size=6, unique_by=lambda i: i[0]), st.integers(0, 9))
 def test_every_drawn_value_is_one_that_the_contract_allows(drawn, seed):
     specs = tuple(
