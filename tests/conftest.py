@@ -36,11 +36,14 @@ def browser():
 
 # The files that take longest, the longest first: who gets one of them last keeps all waiting
 LONGEST = (
-    'engine/test_ends.py', 'search/test_sweep.py', 'engine/test_faults.py',
-    'audit/test_kept_runs.py', 'studies/test_compare.py', 'tracking/test_tracking.py',
-    'planning/test_staleness.py', 'command/test_cli.py', 'engine/test_pipeline.py',
-    'engine/test_other_ways.py', 'runs/test_order.py', 'engine/test_engine.py',
-    'audit/test_trust.py', 'command/test_answers.py', 'show/test_trend.py',
+    'search/test_sweep.py', 'engine/test_faults.py', 'tracking/test_tracking.py',
+    'audit/test_kept_runs.py', 'engine/test_ends.py', 'runs/test_drafts.py',
+    'engine/test_other_ways.py', 'engine/test_pipeline.py', 'engine/test_engine.py',
+    'tracking/test_candidate.py', 'command/test_cli.py', 'command/test_use.py',
+    'planning/test_staleness.py', 'studies/test_compare.py', 'scenario/test_comparison.py',
+    'runs/test_order.py', 'command/test_answers.py', 'studies/test_trainings.py',
+    'audit/test_trust.py', 'show/test_report.py', 'audit/test_other_stages.py',
+    'command/test_upgrade.py', 'scenario/test_weights.py', 'test_notebooks.py',
 )
 TESTS = Path(__file__).resolve().parent
 

@@ -147,7 +147,7 @@ def test_one_changed_value_breaks_the_seal(tmp_path):
     for name in set(whole) - {'seal'}:
         write_json(path, whole | {name: 'other' if whole[name] != 'other' else ''})
         assert not has_whole_seal(path), name
-        with pytest.raises(UserError, match='RUN r1: the record of the run was changed'):
+        with pytest.raises(UserError, match='V2 r1: the record of the run was changed'):
             read_sealed_record(path)
 
 
