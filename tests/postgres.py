@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests, without a port: started, stopped in the middle, started again."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 
 @dataclass
@@ -24,7 +26,17 @@ class Postgres:
         self.server.stop()
 
     def start(self) -> None:
-        self.server.ensure_postgres_running()
+        """Start it again, as soon as processes of the stopped one have let go of its memory."""
+        wait_for(self.runs, 30, f'PostgreSQL does not start; its log is {self.server.log}')
+
+    def runs(self) -> bool:
+        """Whether it could be started."""
+        try:
+            self.server.ensure_postgres_running()
+        except subprocess.CalledProcessError:
+            print(self.server.log.read_text()[-1000:])
+            return False
+        return True
 
 
 @contextmanager

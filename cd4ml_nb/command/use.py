@@ -184,7 +184,6 @@ class Model:
         # of each row: {name, words, unit, value, contribution, effect}, the strongest first
         "The inputs that moved each prediction most; of classes, that of the likeliest."
         import numpy as np
-        import pandas as pd
 
         from cd4ml_nb.model.explanation import reasons
         from cd4ml_nb.model.prediction import contributions
@@ -194,8 +193,12 @@ class Model:
         if shares.ndim == 3:      # (n, classes, inputs + 1)
             shares = shares[np.arange(len(shares)), self.predict(columns).argmax(axis=1)]
         names = [spec.name for spec in self.contract.inputs]
-        table = pd.DataFrame({name: list(columns[name]) for name in names})
-        return [reasons(table.iloc[k], shares[k], self.contract, most) for k in range(len(table))]
+        values = zip(*(columns[name] for name in names), strict=True)
+        cases = [dict(zip(names, case, strict=True)) for case in values]
+        return [
+            reasons(case, share, self.contract, most)
+            for case, share in zip(cases, shares, strict=True)
+        ]
 
 # %% ../../notebooks/command/use.ipynb #1f14e32a
 def load_model(
