@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export setup upgrade lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -43,8 +43,12 @@ lab: $(READY)  ## JupyterLab on the same environment
 
 export: $(READY)  ## notebooks -> package, outputs cleared; stops where it would lose an edit in cd4ml_nb/ (FORCE=1: loses it)
 	$(if $(FORCE),,$(BIN)/python -c "$(CHECK_EXPORT)")
-	$(BIN)/nbdev-clean
+	$(MAKE) -o $(READY) clear
 	$(BIN)/nbdev-export
+
+clear: $(READY) ## notebooks without outputs, counts and what a machine added; tags stay
+	$(BIN)/jupyter-nbconvert --clear-output --inplace --log-level=ERROR $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
+	$(BIN)/nbdev-clean
 
 setup: $(READY)  ## the locked environment in .venv, and nothing more
 

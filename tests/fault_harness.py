@@ -803,11 +803,15 @@ def main() -> int:
         )
     good = sum(c['good'] for c in counts.values())
     total = sum(c['cases'] for c in counts.values())
+    kills = sum(c['kills'] for c in counts.values())
     print(
-        f'{good} of {total} cases good, {sum(c["kills"] for c in counts.values())} kills,'
+        f'{good} of {total} cases good, {kills} kills,'
         f' seed {asked.seed}, {time.monotonic() - begun:.0f} s'
     )
-    return int(good < total or not well)
+    too_few = kills < asked.kills and not asked.only and not asked.minutes
+    if too_few:
+        print(f'{asked.kills} kills were asked for')
+    return int(good < total or not well or too_few)
 
 
 if __name__ == '__main__':

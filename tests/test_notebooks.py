@@ -162,7 +162,7 @@ def lies_in_a_known_folder(notebook: Notebook) -> Iterator[str]:
 def is_clean(notebook: Notebook) -> Iterator[str]:
     for k, cell in enumerate(notebook['cells']):
         if cell.get('outputs') or cell.get('execution_count') is not None:
-            yield f'cell {k + 1} has outputs or an execution count: run nbdev-clean'
+            yield f'cell {k + 1} has outputs or an execution count: run make clear'
         if set(cell['metadata']) - {'tags'}:
             yield f'cell {k + 1} has metadata {sorted(cell["metadata"])}'
 
@@ -382,6 +382,23 @@ def test_the_tour_leads_to_every_notebook():
     text = '\n'.join(source(cell) for cell in tour['cells'])
     linked = set(re.findall(r'\]\(([\w/]+)\.ipynb\)', text))
     assert linked == {notebook['name'] for notebook in PARSED} - {'index'}
+
+
+def test_tests_lie_in_folders_named_like_those_of_the_package_and_what_they_share_beside_them():
+    tests = ROOT / 'tests'
+    package = {path.parent.name for path in (ROOT / 'cd4ml_nb').glob('*/__init__.py')}
+    assert package == {folder for folder in FOLDERS if folder != 'stages'}
+    for path in tests.rglob('*.py'):
+        place = path.relative_to(tests)
+        if len(place.parts) == 1:
+            assert place.name in WHOLE or not place.name.startswith('test_'), place
+        else:
+            folder, *below = place.parts
+            assert folder in FOLDERS and len(below) == 1, place
+            assert below[0].startswith('test_'), f'{place} is shared, or no test'
+
+
+WHOLE = {'test_make.py', 'test_notebooks.py'}       # tests of the whole project
 
 
 # ---- how it reads, measured over the whole package

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ from mlflow.tracking import MlflowClient
 from projects import copied_project, edited
 from runs import Place
 
+from cd4ml_nb.artefacts.run_record import read_run_record
+from cd4ml_nb.audit.verify import verify_code
+from cd4ml_nb.core.files import file_hash, read_json, write_json
+from cd4ml_nb.core.provenance import sealed
 from cd4ml_nb.runs.find import find_record
+from cd4ml_nb.studies.compare import compare_runs
 
 SCENARIO = """name: mine
 title: Mine
@@ -52,6 +58,7 @@ def made(tmp_path_factory):
     (project / '.gitignore').write_text('products/\nfiles/\nmlflow.db\n__pycache__/\n')
     (project / 'scenarios/mine.yaml').write_text(SCENARIO)
     with_data(project)
+    (project / 'requirements.lock').write_text(f'numpy=={version("numpy")}\n')
     git(project, 'init', '-q')
     git(project, 'add', '.')
     git(project, 'commit', '-qm', 'first')
@@ -125,6 +132,7 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
     ]
     sources = json.loads(record_path(project).read_text())['code']['sources']
     assert {'cd4ml_nb/show/templates/page.html', 'cd4ml_nb/show/assets/type.css'} <= set(sources)
+    assert sources['requirements.lock'] == file_hash(project / 'requirements.lock')
     run_id = json.loads(product(project, 'register', 'registration.json').read_text())['run_id']
     version = 'mine@1'
     for name in (run_id, version, record_path(project).stem):
@@ -274,6 +282,48 @@ def test_one_byte_that_was_changed_is_found(kept, what):
     assert done.stderr.strip().splitlines()[-1].startswith('ERROR V2 ')
 
 
+def another_record(project: Path, name: str, **changes) -> Path:
+    """The record of the run, sealed again under another name and with other content."""
+    path = record_path(project)
+    write_json(path.with_name(f'{name}.json'), sealed(read_json(path) | {'run': name} | changes))
+    shutil.copy(path.with_suffix('.patch'), path.with_name(f'{name}.patch'))
+    return path.with_name(f'{name}.json')
+
+
+def test_a_lock_that_is_not_the_one_of_the_run_is_found(kept, monkeypatch):
+    project, _ = kept
+    monkeypatch.chdir(project)
+    path = record_path(project)
+    assert verify_code(read_run_record(path), path).wrong == ''
+    code = read_json(path)['code']
+    code['sources']['requirements.lock'] = '0' * 64
+    other = another_record(project, '20000101-lock', code=code)
+    assert verify_code(read_run_record(other), other).wrong == (
+        '1 files differ from those that were run, first requirements.lock'
+    )
+
+
+def test_two_runs_are_compared_for_each_market(kept, tmp_path, monkeypatch):
+    project, place = kept
+    for name, value in place.environment.items():
+        if name.startswith('CD4ML_'):
+            monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project)
+    edited(
+        project / 'scenarios/mine.yaml',
+        'search:',
+        'evaluate: {partition: kind, min_rows: 10}\ncompare: {replicates: 100}\nsearch:',
+    )
+    earlier = another_record(project, '20000101-earlier')
+    runs = [earlier, record_path(project)]
+    summary = compare_runs(runs, tmp_path / 'compared', trainings=0)
+    (comparison,) = summary['comparisons']
+    assert list(comparison['groups']) == ['kind']
+    judged = comparison['groups']['kind']
+    assert {market['group'] for market in judged} == {'a', 'b', 'c'}
+    assert sum(market['n'] for market in judged) == summary['holdout']['judged']
+
+
 def test_a_model_that_was_changed_in_the_registry_is_found(made):
     project, place = made
     files = list((project / 'files').rglob('golden.jsonl'))
@@ -309,8 +359,10 @@ def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept)
     (project / 'data.csv').unlink()
     shutil.rmtree(project / 'products/.inputs')
     done = place.run('reproduce', cwd=project)
+    run = record_path(project).stem
     assert (
         done.returncode == 2
+        and done.stderr.splitlines()[-1].startswith(f'ERROR REPEAT {run}: the data data.csv ')
         and 'no copy of it was kept' in done.stderr
         and re.search('SHA-256 is [0-9a-f]{64}', done.stderr)
     )
@@ -354,6 +406,7 @@ def test_a_run_outside_git_says_that_its_code_was_not_kept(tmp_path):
     )
     done = place.run('reproduce', cwd=project, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert done.returncode == 2 and 'outside a git repository' in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('ERROR REPEAT ')
 
 
 # ---- room

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from projects import ROOT, copy_parts, write_scenario
+from projects import ROOT, copy_parts, edited, notebook, write_notebook, write_scenario
 from runs import PAPERMILL, Place
 from waiting import seconds, wait_for
 
@@ -758,6 +758,8 @@ def test_V7_a_run_interrupted_before_its_first_page_started_says_so_last(project
 
 
 def test_a_stage_is_run_and_remembered(project, capsys):
+    facts = 'owner: Sales, licence: CC0-1.0, published: 2024-02-03'
+    with_scenario(project, '{source: data.csv}', f'{{source: data.csv, {facts}}}')
     running = started([*RUN, '--until', 'ingest'], project)
     out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
@@ -774,14 +776,97 @@ def test_a_stage_is_run_and_remembered(project, capsys):
     assert 'partial' in capsys.readouterr().out
     assert main(['data', 'describe', 'small']) == 0
     out = capsys.readouterr().out
+    for fact in ('owner +Sales', 'licence +CC0-1.0', 'published +2024-02-03', 'n_rows +120'):
+        assert re.search(f'^{fact} *$', out, re.MULTILINE), fact
     assert re.search(r'kind\s+category\s+feature', out) and 'data_hash' in out
+    assert re.search(r'^y +number +target +0 +\d+ +0 +62 *$', out, re.MULTILINE), 'the schema'
+    sample = r'^kind +x +y *\na +0 +0 *\nb +1 +11 *$'
+    assert re.search(sample, out, re.MULTILINE), 'the first rows'
     assert main(['data', 'ls']) == 0
-    assert re.search(r'data\s+data.csv\s+120', capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r'data +data.csv +Sales +CC0-1.0 +120 +[\d,]+ d old +small', out)
 
-    with_scenario(project, 'title:', 'undeclared: ignore\ntitle:')
+    edited(project / 'scenarios/small.yaml', 'title:', 'undeclared: ignore\ntitle:')
     (project / 'data.csv').write_text((project / 'data.csv').read_text() + '1,a,3\n')
     assert main(['why', 'ingest', '-s', 'small']) == 0
     assert 'data data.csv changed' in capsys.readouterr().out
+
+
+# ---- hidden state
+
+def saved(path: Path, *cells: tuple[str, int, str]) -> str:
+    """Write a notebook as it was saved, with the count and the result of each cell; its path."""
+    content = notebook(*[source for source, _, _ in cells])
+    for cell, (_, count, shown) in zip(content['cells'], cells, strict=True):
+        result = {'output_type': 'execute_result', 'data': {'text/plain': shown}, 'metadata': {}}
+        cell['execution_count'] = count
+        cell['outputs'] = [result | {'execution_count': count}] if shown else []
+    write_notebook(path, content)
+    return str(path)
+
+
+def test_N08_check_ends_with_0_for_a_notebook_in_order_and_with_3_for_another(tmp_path, capsys):
+    good = saved(tmp_path / 'good.ipynb', ('rows = 2', 1, ''), ('rows + 1', 2, '3'))
+    assert main(['check', good]) == 0
+    assert capsys.readouterr().out == 'no hidden state\n'
+    bad = saved(tmp_path / 'bad.ipynb', ('rows = 2', 2, ''), ('rows + 1', 1, '3'))
+    assert main(['check', good, bad]) == 3
+    printed = capsys.readouterr()
+    assert 'no hidden state' not in printed.out
+    assert 'cell 2 ran before cell 1, which stands above it' in printed.out
+    last = printed.err.splitlines()[-1]
+    assert last.startswith(f'ERROR N08 {bad}: 2 signs of hidden state, first: ')
+    assert last.endswith(' — restart the kernel, run all cells and save')
+
+
+@pytest.mark.slow
+def test_N08_check_with_a_rerun_finds_a_result_that_a_fresh_kernel_does_not_give(tmp_path, capsys):
+    path = saved(tmp_path / 'old.ipynb', ('rows = 2', 1, ''), ('rows + 1', 2, '4'))
+    assert main(['check', path]) == 0
+    assert main(['check', path, '--rerun']) == 3
+    printed = capsys.readouterr()
+    assert 'shows `4`, a fresh run `3`' in printed.out and 'ERROR N08 ' in printed.err
+
+
+# ---- a stage of your own, as the tour says
+
+OWN = [
+    '# Shelf\n\n> The rows that a person wants to look at first.',
+    (
+        "scenario = 'scenarios/used_cars.yaml'\nupstream = None\nproduct = None",
+        {'tags': ['parameters']},
+    ),
+    'from cd4ml_nb.core.files import write_json\n'
+    'from cd4ml_nb.data.table import read_table\n'
+    'from cd4ml_nb.runs.paths import stage_paths',
+    '## Run',
+    "#| pipeline\nupstream, product = stage_paths('shelf', scenario, upstream, product)",
+    "#| pipeline\nwrite_json(product['shelf'], len(read_table(upstream['split']['train'])))",
+]
+
+
+@pytest.mark.slow
+def test_a_stage_of_your_own_runs_between_split_and_sweep(project):
+    with_scenario(project, 'title:', 'columns: {x: {leak_ok: known before}}\ntitle:')
+    write_notebook(project / 'notebooks/stages/13_shelf.ipynb', notebook(*OWN))
+    place = 'products/ploomber/shelf'
+    task = (
+        '  - name: shelf\n    source: notebooks/stages/13_shelf.ipynb\n    upstream: [split]\n'
+        f'    product: {{nb: {place}/page.ipynb, shelf: {place}/shelf.json}}\n'
+        '    params: {scenario: scenarios/used_cars.yaml}\n\n'
+    )
+    path = project / 'pipeline.yaml'
+    reads_split = 'upstream: [split]\n    product: {nb: products/ploomber/sweep'
+    edited(path, reads_split, reads_split.replace('split]', 'split, shelf]'))
+    edited(path, 'evaluate, package, register]', 'evaluate, package, register, shelf]')
+    edited(path, '  - name: sweep', f'{task}  - name: sweep')
+    done = Place(project).run(*RUN, '--until', 'shelf', cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'shelf +done in .*\ntime .* 4 stages run', done.stdout), done.stdout
+    rows = Place(project).json('small', 'shelf', 'shelf.json')
+    assert rows == Place(project).json('small', 'split', 'split.json')['n']['train']
+    plan = make_plan('scenarios/small.yaml')
+    assert list(plan.steps).index('shelf') == 3 and 'shelf' in plan.steps['report'].upstream
 
 
 # ---- lab and ui

@@ -306,6 +306,28 @@ def test_a_conflict_that_somebody_has_mended_is_an_upgrade(upgrade, tool, team):
     assert 'there is nothing newer' in upgrade(team, str(tool)).out
 
 
+def test_a_tag_that_is_not_the_newest_is_merged_and_the_changed_files_are_counted(
+    upgrade, tool, team
+):
+    base = git(tool, 'rev-parse', 'HEAD')
+    (tool / 'Makefile').unlink()
+    tagged = commit(tool, **{
+        'a.txt': 'one\ntwo\nthree\n',
+        'pipeline.yaml': 'tasks: []    # of the second version\n',
+        'b.txt': 'a file that the second version brings\n',
+    })
+    git(tool, 'tag', '-a', 'v2', '-m', 'The second version')
+    commit(tool, **{'a.txt': 'of the third version\n', 'c.txt': 'of the third version, too\n'})
+    done = upgrade(team, '--ref', 'v2', str(tool))
+    assert done.code == 0, done.err
+    assert git(team, 'rev-parse', 'HEAD^2') == tagged
+    assert (team / 'a.txt').read_text() == 'one\ntwo\nthree\n'
+    assert not (team / 'c.txt').exists() and not (team / 'Makefile').exists()
+    line = done.out.splitlines()[0]
+    assert line == f'tool      {base[:10]} -> {tagged[:10]}: 1 new, 2 changed, 1 removed'
+    assert 'there is nothing newer' in upgrade(team, '--ref', 'v2', str(tool)).out
+
+
 def test_a_scenario_follows_the_tool_until_the_team_changes_it(upgrade, tool, team):
     commit(tool, **{'scenarios/cars.yaml': 'title: Second\n'})
     assert upgrade(team, str(tool)).code == 0

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from engine_notebooks import Tiny
 from runs import ROOT, Place, copied_project
 
 import cd4ml_nb
@@ -171,6 +172,27 @@ def test_mistakes_are_user_errors(inside):
         load_scenario('used_cats')
     with pytest.raises(UserError, match="unknown parameter 'trails'"):
         cd4ml_nb.run('used_cars', trails=3)
+
+
+FAILS = """
+import json
+import cd4ml_nb
+above = cd4ml_nb.UserError.__bases__[0]
+try:
+    cd4ml_nb.run('tiny', say=lambda line: None)
+except above as error:
+    print(json.dumps([type(error) is above, above.__name__, str(error)]))
+"""
+
+
+def test_a_notebook_that_fails_raises_the_class_above_the_public_errors(tmp_path):
+    tiny = Tiny(tmp_path / 'project')
+    tiny.add('learn', 'rate = 1 / 0')
+    done = tiny.end(tiny.begin(command=sys.executable, options=('-c', FAILS)))
+    assert done.code == 0, done.err
+    is_that_class, name, text = json.loads(done.out.splitlines()[-1])
+    assert (is_that_class, name) == (True, 'Cd4mlError')
+    assert 'pages/learn.ipynb:cell 3' in text and 'ZeroDivisionError' in text
 
 
 # ---- lazy, typed, documented

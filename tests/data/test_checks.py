@@ -1,5 +1,6 @@
 """Faults of a table, by their id, from the file to the finding; and properties of cleaning."""
 
+import re
 import time
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from projects import ROOT
 from tables import TODAY, labelled, offers, said, validated, validated_file
 from waiting import seconds
 
 from cd4ml_nb.artefacts.catalogue import CatalogueColumn
+from cd4ml_nb.core.error_codes import CODES
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.checks import check_columns, check_judged, check_table
 from cd4ml_nb.data.cleaning import clean_table, described, pandera_schema
@@ -42,6 +45,12 @@ def errors(result):
 def test_a_sound_table_passes_without_a_finding(tmp_path):
     result = validated(tmp_path, offers())
     assert result.findings == [] and result.dropped == {} and len(result.table) == 300
+
+
+def test_as_many_kinds_of_bad_data_have_an_id_as_the_list_of_changes_says():
+    changes = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    (number,) = re.findall(r'(\d+) kinds of bad data by id', changes)
+    assert int(number) == len([code for code in CODES if re.fullmatch(r'D\d\d', code)])
 
 
 # the target

@@ -14,6 +14,7 @@ from light import light_environment, served_light
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
+from cd4ml_nb.data.table import read_table, table_hash, unseal
 from cd4ml_nb.model.golden import as_columns, read_golden, verify_golden
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import predict
@@ -71,6 +72,26 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
             'input_example.json',
         )
     }
+
+
+def test_mlflow_shows_the_data_that_the_model_learned_from_and_was_judged_on(first):
+    place, _ = first
+    training = place.json('breast_cancer', 'train', 'training.json')
+    split = place.json('breast_cancer', 'split', 'split.json')
+    client = MlflowClient(f'sqlite:///{place.folder}/mlflow.db')
+    shown = {}
+    for given in client.get_run(training['run_id']).inputs.dataset_inputs:
+        (context,) = [tag.value for tag in given.tags if tag.key == 'mlflow.data.context']
+        shown[context] = (given.dataset.name, given.dataset.digest)
+    parts = ('train.parquet', 'validation.parquet')
+    tables = [read_table(place.product('breast_cancer', 'split', part)) for part in parts]
+    seen = pd.concat(tables, ignore_index=True)
+    assert shown == {
+        'training': ('breast_cancer train', table_hash(seen)[:32]),
+        'evaluation': ('breast_cancer holdout', split['hash']['holdout'][:32]),
+    }
+    sealed_rows = unseal(place.product('breast_cancer', 'split', 'holdout.sealed'), 'test', 'hash')
+    assert split['hash']['holdout'] == table_hash(sealed_rows)
 
 
 def test_an_opened_notebook_works_on_the_current_products_without_injection(first, tmp_path):

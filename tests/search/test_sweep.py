@@ -7,15 +7,17 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import xgboost as xgb
 from effort import examples
@@ -55,7 +57,7 @@ from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, ob
 from cd4ml_nb.scenario.definition import Search
 from cd4ml_nb.scenario.metrics import METRICS, score
 from cd4ml_nb.search.halving import Judge
-from cd4ml_nb.search.sampler import distributions
+from cd4ml_nb.search.sampler import GaussianSampler, distributions
 from cd4ml_nb.search.search import (
     LOST,
     STATES,
@@ -485,6 +487,44 @@ def test_I10_a_journal_that_cannot_grow_ends_the_sweep_in_one_line_and_loses_not
     )
 
 
+def instantly(task: Task, judge: Judge, busy: Busy) -> dict[str, Any]:
+    """A trial without a model, the better the quicker it learns and the shallower its trees."""
+    value = abs(math.log(task.params['learning_rate'])) + task.params['max_depth']
+    return {'state': 'complete', 'value': value, 'rounds': 1, 'curve': []}
+
+
+@pytest.mark.parametrize(('more', 'expected'), [
+    ({}, GaussianSampler),
+    ({'sampler': 'gp'}, GaussianSampler),
+    ({'sampler': 'tpe'}, optuna.samplers.TPESampler),
+], ids=['as it comes', 'gp', 'tpe'])
+def test_a_gaussian_process_suggests_the_trials_and_optunas_sampler_where_it_is_asked_for(
+    tmp_path, monkeypatch, more, expected
+):
+    kinds = (GaussianSampler, optuna.samplers.TPESampler)
+    suggested: dict[Any, dict[int, Any]] = {kind: {} for kind in kinds}     # number -> parameters
+
+    def noted(kind: Any) -> None:
+        suggest = kind.sample_relative
+
+        def sample_relative(sampler: Any, study: Any, trial: Any, space: Any) -> dict[str, Any]:
+            found = suggest(sampler, study, trial, space)
+            suggested[kind][trial.number] = found
+            return found
+
+        monkeypatch.setattr(kind, 'sample_relative', sample_relative)
+
+    for kind in kinds:
+        noted(kind)
+    plan = toy_search(frugal=False, prune='none', **more)
+    tried = [record['params'] for record in swept(tmp_path, plan, OneThread(instantly), 20)]
+    later = range(3 * plan.startup, 20)        # enough trials have ended for either to learn from
+    assert [suggested[expected].get(number) for number in later] == [tried[n] for n in later]
+    assert [kind for kind in kinds if suggested[kind]] == [expected]
+    depths = [params['max_depth'] for params in tried]
+    assert np.mean(depths[later.start :]) < np.mean(depths[: plan.startup])      # it has learned
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(tmp_path):
     plan = toy_search()
@@ -862,6 +902,19 @@ def test_what_a_sweep_has_found_and_on_which_device_stands_in_its_products(whole
         == min(r['value'] for r in trials if r['state'] == 'complete')
     )
     whole_in_mlflow(whole, TRIALS)
+
+
+def test_mlflow_shows_of_each_trial_which_device_it_ran_on(whole):
+    with closing(sqlite3.connect(whole.folder / 'mlflow.db')) as database:
+        shown = database.execute(
+            'select number.value, device.value from tags number'
+            ' left join tags device on device.run_uuid = number.run_uuid'
+            " and device.key = 'cd4ml.device' where number.key = 'cd4ml.trial'"
+        ).fetchall()
+    trials = product(whole, 'trials')['trials']
+    assert len(trials) == TRIALS
+    assert dict(shown) == {str(trial['number']): trial['device'] for trial in trials}
+    assert {trial['device'] for trial in trials} == {product(whole, 'best')['device']}
 
 
 def test_I05_a_coordinator_that_is_killed_anywhere_loses_no_trial_that_has_ended(made, whole):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from report_examples import PAYLOADS, hostile
 from runs import PAPERMILL, SMALL, Place
 
+from cd4ml_nb.command.cli import main
 from cd4ml_nb.core.files import file_hash, write_json, write_text
 from cd4ml_nb.scenario.decay import (
     Point,
@@ -681,6 +682,43 @@ def test_a_browser_asks_for_nothing_and_the_page_fits_any_screen(browser, tmp_pa
     browser.set_window_size(1200, 900)
     browser.execute_script('document.querySelectorAll("details").forEach(d => d.open = true)')
     assert browser.execute_script(outside) == [], 'a label is cut off'
+
+
+# ---- the command
+
+@pytest.fixture
+def answered(tmp_path, monkeypatch, capsys):
+    """`cd4ml trend` on made releases of a scenario: its exit code, and what it prints."""
+    monkeypatch.setenv('CD4ML_PRODUCTS', str(tmp_path))
+
+    def answer(values, *words: str) -> tuple[int, str, str]:
+        series(tmp_path / 'used_cars', values)
+        code = main(['trend', '-s', 'used_cars', *words])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return answer
+
+
+DECAYED = np.r_[quiet(12), 1600 * 1.007 ** np.arange(1, 8)]
+
+
+def test_a_gate_on_the_trend_refuses_a_decay_and_without_the_gate_it_is_only_said(
+    answered, tmp_path
+):
+    code, out, err = answered(DECAYED, '--gate')
+    assert code == 3 and 'Slowly getting worse.' in out
+    last = err.splitlines()[-1]
+    assert last.startswith('ERROR DECAY used_cars: ') and 'together they lost' in last
+    assert str(tmp_path / 'used_cars/trend.html') in last
+    assert (tmp_path / 'used_cars/trend.html').is_file()
+    code, out, err = answered(DECAYED)
+    assert code == 0 and 'Slowly getting worse.' in out and 'DECAY' not in err
+
+
+def test_a_gate_on_the_trend_lets_stable_releases_through(answered):
+    code, out, err = answered(quiet(19), '--gate')
+    assert code == 0 and 'Stable.' in out and err == ''
 
 
 # ---- real runs

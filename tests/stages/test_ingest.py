@@ -3,13 +3,21 @@ papermill runs it."""
 
 import datetime
 import json
+import multiprocessing
+import sys
+from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from projects import ROOT, copy_parts, write_scenario
 
 from cd4ml_nb.artefacts.catalogue import CatalogueColumn
+from cd4ml_nb.command.cli import main
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.data.description import FILE_FACTS, catalogue_entry, first_rows
 from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
@@ -182,3 +190,68 @@ def test_a_catalogue_entry_is_json_whatever_the_values():
         {'x': 'inf', 'n': 2**62, 'b': True, 'd': '2021-01-01', 'c': '<script>'},
         {'x': None, 'n': 1, 'b': None, 'd': None, 'c': None},
     ]
+
+
+# ---- a store
+
+class Imitation(MemoryFileSystem):
+    """What stands for a store of s3:// addresses."""
+    protocol = 's3'
+    store: dict[str, Any] = {}
+    pseudo_dirs = ['']
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace('s3://', 'memory://', 1))
+
+
+def in_a_store(text: str) -> None:
+    """Have the addresses of this process lead to a store with one file; only in a child."""
+    fsspec.register_implementation('s3', Imitation, clobber=True)
+    fsspec.filesystem('s3').pipe('/bucket/cars.csv', text.encode())
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project whose data lies in a store."""
+    for name in ('notebooks', 'cd4ml_nb'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
+    write_scenario(tmp_path, 'mine', SCENARIO % "'s3://bucket/cars.csv'")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_data_at_an_address_of_a_store_is_read_as_a_file_is(project):
+    (project / 'cars.csv').write_text(CSV)
+
+    def both() -> None:
+        in_a_store(CSV)
+        for source in ('s3://bucket/cars.csv', 'cars.csv'):
+            raw = read_data(Data(source=source), 0, project, 1)
+            data = Data(source=source)
+            df, _ = typed_table(raw, {}, 'infer', Target(column='price'), data)
+            (project / f'{"there" if "://" in source else "here"}.txt').write_text(table_hash(df))
+        (project / 'plan.txt').write_text(str(main(['why', '-s', 'mine'])))
+
+    reader = multiprocessing.get_context('fork').Process(target=both)
+    reader.start()
+    reader.join()
+    assert (project / 'there.txt').read_text() == (project / 'here.txt').read_text()
+    assert (project / 'plan.txt').read_text() == '0'
+
+
+@pytest.mark.parametrize('words', [
+    ('new', 'cars', '--data', 's3://bucket/cars.csv', '--target', 'price'),
+    pytest.param(('run', '-s', 'mine'), marks=pytest.mark.xfail(
+        strict=True, reason='data_identity says C10, check address, network and rights'
+    )),
+], ids=['new', 'run'])
+def test_C13_an_address_without_its_package_ends_in_one_line_with_what_to_install(
+    project, monkeypatch, capsys, words
+):
+    monkeypatch.setitem(sys.modules, 's3fs', None)         # whatever is installed
+    assert main([*words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('ERROR C13 s3://bucket/cars.csv: needs a package: Install s3fs')
+    assert line.endswith("— pip install 'cd4ml_nb[cloud]'")

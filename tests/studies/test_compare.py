@@ -22,6 +22,7 @@ from sweeps import alive
 
 from cd4ml_nb.artefacts.schema import read_schema
 from cd4ml_nb.artefacts.sweep import read_best
+from cd4ml_nb.command.cli import main
 from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
@@ -546,6 +547,45 @@ def test_the_page_runs_under_papermill_and_ends_on_the_summary(made, tmp_path):
         cells[-1]['outputs'][0]['data']['text/plain']
     ) or 'better' in ''.join(cells[-1]['outputs'][0]['data']['text/plain'])
     assert (tmp_path / 'told/comparison.html').is_file()
+
+
+# ---- the command
+
+def typed(capsys, *words: str) -> tuple[int, str, str]:
+    """`cd4ml compare` without further trainings: its exit code, what it prints, and its last
+    line."""
+    code = main(['compare', '--trainings', '0', *words])
+    printed = capsys.readouterr()
+    return code, printed.out, (printed.err.splitlines() or [''])[-1]
+
+
+@pytest.mark.parametrize('demand', ['better', 'not-worse'])
+def test_a_demand_is_met_by_the_better_model_and_ends_with_3_for_the_worse(here, capsys, demand):
+    worse, better = here['bare'].stem, here['first'].stem
+    code, out, last = typed(capsys, worse, better, '--demand', demand)
+    assert code == 0 and last == '' and 'verdict  ' in out
+    code, out, last = typed(capsys, better, worse, '--demand', demand)
+    assert code == 3 and 'comparison.html' in out
+    said = f'ERROR COMPARE --demand: B is not shown to be {demand.replace("-", " ")} — read '
+    assert last.startswith(said)
+    assert Path(last.removeprefix(said)).name == 'comparison.html'
+
+
+def test_without_a_demand_a_worse_model_is_an_answer_and_an_unknown_demand_is_refused(
+    here, capsys
+):
+    names = [here['first'].stem, here['bare'].stem]
+    assert typed(capsys, *names)[0] == 0
+    code, _, last = typed(capsys, *names, '--demand', 'not_worse')
+    assert code == 2 and last.startswith('ERROR C02 --demand: ') and 'not-worse' in last
+
+
+def test_rows_that_a_model_has_learned_from_are_left_out_where_unseen_is_typed(here, capsys):
+    names = [here['first'].stem, here['elsewhere'].stem]
+    code, _, last = typed(capsys, *names)
+    assert code == 3 and last.startswith('ERROR SEEN ') and '--unseen' in last
+    code, out, last = typed(capsys, *names, '--unseen')
+    assert code == 0 and last == '' and 'verdict  ' in out
 
 
 # ---- the page, for every task

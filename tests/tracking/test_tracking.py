@@ -108,6 +108,23 @@ def done(work: Callable[..., Any], *words: Any, **environment: str) -> Any:
     return ended.value
 
 
+def synced_by_command(here: Settings, *words: str) -> tuple[int, str, str]:
+    """`cd4ml sync` in a child: its exit code, and what it printed."""
+    def work() -> tuple[int, str]:
+        from cd4ml_nb.command.cli import main
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            code = main(['sync', *words])
+        return code, errors.getvalue()
+
+    places = ('products', 'tracking_uri', 'artifact_root')
+    environment = {f'CD4ML_{name.upper()}': getattr(here, name) for name in places}
+    ended = in_process(work, **environment)
+    assert ended.code == 0, ended
+    code, errors = ended.value
+    return code, ended.out, errors
+
+
 @pytest.fixture(scope='session')
 def empty_store(tmp_path_factory) -> Path:
     """A SQLite store with MLflow's tables and one experiment."""
@@ -391,6 +408,20 @@ def test_I16_a_server_that_hangs_costs_ten_seconds_in_all(here):
     assert first.out.count('tracking unavailable (no answer') == 1
 
 
+def test_a_trial_is_added_at_once_while_the_store_hangs(here):
+    def story(here: Settings) -> tuple[str, bool, bool]:
+        with opened_sweep(here) as sweep:
+            for number in range(N_TRIALS):
+                end_trial(sweep, number)
+            # had a trial waited for the store, patience with it would be over now
+            return sweep.sender.down, sweep.sender.thread is None, sweep.job.is_over
+
+    with silent() as port:
+        down = here.model_copy(update={'tracking_uri': f'http://127.0.0.1:{port}'})
+        ended = in_process(story, down, CD4ML_TEST_TRACKING_SECONDS='20')
+    assert (ended.code, ended.value, ended.out) == (0, ('', False, False), '')
+
+
 def serve(folder: Path, port_file: Path) -> None:
     """MLflow's own server behind a gate that fails as the file `mode` says: PATH FAILURE."""
     os.environ.update({
@@ -633,6 +664,22 @@ def test_I12_a_damaged_database_loses_nothing_and_says_what_to_do(here, damage):
     assert_whole_run(done(stored, here))
 
 
+def test_I12_sync_names_a_damaged_store_and_what_to_do(here):
+    path = Path(here.tracking_uri.removeprefix('sqlite:///'))
+    good = path.read_bytes()
+    path.write_bytes(b'not a database, and long enough to be taken for one' * 100)
+    done(a_run, here)
+    code, _, errors = synced_by_command(here)
+    (line,) = errors.splitlines()
+    assert code == 4
+    assert line.startswith(f'ERROR I12 sqlite:///{path}: tracking unavailable ')
+    assert '(the database is damaged), 3 messages waiting — bring back a copy of it, or' in line
+    assert line.endswith('move it away: a new one is made; then cd4ml sync')
+    path.write_bytes(good)
+    assert synced_by_command(here)[::2] == (0, '')
+    assert_whole_run(done(stored, here))
+
+
 # ---- kills
 
 def noted_into(path: Path) -> Callable[[str], None]:
@@ -730,8 +777,10 @@ def test_what_an_earlier_version_has_left_is_named(here):
 def test_a_store_that_was_replaced_is_filled_again_from_what_lies_on_disk(here, empty_store):
     first, sweep = done(lambda: (a_run(here), a_sweep(here)))
     shutil.copy(empty_store, here.tracking_uri.removeprefix('sqlite:///'))
-    assert done(sync, here).sent == 0
-    assert done(lambda: sync(here, everything=True)).sent == 4
+    assert synced_by_command(here)[:2] == (0, '0 messages sent, 0 interrupted runs closed\n')
+    assert done(stored, here)['versions'] == []
+    said = synced_by_command(here, '--all')
+    assert said == (0, '4 messages sent, 0 interrupted runs closed\n', '')
     content = done(stored, here)
     assert_whole_run(content)
     assert_whole_sweep(content)
