@@ -896,6 +896,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cd4ml_nb.data.fetching._fetch': ('data/fetching.html#_fetch', 'cd4ml_nb/data/fetching.py'),
                                         'cd4ml_nb.data.fetching._unpacked': ('data/fetching.html#_unpacked', 'cd4ml_nb/data/fetching.py'),
                                         'cd4ml_nb.data.fetching.check_size': ('data/fetching.html#check_size', 'cd4ml_nb/data/fetching.py'),
+                                        'cd4ml_nb.data.fetching.lacking_package': ( 'data/fetching.html#lacking_package',
+                                                                                    'cd4ml_nb/data/fetching.py'),
                                         'cd4ml_nb.data.fetching.local_file': ('data/fetching.html#local_file', 'cd4ml_nb/data/fetching.py'),
                                         'cd4ml_nb.data.fetching.scheme_of': ('data/fetching.html#scheme_of', 'cd4ml_nb/data/fetching.py'),
                                         'cd4ml_nb.data.fetching.unpack': ('data/fetching.html#unpack', 'cd4ml_nb/data/fetching.py')},

@@ -180,7 +180,7 @@ def check(
         found = hidden_state(list(plan.steps)[-1], plan.scenario.name)
     print('\n'.join(one_line(sign.line) for sign in found) or 'no hidden state')
     if found:
-        what = f'{len(found)} signs of hidden state, first: {found[0].what}'
+        what = f'{len(found)} sign{"s" * (len(found) > 1)} of hidden state, first: {found[0].what}'
         todo = 'restart the kernel, run all cells and save'
         raise GateRefused(what, todo, where=found[0].notebook, code='N08')
 

@@ -55,12 +55,14 @@ def data_identity(
         return source
     import fsspec
 
-    from cd4ml_nb.data.fetching import scheme_of
+    from cd4ml_nb.data.fetching import lacking_package, scheme_of
     scheme_of(source)
     try:
         filesystem, place = fsspec.core.url_to_fs(source)
         return f'{source}@{filesystem.ukey(place)}'
-    except (OSError, ImportError, ValueError) as error:
+    except ImportError as error:
+        raise lacking_package(source, error) from None
+    except (OSError, ValueError) as error:
         raise UserError(
             f'cannot be reached: {error}',
             'check address, network and rights',

@@ -243,9 +243,7 @@ def test_data_at_an_address_of_a_store_is_read_as_a_file_is(project):
 
 @pytest.mark.parametrize('words', [
     ('new', 'cars', '--data', 's3://bucket/cars.csv', '--target', 'price'),
-    pytest.param(('run', '-s', 'mine'), marks=pytest.mark.xfail(
-        strict=True, reason='data_identity says C10, check address, network and rights'
-    )),
+    ('run', '-s', 'mine'),
 ], ids=['new', 'run'])
 def test_C13_an_address_without_its_package_ends_in_one_line_with_what_to_install(
     project, monkeypatch, capsys, words
