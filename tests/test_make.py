@@ -17,7 +17,7 @@ import fault_harness
 import pytest
 import yaml
 from fault_harness import Case, Result
-from projects import ROOT, copy_parts, edited_notebook
+from projects import ROOT, clean_environment, copy_parts, edited_notebook
 
 MAKEFILE = (ROOT / 'Makefile').read_text(encoding='utf-8')
 RECIPES = dict(re.findall(r'^([a-z-]+):.*\n((?:\t.*\n)*)', MAKEFILE, re.MULTILINE))
@@ -61,7 +61,8 @@ def pretended(folder: Path, **codes: int) -> dict[str, str]:
         path = folder / name.replace('_', '-')
         path.write_text(f'#!/bin/sh\necho {name} $CD4ML_TEST_EFFORT "$@"\nexit {code}\n')
         path.chmod(0o755)
-    return os.environ | {'BIN': str(folder), 'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}'}
+    path = f'{folder}{os.pathsep}{os.environ["PATH"]}'
+    return clean_environment(BIN=str(folder), PATH=path, CD4ML_TEST_EFFORT='')
 
 
 def output_of(script: str, environment: dict[str, str]) -> tuple[int, list[str]]:
