@@ -384,6 +384,10 @@ def test_the_tour_leads_to_every_notebook():
     assert linked == {notebook['name'] for notebook in PARSED} - {'index'}
 
 
+# tests of the whole project
+WHOLE = {'test_make.py', 'test_notebooks.py', 'test_promises.py'}
+
+
 def test_tests_lie_in_folders_named_like_those_of_the_package_and_what_they_share_beside_them():
     tests = ROOT / 'tests'
     package = {path.parent.name for path in (ROOT / 'cd4ml_nb').glob('*/__init__.py')}
@@ -396,9 +400,6 @@ def test_tests_lie_in_folders_named_like_those_of_the_package_and_what_they_shar
             folder, *below = place.parts
             assert folder in FOLDERS and len(below) == 1, place
             assert below[0].startswith('test_'), f'{place} is shared, or no test'
-
-
-WHOLE = {'test_make.py', 'test_notebooks.py'}       # tests of the whole project
 
 
 # ---- how it reads, measured over the whole package

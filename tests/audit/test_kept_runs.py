@@ -368,6 +368,7 @@ def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept)
     )
 
 
+@pytest.mark.slow
 def test_the_first_stage_that_differs_is_named_with_its_cell(tmp_path):
     project = four_stages(tmp_path / 'project')
     by_chance = '* rate + __import__("random").random()\nprint(value)'

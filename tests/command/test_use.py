@@ -233,6 +233,7 @@ def test_a_checker_is_shown_the_names_that_are_public():
     assert set(PUBLIC) <= names
 
 
+@pytest.mark.slow
 def test_a_checker_knows_arguments_and_results(tmp_path):
     (tmp_path / 'program.py').write_text(
         "from cd4ml_nb import find_run, load_model\n"

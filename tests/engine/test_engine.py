@@ -557,6 +557,7 @@ def test_the_engine_can_be_imported_before_papermill(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_kernel_that_runs_a_notebook_keeps_its_own_shell(tmp_path):
     inner = notebook(
         "x = 'theirs'\nprint('inner')",

@@ -14,10 +14,11 @@ from sweeps import forked
 from cd4ml_nb.data.table import read_table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name,metric,least',
     [
-        pytest.param('wine_cultivars', 'accuracy', 0.9, marks=pytest.mark.slow),
+        ('wine_cultivars', 'accuracy', 0.9),
         ('used_cars_in_time', 'r2', 0.85),
     ],
 )

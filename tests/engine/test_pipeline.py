@@ -258,6 +258,7 @@ def test_two_fresh_folders_give_the_same_model_also_with_kernels(first, tmp_path
         ), (stage, file)
 
 
+@pytest.mark.slow
 def test_a_stage_run_anew_takes_those_along_that_read_it(first):
     place, _ = first
     done = place.run(*SMALL, '--force', 'train')

@@ -122,6 +122,7 @@ def test_status_names_each_draft_its_age_who_reads_it_and_how_to_remove_it(tiny)
     assert status(tiny) == {}
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_not_complete_is_told_and_not_read(tiny):
     by_hand(tiny, 'second')
     path = tiny.folder / 'pipeline.yaml'
@@ -133,6 +134,7 @@ def test_a_draft_that_is_not_complete_is_told_and_not_read(tiny):
     assert 'nothing: it is not complete' in status(tiny)['second']
 
 
+@pytest.mark.slow
 def test_without_any_run_drafts_follow_each_other(tiny):
     shutil.rmtree(tiny.home)
     assert by_hand(tiny, 'first')[0] == 'hand'

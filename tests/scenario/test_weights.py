@@ -146,6 +146,7 @@ def test_the_gate_that_new_proposes_for_classes_is_the_weighted_share_of_the_com
     assert gate_words(y[[0, 3]], 'multiclass', weight)[0]['min'] == 0.857
 
 
+@pytest.mark.slow
 def test_a_model_that_is_worse_than_the_weighted_guess_is_said_to_be_worse(tmp_path):
     place = Place(tmp_path)
     (tmp_path / 'mine.yaml').write_text(SCENARIO)

@@ -164,7 +164,9 @@ KINDS = {
 MEMBERS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [
+    *list(KINDS)[:2], pytest.param(list(KINDS)[2], marks=pytest.mark.slow),
+])
 def test_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winner_keeps_its_word(
     tmp_path, kind
 ):
@@ -414,7 +416,7 @@ def test_a_trial_that_xgboost_refuses_or_whose_metric_is_not_finite_is_recorded_
             best_of(one, METRICS[metric].better)
 
 
-@pytest.mark.parametrize('against', ['size', 'latency'])
+@pytest.mark.parametrize('against', ['size', pytest.param('latency', marks=pytest.mark.slow)])
 def test_quality_can_be_weighed_against_the_size_or_the_speed_of_the_model(tmp_path, against):
     plan = toy_search(
         against=against,

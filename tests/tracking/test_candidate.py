@@ -86,6 +86,7 @@ def test_after_going_back_the_registry_names_the_current_model(tiny):
     ) == (2, 2)
 
 
+@pytest.mark.slow
 def test_with_the_store_down_going_back_waits_for_it_and_is_not_undone_by_what_waited_before(tiny):
     for number in (3, 4):
         tiny.run(*depth(number)).check(0)

@@ -951,6 +951,7 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
 
 # ---- a whole pipeline
 
+@pytest.mark.slow
 def test_a_pipeline_whose_store_is_down_ends_well_and_sync_registers_its_whole_model(
     tmp_path, empty_store
 ):
