@@ -114,10 +114,11 @@ def serve(channel: Channel, body: Callable[[Any, list[int]], int]) -> None:
     server = Server(channel, body)
     _listen_to_signals(server)
     try:
-        while True:
-            _wait(server)
-    except (_Stop, EOFError, ConnectionError):
-        pass
+        with suppress(_Stop):       # the signal follows, when a killed run has closed the channel
+            with suppress(_Stop, EOFError, ConnectionError):
+                while True:
+                    _wait(server)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for pid in list(server.children):
