@@ -156,7 +156,7 @@ def wrong_records(project: Tiny) -> list[str]:
         record = json.loads(paths[-1].read_text())
     except (OSError, ValueError, IndexError) as error:
         return [f'no record of the last run: {error!r}']
-    said = {stage: s.get('manifest') for stage, s in record['stages'].items()}
+    recorded = {stage: s.get('manifest') for stage, s in record['stages'].items()}
     there = {
         stage: sha(folder / 'manifest.json')
         for stage in STAGES
@@ -166,10 +166,10 @@ def wrong_records(project: Tiny) -> list[str]:
         found = []
     else:
         found = [f'the last record tells of exit code {record["exit_code"]}']
-    if said != there:
+    if recorded != there:
         found.append(
             'the last record names other products than are current: '
-            f'{[s for s in STAGES if said.get(s) != there.get(s)]}'
+            f'{[s for s in STAGES if recorded.get(s) != there.get(s)]}'
         )
     index = project.folder / 'products/index.html'
     if not index.is_file() or index.stat().st_mtime_ns < paths[-1].stat().st_mtime_ns:
@@ -383,7 +383,7 @@ class Harness:
             before = whole_ones(project)
             known = {p: damage_of(p) for p in product_folders(project)}
             wrong = []
-            said = []
+            moments = []
             kills = 0
             engine = ['--engine', 'kernel'] if case.number % 25 == 24 else []
             for k in range(chance.choice([1, 1, 2])):
@@ -394,7 +394,7 @@ class Harness:
                 hit = strike(started, scope)
                 quick = chance.random() < 0.3 and scope in ('run', 'all')
                 done = started.end()
-                said.append(f'{scope} after {moment:.2f} s')
+                moments.append(f'{scope} after {moment:.2f} s')
                 kills += hit
                 if scope in ('server', 'page') or not hit:
                     wrong += wrong_words(done, {0, 4} if hit else {0})
@@ -403,10 +403,11 @@ class Harness:
                 if quick:  # while what was killed may still be going down
                     waiting = project.run(*AGAIN[case.state], '--wait')
                     wrong += wrong_words(waiting, {0})
-                wrong += [f'{said[-1]}: {words}' for words in wrong_after(project, before, known)]
+                harm = wrong_after(project, before, known)
+                wrong += [f'{moments[-1]}: {words}' for words in harm]
                 before |= whole_ones(project)
             wrong += self.wrong_after_another_run(project, case)
-            return Result(case, wrong, kills, kills > 0, ', '.join(said))
+            return Result(case, wrong, kills, kills > 0, ', '.join(moments))
 
     def wrong_after_another_run(self, project: Tiny, case: Case) -> list[str]:
         """Run again; what must not be after it."""
@@ -686,10 +687,10 @@ class Sweeps:
     def report(self, kind: str, kills: int) -> bool:
         """Kill, and say what became of it; whether all is well."""
         counts = {'workers': self.workers, 'coordinators': self.coordinators}[kind](kills)
-        said = ', '.join(f'{counts[name]} {name}' for name in BAD)
+        losses = ', '.join(f'{counts[name]} {name}' for name in BAD)
         print(
             f'{kind:<8} {counts["kills"]} kills in {counts["sweeps"]} sweeps of {self.n} trials:'
-            f' {said}',
+            f' {losses}',
             flush=True,
         )
         return not any(counts[name] for name in BAD)

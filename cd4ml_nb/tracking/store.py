@@ -28,6 +28,7 @@ os.environ.setdefault('MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT', 'true')
 # a failure is shown in one line of ours
 logging.getLogger('mlflow.store.db.utils').setLevel(logging.CRITICAL)
 
+# %% ../../notebooks/tracking/store.ipynb #a7d40c52
 # MLflow would load both on first use, in each process anew
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401

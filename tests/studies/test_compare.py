@@ -243,7 +243,7 @@ def refused(kind, *records, **options):
 # ---- two runs
 
 def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared):
-    summary, folder, content, before = compared
+    summary, folder, lines, before = compared
     kept = read_json(folder / 'comparison.json')
     page = checked((folder / 'comparison.html').read_text(encoding='utf-8'))
     assert (
@@ -263,7 +263,7 @@ def test_two_runs_are_compared_on_the_rows_that_both_have_sealed(here, compared)
     assert (
         summary['same_training_rows']
         and summary['comparisons'][0]['recipes']['trainings'] == 2
-        and len(content) == 4
+        and len(lines) == 4
     )
     assert {g['group'] for g in summary['comparisons'][0]['groups']['kind']} == {'a', 'b', 'c'}
     assert (
