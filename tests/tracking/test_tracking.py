@@ -108,6 +108,18 @@ def done(work: Callable[..., Any], *words: Any, **environment: str) -> Any:
     return ended.value
 
 
+def sent_in_the_end(here: Settings) -> int:
+    """How many messages `sync` sends; a busy machine may need more than one of its ten seconds."""
+    sent = 0
+    for _ in range(6):
+        synced = done(sync, here)
+        sent += synced.sent
+        if not synced.reason:
+            break
+    assert (synced.left, synced.reason) == (0, '')
+    return sent
+
+
 def synced_by_command(here: Settings, *words: str) -> tuple[int, str, str]:
     """`cd4ml sync` in a child: its exit code, and what it printed."""
     def work() -> tuple[int, str]:
@@ -531,8 +543,7 @@ def test_I16_a_server_that_fails_in_the_middle_is_left_alone_and_has_all_of_it_o
     said = ended.out.count('tracking unavailable (')
     # what was done unheard is found at the second try
     assert said == bool(waiting_line(here)) and (said or mode.endswith('deaf 500')), ended
-    synced = done(sync, here)
-    assert bool(synced.sent) == said and (synced.left, synced.reason) == (0, '')
+    assert bool(sent_in_the_end(here)) == said
     assert_nothing_waits(here)
     ours = {path.stem for path in (outbox(here) / 'ids').iterdir()}
     content = names(done(stored, here))
@@ -621,7 +632,7 @@ def test_I11_a_locked_database_is_waited_for_with_its_holder_named(here):
     assert 'waiting up to' in ended.out.splitlines()[0] and ended.out.splitlines()[1].startswith(
         'tracking unavailable ('
     )
-    assert done(sync, here).left == 0
+    sent_in_the_end(here)
     assert_whole_run(done(stored, here))
 
 
@@ -660,7 +671,7 @@ def test_I12_a_damaged_database_loses_nothing_and_says_what_to_do(here, damage):
     ended = in_process(a_run, here)
     assert ended.code == 0 and 'tracking unavailable (the database is damaged)' in ended.out
     path.write_bytes(good)
-    assert done(sync, here).left == 0
+    sent_in_the_end(here)
     assert_whole_run(done(stored, here))
 
 
@@ -709,7 +720,7 @@ def assert_survives(here: Settings, kills: list[str]) -> None:
         in_process(sync, here, CD4ML_FAULT=fault)
         in_process(a_sweep, here, 2, CD4ML_FAULT=fault)
     done(a_sweep, here, 2)
-    assert done(sync, here).left == 0
+    sent_in_the_end(here)
     content = done(stored, here)
     assert_whole_sweep(content, 2)
     if (Path(here.products).parent / 'passed').exists():
@@ -764,7 +775,7 @@ def test_a_damaged_message_is_named_and_the_others_are_sent(here):
     assert f'1 refused or damaged: {path} is damaged' == waiting_line(here)
     assert in_process(a_run, here).out == ''                       # said once
     path.write_bytes(whole)
-    assert done(sync, here).sent == 1
+    assert sent_in_the_end(here) == 1
     assert_nothing_waits(here)
     assert {tuple(run['files']) for run in done(stored, here)['runs']} == {('model/model.json',)}
 
@@ -885,7 +896,7 @@ def test_a_registration_that_has_waited_does_not_displace_a_later_model(here):
         return register_candidate(client, 'toy', client.create_run(there).info.run_id, 'later', {})
 
     assert done(another) == 1
-    assert done(sync, here).left == 0
+    sent_in_the_end(here)
     content = done(stored, here)
     assert len(content['versions']) == 2 and content['alias'] == {'candidate': 1}
     assert (
@@ -973,7 +984,7 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_sync_registers_its_whole_m
     )
     (tmp_path / 'server').mkdir()
     with served_at(port, tmp_path / 'server', empty_store):
-        assert done(sync, here).left == 0
+        sent_in_the_end(here)
         assert registered_version(Registration.model_validate(registration), here) == 1
         second = away.run(*SMALL, '--until', 'register', '--force', 'train', **environment)
         assert second.returncode == 0, second.stderr
