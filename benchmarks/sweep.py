@@ -116,9 +116,9 @@ def ours(
     tracked: bool,
 ) -> dict[str, Any]:
     """Our sweep, as its page does it."""
+    from cd4ml_nb.columns.table import read_table
     from cd4ml_nb.core.log import Log
     from cd4ml_nb.core.settings import load_settings, threads_of
-    from cd4ml_nb.data.table import read_table
     from cd4ml_nb.model.training import base_parameters
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search

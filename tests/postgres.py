@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests, without a port: started, stopped in the middle, started again."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,3 +52,12 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         yield Postgres(server)
     finally:
         server.cleanup()
+
+
+@contextmanager
+def shared_postgres() -> Iterator[Postgres]:
+    """A server for a whole module, in a folder of its own: another session of pytest closes the
+    folder of them all to the server's user, if root runs them."""
+    with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
+        with postgres(Path(folder) / 'pg') as server:
+            yield server

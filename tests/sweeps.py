@@ -35,9 +35,9 @@ from projects import (
 )
 from tiny import Tiny
 
+from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import revived
 from cd4ml_nb.core.log import decoded
-from cd4ml_nb.data.table import write_table
 from cd4ml_nb.search.workers import pause_openmp
 
 TARGETS = {

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cd4ml_nb.data.reading import read_file
-from cd4ml_nb.data.typed_table import typed_table
-from cd4ml_nb.data.validation import Validated, validate_table
+from cd4ml_nb.checks.validation import Validated, validate_table
+from cd4ml_nb.columns.typed_table import typed_table
+from cd4ml_nb.formats.reading import read_file
 from cd4ml_nb.scenario.definition import Scenario, load_scenario
 
 TODAY = pd.Timestamp('2025-01-01')

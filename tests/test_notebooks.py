@@ -30,8 +30,9 @@ Notebook = dict[str, Any]
 
 # A folder imports only from itself and from those before it.
 FOLDERS = [
-    'core', 'artefacts', 'scenario', 'data', 'model', 'runs', 'search', 'tracking', 'show',
-    'stages', 'planning', 'engine', 'audit', 'studies', 'command',
+    'core', 'artefacts', 'scenario', 'columns', 'formats', 'sources', 'rows', 'checks', 'model',
+    'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit', 'studies',
+    'command',
 ]
 
 DIRECTIVES = {
@@ -514,7 +515,7 @@ STAGE = [
 ]
 MODULE = [
     ('markdown', '# Shelf\n\n> Put things on a shelf.'),
-    ('code', '#| default_exp data.shelf'),
+    ('code', '#| default_exp rows.shelf'),
     ('code', '#| export\nfrom cd4ml_nb.core.files import write_json'),
     ('code', '#| export\ndef double(x: int) -> int:\n    "Twice."\n    return 2 * x'),
     ('code', 'assert double(2) == 4'),
@@ -547,7 +548,7 @@ def stage(name: str = 'stages/12_shelf') -> Notebook:
     return a_notebook(STAGE, name)
 
 
-def module(name: str = 'data/shelf') -> Notebook:
+def module(name: str = 'rows/shelf') -> Notebook:
     """A small notebook of a module that keeps every guard."""
     return a_notebook(MODULE, name)
 
@@ -565,11 +566,11 @@ LONG_IMPORT = '#| export\nfrom cd4ml_nb.core.files import (\n    read_json,\n)'
 BROKEN = [
     (has_title_and_summary, broken(S, 0, source='# Shelf')),
     (has_title_and_summary, broken(S, 0, cell_type='code')),
-    (exports_to_one_module, broken(M, 1, source='#| default_exp data.shelves')),
+    (exports_to_one_module, broken(M, 1, source='#| default_exp rows.shelves')),
     (exports_to_one_module, broken(M, 1, source='x = 1')),
     (exports_to_one_module, broken(S, 3, cell_type='code', source='#| default_exp stages.shelf')),
     (is_numbered_as_a_stage, stage('stages/shelf')),
-    (is_numbered_as_a_stage, module('data/12_shelf')),
+    (is_numbered_as_a_stage, module('rows/12_shelf')),
     (lies_in_a_known_folder, module('attic/shelf')),
     (lies_in_a_known_folder, module('shelf')),
     (is_clean, broken(S, 5, outputs=[{'output_type': 'stream'}])),
@@ -641,7 +642,7 @@ def test_imports_that_run_upwards_are_caught(text):
     notebook = broken(M, 2, source=f'#| export\n{text}')
     other = broken(M, 1, source='#| default_exp show.shelf') | {'name': 'show/shelf'}
     assert list(imports_upwards(notebook, [notebook, other])) == [
-        'imports show.shelf, but show comes after data'
+        'imports show.shelf, but show comes after rows'
     ]
 
 
@@ -650,12 +651,12 @@ def test_imports_of_modules_without_a_notebook_are_caught():
 
 
 def test_modules_that_import_each_other_are_caught():
-    notebook = broken(M, 2, source='#| export\nfrom cd4ml_nb.data.board import a')
-    other = broken(notebook, 1, source='#| default_exp data.board') | {'name': 'data/board'}
-    back = broken(other, 2, source='#| export\ndef f():\n    from cd4ml_nb.data import shelf')
-    assert set(circle([notebook, back])) == {'data.shelf', 'data.board'}
+    notebook = broken(M, 2, source='#| export\nfrom cd4ml_nb.rows.board import a')
+    other = broken(notebook, 1, source='#| default_exp rows.board') | {'name': 'rows/board'}
+    back = broken(other, 2, source='#| export\ndef f():\n    from cd4ml_nb.rows import shelf')
+    assert set(circle([notebook, back])) == {'rows.shelf', 'rows.board'}
     assert not circle([notebook, broken(other, 2, source='x = 1')])
 
 
 def test_N14_two_notebooks_that_export_to_one_module_are_caught():
-    assert doubled([module('data/shelf'), module('data/board')]) == ['data.shelf']
+    assert doubled([module('rows/shelf'), module('rows/board')]) == ['rows.shelf']

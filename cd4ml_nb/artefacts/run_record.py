@@ -57,6 +57,7 @@ class DataRecord(Part):
     "Which data it was."
     source: str = ''
     identity: str = ''                       # its hash or version mark
+    parts: dict[str, str] = {}               # the same of each source and query, if it has several
 
 # %% ../../notebooks/artefacts/run_record.ipynb #5d58a4fe
 class Machine(Part):

@@ -25,10 +25,15 @@ class SchemaColumn(Part):
     limits: list[float | None] | None = None   # beyond [low, high] a number is missing
     format: str = ''                           # of dates
     time_zone: str = ''
+    written: dict[str, str | bool] | None = None     # of numbers, where they are not as usual
     why_ignored: str = ''
+    personal: bool = False                     # its values are not shown, its range is not known
     min: float | str | None = None             # dates as ISO texts
     max: float | str | None = None
     categories: list[str] | None = None        # commonest first
+    # what float32 counts numbers, and days since 1970, from, and in which units
+    offset: float = 0.0
+    factor: float = 1.0
 
 # %% ../../notebooks/artefacts/schema.ipynb #80c39962
 class SchemaTarget(Part):
@@ -42,6 +47,10 @@ class SchemaTarget(Part):
     positive: str | int | bool | None = None   # binary: the outcome that is predicted
     min: float | None = None                   # of a regression
     max: float | None = None
+    # what the learned scale is counted from, and in which units; through a logarithm: only units
+    offset: float = 0.0
+    factor: float = 1.0
+    ratio_factor: float = 1.0
 
 # %% ../../notebooks/artefacts/schema.ipynb #43e3f84a
 class Schema(Artefact):

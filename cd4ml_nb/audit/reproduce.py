@@ -22,21 +22,27 @@ from typing import Any
 
 from ..artefacts.run_record import RunRecord, StageRecord, home_of, read_run_record
 from ..artefacts.run_record import read_sealed_record
-from .verify import found_product, restored
+from .verify import found_product, identity_now, is_composed, restored
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
-from ..core.files import file_hash, read_json, write_text
+from ..core.files import file_hash, in_project, read_json, write_text
 from ..core.settings import load_settings
 from ..planning.keys import data_path, versions
+from ..runs.earlier_split import hand_over
 from ..runs.find import record_paths
 from ..runs.products import file_of
 from ..runs.outcome import kept_input
 
 # %% ../../notebooks/audit/reproduce.ipynb #6beab6c9
-def data_for(record: RunRecord) -> Path | None:   # None: it is built in, or at an address
+def data_for(record: RunRecord) -> Path | None:   # None: it is read where it was then
     "The data of a run, by its content."
     source = record.data.source
     identity = record.data.identity
-    if source.startswith('builtin:') or '://' in source:
+    if source.startswith('builtin:'):
+        return None
+    if is_composed(record.data):
+        _refuse_other_data(record)
+        return None
+    if '://' in source:
         return None
     with suppress(UserError):
         if (path := data_path(source, load_settings().data_root)) and file_hash(path) == identity:
@@ -49,6 +55,17 @@ def data_for(record: RunRecord) -> Path | None:   # None: it is built in, or at 
         where=record.run,
         code='REPEAT',
     )
+
+# %% ../../notebooks/audit/reproduce.ipynb #ae1f0003
+def _refuse_other_data(record: RunRecord) -> None:
+    "Refuse to repeat a run whose folder or database has changed, since no copy of it is kept."
+    if identity_now(record.scenario_text) != record.data.identity:
+        raise UserError(
+            f'the data {record.data.source} is not as it was, and no copy is kept of such data',
+            'bring back its state',
+            where=record.run,
+            code='REPEAT',
+        )
 
 # %% ../../notebooks/audit/reproduce.ipynb #21f19961
 def parameters_for(record: RunRecord) -> list[str]:   # words of a command line
@@ -68,10 +85,11 @@ def environment_for(record: RunRecord, place: Path, project: Path) -> dict[str, 
         'CD4ML_PRODUCTS': str(place / 'products'),
         'CD4ML_TRACKING_URI': f'sqlite:///{place}/mlflow.db',
         'CD4ML_ARTIFACT_ROOT': str(place / 'mlartifacts'),
+        'CD4ML_DATA_ROOT': str(in_project(load_settings().data_root)),
     }
     kept = {
         f'CD4ML_{name.upper()}': str(record.settings[name])
-        for name in ('max_data_gb', 'engine')
+        for name in ('max_data_gb', 'engine', 's3_endpoint', 'query_timeout')
         if name in record.settings
     }
     data = data_for(record)
@@ -223,10 +241,19 @@ def repetition(
         with restored(record, record_path, place) as project:
             scenario = scenario_for(record, project, place)
             until = last_that_ended_well(record)
+            _hand_over_groups(record, home_of(record_path), place / 'products' / record.scenario)
             python = python_for(record, project, fresh)
             command = [python, '-c', COMMAND, 'run', '-s', str(scenario)]
             command += [*parameters_for(record), '--until', until]
             yield project, command, environment_for(record, place, project), place
+
+# %% ../../notebooks/audit/reproduce.ipynb #e1f0c7d9
+def _hand_over_groups(record: RunRecord, home: Path, again: Path) -> None:
+    "Let the groups of a split by group keep the parts that they had before the run."
+    stage = record.maker('split')
+    made = found_product(home, stage, record.made('split'))
+    if made is not None:
+        hand_over(made, again / stage)
 
 # %% ../../notebooks/audit/reproduce.ipynb #7a6f3cce
 COMMAND = 'import sys; from cd4ml_nb.command.cli import main; sys.exit(main())'

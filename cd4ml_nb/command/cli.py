@@ -16,6 +16,7 @@ import typer
 
 from .comparison_commands import compare, trend
 from .data_commands import data_describe, data_ls
+from .data_lineage import data_lineage, data_sample, data_search
 from .last_line import failed, stoppable, stopped
 from .pipeline_commands import run, status, why
 from .audit_commands import check, gc, reproduce, sync, verify
@@ -69,6 +70,9 @@ for command in COMMANDS:
     app.command()(command)
 data_app.command('ls')(data_ls)
 data_app.command('describe')(data_describe)
+data_app.command('sample')(data_sample)
+data_app.command('lineage')(data_lineage)
+data_app.command('search')(data_search)
 app.add_typer(data_app, name='data')
 
 # %% ../../notebooks/command/cli.ipynb #6432e72b

@@ -156,7 +156,8 @@ def status(scenario: StatusOption = None, parameter: SetOption = None) -> None:
 # %% ../../notebooks/command/pipeline_commands.ipynb #f920399c
 def show_stages(path: Path, parameter: list[str] | None) -> None:
     "Print the stages of a scenario, and its drafts."
-    plan = make_plan(path, None, parameter)
+    plan = make_plan(path, None, parameter, offline=True)
+    print(''.join(f'note: {one_line(note)}\n' for note in plan.notes), end='')
     show(stage_table(plan))
     show_drafts(plan.scenario.name)
 
@@ -170,7 +171,8 @@ def why(
     stage: StageArgument = None, scenario: ScenarioOption = DEFAULT, parameter: SetOption = None
 ) -> None:
     "Why a stage would run again: which cell, function, parameter, file or version changed."
-    plan = make_plan(scenario_path(scenario), None, parameter)
+    plan = make_plan(scenario_path(scenario), None, parameter, offline=True)
+    print(''.join(f'note: {one_line(note)}\n' for note in plan.notes), end='')
     if stage is None:
         show_causes(plan)
         return

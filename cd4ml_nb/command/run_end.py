@@ -75,8 +75,9 @@ def leave_note(
     quiet: bool,
 ) -> None:
     "Leave a note that answers the same command at once, as long as it would have nothing to do."
-    if '://' in plan.scenario.data.source:
-        return
+    data = plan.scenario.data
+    if not data.source.startswith('builtin:') and not data_read(plan):
+        return                      # what lies elsewhere, or in several files, is asked anew
     steps = [plan.steps[stage] for stage in outcome.stages]
     absent = [str(step.home / 'draft') for step in steps]
     absent.append(str(other_ending(in_project(plan.path))))
@@ -115,7 +116,10 @@ def kept_lines(outcome: Outcome, quiet: bool) -> list[str]:
 def data_read(plan: Plan) -> dict[str, str]:     # path -> hash; empty for data that is no file
     "The data that the stages of a plan read."
     settings = plan.settings
-    path = data_path(settings.data_file or plan.scenario.data.source, settings.data_root)
+    data = plan.scenario.data
+    builtin = data.source.startswith('builtin:')
+    file = '' if builtin else settings.data_file
+    path = data_path(file or data.source, settings.data_root)
     read = {}
     for step in plan.steps.values():
         for digest in step.parts['data'].values() if path else ():

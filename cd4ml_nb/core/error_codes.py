@@ -37,12 +37,12 @@ D11|nothing is left to learn from: no column, or one value|give one the role `fe
 D12|two columns have the same name|rename one
 D13|two columns have the same content|leave one out
 D14|a value is not of its column's type|mend it, or declare another type
-D15|numbers have thousands separators, a unit or a currency|declare `thousands`, or mend them
+D15|numbers have thousands separators, a unit or a currency|declare `thousands` or `written`
 D16|the file has another separator or decimal comma|declare `separator` or `decimal`
 D17|the file has another encoding|declare `encoding`
 D20|the file has a NUL byte|fetch or export it again
 D21|there are no rows, or one|name another file
-D22|the first line is data, not names|write the names above it
+D22|the first line is not the names of the columns|declare `names` or `skip`
 D23|each row has another number of fields than the header|add the missing name, or mend the rows
 D24|a line has another number of fields, or is not CSV|mend that line
 D25|a quote does not close|close it, or double a quote that is part of a text
@@ -52,7 +52,7 @@ D26|a number is infinite, or too large for 32 bits|give a finite number or null
 # %% ../../notebooks/core/error_codes.ipynb #4b30143e
 MORE_DATA = listed('''
 D27|whole numbers beyond 2^63 look like ids|declare `type: category`
-D28|ids beyond 2^53 would collapse in 32-bit numbers|declare `role: id` or `type: category`
+D28|32-bit numbers cannot tell values apart|declare `role: id`, `type: category`, or differences
 D29|a number with leading zeros looks like a code|declare `type: category`
 D32|two names differ in their code points only|rename one
 D33|the names of columns have several levels|join them to one text each
@@ -72,6 +72,14 @@ D47|something changed while it was being read|run again when nobody writes to it
 D48|the data is too large for this machine|take a part of it, or raise `max_data_gb`
 D49|a column's scale or unit seems to have changed|check its unit
 D50|there are too few rows|use more data, or larger shares
+D51|the rows of a query, or their order, may be others next time|ORDER BY, and no clock or chance
+D52|personal data would be shown or published|give the column the role `id` or `ignore`
+D53|a column is not learned from|give it the role `feature` if it should be
+D61|lines of a file are no rows of its table|declare `skip`, `skip_end`, `comment` or `names`
+D62|a row is the total of others|declare `skip_end`, or remove it
+D63|a column is the saved index of a table|give it the role `ignore`
+D64|a column is left out, or read in another form|write it as a column of single values
+D65|blank texts count as missing|declare `values` to keep one
 stale|the data is too old, or from the future|publish it anew, or raise `max_age_days`
 SEALED|the holdout was read where it must not be|tune on the validation rows
 ''')
@@ -92,6 +100,8 @@ C11|a key of pipeline.yaml is unknown or missing|correct its name, or add it
 C12|stages wait for each other, or for one that is not there|mend `upstream`
 C13|a library is missing, or has another version than the lock|`make setup`
 C15|the search space is empty or contradicts itself|correct `search`
+C16|a database or a query cannot be read so: no SELECT, no such table, no database|mend the query
+C17|a secret stands where everybody reads it|name the environment variable that holds it
 USAGE|the command has no such option or argument|see `--help`
 UI|the tracking store has pages of its own|open those
 UPGRADE|a newer version of the tool cannot be merged|do what the line says
@@ -112,7 +122,7 @@ I18|a port cannot be used|name another with `--port`
 I19|memory ran out|take fewer rows or jobs, or a larger machine
 I20|the GPU that was asked for is not there or not used|use `device = auto`, or check the driver
 I21|a process died or ended too early|see what it said last
-I22|a notebook or cell took too long|raise the limit, or make it quicker
+I22|a notebook, a cell or a query took too long|raise the limit, or make it quicker
 I23|there is no such kernel|install it, or choose `python3`
 I26|the fork server has died|run again, or with `--engine kernel`
 GIT|git does not answer, or refuses the folder|do what the line says

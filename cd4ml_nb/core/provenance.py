@@ -18,7 +18,7 @@ from .package_files import package_files
 # %% ../../notebooks/core/provenance.ipynb #84de67b9
 # new files that are code
 OURS = [
-    'notebooks', 'cd4ml_nb', 'scenarios', 'tests', 'pipeline.yaml', 'settings.ini',
+    'notebooks', 'cd4ml_nb', 'scenarios', 'queries', 'tests', 'pipeline.yaml', 'settings.ini',
     'pyproject.toml', 'requirements.lock',
 ]
 # whatever the user's own settings are

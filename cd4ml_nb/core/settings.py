@@ -47,6 +47,9 @@ class Settings(BaseModel):
     # a copy of the data is kept, by content, up to this size
     keep_data_gb: Annotated[float, Field(ge=0)] = 1.0
     max_data_gb: Annotated[float, Field(gt=0)] = 8.0  # larger data is refused before it is read
+    s3_endpoint: str = ''   # of a store that speaks like S3; empty: AWS's own, or AWS_ENDPOINT_URL
+    # seconds after which a query is ended; 0: never
+    query_timeout: Annotated[float, Field(ge=0)] = 600.0
 
 # %% ../../notebooks/core/settings.ipynb #d34aaa03
 def load_settings(

@@ -236,10 +236,11 @@ def modules_of(plan: Plan, step: Step) -> list[str]:
 def keep_data(plan: Plan, step: Step) -> None:
     "Keep a copy of the data that a stage reads."
     source = plan.scenario.data.source
-    for digest in step.parts['data'].values():
-        if not source.startswith('builtin:') and (
-            path := data_path(plan.settings.data_file or source, plan.settings.data_root)
-        ):
+    if source.startswith('builtin:'):
+        return
+    path = data_path(plan.settings.data_file or source, plan.settings.data_root)
+    if path is not None:
+        for digest in step.parts['data'].values():
             keep_input(path, digest, plan.settings.keep_data_gb)
 
 # %% ../../notebooks/engine/stage_run.ipynb #82802f9a

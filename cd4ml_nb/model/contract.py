@@ -8,11 +8,12 @@ __all__ = ['InputType', 'Task', 'INPUT_TYPES', 'LOG_LINKS', 'Input', 'Output', '
 
 # %% ../../notebooks/model/contract.ipynb #c4594326
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from ..core.typed_json import JsonFile, read_typed
+from ..core.typed_json import RARE, JsonFile, read_typed
+from ..core.written_numbers import Written
 
 # %% ../../notebooks/model/contract.ipynb #7a913391
 InputType = Literal['number', 'category', 'boolean', 'date']
@@ -36,6 +37,13 @@ class Input:
     limits: tuple[float | None, float | None] | None = None     # beyond them a number is missing
     time_zone: str = ''                          # of dates that name none
     categories: tuple[str, ...] | None = None    # in the order of their codes
+    # what float32 counts numbers, and days since 1970, from, and in which units
+    offset: float = field(default=0.0, metadata=RARE)
+    factor: float = field(default=1.0, metadata=RARE)
+    # of texts: the layout of dates beside ISO 8601, and how numbers are written
+    format: str = field(default='', metadata=RARE)
+    written: Written | None = field(default=None, metadata=RARE)
+    personal: bool = field(default=False, metadata=RARE)      # its values are not shown
 
     @property
     def title(self) -> str:
@@ -53,6 +61,9 @@ class Output:
     classes: tuple[str, ...] | None = None       # of a classifier, in the order of their numbers
     positive: str | int | bool | None = None     # binary: whose probability is predicted
     link: Literal['identity', 'log'] = 'identity'     # on which scale contributions add up
+    # what the learned scale is counted from, and in which units
+    offset: float = field(default=0.0, metadata=RARE)
+    factor: float = field(default=1.0, metadata=RARE)
 
     @property
     def title(self) -> str:
@@ -63,6 +74,11 @@ class Output:
     def is_factor(self) -> bool:
         "Whether a contribution multiplies the prediction rather than adding to it."
         return 'log' in (self.scale, self.link)
+
+    @property
+    def is_shifted(self) -> bool:
+        "Whether a prediction has to be brought back from an offset or a factor."
+        return (self.offset, self.factor) != (0.0, 1.0)
 
 # %% ../../notebooks/model/contract.ipynb #a06d18df
 @dataclass(frozen=True)

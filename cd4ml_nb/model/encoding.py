@@ -6,14 +6,16 @@
 __all__ = ['encode', 'is_missing']
 
 # %% ../../notebooks/model/encoding.ipynb #fe716ffd
+import contextlib
 import datetime
-import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import UserError, did_you_mean
+from ..core.float32 import days, shifted
+from ..core.written_dates import EPOCH, in_utc, written_time
 from .contract import Contract, Input
 
 # %% ../../notebooks/model/encoding.ipynb #28d2d883
@@ -34,7 +36,7 @@ def encode(
                 code='S03',
             )
         numbers, n_unseen = _ENCODERS[spec.type](spec, columns[spec.name])
-        encoded.append(numbers)
+        encoded.append(shifted(numbers, spec.offset, spec.factor))
         if n_unseen:
             unseen[spec.name] = n_unseen
     if not encoded:
@@ -64,7 +66,7 @@ def _encode_number(spec: Input, values: Any) -> tuple[np.ndarray, int]:
     if isinstance(getattr(values, 'dtype', None), np.dtype) and values.dtype.kind in 'fiu':
         array = np.asarray(values, dtype=float)
     else:
-        items = list(values)
+        items = [_as_written(spec, value) for value in values]
         _refuse_types(spec, items, _is_number, 'a number')
         array = np.array([np.nan if is_missing(v) else _float(v) for v in items], dtype=float)
     if spec.sentinels or spec.limits:
@@ -84,6 +86,23 @@ def _is_number(value: Any) -> bool:
     kinds = int | float | np.integer | np.floating
     return isinstance(value, kinds) and not isinstance(value, bool)
 
+# %% ../../notebooks/model/encoding.ipynb #cdcc65bf
+def _as_written(spec: Input, value: Any) -> Any:
+    "A text as the number that it is, None where it stands for no value; all else as it is."
+    if not isinstance(value, str):
+        return value
+    if value in spec.sentinels:
+        return None
+    if spec.written is None:
+        return value
+    if not value.strip():
+        return None
+    number = spec.written.number(value)
+    if number != number:
+        what = 'a text that is not a number written as in the data'
+        raise UserError(what, 'send the number itself, or null', where=spec.name, code='S05')
+    return number
+
 # %% ../../notebooks/model/encoding.ipynb #e1e7d6f7
 def _stands_for_nothing(spec: Input, array: np.ndarray) -> np.ndarray:
     "Which numbers cleaning took for missing: sentinels, and those beyond the limits."
@@ -101,10 +120,17 @@ def _float(value: Any) -> float:
     except OverflowError:
         return float('inf')
 
+# %% ../../notebooks/model/encoding.ipynb #6c532f5f
+def _as_texts(spec: Input, values: list) -> list:
+    "Values of a category, whole numbers as their texts where some category is one."
+    if not any(category.lstrip('-').isdigit() for category in spec.categories or ()):
+        return values
+    return [str(int(v)) if _is_number(v) and v == v and v % 1 == 0 else v for v in values]
+
 # %% ../../notebooks/model/encoding.ipynb #e9d95a1b
 def _encode_category(spec: Input, values: Any) -> tuple[np.ndarray, int]:
     codes = {category: float(k) for k, category in enumerate(spec.categories or ())}
-    items = list(values)
+    items = _as_texts(spec, list(values))
     _refuse_types(spec, items, lambda v: isinstance(v, str), 'a text')
     known = [codes.get(v, np.nan) if isinstance(v, str) else np.nan for v in items]
     numbers = np.array(known, dtype=float)
@@ -119,18 +145,17 @@ def _encode_boolean(spec: Input, values: Any) -> tuple[np.ndarray, int]:
     return np.array([np.nan if is_missing(v) else float(v) for v in items], dtype=float), 0
 
 # %% ../../notebooks/model/encoding.ipynb #c03efe34
-def _instant(value: Any, time_zone: str) -> np.datetime64:
+def _instant(value: Any, spec: Input) -> np.datetime64:
     "A date or time in UTC; a text without an offset is in the declared zone."
-    if is_missing(value):
+    if is_missing(value) or isinstance(value, str) and value in spec.sentinels:
         return np.datetime64('NaT')
+    counted = spec.format in EPOCH and isinstance(value, int | float | np.number)
+    if spec.format and (isinstance(value, str) or counted) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            return np.datetime64(written_time(value, spec.format, spec.time_zone))
     if not isinstance(value, str):
         return np.datetime64(value)
-    moment = datetime.datetime.fromisoformat(value)
-    if moment.tzinfo is None and time_zone:
-        moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(time_zone))
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
-    return np.datetime64(moment)
+    return np.datetime64(in_utc(datetime.datetime.fromisoformat(value), spec.time_zone))
 
 # %% ../../notebooks/model/encoding.ipynb #b677a27e
 def _encode_date(spec: Input, values: Any) -> tuple[np.ndarray, int]:
@@ -138,17 +163,17 @@ def _encode_date(spec: Input, values: Any) -> tuple[np.ndarray, int]:
         array = np.asarray(values)
     else:
         try:
-            moments = [_instant(v, spec.time_zone) for v in list(values)]
+            moments = [_instant(v, spec) for v in list(values)]
             array = np.array(moments, dtype='datetime64[us]')
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
+            also = f' or of the form {spec.format}' if spec.format else ''
             raise UserError(
                 'not a date',
-                'send ISO dates such as 2026-01-31, or null',
+                f'send ISO dates such as 2026-01-31{also}, or null',
                 where=spec.name,
                 code='S05',
             ) from None
-    days = array.astype('datetime64[us]').astype(np.int64) / 86_400_000_000
-    return np.where(np.isnat(array), np.nan, days), 0
+    return days(array), 0
 
 # %% ../../notebooks/model/encoding.ipynb #24663ee0
 _ENCODERS = {

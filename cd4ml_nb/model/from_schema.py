@@ -6,7 +6,7 @@
 __all__ = ['make_contract', 'partition_of', 'worded_schema']
 
 # %% ../../notebooks/model/from_schema.ipynb #6d2fe1d5
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..artefacts.metrics import Offer
 from ..artefacts.schema import Schema, SchemaColumn, SchemaTarget
@@ -22,6 +22,7 @@ def make_contract(
     title: str = '',     # what a reader calls it and its version decide nothing: `worded` adds them
     version: str = '',   # semantic
     objective: str = '',  # of XGBoost
+    objectives: Sequence[str] = (),   # all that the search may choose; empty: that one
 ) -> Contract:
     "The contract of a model that learns from data of this schema."
     columns = schema.columns
@@ -39,7 +40,7 @@ def make_contract(
         name=name,
         task=schema.target.task,
         inputs=tuple(inputs),
-        output=_output_of(schema.target, objective),
+        output=_output_of(schema.target, objective, objectives or [objective]),
         title=title,
         version=version,
     )
@@ -53,18 +54,31 @@ def _why_not(column: SchemaColumn) -> str:
 def _input_of(column: SchemaColumn, number: int) -> Input:
     "The input that a column of a schema becomes."
     same = ('name', 'type', 'unit', 'words', 'min', 'max', 'missing', 'sentinels', 'limits')
-    parts = {key: getattr(column, key) for key in (*same, 'time_zone')}
+    rare = ('time_zone', 'offset', 'factor', 'personal')
+    parts = {key: getattr(column, key) for key in (*same, *rare)}
     parts['categories'] = column.categories if column.type == 'category' else None
+    parts['format'] = column.format if column.type == 'date' else ''
+    parts['written'] = column.written
     parts['internal'] = f'f{number:04d}'
     return as_typed(Input, parts, 'schema.json', column.name)
 
 # %% ../../notebooks/model/from_schema.ipynb #88f37fd5
-def _output_of(target: SchemaTarget, objective: str) -> Output:
+def _output_of(target: SchemaTarget, objective: str, objectives: Sequence[str]) -> Output:
     "The output that the target of a schema becomes."
     keys = ('name', 'unit', 'words', 'scale', 'classes', 'positive')
     parts = {key: getattr(target, key) for key in keys}
     parts['link'] = 'log' if objective in LOG_LINKS else 'identity'
+    parts |= _shift_for(target, objectives)
     return as_typed(Output, parts, 'schema.json', 'target')
+
+# %% ../../notebooks/model/from_schema.ipynb #5d383eb2
+def _shift_for(target: SchemaTarget, objectives: Sequence[str]) -> dict[str, float]:
+    "The offset and factor of a target that suit all objectives."
+    if 'count:poisson' in objectives:
+        return {}
+    if set(objectives) & set(LOG_LINKS):
+        return {'factor': target.ratio_factor}
+    return {'offset': target.offset, 'factor': target.factor}
 
 # %% ../../notebooks/model/from_schema.ipynb #61edafce
 def partition_of(offer: Offer | None) -> Partition | None:

@@ -35,7 +35,9 @@ def named_matrix(
 
 # %% ../../notebooks/model/prediction.ipynb #8a5d9d0c
 def in_target_unit(output: Output, predicted: np.ndarray) -> np.ndarray:
-    "Predictions back from the scale that is learned."
+    "Predictions back from the scale that is learned; float64 where that is another one."
+    if output.is_shifted:
+        predicted = predicted.astype(float) * output.factor + output.offset
     return np.exp(predicted.astype(float)) if output.scale == 'log' else predicted
 
 # %% ../../notebooks/model/prediction.ipynb #f1e55720
@@ -58,4 +60,16 @@ def contributions(
 ) -> np.ndarray:      # (n, inputs + 1), the last one the base; multiclass: (n, classes, inputs + 1)
     "What each input adds to the prediction, on the scale that is learned."
     numbers, _ = encode(contract, columns)
-    return booster.predict(named_matrix(contract, numbers), pred_contribs=True)
+    shares = booster.predict(named_matrix(contract, numbers), pred_contribs=True)
+    return _brought_back(contract.output, shares) if contract.output.is_shifted else shares
+
+# %% ../../notebooks/model/prediction.ipynb #255a3a61
+def _brought_back(output: Output, shares: np.ndarray) -> np.ndarray:     # float64
+    "Contributions without the offset and the factor of the target."
+    shares = shares.astype(float)
+    if output.link == 'log':        # a factor of the prediction adds its logarithm
+        shares[..., -1] += np.log(output.factor)
+        return shares
+    shares *= output.factor
+    shares[..., -1] += output.offset
+    return shares

@@ -49,7 +49,8 @@ def signature(contract: Contract) -> dict[str, Any]:       # inputs and outputs 
     inputs = [{'type': 'any', 'name': i.name, 'required': False} for i in contract.inputs]
     classes = contract.output.classes or ()
     shape = [-1, len(classes)] if contract.task == 'multiclass' else [-1]
-    dtype = 'float64' if contract.output.scale == 'log' else 'float32'
+    output = contract.output
+    dtype = 'float64' if output.scale == 'log' or output.is_shifted else 'float32'
     outputs = [{'type': 'tensor', 'tensor-spec': {'dtype': dtype, 'shape': shape}}]
     return {'inputs': json.dumps(inputs), 'outputs': json.dumps(outputs), 'params': None}
 

@@ -27,6 +27,7 @@ import xgboost as xgb  # noqa: E402
 
 from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
+from ..core.float32 import shifted  # noqa: E402
 from .contract import Contract, Output, feature_names, feature_types  # noqa: E402
 from .encoding import encode  # noqa: E402
 from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402
@@ -41,8 +42,13 @@ def label(
         position = {name: k for k, name in enumerate(output.classes)}
         return target.map(position).to_numpy(dtype=float)
     values = target.to_numpy(dtype=float)
-    if output.scale != 'log':
-        return values
+    if output.scale == 'log':
+        values = _logarithms(output, values)
+    return shifted(values, output.offset, output.factor)
+
+# %% ../../notebooks/model/training.ipynb #5d2ce965
+def _logarithms(output: Output, values: np.ndarray) -> np.ndarray:
+    "The logarithms of a target; one that is not positive is refused."
     if (values <= 0).any():
         raise UserError(
             f'{int((values <= 0).sum())} values are not positive, so they have no logarithm',
@@ -55,7 +61,7 @@ def label(
 # %% ../../notebooks/model/training.ipynb #600a3711
 def observed(output: Output, target: pd.Series) -> np.ndarray:
     "The target as metrics take it: values on their own scale, or positions of classes as integers."
-    values = label(replace(output, scale='linear'), target)
+    values = label(replace(output, scale='linear', offset=0.0, factor=1.0), target)
     return values.astype(int if output.classes else float)
 
 # %% ../../notebooks/model/training.ipynb #92e174d2

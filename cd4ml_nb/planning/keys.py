@@ -19,16 +19,21 @@ from typing import Any
 from ..core.cache import remembered
 from ..core.errors import UserError, did_you_mean
 from ..core.files import file_hash, in_project, json_hash, shown
+from ..core.settings import Settings
+from ..sources.source_identity import data_identities
+from ..sources.listing import is_folder
 from .code import Notebook, Reach, place_of, reached
-from ..scenario.definition import ASIDE, Scenario, parts_read
+from ..scenario.definition import ASIDE, Data, Scenario, parts_read
 
 # %% ../../notebooks/planning/keys.ipynb #f31cc211
 def data_path(
     source: str,           # a scenario's data.source
     data_root: str,        # where a relative path is looked up
-) -> Path | None:          # None: it is no file, but built in or at an address
-    "The file that a source names."
-    if source.startswith('builtin:') or '://' in source:
+) -> Path | None:          # None: it is built in, at an address, a folder, or several sources
+    "The one file that a source names."
+    if not source or source.startswith('builtin:') or '://' in source:
+        return None
+    if is_folder(source, in_project(data_root)):
         return None
     path = in_project(data_root) / Path(source).expanduser()
     if path.is_file():
@@ -45,35 +50,20 @@ def data_path(
 
 # %% ../../notebooks/planning/keys.ipynb #0d78fe5f
 def data_identity(
-    source: str,           # a scenario's data.source
-    data_root: str,
-) -> str:
-    "The identity of a source: a file's hash, a store's version mark, or a built-in set's name."
-    if path := data_path(source, data_root):
-        return file_hash(path)
-    if source.startswith('builtin:'):
-        return source
-    import fsspec
-
-    from cd4ml_nb.data.fetching import lacking_package, scheme_of
-    scheme_of(source)
-    try:
-        filesystem, place = fsspec.core.url_to_fs(source)
-        return f'{source}@{filesystem.ukey(place)}'
-    except ImportError as error:
-        raise lacking_package(source, error) from None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'cannot be reached: {error}',
-            'check address, network and rights',
-            where=source,
-            code='C10',
-        ) from None
+    data: Data,
+    settings: Settings,
+) -> dict[str, str]:       # a source, or the file of a query -> its identity
+    "The identity of all that data is made of."
+    file = settings.data_file if not data.source.startswith('builtin:') else ''
+    if path := data_path(file or data.source, settings.data_root):
+        return {data.place: file_hash(path)}
+    return data_identities(data, settings)
 
 # %% ../../notebooks/planning/keys.ipynb #0838fdd2
 LIBRARIES = [
     'numpy', 'scipy', 'optuna', 'pandas', 'pandera', 'pyarrow', 'scikit-learn', 'xgboost', 'mlflow',
     'matplotlib', 'jinja2', 'nh3', 'nbconvert', 'pydantic', 'pyyaml', 'papermill', 'ipython',
+    'duckdb',
 ]
 
 
@@ -148,7 +138,7 @@ def ingredients(
     scenario: Scenario,
     params: dict[str, Any],         # as injected
     upstream: dict[str, str],       # stage -> its key
-    data: str = '',                 # identity of the input data, where the stage reads it
+    data: dict[str, str] | None = None,    # identities of the input data, where the stage reads it
     files: dict[str, str] | None = None,   # the products that it writes
 ) -> Parts:
     "Everything that a stage's products depend on."
@@ -160,7 +150,7 @@ def ingredients(
         'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
         'params': {name: value for name, value in params.items() if name != 'scenario'},
         'upstream': upstream,
-        'data': {scenario.data.source: data} if data else {},
+        'data': data or {},
         'products': files or {},
         'versions': versions(),
     }

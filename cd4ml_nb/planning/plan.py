@@ -7,13 +7,13 @@ __all__ = ['stage_order', 'Step', 'Plan', 'make_plan', 'why', 'changes_since']
 
 # %% ../../notebooks/planning/plan.ipynb #3044098a
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from ..core.cache import keep, recall
-from ..core.errors import UserError, did_you_mean
+from ..core.errors import InfrastructureError, UserError, did_you_mean
 from ..core.files import in_project, project_root, shown
 from ..core.settings import Settings, load_settings
 from .code import Notebook, Reach
@@ -86,6 +86,7 @@ class Plan:
     path: str                    # of the scenario's file, from the root
     settings: Settings
     steps: dict[str, Step]       # in order
+    notes: list[str] = field(default_factory=list)     # what a reader should know
 
     @property
     def home(self) -> Path:
@@ -101,6 +102,7 @@ def make_plan(
     path: str | Path,                                 # of the scenario's file
     settings: Settings | None = None,
     texts: list[str] | None = None,                   # parameters, as on the command line
+    offline: bool = False,     # data that cannot be reached counts as unchanged, with a note
 ) -> Plan:
     "Read, check and key everything; nothing runs. Every mistake in a name, type or file ends here."
     settings = settings or load_settings()
@@ -113,7 +115,7 @@ def make_plan(
     age_in_days(scenario.data, datetime.date.today())
     notebooks = {stage: Notebook(project_root() / task['source']) for stage, task in stages.items()}
     plan = Plan(scenario, shown(in_project(path)), settings, {})
-    _add_steps(plan, stages, notebooks, texts or [])
+    _add_steps(plan, stages, notebooks, texts or [], offline)
     keep(memory, analysis_version())
     return plan
 
@@ -123,6 +125,7 @@ def _add_steps(
     stages: dict[str, dict[str, Any]],     # of read_pipeline
     notebooks: dict[str, Notebook],
     texts: list[str],                      # parameters, as on the command line
+    offline: bool,
 ) -> None:
     "Check and key every stage, in order, and add it to the plan."
     declared = {stage: declared_parameters(notebook) for stage, notebook in notebooks.items()}
@@ -138,7 +141,7 @@ def _add_steps(
             given.get(stage, {}),
             plan.path,
         )
-        plan.steps[stage] = _step(plan, stage, stages, notebooks[stage], reach, params)
+        plan.steps[stage] = _step(plan, stage, stages, notebooks[stage], reach, params, offline)
 
 # %% ../../notebooks/planning/plan.ipynb #befd78e6
 def _step(
@@ -148,12 +151,20 @@ def _step(
     notebook: Notebook,
     reach: Reach,
     params: dict[str, Any],
+    offline: bool,
 ) -> Step:
     "One stage of the plan, with its key."
     task = stages[stage]
     upstream = {above: plan.steps[above].key for above in task['upstream']}
     files = stage_files(stage, stages)
-    data = _data(plan.scenario, plan.settings, task['upstream'])
+    home = in_project(plan.settings.products) / plan.scenario.name / stage
+    try:
+        data = _data(plan.scenario, plan.settings, task['upstream'])
+    except InfrastructureError as error:
+        if not offline:
+            raise
+        plan.notes.append(f'{error.where} {error.what}; taken as it was at the last run')
+        data = _last_data(home)
     parts = ingredients(notebook, reach, plan.scenario, params, upstream, data, files)
     return Step(
         stage,
@@ -163,18 +174,20 @@ def _step(
         task['upstream'],
         files,
         parts,
-        in_project(plan.settings.products) / plan.scenario.name / stage,
+        home,
     )
 
 # %% ../../notebooks/planning/plan.ipynb #76761d32
-def _data(scenario: Scenario, settings: Settings, upstream: list[str]) -> str:
-    "The identity of the data for a stage without upstream stages, which reads it; else empty."
-    if upstream:
-        return ''
-    source = scenario.data.source
-    if not source.startswith('builtin:'):
-        source = settings.data_file or source
-    return data_identity(source, settings.data_root)
+def _data(scenario: Scenario, settings: Settings, upstream: list[str]) -> dict[str, str]:
+    "The identities of the data for a stage without upstream stages, which reads it; else none."
+    return {} if upstream else data_identity(scenario.data, settings)
+
+# %% ../../notebooks/planning/plan.ipynb #9a5d0002
+def _last_data(home: Path) -> dict[str, str]:
+    "The identities of the data that a stage read last; an unknown one if it never ran."
+    current = current_of(home)
+    manifest = read_manifest(current) if current else None
+    return manifest['parts']['data'] if manifest else {'data': 'unknown'}
 
 # %% ../../notebooks/planning/plan.ipynb #d499598e
 def why(

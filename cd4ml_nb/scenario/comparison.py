@@ -285,10 +285,11 @@ def detectable(
         return None
     if models.error == 0:
         return margin
-    most = margin + 40 * max(models.error, recipes.error if recipes else 0.0)
-    return float(
-        brentq(lambda gain: power(gain, margin, models, recipes, confidence) - chance, margin, most)
-    )
+    error = max(models.error, recipes.error if recipes else 0.0)
+
+    def short_of(errors: float) -> float:      # a gain beyond the margin, in standard errors
+        return power(margin + errors * error, margin, models, recipes, confidence) - chance
+    return margin + error * float(brentq(short_of, 0, 40))
 
 # %% ../../notebooks/scenario/comparison.ipynb #9ebbf688
 def holm(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBER', 'OF_NUMBERS', 'TWO', 'SEVERAL', 'OF_CLASSES', 'METRICS', 'PRIMARY', 'Metric', 'metrics_of', 'moments',
            'from_moments', 'weighted_quantile', 'evaluator', 'averages', 'score', 'row_weights', 'bootstrap_weights',
-           'bootstrap', 'central', 'calibration_bins']
+           'bootstrap', 'central', 'calibration_bins', 'equal_bins', 'effective_rows']
 
 # %% ../../notebooks/scenario/metrics.ipynb #403feee0
 from collections.abc import Callable, Iterable
@@ -378,11 +378,12 @@ def calibration_bins(
     weight: np.ndarray | None = None,  # of the cases, shape (n,)
 ) -> dict[str, list]:
     # predicted, actual: averages of each bin; low, high: a 95 % interval of actual; n: cases
-    "Predicted and actual frequency in bins of equally many cases."
-    rows = _bins_of(predicted, bins, least)
+    "Predicted and actual frequency in bins of about equally many cases, or equal weight."
     weight = row_weights(weight, len(predicted))
+    n_bins = min(bins, max(2, int(effective_rows(weight) // least)))
+    rows = equal_bins(predicted, weight, n_bins)
     shares = [np.average(np.c_[predicted, actual][r], axis=0, weights=weight[r]) for r in rows]
-    worth = np.array([_effective_cases(weight[r]) for r in rows])
+    worth = np.array([effective_rows(weight[r]) for r in rows])
     expected, came_true = np.array(shares, dtype=float).T
     low, high = _wilson(came_true * worth, worth)
     return {
@@ -394,16 +395,24 @@ def calibration_bins(
     }
 
 # %% ../../notebooks/scenario/metrics.ipynb #b7a0390e
-def _bins_of(predicted: np.ndarray, bins: int, least: int) -> list[np.ndarray]:
-    "The rows of each bin, from the lowest prediction to the highest."
-    order = np.argsort(predicted, kind='stable')
-    chunks = np.array_split(order, min(bins, max(2, len(order) // least)))
-    return [chunk for chunk in chunks if len(chunk)]
+def equal_bins(
+    values: np.ndarray,      # shape (n,)
+    weight: np.ndarray,      # of the rows, positive, shape (n,)
+    bins: int,
+) -> list[np.ndarray]:       # numbers of rows
+    "The rows of bins of about equal weight, the lowest values first; equal values share a bin."
+    order = np.argsort(values, kind='stable')
+    starts = _starts(values[order])
+    mass = np.add.reduceat(weight[order], starts)          # of each distinct value
+    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+    which = np.minimum((bins * middle + 1e-9).astype(int), bins - 1)
+    of_row = np.repeat(which, np.diff(np.r_[starts, len(order)]))
+    return np.split(order, np.flatnonzero(np.diff(of_row)) + 1)
 
 # %% ../../notebooks/scenario/metrics.ipynb #513eafd1
-def _effective_cases(weight: np.ndarray) -> float:
-    "How many cases of equal weight hold as much information (Kish 1965)."
-    return weight.sum() ** 2 / (weight**2).sum()
+def effective_rows(weight: np.ndarray) -> float:
+    "How many rows of equal weight hold as much information (Kish 1965)."
+    return round(float(weight.sum() ** 2 / (weight**2).sum()), 6)
 
 # %% ../../notebooks/scenario/metrics.ipynb #d8d9967c
 def _wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from threadpoolctl import threadpool_limits
 
-from ..scenario.definition import Range
+from ..scenario.search_space import Range
 
 # %% ../../notebooks/search/sampler.ipynb #f6118f77
 DEFAULTS: dict[str, float] = {  # XGBoost's, but for a slower learning rate

@@ -20,8 +20,8 @@ import optuna
 
 from ..core.errors import UserError
 from ..core.log import Log
-from ..scenario.definition import Range, Search
 from ..scenario.metrics import METRICS
+from ..scenario.search_space import Range, Search
 from .halving import goes_on
 from .sampler import GaussianSampler, Space, distributions, first_trial
 from .workers import ALL, LOST, SAMPLE, Task, Workers, often

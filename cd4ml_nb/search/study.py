@@ -17,7 +17,7 @@ from ..core.files import json_hash
 from ..core.log import Log
 from ..core.provenance import module_hashes
 from ..runs.paths import products_root
-from ..scenario.definition import Search
+from ..scenario.search_space import Search
 from .halving import Judge
 from .trial import Problem, run_trial
 from .workers import SAMPLE, Busy, Task, Workers, employed

@@ -23,8 +23,8 @@ from ..model.contract import Contract
 from ..model.encoding import encode
 from ..model.prediction import in_target_unit, named_matrix
 from ..model.training import matrix, observed, strict
-from ..scenario.definition import Search
 from ..scenario.metrics import METRICS, score
+from ..scenario.search_space import Search
 from .halving import Judge, expected, rungs
 
 # %% ../../notebooks/search/trial.ipynb #74fe7da7
@@ -174,7 +174,8 @@ BUILT_IN = {  # our name -> XGBoost's
 
 def built_in_metric(problem: Problem) -> str | None:
     "XGBoost's own name of the metric, where it means the same."
-    if problem.contract.output.scale != 'log':
+    output = problem.contract.output
+    if output.scale != 'log' and not output.is_shifted:
         return BUILT_IN.get((problem.task, problem.metric))
     return None
 

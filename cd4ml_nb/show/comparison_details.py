@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ..scenario.metrics import METRICS
+from ..scenario.metrics import METRICS, weighted_quantile
 from ..scenario.wording import NONE, SPACE, measured, number, percent, plural
 from .comparison_words import TAGS, better_by, chance_text, few, in_percent, part_title
 from .comparison_words import share
@@ -142,10 +142,11 @@ def sized(groups: Sequence[Mapping[str, Any]], most: int = 60) -> str:
 def apart_html(
     summary: Mapping[str, Any],
     predicted: Sequence[np.ndarray],     # of each model
+    weight: np.ndarray | None = None,    # of the cases
 ) -> Markup:
     "Prediction against prediction, and the largest disagreements with the reasons of both."
     parts = [
-        disagreement_part(summary, comparison, predicted[0], predicted[k])
+        disagreement_part(summary, comparison, predicted[0], predicted[k], weight)
         for k, comparison in enumerate(summary['comparisons'], start=1)
     ]
     return render('templates/comparison/apart.html', parts=parts)
@@ -156,13 +157,15 @@ def disagreement_part(
     comparison: Mapping[str, Any],
     first: np.ndarray,                   # predictions of the reference
     second: np.ndarray,                  # of the challenger
+    weight: np.ndarray | None = None,    # of the cases
 ) -> dict[str, Any]:
     "What the template shows of the disagreements with one challenger."
     letters = comparison['reference'], comparison['challenger']
+    said = agreement(summary['task'], first, second, summary['unit'], weight)
     return {
         'title': part_title(summary, comparison),
-        'summary': agreement(summary['task'], first, second, summary['unit']),
-        'figure': _agreement_figure(summary, letters, first, second),
+        'summary': said,
+        'figure': _agreement_figure(summary, letters, first, second, said),
         'intro': cases_intro(summary['task']),
         'cases': [case_table(case, *letters) for case in comparison['cases']],
         'reference': letters[0],
@@ -171,16 +174,19 @@ def disagreement_part(
 
 # %% ../../notebooks/show/comparison_details.ipynb #524cdd83
 def _agreement_figure(
-    summary: Mapping[str, Any], letters: tuple[str, str], first: np.ndarray, second: np.ndarray
+    summary: Mapping[str, Any],
+    letters: tuple[str, str],
+    first: np.ndarray,
+    second: np.ndarray,
+    said: str,                           # how far they agree
 ) -> Markup:
     "The predictions of one model against those of the other."
     task = summary['task']
     x, y, words = drawn_values(summary, first, second)
     unit = summary['unit'] if task == 'regression' else ''
-    summary_text = agreement(task, first, second, summary['unit'])
     return figure_html(
         model_against_model(x, y, letters, words, unit),
-        f'{words} by {letters[0]} and {letters[1]}. {summary_text}',
+        f'{words} by {letters[0]} and {letters[1]}. {said}',
         'On the line the models agree.',
     )
 
@@ -229,21 +235,36 @@ def drawn_values(
     return first, second, 'probability'
 
 # %% ../../notebooks/show/comparison_details.ipynb #4da78831
-def agreement(task: str, first: np.ndarray, second: np.ndarray, unit: str) -> str:
+def agreement(
+    task: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    unit: str,
+    weight: np.ndarray | None = None,    # of the cases
+) -> str:
     "How far two models agree, in a sentence."
+    by_weight = '' if weight is None else ', by weight'
     if task == 'multiclass':
         same_class = first.argmax(axis=1) == second.argmax(axis=1)
-        return f'They name the same class in {percent(float(same_class.mean()))} of the cases.'
+        share = np.average(same_class, weights=weight)
+        return f'They name the same class in {percent(float(share))} of the cases{by_weight}.'
     distance = np.abs(first - second)
     if task == 'binary':
-        same_side = (first >= 0.5) == (second >= 0.5)
+        share = np.average((first >= 0.5) == (second >= 0.5), weights=weight)
         return (
-            f'They fall on the same side of one half in {percent(float(same_side.mean()))} of the'
-            f' cases; half of their probabilities lie within {percent(float(np.median(distance)))}'
-            ' of each other.'
+            f'They fall on the same side of one half in {percent(float(share))} of the'
+            f' cases{by_weight}; half of their probabilities lie within'
+            f' {percent(_quantile(distance, 0.5, weight))} of each other.'
         )
-    half, most = np.quantile(distance, [0.5, 0.95])
+    half, most = (_quantile(distance, share, weight) for share in (0.5, 0.95))
     return (
-        f'Half of their predictions lie within {number(half, unit)} of each other, 95{SPACE}%'
-        f' within {number(most, unit)}.'
+        f'Half of their predictions{by_weight} lie within {number(half, unit)} of each other,'
+        f' 95{SPACE}% within {number(most, unit)}.'
     )
+
+# %% ../../notebooks/show/comparison_details.ipynb #ca72d77e
+def _quantile(values: np.ndarray, share: float, weight: np.ndarray | None) -> float:
+    "The value below which a share of all cases lies, or of their weight."
+    if weight is None:
+        return float(np.quantile(values, share))
+    return weighted_quantile(values, weight, share)

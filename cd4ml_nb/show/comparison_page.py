@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Fact', 'METHOD', 'METHOD_AGAIN', 'head_html', 'model_row', 'key_facts', 'gain_fact', 'not_worse_fact',
            'detectable_facts', 'verdict_figure', 'metric_rows', 'leader', 'sure_html', 'rule_words', 'power_words',
-           'differs_html', 'changed_modules', 'value_text', 'found_html', 'reached_words', 'cases_words', 'looks_words',
-           'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
+           'differs_html', 'changed_modules', 'value_text', 'found_html', 'reached_words', 'cases_words',
+           'weights_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
 
 # %% ../../notebooks/show/comparison_page.ipynb #ac19ec39
 from collections.abc import Mapping, Sequence
@@ -345,6 +345,17 @@ def cases_words(summary: Mapping[str, Any]) -> str:
         ' that are only identifiers.'
     )
 
+# %% ../../notebooks/show/comparison_page.ipynb #f6ab8759
+def weights_words(summary: Mapping[str, Any]) -> str:
+    "That cases count by their weight; empty where they have none."
+    holdout = summary['holdout']
+    if not holdout.get('weight'):
+        return ''
+    return (
+        f' A case counts as often as its weight says ({holdout["weight"]}); all of them weigh'
+        f' {number(holdout["weighing"], digits=4)}.'
+    )
+
 # %% ../../notebooks/show/comparison_page.ipynb #69468ed4
 def looks_words(looks: Mapping[str, Any]) -> str:
     "How often the rows were looked at, and by whom."
@@ -396,7 +407,7 @@ def judged_html(summary: Mapping[str, Any]) -> Markup:
     }
     return render(
         'templates/comparison/judged.html',
-        cases=cases_words(summary),
+        cases=cases_words(summary) + weights_words(summary),
         looks=looks_words(summary['looks']),
         after=after_words(summary),
         method=method_words(summary),
@@ -442,6 +453,7 @@ def comparison_html(
     predicted: Sequence[np.ndarray],  # of each model on the cases, the reference first
     # letter -> trials.json, and `won`: the number of its best trial
     sweeps: Mapping[str, Mapping[str, Any]],
+    weight: np.ndarray | None = None,     # of the cases
 ) -> str:
     "The comparison as one HTML file."
     sections = [
@@ -449,7 +461,7 @@ def comparison_html(
         ('For whom it is better or worse', 'groups', groups_html(summary)),
         ('What differs', 'differs', differs_html(summary)),
         ('How they were found', 'found', found_html(summary, sweeps)),
-        ('Where they disagree', 'apart', apart_html(summary, predicted)),
+        ('Where they disagree', 'apart', apart_html(summary, predicted, weight)),
         ('How it was judged', 'judged', judged_html(summary)),
     ]
     byline = ' · '.join(filter(None, [summary['owner'], minute(summary['made'])]))

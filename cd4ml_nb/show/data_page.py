@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ..artefacts.findings import Finding
-from ..data.validation import Validated
+from ..checks.validation import Validated
 from ..scenario.wording import NONE, SPACE, number, percent
 from .figures import svg_element
 from .pages import asset, frame, render, source_name
@@ -75,7 +75,9 @@ def _shown(value: Any, unit: str = '') -> str:
     return number(int(value) if whole else float(value), unit, 4)
 
 # %% ../../notebooks/show/data_page.ipynb #6015b1f2
-def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> dict[str, Any]:
+def column_card(
+    x: pd.Series, kind: str, role: str, unit: str, words: str, personal: bool = False
+) -> dict[str, Any]:
     "What the page shows of one column."
     present = x.dropna()
     n_missing = len(x) - len(present)
@@ -83,8 +85,8 @@ def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> di
     card = {
         'name': str(x.name),
         'words': words,
-        'type': TYPES[kind],
-        'role': ROLES[role],
+        'type': '' if role == 'ignore' else TYPES[kind],
+        'role': ', '.join(filter(None, [ROLES[role], 'personal' if personal else ''])),
         'n_distinct': present.nunique(),
         'missing': missing if n_missing else 'none',
         'range': '',
@@ -92,7 +94,7 @@ def column_card(x: pd.Series, kind: str, role: str, unit: str, words: str) -> di
         'picture': Markup(''),
         'shares': [],
     }
-    if role in ('id', 'ignore') or kind == 'text' or not len(present):
+    if role in ('id', 'ignore') or kind == 'text' or personal or not len(present):
         return card
     if kind in ('category', 'boolean'):
         return card | _frequent(present)
@@ -126,7 +128,12 @@ def _spread(present: pd.Series, kind: str, unit: str) -> dict[str, Any]:
     return {'range': reach, 'middle': middle, 'picture': picture}
 
 # %% ../../notebooks/show/data_page.ipynb #d6fdbbfb
-def data_report(result: Validated, plan: Any, source: str) -> str:
+def data_report(
+    result: Validated,
+    plan: Any,
+    source: str,
+    differences: Sequence[str] = (),     # of the holdout from the rows learned from
+) -> str:
     "A page about the data: one HTML file, no network, no script."
     n_in = result.n_rows_in
     head = render(
@@ -139,6 +146,7 @@ def data_report(result: Validated, plan: Any, source: str) -> str:
         'templates/data/page.html',
         dropped=[[reason, f'{n:,}', percent(n / n_in)] for reason, n in result.dropped.items()],
         findings=finding_rows(result.findings),
+        differences=differences,
         cards=column_cards(result, plan),
     )
     return frame(
@@ -158,7 +166,7 @@ def column_cards(result: Validated, plan: Any) -> list[dict[str, Any]]:
     kind = 'number' if plan.task == 'regression' else 'category'
     first = column_card(result.table[target.column], kind, 'target', target.unit, target.words)
     return [first] + [
-        column_card(result.table[name], c.type or 'text', c.role, c.unit, c.words)
+        column_card(result.table[name], c.type or 'text', c.role, c.unit, c.words, c.personal)
         for name, c in result.columns.items()
     ]
 

@@ -139,21 +139,21 @@ def _hexagons(
 
 # %% ../../notebooks/show/model_figures.ipynb #c98dfead
 def confusion(
-    counts: np.ndarray,          # cases of class i predicted as class j, shape (k, k)
+    counts: np.ndarray,          # cases of class i predicted as class j, or their weight, (k, k)
     classes: Sequence[str],
     most: int = 12,              # classes that fit; the largest are shown
 ) -> Sheet:
     "Actual against predicted class, in percent of the actual one."
     counts = np.asarray(counts, dtype=float)
     keep = np.sort(np.argsort(-counts.sum(axis=1), kind='stable')[:most])
-    n_cases = np.maximum(counts[keep].sum(axis=1, keepdims=True), 1)
-    shares = 100 * counts[np.ix_(keep, keep)] / n_cases
+    sizes = counts[keep].sum(axis=1, keepdims=True)
+    shares = 100 * counts[np.ix_(keep, keep)] / np.where(sizes > 0, sizes, 1)
     names = [plain(classes[k], 16) for k in keep]
     title = 'Which class is taken for which'
     size = (6.4, 1.5 + 0.32 * len(keep))
     with new_sheet(title, 'predicted class', 'actual class, and % of it', size) as (figure, axes):
         for i, j in np.ndindex(shares.shape):
-            _confusion_cell(axes, i, j, shares[i, j])
+            _confusion_cell(axes, i, j, float(shares[i, j]))
         name_columns(axes, names, slant=len(keep) > 6)
         name_rows(axes, names)
         axes.set_xlim(-0.55, len(keep) - 0.45)

@@ -28,6 +28,7 @@ from ..artefacts.schema import Schema
 from ..artefacts.split_record import SplitRecord
 from ..artefacts.sweep import Best, SweepRecord
 from ..artefacts.training_record import TrainingRecord
+from ..rows.differences import differences_said
 from ..model.contract import Contract, Input, Output
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
@@ -40,7 +41,7 @@ from .pages import without_paths, without_secrets
 from .reasons import drives_html
 from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .trust import trust_html
-from .verdict import demand, head_html
+from .verdict import demand, head_html, listed
 
 # %% ../../notebooks/show/report.ipynb #fa422316
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def about_html(facts: Facts, about: Mapping[str, str]) -> Markup:
         model=model,
         data=data_facts(facts.catalogue),
         rows=row_counts(facts.catalogue, facts.findings, facts.split),
+        differences=differences_said(facts.split),
         dropped=[[reason, f'{n:,}'] for reason, n in dropped if n],
         findings=noticed,
         inputs=[input_row(spec) for spec in contract.inputs],
@@ -132,15 +134,25 @@ def row_counts(catalogue: Catalogue, findings: Findings, split: SplitRecord) -> 
         f"Of {plural(findings.n_rows_in, 'row')}, {f'{left:,}' if left else 'none'} {were} left"
         f' out.{sample} {others} were divided {_divided(split)}: {n["train"]:,} to learn from,'
         f' {n["validation"]:,} to choose parameters with, and {n["holdout"]:,} sealed until the'
-        ' end, to judge the model on. No row is in two parts.'
+        f' end, to judge the model on. {_apart(split)}'
     )
+
+# %% ../../notebooks/show/report.ipynb #ab5c0f3e
+def _apart(split: SplitRecord) -> str:
+    "What is in one part only, in a sentence."
+    if split.repeats == 'chance':
+        return 'No row is in two parts; rows that are equal by chance are rows of their own.'
+    return 'No row is in two parts.'
 
 # %% ../../notebooks/show/report.ipynb #ae3c5774
 def _divided(split: SplitRecord) -> str:
     "How the rows were divided, in words."
+    if split.entity:
+        names = listed(split.entity)
+        return f'by chance, with rows that agree in {names} in one part'
     return {
         'random': 'by chance',
-        'stratified': 'by chance, with equal shares of each class',
+        'stratified': 'by chance, with some of each class in every part',
         'time': 'by time, the latest rows last',
         'group': f"by {split.column or 'group'}, no group in two parts",
     }[split.by]
@@ -148,7 +160,9 @@ def _divided(split: SplitRecord) -> str:
 # %% ../../notebooks/show/report.ipynb #ed309955
 def input_row(spec: Input) -> list[str]:
     "One line of the table of inputs."
-    if spec.categories is not None:
+    if spec.personal:
+        values = 'personal, not shown'
+    elif spec.categories is not None:
         values = ', '.join(spec.categories[:4])
         if len(spec.categories) > 4:
             values = f'{values}, … ({len(spec.categories):,} in all)'
@@ -182,7 +196,7 @@ def quality_html(metrics: Metrics) -> Markup:
     if metrics.weight:
         intro += (
             f' A case counts as often as its weight says ({metrics.weight}), for the naive guess'
-            ' as for the model.'
+            f' as for the model{_weighing(metrics.weighing)}.'
         )
     return render(
         'templates/report/quality.html',
@@ -191,6 +205,11 @@ def quality_html(metrics: Metrics) -> Markup:
         rows=[_quality_row(metrics, metric) for metric in names],
         main=0,
     )
+
+# %% ../../notebooks/show/report.ipynb #9b7108f5
+def _weighing(weight: float | None) -> str:     # of all cases; None: an earlier version's record
+    "What all cases weigh, as the end of a sentence."
+    return '' if weight is None else f'; all of them weigh {number(weight, digits=4)}'
 
 # %% ../../notebooks/show/report.ipynb #3541cb9c
 def _quality_row(metrics: Metrics, metric: str) -> list[Any]:
@@ -291,10 +310,16 @@ def group_size(row: GroupMetrics, metrics: Metrics) -> list[str]:
 
 # %% ../../notebooks/show/report.ipynb #5affa3ef
 def sized(groups: Sequence[GroupSize], most: int = 60) -> str:
-    "Groups with their sizes, in one line."
-    listed = ', '.join(f'{group.value} ({group.n:,})' for group in groups[:most])
+    "Groups with their cases, and what these weigh, in one line."
+    listed = ', '.join(f'{group.value} ({_cases_of(group)})' for group in groups[:most])
     more = f' and {len(groups) - most:,} more' if len(groups) > most else ''
     return listed + more
+
+# %% ../../notebooks/show/report.ipynb #74b4c986
+def _cases_of(group: GroupSize) -> str:
+    "How many cases a group has, and what they weigh where they have weights: 9, weighing 12.5."
+    weighing = '' if group.weight is None else f', weighing {number(group.weight, digits=4)}'
+    return f'{group.n:,}{weighing}'
 
 # %% ../../notebooks/show/report.ipynb #28699f1c
 def _weight_of(row: GroupMetrics) -> float:

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ..model.contract import Output
-from ..scenario.metrics import calibration_bins, weighted_quantile
+from ..scenario.metrics import calibration_bins, row_weights, weighted_quantile
 from ..scenario.wording import number, percent, plural
 from .model_figures import calibration_curve, confusion, predicted_vs_actual
 from .model_figures import residual_plot
@@ -31,15 +31,15 @@ def trust_html(
 ) -> Markup:
     "Pictures of where predictions fail."
     actual = predictions['actual'].to_numpy()
+    weight = predictions['weight'].to_numpy(dtype=float) if 'weight' in predictions else None
     if task == 'multiclass':
         classes = [str(c) for c in output.classes or ()]
         probability = predictions[[f'p_{c}' for c in classes]].to_numpy(dtype=float)
-        return class_trust(actual.astype(int), probability, classes, bins)
+        return class_trust(actual.astype(int), probability, classes, bins, weight)
     predicted = predictions['predicted'].to_numpy(dtype=float)
     if task == 'binary':
-        bins = bins or calibration_bins(actual, predicted)
-        return binary_trust(bins, str(output.positive))
-    weight = predictions['weight'].to_numpy(dtype=float) if 'weight' in predictions else None
+        bins = bins or calibration_bins(actual, predicted, weight=weight)
+        return binary_trust(bins, str(output.positive), weight is not None)
     return regression_trust(
         actual.astype(float), predicted, output.title, output.unit, weight
     )
@@ -81,14 +81,20 @@ def regression_trust(
     return render('templates/figures.html', summary=summary, figures=[errors, truth])
 
 # %% ../../notebooks/show/trust.ipynb #5c48ef41
-def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
+def binary_trust(
+    bins: Mapping[str, Any],
+    positive: str,
+    is_weighted: bool = False,       # whether a case counts as often as its weight says
+) -> Markup:
     "Predicted and actual frequency."
     gaps = [abs(p - a) for p, a in zip(bins['predicted'], bins['actual'], strict=True)]
     worst = int(np.argmax(gaps))
+    by_weight = ', by weight' if is_weighted else ''
+    equally = 'cases of about equal weight' if is_weighted else 'about equally many cases'
     summary = (
         "A probability can be taken at its word when the points lie on the dashed line. The widest"
         f" gap: where {percent(bins['predicted'][worst], 0)} was predicted, it came true in"
-        f" {percent(bins['actual'][worst], 0)} of {plural(bins['n'][worst], 'case')}."
+        f" {percent(bins['actual'][worst], 0)} of {plural(bins['n'][worst], 'case')}{by_weight}."
     )
     return render(
         'templates/figures.html',
@@ -97,7 +103,7 @@ def binary_trust(bins: Mapping[str, Any], positive: str) -> Markup:
             figure_html(
                 calibration_curve(bins, positive),
                 f'Calibration curve. {summary}',
-                'Each point: equally many cases; upright lines: 95 % intervals.',
+                f'Each point: {equally}; upright lines: 95 % intervals.',
             )
         ],
     )
@@ -108,17 +114,22 @@ def class_trust(
     probability: np.ndarray,    # of each class, shape (n, k)
     classes: list[str],
     bins: Mapping[str, Any] | None = None,   # calibration, when the stage before has it
+    weight: np.ndarray | None = None,        # of the cases, shape (n,)
 ) -> Markup:
     "Which class is taken for which."
     named = probability.argmax(axis=1)
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (actual, named), 1)
-    summary = _worst_mistake(counts, classes)
-    bins = bins or calibration_bins(actual == named, probability.max(axis=1))
+    mass = np.zeros(counts.shape)
+    np.add.at(mass, (actual, named), row_weights(weight, len(actual)))
+    summary = _worst_mistake(counts, classes, None if weight is None else mass)
+    bins = bins or calibration_bins(actual == named, probability.max(axis=1), weight=weight)
+    by_weight = '' if weight is None else ', by weight'
     table = figure_html(
-        confusion(counts, classes),
+        confusion(mass, classes),
         f'Actual against predicted class. {summary}',
-        'Each row adds up to all cases of one class, in percent; the diagonal is right.',
+        f'Each row adds up to all cases of one class, in percent{by_weight}; the diagonal is'
+        ' right.',
     )
     curve = figure_html(
         calibration_curve(bins, 'the class that is named'),
@@ -128,12 +139,21 @@ def class_trust(
     return render('templates/figures.html', summary=summary, figures=[table, curve])
 
 # %% ../../notebooks/show/trust.ipynb #7a7ca9e4
-def _worst_mistake(counts: np.ndarray, classes: list[str]) -> str:
+def _worst_mistake(
+    counts: np.ndarray,            # cases of class i taken for class j, shape (k, k)
+    classes: list[str],
+    mass: np.ndarray | None,       # their weight; None: cases have none
+) -> str:
     "The class that is most often taken for another, in a sentence."
-    wrong = counts - np.diag(np.diag(counts))
+    worth = counts if mass is None else mass
+    wrong = worth - np.diag(np.diag(worth))
     if not wrong.any():
         return 'No case was classified wrong.'
     i, j = np.unravel_index(wrong.argmax(), wrong.shape)
-    times = plural(int(wrong[i, j]), 'time')
+    times = plural(int(counts[i, j]), 'time')
     cases = plural(int(counts[i].sum()), 'case')
-    return f'The most frequent mistake: {classes[i]} is taken for {classes[j]}, {times} in {cases}.'
+    share = '' if mass is None else f', {percent(float(mass[i, j] / mass[i].sum()))} by weight'
+    return (
+        f'The most frequent mistake: {classes[i]} is taken for {classes[j]}, {times} in'
+        f' {cases}{share}.'
+    )

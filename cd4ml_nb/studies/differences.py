@@ -142,9 +142,8 @@ def disagreements(
     # each]}]}
     "The cases on which two models differ most, with the reasons of both."
     rows = farthest(pair[0].contract, predicted, most)
-    table = evaluation_set.table.iloc[rows]
     first, second = (
-        _reasons(alternative, table, p[rows])
+        _reasons(alternative, evaluation_set.shown_to(alternative.name).iloc[rows], p[rows])
         for alternative, p in zip(pair, predicted, strict=True)
     )
     return [

@@ -50,6 +50,7 @@ class Recipe(Kept):
     group: str | None  # column whose groups stay whole where rows are drawn
     same_rows: bool   # whether each training learns from all these rows, or from as many drawn ones
     evaluation_set: EvaluationSet
+    run: str = ''     # its name
 
     def learning(self, seed: int, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
         "The rows of one training."
@@ -68,7 +69,7 @@ class Recipe(Kept):
 
     def inputs(self, threads: int) -> xgb.DMatrix:
         "The same, made anew."
-        numbers, _ = encode(self.contract, self.evaluation_set.table)
+        numbers, _ = encode(self.contract, self.evaluation_set.shown_to(self.run))
         return named_matrix(self.contract, numbers, threads)
 
 # %% ../../notebooks/studies/trainings.ipynb #1f0a4906
@@ -115,6 +116,7 @@ def recipe_of(
         alternative.split.group,
         same_rows,
         evaluation_set,
+        alternative.name,
     )
 
 # %% ../../notebooks/studies/trainings.ipynb #7b76c303

@@ -35,12 +35,14 @@ from ..runs.identities import outbox, registered_version, remember_id, remember_
 from ..runs.identities import resolved
 from ..search.search import Record
 from .queue import Message, Missing, Sweep, address, as_text, down_since
-from .queue import is_under_way, mark_down, mark_up, missing, note_sent
+from .queue import is_named, is_under_way, mark_down, mark_up, missing, note_sent
 from .queue import note_unsent, now, owner, read_message, registering
 from .queue import remember_candidate, run_lock, store_name, sweep_of
 from .queue import write_message
 from .reach import Unavailable, holders, reach, set_up
-from .store import as_error, begin_run, close_interrupted, experiment, find_run
+from .relocation import moved_words, take_along
+from .store import as_error, begin_run, brought_back, close_interrupted
+from .store import experiment, find_run
 from .store import is_final, log, log_inputs, reason_of, register_candidate
 from .store import set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
@@ -166,7 +168,7 @@ def _send_missing(sender: Sender, each: Missing) -> None:
     work: Callable[[Sender], bool] = partial(send_message, path=each.path)
     if each.sweep:
         work = partial(send_sweep, sweep=each.sweep)
-    if each.store in ('', sender.store):
+    if is_named(each.store, sender.settings):
         send(sender, Job(each.name, work))
 
 # %% ../../notebooks/tracking/sender.ipynb #65b19639
@@ -260,6 +262,8 @@ def _connect(sender: Sender) -> None:
             sender.until = time.monotonic() + FIRST
         if sender.uri.startswith('sqlite:///'):
             set_up(Path(sender.uri.removeprefix('sqlite:///')))
+            if former := take_along(Path(sender.uri.removeprefix('sqlite:///')), sender.settings):
+                say_soon(sender, moved_words(former))
         client = MlflowClient(tracking_uri=sender.uri, registry_uri=sender.uri)
         heard = partial(be_patient, sender)
         sender.connection = cast(MlflowClient, Answering(client, heard))
@@ -334,8 +338,7 @@ def send_message(sender: Sender, path: Path) -> bool:    # False: another proces
         if not mine:
             return False
         run_id = _run_of(sender, message)
-        log(sender.client, run_id, message.metrics, message.params, message.tags)
-        log_inputs(sender.client, run_id, message.inputs)
+        _fill(sender, run_id, message)
         faultpoint('outbox.filled')
         _send_files(sender, run_id, message, path.parent)
         if asked := message.register:
@@ -347,6 +350,19 @@ def send_message(sender: Sender, path: Path) -> bool:    # False: another proces
         note_sent(sender.root, path.stem)
         sender.n_sent += 1
         return True
+
+# %% ../../notebooks/tracking/sender.ipynb #e0c42378
+def _fill(sender: Sender, run_id: str, message: Message) -> None:
+    "Write what a message says into a run; one that was deleted comes back first."
+    for attempt in (1, 2):
+        try:
+            log(sender.client, run_id, message.metrics, message.params, message.tags)
+            log_inputs(sender.client, run_id, message.inputs)
+            return
+        except MlflowException as error:
+            say = partial(say_soon, sender)
+            if attempt == 2 or not brought_back(sender.client, run_id, error, say):
+                raise
 
 # %% ../../notebooks/tracking/sender.ipynb #f56efb0e
 def _run_of(sender: Sender, message: Message) -> str:
@@ -380,7 +396,8 @@ def _made(sender: Sender, opening: Message) -> tuple[str, bool]:
 def experiment_id(sender: Sender, name: str) -> str:
     "The id of an experiment."
     if name not in sender.experiments:
-        sender.experiments[name] = experiment(sender.client, name, sender.settings)
+        say = partial(say_soon, sender)
+        sender.experiments[name] = experiment(sender.client, name, sender.settings, say)
     return sender.experiments[name]
 
 # %% ../../notebooks/tracking/sender.ipynb #33d3786f
@@ -710,7 +727,7 @@ def _left(sender: Sender, found: Synced) -> Synced:
     "Count what waits still, and forget the notes of products that were removed."
     there = missing(sender.root)
     for each in there:
-        if each.store not in ('', sender.store):
+        if not is_named(each.store, sender.settings):
             found.elsewhere[each.store] = found.elsewhere.get(each.store, 0) + 1
         elif not each.refused:
             found.left += 1

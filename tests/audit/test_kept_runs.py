@@ -55,7 +55,7 @@ def with_data(folder: Path) -> None:
 def made(tmp_path_factory):
     """A project under git, with changes that are not committed, after one run of its scenario."""
     project = copied_project(tmp_path_factory.mktemp('kept') / 'project', 'scenarios/mine.yaml')
-    (project / '.gitignore').write_text('products/\nfiles/\nmlflow.db\n__pycache__/\n')
+    (project / '.gitignore').write_text('products/\n/files/\nmlflow.db\n__pycache__/\n')
     (project / 'scenarios/mine.yaml').write_text(SCENARIO)
     with_data(project)
     (project / 'requirements.lock').write_text(f'numpy=={version("numpy")}\n')

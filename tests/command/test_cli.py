@@ -400,10 +400,10 @@ def test_N01_a_module_older_than_its_notebook(project, capsys):
 def hand_edited(project: Path) -> None:
     """A helper of the split is edited in its module, and its notebook saved afterwards, as
     JupyterLab does by itself."""
-    path = project / 'cd4ml_nb' / 'data/split.py'
+    path = project / 'cd4ml_nb' / 'rows/split.py'
     path.write_text(path.read_text() + '\nX = 1\n')
     os.utime(path, (time.time() - 60, time.time() - 60))
-    page = project / 'notebooks' / 'data/split.ipynb'
+    page = project / 'notebooks' / 'rows/split.ipynb'
     os.utime(
         page,
         (
@@ -416,13 +416,13 @@ def hand_edited(project: Path) -> None:
 
 def assert_told_how_to_keep_it(text: str) -> None:
     number, cell = re.search(
-        r'^--- notebooks/data/split.ipynb, cell (\d+) \((\w+)\)$', text, re.MULTILINE
+        r'^--- notebooks/rows/split.ipynb, cell (\d+) \((\w+)\)$', text, re.MULTILINE
     ).groups()
-    cells = json.loads((ROOT / 'notebooks' / 'data/split.ipynb').read_text())['cells']
+    cells = json.loads((ROOT / 'notebooks' / 'rows/split.ipynb').read_text())['cells']
     assert cells[int(number) - 1]['id'] == cell
-    assert '\n+++ cd4ml_nb/data/split.py\n' in text and '\n+X = 1\n' in text
+    assert '\n+++ cd4ml_nb/rows/split.py\n' in text and '\n+X = 1\n' in text
     assert (
-        f'put the lines with + into notebooks/data/split.ipynb, cell {number} ({cell}), then'
+        f'put the lines with + into notebooks/rows/split.ipynb, cell {number} ({cell}), then'
         ' make export'
         in text
     )
@@ -441,12 +441,12 @@ def test_N02_a_module_edited_by_hand_is_shown_with_the_cell_it_belongs_to(projec
     assert main(RUN) == 2
     err = capsys.readouterr().err
     assert (
-        err.splitlines()[-1].startswith('ERROR N02 cd4ml_nb/data/split.py:')
+        err.splitlines()[-1].startswith('ERROR N02 cd4ml_nb/rows/split.py:')
         and 'Traceback' not in err
     )
     assert_told_how_to_keep_it(err)
     line = int(err.splitlines()[-1].split(':')[1])
-    lines = (project / 'cd4ml_nb' / 'data/split.py').read_text().splitlines()
+    lines = (project / 'cd4ml_nb' / 'rows/split.py').read_text().splitlines()
     assert lines[line - 2].startswith('# %% ')
 
 
@@ -526,7 +526,7 @@ def test_N06_unknown_stages(project, capsys):
     (['rn'], ["no such command 'rn'", "did you mean 'run'?"]),
     (['run', '--forse', 'x'], ['--forse', "did you mean '--force'?"]),
     (['data', 'lst'], ['cd4ml data', "did you mean 'ls'?"]),
-    (['data', 'run'], ['known: describe, ls']),
+    (['data', 'run'], ['known: describe, lineage, ls']),
     (['new', 'x'], ["'--data'"]),
     (['lab', '--port', 'x'], ['--port']),
     (['run', 'extra'], ['extra']),
@@ -837,7 +837,7 @@ OWN = [
         {'tags': ['parameters']},
     ),
     'from cd4ml_nb.core.files import write_json\n'
-    'from cd4ml_nb.data.table import read_table\n'
+    'from cd4ml_nb.columns.table import read_table\n'
     'from cd4ml_nb.runs.paths import stage_paths',
     '## Run',
     "#| pipeline\nupstream, product = stage_paths('shelf', scenario, upstream, product)",

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from projects import ROOT, copy_parts
 
 from cd4ml_nb.command.cli import main
-from cd4ml_nb.command.new import choose_task, new_scenario, source_words
+from cd4ml_nb.command.data_section import source_words
+from cd4ml_nb.command.new import choose_task, new_scenario
 from cd4ml_nb.command.scenario_file import flow, line, scenario_text
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.planning.plan import make_plan

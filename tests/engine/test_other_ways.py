@@ -11,7 +11,7 @@ from projects import ROOT, copied_project
 from runs import PAPERMILL, PLOOMBER, SMALL, Place
 from sweeps import forked
 
-from cd4ml_nb.data.table import read_table
+from cd4ml_nb.columns.table import read_table
 
 
 @pytest.mark.slow

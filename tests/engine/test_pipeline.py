@@ -14,7 +14,7 @@ from light import light_environment, served_light
 from mlflow.tracking import MlflowClient
 from runs import PAPERMILL, ROOT, SMALL, Place, copied_project
 
-from cd4ml_nb.data.table import read_table, table_hash, unseal
+from cd4ml_nb.columns.table import read_table, table_hash, unseal
 from cd4ml_nb.model.golden import as_columns, read_golden, verify_golden
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import predict

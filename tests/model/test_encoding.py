@@ -1,6 +1,7 @@
 """The contract's encoder, for any values: what a table brings and what JSON brings are the same."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.contract import feature_names
+from cd4ml_nb.core.written_numbers import Written
+from cd4ml_nb.model.contract import Contract, Input, Output, feature_names
 from cd4ml_nb.model.encoding import encode
 
 rows = st.lists(
@@ -84,3 +86,36 @@ def test_a_value_of_the_wrong_type_is_named_by_its_input(name, value):
     with pytest.raises(UserError, match='S05|D26') as caught:
         encode(CONTRACT, good | {name: [value]})
     assert caught.value.where == name
+
+
+def test_a_category_of_numbers_may_be_sent_as_a_number():
+    regions = Input('region', 'region', 'category', categories=('3', '7', '-1'))
+    contract = replace(CONTRACT, inputs=(regions,))
+    texts, unseen = encode(contract, {'region': ['7', '3', None, '-1', '8']})
+    for sent in ([7, 3, None, -1, 8], np.array([7.0, 3.0, np.nan, -1.0, 8.0])):
+        numbers, again = encode(contract, {'region': sent})
+        np.testing.assert_array_equal(numbers, texts)
+        assert again == unseen == {'region': 1}
+    for wrong in (True, 7.5):
+        with pytest.raises(UserError) as caught:
+            encode(contract, {'region': [wrong]})
+        assert caught.value.code == 'S05'
+
+
+def test_a_text_as_written_and_its_number_are_the_same_bits():
+    spec = Input('km', 'f0001', 'number', sentinels=('?',),
+                 written=Written(thousands=',', after='km'))
+    day = Input('day', 'f0002', 'date', format='%m/%d/%Y %I:%M %p')
+    contract = Contract('cars', 'regression', (spec, day), Output('price'))
+    texts = {'km': ['136,769 km', '7', '?', ''], 'day': ['01/25/2023 8:22 PM', None, None, None]}
+    values = {'km': [136769, 7, None, None], 'day': ['2023-01-25T20:22', None, None, None]}
+    assert encode(contract, texts)[0].tobytes() == encode(contract, values)[0].tobytes()
+    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))) == contract
+    with pytest.raises(UserError, match='S05') as caught:
+        encode(contract, texts | {'km': ['7 miles'] * 4})
+    assert caught.value.where == 'km' and 'miles' not in caught.value.line
+
+
+def test_a_contract_that_says_nothing_of_texts_keeps_its_content():
+    parts = Contract('cars', 'regression', (Input('km', 'f0001', 'number'),), Output('price'))
+    assert not {'written', 'format'} & parts.to_json()['inputs'][0].keys()

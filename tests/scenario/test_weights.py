@@ -1,6 +1,7 @@
 """Row weights: a row of weight 2 counts as two, for the naive baseline and the sizes of groups as
 for the metrics."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import Place
 
+from cd4ml_nb.artefacts.metrics import Metrics
 from cd4ml_nb.command.new import gate_words
+from cd4ml_nb.model.contract import Contract, Input, Output
+from cd4ml_nb.model.explanation import drivers, telling_cases
+from cd4ml_nb.model.holdout import Holdout, holdout_metrics
 from cd4ml_nb.scenario.comparison import paired_gain
-from cd4ml_nb.scenario.definition import Evaluate
-from cd4ml_nb.scenario.evaluation import baseline, by_group, calibration
-from cd4ml_nb.scenario.metrics import calibration_bins, score, weighted_quantile
+from cd4ml_nb.scenario.definition import Compare, Evaluate, Gate
+from cd4ml_nb.scenario.evaluation import (
+    baseline,
+    by_group,
+    calibration,
+    group_labels,
+    thin_partitions,
+)
+from cd4ml_nb.scenario.metrics import PRIMARY, calibration_bins, score, weighted_quantile
+from cd4ml_nb.scenario.thresholds import judge_all
+from cd4ml_nb.show.trust import trust_html
+from cd4ml_nb.studies.alternatives import (
+    EvaluationSet,
+    gains,
+    group_draws,
+    group_verdicts,
+    overall_draws,
+)
 
 CASES = Path(__file__).resolve().parents[1] / 'cases'
 SCENARIO = '''name: mine
@@ -25,7 +45,7 @@ data: {source: useless.csv}
 target: {column: y, unit: EUR}
 columns: {sample_weight: {role: weight}}
 search: {rounds: 60, metric: mae}
-evaluate: {groups: [x2], replicates: 200}
+evaluate: {groups: [x2], replicates: 200, min_rows: 10}
 '''
 
 
@@ -129,10 +149,12 @@ def test_the_points_of_a_calibration_curve_are_weighted_and_heavy_rows_do_not_ma
     plain, weighted, thrice = (
         calibration('binary', y, p, weight) for weight in (None, w, np.full(400, 3.0))
     )
-    assert plain == calibration_bins(y, p) and plain['n'] == weighted['n']
-    first = np.argsort(p)[:40]
+    assert plain == calibration_bins(y, p) and plain['n'] == [40] * 10
+    order = np.argsort(p)
+    first = order[: weighted['n'][0]]
     assert weighted['actual'][0] == pytest.approx(np.average(y[first], weights=w[first]))
     assert weighted['predicted'][0] == pytest.approx(np.average(p[first], weights=w[first]))
+    assert w[first].sum() == pytest.approx(w.sum() / 10, abs=w.max())
     assert all(thrice[name] == pytest.approx(plain[name]) for name in plain)
     wider = np.array(weighted['high']) - weighted['low'] > np.array(plain['high']) - plain['low']
     assert wider.mean() > 0.6
@@ -144,6 +166,193 @@ def test_the_gate_that_new_proposes_for_classes_is_the_weighted_share_of_the_com
     assert gate_words(y, 'multiclass')[0]['min'] == 0.6
     assert gate_words(y, 'multiclass', weight)[0] == {'metric': 'accuracy', 'min': 0.6}
     assert gate_words(y[[0, 3]], 'multiclass', weight)[0]['min'] == 0.857
+
+
+# ---- everything that is reported of a holdout
+
+TASKS = ('regression', 'binary', 'multiclass')
+GATES = {
+    'regression': [Gate(metric='mae', max=9.0), Gate(metric='medae', max=4.0, each='market')],
+    'binary': [Gate(metric='auc', min=0.5), Gate(metric='recall', min=0.4, each='market')],
+    'multiclass': [Gate(metric='accuracy', min=0.3)],
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is read of a scenario here."""
+
+    task: str
+    evaluate: Evaluate
+
+    @property
+    def metric(self) -> str:
+        return PRIMARY[self.task]
+
+
+def judged_rows(rng: np.random.Generator, task: str, n: int = 400) -> Holdout:
+    """Rows that each weigh one, with what two models say of them."""
+    _, y, ours = drawn(rng, task, n)
+    _, _, theirs = drawn(rng, task, n)
+    table = pd.DataFrame({
+        'market': rng.choice(['u', 'v', 'w'], n),
+        'size': rng.lognormal(0, 1, n).round(2),
+    })
+    return Holdout(table, y, ours, theirs, np.ones(n), None)
+
+
+def repeated(rows: Holdout, k: np.ndarray) -> Holdout:
+    """Each row k times; its copies belong together, as chance has drawn them together."""
+    table = rows.table.loc[rows.table.index.repeat(k)].reset_index(drop=True)
+    parts = [np.repeat(part, k, axis=0) for part in (rows.y, rows.predicted, rows.naive)]
+    return Holdout(table, *parts, np.ones(k.sum()), np.repeat(np.arange(len(k)), k))
+
+
+def contract_of(task: str) -> Contract:
+    classes = {'regression': None, 'binary': ('a', 'b'), 'multiclass': ('a', 'b', 'c')}[task]
+    return Contract('any', task, (Input('x', 'f1', 'number'),), Output('y', classes=classes))
+
+
+def measured(rows: Holdout, task: str, **evaluate) -> Metrics:
+    groups = ['market', 'size']
+    judging = Evaluate(groups=groups, min_rows=2, replicates=50, **evaluate)
+    return holdout_metrics(rows, Plan(task, judging), contract_of(task), 0)
+
+
+def assert_alike(one, two, where: str = '') -> None:
+    """Equal, but for the last digits of sums, and for what counts rows."""
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for name in one:
+            counts_rows = name in ('n', 'n_rows') or 'calibration' in where and name in (
+                'low', 'high',
+            )
+            if not counts_rows:
+                assert_alike(one[name], two[name], f'{where}.{name}')
+    elif isinstance(one, list):
+        assert len(one) == len(two), where
+        for k, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_alike(a, b, f'{where}.{k}')
+    elif isinstance(one, float):
+        assert one == pytest.approx(two, rel=1e-6, abs=1e-9), where
+    else:
+        assert one == two, where
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(rng=st.integers(0, 2**32 - 1).map(np.random.default_rng), task=st.sampled_from(TASKS))
+def test_a_weight_of_k_is_k_rows_of_weight_one_in_all_that_is_reported(rng, task):
+    rows = judged_rows(rng, task)
+    k = rng.integers(1, 4, len(rows.y))
+    weighted = replace(rows, weight=k.astype(float))
+    many = repeated(rows, k)
+
+    found, expected = measured(weighted, task), measured(many, task)
+    assert_alike(found.model_dump(), expected.model_dump())
+    outcomes = [judge_all(GATES[task], metrics) for metrics in (found, expected)]
+    assert_alike(*([gate.model_dump() for gate in gates] for gates in outcomes))
+
+    classes = 3 if task == 'multiclass' else 0
+    shape = (len(k), classes, 5) if classes else (len(k), 5)
+    shares = rng.normal(size=shape)
+    four = replace(
+        contract_of(task), inputs=tuple(Input(f'x{n}', f'f{n}', 'number') for n in range(4))
+    )
+    of_many = drivers(np.repeat(shares, k, axis=0), four)
+    assert_alike(drivers(shares, four, weighted.weight), of_many)
+    cases = telling_cases(task, rows.y, rows.predicted, weighted.weight)
+    for title, row in telling_cases(task, many.y, many.predicted).items():
+        origin = many.clusters[row]
+        assert rows.y[cases[title]] == rows.y[origin]
+        assert np.array_equal(rows.predicted[cases[title]], rows.predicted[origin])
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(rng=st.integers(0, 2**32 - 1).map(np.random.default_rng), task=st.sampled_from(TASKS))
+def test_a_weight_of_k_is_k_rows_of_weight_one_when_models_are_compared(rng, task):
+    rows = judged_rows(rng, task)
+    k = rng.integers(1, 4, len(rows.y))
+    plan = Compare(replicates=50)
+    judging = Evaluate(min_rows=2)
+    found = []
+    for each in (replace(rows, weight=k.astype(float)), repeated(rows, k)):
+        judged = EvaluationSet(each.table, each.y, each.weight, each.clusters)
+        models = [each.naive, each.predicted]
+        draws = overall_draws(task, judged, models, plan, 0)
+        groups = group_draws(
+            PRIMARY[task], task, judged, models, ['market', 'size'], plan, judging, 0
+        )
+        verdicts = group_verdicts(PRIMARY[task], groups, 1, plan)
+        found.append({'all': gains(draws, 1, judged.units, 0.95), 'groups': verdicts})
+    assert_alike(*found)
+    assert sum(group['share'] for group in found[0]['groups']['market']) == pytest.approx(1)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_equal_weights_are_no_weights_whatever_their_unit(task):
+    rows = judged_rows(np.random.default_rng(5), task)
+    plain = measured(replace(rows, weight=None), task).model_dump()
+    for unit in (0.3, 1.0, 7e5):
+        same = measured(replace(rows, weight=np.full(len(rows.y), unit)), task).model_dump()
+        for part in ('holdout', 'baseline', 'gain', 'calibration'):
+            assert_alike(same[part], plain[part])
+        assert_alike(
+            [group | {'weight': None} for group in same['groups']['market']],
+            plain['groups']['market'],
+        )
+        assert same['weighing'] == pytest.approx(unit * len(rows.y))
+        assert [b['n'] for b in same['residuals'] or []] == [
+            b['n'] for b in plain['residuals'] or []
+        ]
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 4)), min_size=12, max_size=60),
+    st.booleans(),
+)
+def test_quarters_of_a_number_or_a_time_are_quarters_of_the_weight(rows, dates):
+    values = pd.Series([float(v) for v, _ in rows])
+    if dates:
+        values = pd.Timestamp('2024-01-01') + pd.to_timedelta(values, unit='D')
+    k = np.array([k for _, k in rows])
+    labels = group_labels(values, k.astype(float))
+    many = group_labels(values.repeat(k).reset_index(drop=True), np.ones(k.sum()))
+    assert labels.repeat(k).tolist() == many.tolist()
+
+
+def test_a_group_whose_weight_lies_on_a_few_rows_is_too_small():
+    labels = pd.Series(['even'] * 100 + ['uneven'] * 100)
+    weight = np.ones(200)
+    weight[100] = 1e4
+    rng = np.random.default_rng(0)
+    judged, small = by_group(
+        'regression', labels, rng.random(200), rng.random(200), weight, Evaluate(replicates=50), 0
+    )
+    assert [g['value'] for g in judged] == ['even']
+    assert [(g['value'], g['n'], g['weight']) for g in small] == [('uneven', 100, 1e4 + 99)]
+    offer = thin_partitions(
+        pd.DataFrame({'make': labels, 'w': weight}), Evaluate(partition='make'), 'w'
+    )
+    assert (offer.offered, [(o.value, o.n, o.weight) for o in offer.refused]) == (
+        1,
+        [('uneven', 100, 1e4 + 99)],
+    )
+
+
+def test_the_page_counts_mistakes_by_weight_and_says_so():
+    predictions = pd.DataFrame({
+        'p_a': [0.9, 0.1, 0.1, 0.9],
+        'p_b': [0.1, 0.9, 0.9, 0.1],
+        'actual': [0, 0, 1, 1],
+        'weight': [1.0, 9.0, 4.0, 1.0],
+    })
+    output = Output('y', classes=('a', 'b'))
+    page = trust_html('multiclass', predictions, output).replace('\N{NO-BREAK SPACE}', ' ')
+    assert 'a is taken for b, 1 time in 2 cases, 90.0 % by weight' in page
+    assert 'in percent, by weight' in page
+    plain = trust_html('multiclass', predictions.drop(columns='weight'), output)
+    assert 'by weight' not in plain
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.training import fit
-from cd4ml_nb.scenario.definition import Search
+from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.scenario.xgboost_names import CHOICES, INSTEAD, OTHER_OBJECTIVES, PARAMETERS, REASONS
+from cd4ml_nb.search.sampler import distributions, first_trial
 
 SUPPORTED = {*PARAMETERS, *CHOICES}
 # of Python's functions, not of the library
@@ -136,3 +137,44 @@ def test_a_parameter_has_one_answer():
         with pytest.raises(ValidationError) as error:
             Search(fixed={name: []})
         assert 'has no parameter' not in str(error.value)
+
+
+def test_a_whole_number_written_as_a_float_is_that_whole_number():
+    search = Search.model_validate({
+        'space': {
+            'max_depth': {'choice': [3.0, 6.0]},
+            'max_bin': {'low': 64.0, 'high': 256.0, 'integer': True},
+            'reg_lambda': {'choice': [1.0, 2.5]},
+        },
+        'fixed': {'max_leaves': 31.0, 'subsample': 1.0},
+    })
+    space = distributions(search.space)
+    asked = [first_trial(search.space), {'max_depth': space['max_depth'].choices[0]}]
+    for value in (asked[0]['max_depth'], asked[0]['max_bin'], asked[1]['max_depth']):
+        assert type(value) is int
+    assert search.fixed == {'max_leaves': 31, 'subsample': 1.0}
+    assert type(search.fixed['max_leaves']) is int and type(search.fixed['subsample']) is float
+    assert space['reg_lambda'].choices == (1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ('space', 'words'),
+    [
+        ({'max_depth': {'choice': [3.0, 6.5]}}, 'max_depth is 6.5, not a whole number'),
+        (
+            {'max_depth': {'low': 0.5, 'high': 20, 'log': True, 'integer': True}},
+            'integer: true needs whole numbers as low and high, not 0.5',
+        ),
+        (
+            {'min_child_weight': {'low': 0.5, 'high': 20, 'log': True, 'integer': True}},
+            'integer: true needs whole numbers as low and high, not 0.5',
+        ),
+        (
+            {'max_depth': {'low': 3, 'high': 9.5, 'integer': True}},
+            'integer: true needs whole numbers as low and high, not 9.5',
+        ),
+    ],
+)
+def test_what_is_not_whole_is_refused_before_anything_runs(space, words):
+    with pytest.raises(ValidationError, match=words):
+        Search.model_validate({'space': space})

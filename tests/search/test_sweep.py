@@ -54,8 +54,8 @@ from cd4ml_nb.core.settings import gpu_count
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
-from cd4ml_nb.scenario.definition import Search
 from cd4ml_nb.scenario.metrics import METRICS, score
+from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.halving import Judge
 from cd4ml_nb.search.sampler import GaussianSampler, distributions
 from cd4ml_nb.search.search import (

@@ -12,10 +12,12 @@ from html_checks import check
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions, typed
 
+from cd4ml_nb.artefacts.artefact import parsed
+from cd4ml_nb.artefacts.metrics import Metrics
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.files import project_root
 from cd4ml_nb.show.report import executed_html, report_html
-from cd4ml_nb.show.verdict import verdict
+from cd4ml_nb.show.verdict import performance, verdict
 
 PNG = (
     'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5E'
@@ -51,10 +53,28 @@ def spoken(task, accepted):
 def test_an_accepted_regression_says_how_far_off_the_price_is():
     assert (
         spoken('regression', True)
-        == 'Accepted as a candidate. On 8,799 cases it has never seen, the price is off by 1,612'
-        ' EUR (1,564 to 1,661) on average; for a naive guess it is 2,902 EUR. The naive guess is'
-        ' the median price among those of the same make and model.'
+        == 'Accepted as a candidate. On 8,799 cases that it has not learned from, the price is off'
+        ' by 1,612 EUR (1,564 to 1,661) on average; for a naive guess it is 2,902 EUR. The naive'
+        ' guess is the median price among those of the same make and model.'
     )
+
+
+def test_cases_with_a_twin_among_the_rows_learned_from_are_said_with_both_errors():
+    products = copied(facts('regression', True))
+    ends = {'low': 900.0, 'high': 1100.0}
+    products['metrics']['twins'] = {
+        'n': 801,
+        'differ': ['scraped_at', 'price'],
+        'with_twin': {'value': 1000.0, **ends},
+        'without': {'value': 1700.0, 'low': 1600.0, 'high': 1800.0},
+    }
+    said = plain(performance(parsed(Metrics, products['metrics'], 'metrics.json'), 'price'))
+    assert said.endswith(
+        'Of the 8,799 cases, 801 have a twin among the rows that it learned from, which differs in'
+        ' scraped_at and price only: there the average error is 1,000 EUR (900 to 1,100), for all'
+        ' others 1,700 EUR (1,600 to 1,800).'
+    )
+    assert 'never seen' not in said
 
 
 def test_a_refused_regression_names_gate_bound_and_value():
@@ -68,9 +88,9 @@ def test_a_refused_regression_names_gate_bound_and_value():
 def test_an_accepted_binary_model_says_how_well_it_ranks():
     assert (
         spoken('binary', True)
-        == 'Accepted as a candidate. On 8,799 cases it has never seen, it ranks a case that is'
-        ' “>50K” above one that is not 92.7 % (89.9 to 95.5) of the time; for a naive guess it'
-        ' is 50.0 %. The naive guess is the frequency of each outcome.'
+        == 'Accepted as a candidate. On 8,799 cases that it has not learned from, it ranks a case'
+        ' that is “>50K” above one that is not 92.7 % (89.9 to 95.5) of the time; for a naive'
+        ' guess it is 50.0 %. The naive guess is the frequency of each outcome.'
     )
 
 

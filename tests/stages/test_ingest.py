@@ -14,17 +14,18 @@ import pandas as pd
 import papermill
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 from projects import ROOT, copy_parts, write_scenario
 
 from cd4ml_nb.artefacts.catalogue import CatalogueColumn
+from cd4ml_nb.checks.description import FILE_FACTS, catalogue_entry, first_rows
+from cd4ml_nb.columns.table import read_table, table_hash
+from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.data.description import FILE_FACTS, catalogue_entry, first_rows
-from cd4ml_nb.data.sources import BUNDLED, bundled_table, read_data, sampled
-from cd4ml_nb.data.table import read_table, table_hash
-from cd4ml_nb.data.typed_table import typed_table
 from cd4ml_nb.scenario.definition import Data, Target
 from cd4ml_nb.scenario.freshness import age_in_days
+from cd4ml_nb.sources.sources import BUNDLED, bundled_table, read_data, sampled
 
 CSV = 'age,make,price,seen\n' + ''.join(
     f'{k % 30},{"BMW" if k % 2 else "Fiat"},{1000 + 7 * k},2021-01-{1 + k % 28:02}\n'
@@ -248,8 +249,23 @@ def test_data_at_an_address_of_a_store_is_read_as_a_file_is(project):
 def test_C13_an_address_without_its_package_ends_in_one_line_with_what_to_install(
     project, monkeypatch, capsys, words
 ):
-    monkeypatch.setitem(sys.modules, 's3fs', None)         # whatever is installed
+    monkeypatch.setitem(sys.modules, 's3fs', None)         # whatever is installed …
+    monkeypatch.delitem(_registry, 's3', raising=False)    # … and was used before
     assert main([*words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('ERROR C13 s3://bucket/cars.csv: needs a package: Install s3fs')
     assert line.endswith("— pip install 'cd4ml_nb[cloud]'")
+
+
+def test_what_was_left_out_of_a_file_is_in_the_catalogue(ingest, tmp_path):
+    lines = [f'{k},{line}' for k, line in enumerate(CSV.splitlines()[1:])]
+    total = f',{sum(k % 30 for k in range(300))},Total,{sum(1000 + 7 * k for k in range(300))},'
+    text = '\n'.join(['Sales', ',age,make,price,seen', *lines, total.replace(',', '300,', 1)])
+    (tmp_path / 'a.csv').write_text(text + '\n')
+    words = SCENARIO.replace('{source: %s}', f'{{source: {tmp_path / "a.csv"}, skip: 1}}')
+    table, entry = ingest(words, rows=50)
+    said = [(finding['code'], finding['column']) for finding in entry['findings']]
+    assert said == [('D61', ''), ('D63', 'unnamed 1'), ('D62', '')]
+    assert 'line 303' in entry['findings'][-1]['what']
+    roles = {column['name']: column['role'] for column in entry['columns']}
+    assert roles['unnamed 1'] == 'ignore' and len(table) == 50

@@ -13,10 +13,10 @@ from tables import TODAY, labelled, offers, scenario_for, validated
 import cd4ml_nb.engine.warm  # noqa: F401 registers papermill's engine `cd4ml`
 from cd4ml_nb.artefacts.artefact import write_artefact
 from cd4ml_nb.artefacts.catalogue import Catalogue, CatalogueColumn
-from cd4ml_nb.data.reading import read_file
-from cd4ml_nb.data.table import read_table, write_table
-from cd4ml_nb.data.typed_table import typed_table
-from cd4ml_nb.data.validation import findings_record, table_schema, validate_table
+from cd4ml_nb.checks.validation import findings_record, table_schema, validate_table
+from cd4ml_nb.columns.table import read_table, write_table
+from cd4ml_nb.columns.typed_table import typed_table
+from cd4ml_nb.formats.reading import read_file
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.scenario.definition import Scenario
 from cd4ml_nb.show.data_page import data_report, histogram

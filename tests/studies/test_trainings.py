@@ -18,9 +18,9 @@ from sweeps import alive, descendants, schema, table
 
 from cd4ml_nb.artefacts.run_record import RunRecord
 from cd4ml_nb.artefacts.schema import Schema
+from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
-from cd4ml_nb.data.table import write_table
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, fit_winner, observed

@@ -1,0 +1,121 @@
+"""`cd4ml new` on small files as people have them; tests/cases holds the files."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from projects import ROOT, copy_parts, edited
+
+from cd4ml_nb.columns.typed_table import typed_table
+from cd4ml_nb.command.cli import main
+from cd4ml_nb.command.new import new_scenario
+from cd4ml_nb.core.errors import UserError
+from cd4ml_nb.scenario.definition import load_scenario
+from cd4ml_nb.sources.sources import read_data
+
+CASES = ROOT / 'tests' / 'cases'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    for name in ('notebooks', 'cd4ml_nb'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
+    (tmp_path / 'scenarios').mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(path: Path):
+    """The table that a run of a scenario reads."""
+    plan = load_scenario(path)
+    raw = read_data(plan.data, 0, Path.cwd(), 1)
+    return typed_table(raw, plan.columns, plan.undeclared, plan.target, plan.data)[0], plan
+
+
+def drafted(case: str, target: str = 'y', **options):
+    """The table of a case as its new scenario reads it, the scenario, and the findings."""
+    path, _, findings = new_scenario('mine', str(CASES / case), target, force=True, **options)
+    assert not [f.line for f in findings if f.level == 'error']
+    return *read(path), findings
+
+
+@pytest.mark.parametrize(('written', 'plain'), [
+    ('w_german', 'w_plain'), ('german_int', 'german_int_plain'),
+])
+def test_06_a_file_with_marks_is_the_table_without(project, written, plain):
+    marked, plan, _ = drafted(f'06-office-numbers/{written}.csv')
+    usual, other, _ = drafted(f'06-office-numbers/{plain}.csv')
+    pd.testing.assert_frame_equal(marked, usual)
+    assert (plan.data.decimal, plan.data.thousands) == (',', '.')
+    assert plan.columns == other.columns and plan.target == other.target
+
+
+@pytest.mark.parametrize(('case', 'column', 'unit'), [
+    ('dollar', 'revenue', '$'), ('percent', 'revenue', '%'), ('target_dollar', 'y', '$'),
+])
+def test_06_currencies_and_percentages_are_numbers_with_a_unit(project, case, column, unit):
+    table, plan, findings = drafted(f'06-office-numbers/{case}.csv')
+    part = plan.target if column == 'y' else plan.columns[column]
+    assert part.unit == unit and plan.task == 'regression'
+    assert pd.api.types.is_float_dtype(table[column]) and table[column].notna().all()
+    [finding] = [f for f in findings if f.column == column]
+    assert finding.code == 'D15' and '→' in finding.what
+
+
+@pytest.mark.parametrize('case', ['zero_one_na', 'yes_no_na'])
+def test_03_NA_in_a_class_target_is_missing(project, case):
+    table, plan, _ = drafted(f'03-na-target/{case}.csv', 'left')
+    assert plan.task == 'binary' and plan.target.sentinels == ['NA']
+    assert plan.target.missing == 'drop' and table['left'].isna().sum() == 12
+
+
+@pytest.mark.parametrize('case', ['utc', 'ampm'])
+def test_04_times_of_every_common_form_are_those_of_iso(project, case):
+    table, plan, _ = drafted(f'04-timestamps/{case}.csv', 'price')
+    iso, _, _ = drafted('04-timestamps/iso.csv', 'price')
+    pd.testing.assert_frame_equal(table, iso)
+    assert plan.columns['sold_at'].format
+
+
+@pytest.mark.parametrize(('case', 'word', 'line'), [
+    ('excel_div', '#DIV/0!', 8), ('mysql', '\\N', 5),
+])
+def test_words_of_no_value_are_sentinels_with_their_first_line(project, case, word, line):
+    table, plan, findings = drafted(f'28-null-words/{case}.csv', 'left')
+    assert plan.columns['income'].sentinels == [word] and table['income'].isna().sum() == 90
+    [finding] = [f for f in findings if f.column == 'income']
+    assert finding.count == 90 and f"'{word}' (90 rows, first in line {line})" in finding.what
+
+
+def test_19_long_codes_are_classes_and_groups(project):
+    table, plan, _ = drafted('19-long-codes/target.csv', 'outcome')
+    assert plan.task == 'binary' and table['outcome'].nunique() == 2
+    source = str(CASES / '19-long-codes' / 'group.parquet')
+    path, _, findings = new_scenario('mine', source, 'y', roles={'campaign': 'group'}, force=True)
+    assert [f.code for f in findings if f.level == 'error'] == ['D41']      # one row has no group
+    table, _ = read(path)
+    assert table['campaign'].nunique() == 3 and table['campaign'].isna().sum() > 0
+
+
+def test_what_can_be_read_in_two_ways_is_asked_about(project, capsys):
+    rows = ''.join(f'{k % 9 + 1}.{k + 100};{k}\n' for k in range(60))
+    (project / 'data.csv').write_text(f'x;y\n{rows}')
+    assert main(['new', 'mine', '--data', 'data.csv', '--target', 'y']) == 0
+    said = capsys.readouterr().out
+    assert 'error    D15 x: ' in said and 'mend that first' in said
+    path = project / 'scenarios' / 'mine.yaml'
+    with pytest.raises(UserError, match='D15.*two ways') as caught:
+        read(path)
+    assert "'1.100' is 1100" in caught.value.todo
+    edited(path, '{thousands: ask}', "{decimal: ',', thousands: .}")
+    assert read(path)[0]['x'][0] == 1100
+
+
+def test_a_target_of_many_texts_is_one_line(project, capsys):
+    rows = ''.join(f'word {k % 300},{k}\n' for k in range(3000))
+    (project / 'data.csv').write_text(f'y,x\n{rows}')
+    assert main(['new', 'mine', '--data', 'data.csv', '--target', 'y']) == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and captured.err.startswith('ERROR D06 data.csv:y: ')
+    assert captured.err.count('\n') == 1 and '--task multiclass' in captured.err

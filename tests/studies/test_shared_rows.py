@@ -1,0 +1,100 @@
+"""Runs on the same rows are compared on their merits, whatever columns were added, ignored or
+dropped, and a model of last month on the whole holdout of this month."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import Place
+
+from cd4ml_nb.studies.alternatives import run_paths
+from cd4ml_nb.studies.compare import compare_runs
+
+WORDS = {
+    'name': 'mine',
+    'title': 'Who buys',
+    'task': 'binary',
+    'data': {'source': 'data.csv'},
+    'target': {'column': 'bought'},
+    'identity': ['age', 'score'],
+    'columns': {'age': {'type': 'number'}, 'income': {'type': 'number'}},
+    'search': {
+        'rounds': 20,
+        'metric': 'log_loss',
+        'space': {'max_depth': {'low': 2, 'high': 4, 'integer': True}},
+    },
+    'compare': {'replicates': 100, 'trainings': 0},
+}
+
+
+def people(n=1600):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({
+        'age': rng.normal(40, 12, n).round(6),
+        'income': rng.lognormal(8, 1, n).round(2),
+        'score': rng.normal(0, 1, n).round(9),
+        'kind': rng.choice(list('abc'), n),
+    })
+    luck = rng.normal(0, 0.5, n)
+    table['bought'] = (table['score'] + table['age'] / 30 + luck > 1.4).astype(int)
+    return table
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """Runs of one scenario, on the same 1,500 rows with other columns; the last on 100 more."""
+    place = Place(tmp_path_factory.mktemp('shared'))
+    table = people()
+    old = table[:1500]
+    more = {'noise': np.random.default_rng(1).random(len(table)), 'region': 'north'}
+    ignored = {'columns': WORDS['columns'] | {'income': {'type': 'number', 'role': 'ignore'}}}
+    dropped = {'columns': {'age': {'type': 'number'}}}
+    runs = {
+        'plain': (old, {}),
+        'added': (table.assign(**more)[:1500], {}),
+        'ignored': (old, ignored),
+        'undeclared': (old, {'columns': WORDS['columns'] | {'kind': {'role': 'ignore'}}}),
+        'dropped': (old.drop(columns='income'), dropped),
+        'appended': (table, {}),
+    }
+    for name, (rows, changed) in runs.items():
+        rows.to_csv(place.folder / 'data.csv', index=False)
+        (place.folder / 'mine.yaml').write_text(json.dumps(WORDS | changed))
+        done = place.run(
+            'run', '-s', str(place.folder / 'mine.yaml'),
+            '-p', 'trials=2', '--until', 'train', '-q',
+            CD4ML_DATA_ROOT=str(place.folder),
+        )
+        assert done.returncode == 0, done.stderr
+        runs[name] = place.record('mine')['run']
+    return place, runs
+
+
+def compared(place, monkeypatch, tmp_path, first, other):
+    monkeypatch.setenv('CD4ML_PRODUCTS', str(place[0].folder / 'products'))
+    names = [place[1][first], place[1][other]]
+    return compare_runs(run_paths('mine', names), tmp_path)
+
+
+@pytest.mark.parametrize('other', ['added', 'ignored', 'undeclared', 'dropped'])
+def test_the_same_rows_are_compared_whatever_columns_differ(place, monkeypatch, tmp_path, other):
+    summary = compared(place, monkeypatch, tmp_path, 'plain', other)
+    assert summary['holdout']['same'] and set(summary['holdout']['seen'].values()) == {0}
+    assert summary['same_training_rows'] and summary['holdout']['judged'] > 200
+    back = compared(place, monkeypatch, tmp_path, other, 'plain')
+    assert back['difference'] == pytest.approx(-summary['difference'])
+
+
+def test_an_old_model_is_judged_on_the_whole_holdout_of_more_data(place, monkeypatch, tmp_path):
+    summary = compared(place, monkeypatch, tmp_path, 'plain', 'appended')
+    holdout = summary['holdout']
+    assert set(holdout['seen'].values()) == {0} and not holdout['same']
+    assert holdout['judged'] == holdout['rows'] > 250
+
+
+def test_looks_are_counted_by_rows_and_not_by_columns(place, monkeypatch, tmp_path):
+    before = compared(place, monkeypatch, tmp_path, 'plain', 'ignored')['looks']['n']
+    for n, other in enumerate(('added', 'appended', 'dropped'), start=1):
+        looks = compared(place, monkeypatch, tmp_path, 'plain', other)['looks']
+        assert looks['n'] == before + n
