@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from browsers import chromium
 from effort import load_profile
-from projects import ROOT
+from projects import ROOT, copy_parts
 
 REAL = Path(os.environ.get('CD4ML_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 
@@ -25,6 +25,17 @@ def real_data():
         return REAL / name
 
     return find
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project with the notebooks of this one and no scenario, as the working folder."""
+    for name in ('notebooks', 'cd4ml_nb'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
+    (tmp_path / 'scenarios').mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope='session')

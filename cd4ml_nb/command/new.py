@@ -7,7 +7,7 @@ __all__ = ['MOST_GRADES', 'SKEWED', 'WEIGHT', 'PARTS', 'PROTECTED', 'READ', 'che
            'target_words', 'amount_words', 'class_words', 'special_role', 'leaks', 'column_words', 'is_open',
            'duplicate_words', 'repeated', 'naming_ids', 'identity_words', 'split_words', 'group_words', 'gate_words',
            'draft_scenario', 'seed_words', 'proposed_table', 'totals_at_end', 'wanted_split', 'weight_of',
-           'first_findings', 'open_questions', 'new_scenario', 'write_draft']
+           'first_findings', 'open_questions', 'read_as_written', 'new_scenario', 'write_draft']
 
 # %% ../../notebooks/command/new.ipynb #84f26fe4
 import re
@@ -19,31 +19,30 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from .data_section import checked_data, place_words, with_marks
-from .scenario_file import Draft, scenario_text
-from .second_look import split_by_entity, target_limits, with_limits, with_personal
-from .second_look import without_conversions
-from ..core.errors import UserError, did_you_mean, one_line
-from ..core.files import atomic, in_project, shown
-from ..core.settings import load_settings
 from ..checks.checks import LEVELS, check_table
 from ..checks.cleaning import clean_table, content_columns, described, duplicate_rows
-from ..rows.even_seed import even_seed, strata
-from ..formats.file_findings import file_findings, n_at_end
-from ..rows.identity import LEAST_TOLD, telling_columns, told_apart
 from ..checks.leaks import leak, sum_or_product
-from ..formats.proposals import propose_columns, propose_marks, target_sentinels
-from ..columns.reading_findings import reading_findings
-from ..rows.repeats import repeats_in
-from ..sources.sources import read_data
-from ..rows.split import rows_of
 from ..checks.target_checks import positive_class, same_class
+from ..checks.validation import learned_target
+from ..columns.reading_findings import reading_findings
 from ..columns.texts import Raw
-from ..formats.totals import total_rows
 from ..columns.typed_table import typed_table
 from ..columns.types import Place, typed_column
-from ..checks.validation import learned_target
+from .data_section import checked_data, place_words, with_marks
+from .scenario_file import Draft, scenario_text
+from .second_look import look_again, split_by_entity, target_limits
+from ..core.errors import UserError, did_you_mean, one_line
+from ..core.files import atomic, in_project, shown
+from ..core.settings import Settings, load_settings
+from ..formats.file_findings import file_findings, n_at_end
+from ..formats.proposals import propose_columns, propose_marks, target_sentinels
+from ..formats.totals import total_rows
+from ..rows.even_seed import even_seed, strata
+from ..rows.identity import LEAST_TOLD, telling_columns, told_apart
+from ..rows.repeats import repeats_in
+from ..rows.split import rows_of
 from ..scenario.definition import Column, Data, Scenario, Split, Target, read_scenario
+from ..sources.sources import read_data
 
 # %% ../../notebooks/command/new.ipynb #57a66c66
 def check_name(name: str) -> str:
@@ -138,7 +137,10 @@ def target_words(
         more, why_more = class_words(y, task)
         return words | more, why | why_more
     more, why_more = amount_words(y, proposal.get('unit', ''))
-    return words | more, why | why_more
+    words |= more
+    why |= why_more
+    target_limits(y.dropna(), words, why)
+    return words, why
 
 # %% ../../notebooks/command/new.ipynb #eeb79ee3
 SKEWED = 1.0
@@ -447,29 +449,25 @@ def draft_scenario(
     table, proposed = proposed_table(raw, Data(**data), target, roles)
     y = table[target]
     chosen = choose_task(y, task, f'{raw.facts["source"]}:{target}')
-    columns = column_words(table[y.notna()], proposed, target, chosen[0], roles)
-    with_personal(table, *columns)
-    with_limits(table[y.notna()], *columns)
-    without_conversions(table[y.notna()], *columns)
-    goal = target_words(y, chosen[0], proposed[target])
-    if chosen[0] == 'regression':
-        target_limits(y.dropna(), *goal)
+    known = table[y.notna()]
+    columns = column_words(known, proposed, target, chosen[0], roles)
+    look_again(table, known, columns)
     parts = wanted_split(chosen[0], columns[0], split, roles)
     if not split:
-        parts = split_by_entity(table[y.notna()], columns[0], target, chosen[0], parts)
+        parts = split_by_entity(known, columns[0], target, chosen[0], parts)
     draft = Draft(
         name,
         data,
         chosen,
-        goal,
+        target_words(y, chosen[0], proposed[target]),
         columns,
-        duplicate_words(table[y.notna()], columns[0]),
+        duplicate_words(known, columns[0]),
         parts,
         group_words(table, columns[0]),
         gate_words(y, chosen[0], weight_of(table, columns[0])),
         identity=identity_words(table, columns[0], target),
     )
-    draft.seed = seed_words(draft, table[y.notna()])
+    draft.seed = seed_words(draft, known)
     return draft
 
 # %% ../../notebooks/command/new.ipynb #93569dcc
@@ -589,6 +587,25 @@ def open_questions(scenario: Scenario, raw: Raw) -> list[Finding]:
                 findings.append(finding)
     return findings
 
+# %% ../../notebooks/command/new.ipynb #8d41f0a6
+def read_as_written(
+    data: dict[str, Any],       # the data section, without the marks of numbers
+    target: str,
+    roles: dict[str, str],      # column -> time or group
+    settings: Settings,
+    seen: dict[str, str],       # what was seen, key by key, is added
+) -> tuple[dict[str, Any], Raw]:
+    "The data section with the marks of numbers and without totals at the end, and the data."
+    root = in_project(settings.data_root)
+    raw = read_data(checked_data(data), 0, root, settings.max_data_gb)
+    data = with_marks(data, propose_marks(raw, checked_data(data)))
+    n_last = totals_at_end(raw, checked_data(data), target, roles)
+    if not n_last:
+        return data, raw
+    data['skip_end'] = data.get('skip_end', 0) + n_last
+    seen['skip_end'] = 'lines at the end: the total of the others, no cases'
+    return data, read_data(checked_data(data), 0, root, settings.max_data_gb)
+
 # %% ../../notebooks/command/new.ipynb #02189ff1
 def new_scenario(
     name: str,
@@ -607,16 +624,10 @@ def new_scenario(
         todo = 'choose another name, or --force'
         raise UserError('exists already', todo, where=shown(path), code='C10')
     settings = load_settings()
-    root = in_project(settings.data_root)
     seen: dict[str, str] = {}
     given = [source] if isinstance(source, str) else source
     data = place_words(given, query, secret, settings, seen)
-    raw = read_data(checked_data(data), 0, root, settings.max_data_gb)
-    data = with_marks(data, propose_marks(raw, checked_data(data)))
-    if n_last := totals_at_end(raw, checked_data(data), target, roles or {}):
-        data['skip_end'] = data.get('skip_end', 0) + n_last
-        seen['skip_end'] = 'lines at the end: the total of the others, no cases'
-        raw = read_data(checked_data(data), 0, root, settings.max_data_gb)
+    data, raw = read_as_written(data, target, roles or {}, settings, seen)
     draft = draft_scenario(name, raw, data, target, task, split, roles)
     draft.data_why = {key: one_line(what) for key, what in seen.items()}
     index = [column for column in raw.facts.get('index', []) if column != target]

@@ -134,23 +134,14 @@ def _first_line(error: Exception) -> str:
 def _fetch(source: str, copy: Path, limit: int) -> None:
     "Copy a file out of a store."
     system, path = store_of(source)
-    try:
+
+    def copied() -> None:
         check_size(int(system.size(path) or 0), limit, source)
         with system.open(path, 'rb') as file, copy.open('wb') as out:
             while piece := file.read(PIECE):
                 check_size(out.tell(), limit, source)  # not every store knows sizes beforehand
                 out.write(piece)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError('file not found', 'check the address', where=source, code='C10') from None
-    except Exception as error:  # each store has errors of its own
-        raise InfrastructureError(
-            f'cannot be read: {type(error).__name__}: {error}',
-            'check network and credentials, then run again',
-            where=source,
-            code='I16',
-        ) from error
+    asked(source, copied)
 
 # %% ../../notebooks/formats/fetching.ipynb #9c762bf2
 PIECE = 1 << 20           # bytes at a time

@@ -17,7 +17,7 @@ from ..core.errors import UserError
 from ..core.files import shown
 from ..core.log import read_entries
 from ..runs.paths import products_root
-from ..scenario.definition import Search
+from ..scenario.search_space import Search
 from ..search.sampler import distributions
 from ..search.search import STATES, Record, directions
 

@@ -11,7 +11,6 @@ import yaml
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from projects import ROOT, copy_parts
 
 from cd4ml_nb.command.cli import main
 from cd4ml_nb.command.data_section import source_words
@@ -20,16 +19,6 @@ from cd4ml_nb.command.scenario_file import flow, line, scenario_text
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.planning.plan import make_plan
 from cd4ml_nb.scenario.definition import load_scenario
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    for name in ('notebooks', 'cd4ml_nb'):
-        (tmp_path / name).symlink_to(ROOT / name)
-    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
-    (tmp_path / 'scenarios').mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def offers(n: int = 400) -> pd.DataFrame:

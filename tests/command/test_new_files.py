@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from projects import ROOT, copy_parts
+from projects import ROOT
 
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.command.cli import main
@@ -18,16 +18,6 @@ from cd4ml_nb.scenario.definition import Scenario, load_scenario
 from cd4ml_nb.sources.sources import read_data
 
 CASES = ROOT / 'tests' / 'cases'
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    for name in ('notebooks', 'cd4ml_nb'):
-        (tmp_path / name).symlink_to(ROOT / name)
-    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
-    (tmp_path / 'scenarios').mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def written(source: Path | str, target: str) -> tuple[Scenario, list[str]]:

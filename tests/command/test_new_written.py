@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from projects import ROOT, copy_parts, edited
+from projects import ROOT, edited
 
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.command.cli import main
@@ -14,16 +14,6 @@ from cd4ml_nb.scenario.definition import load_scenario
 from cd4ml_nb.sources.sources import read_data
 
 CASES = ROOT / 'tests' / 'cases'
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    for name in ('notebooks', 'cd4ml_nb'):
-        (tmp_path / name).symlink_to(ROOT / name)
-    copy_parts(tmp_path, 'pipeline.yaml', 'settings.ini')
-    (tmp_path / 'scenarios').mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def read(path: Path):
