@@ -4,7 +4,6 @@ import datetime
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ import pytest
 from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from waiting import seconds
 
 from cd4ml_nb.columns.table import read_table, row_hashes, seal, table_hash, unseal, write_table
 from cd4ml_nb.columns.texts import Raw
@@ -638,18 +636,6 @@ def test_the_order_of_columns_counts_and_columns_can_be_chosen():
         != row_hashes(df, ['b', 'a'])[0]
         == row_hashes(df, ['a', 'b'])[1]
     )
-
-
-def test_a_million_rows_are_hashed_in_seconds():
-    rng = np.random.default_rng(0)
-    df = pd.DataFrame(
-        {f'x{k}': rng.normal(size=1_000_000) for k in range(5)}
-        | {'c': rng.choice(['a', 'b'], 1_000_000)}
-    )
-    start = time.monotonic()
-    table_hash(df)
-    row_hashes(df)
-    assert time.monotonic() - start < seconds(5)    # 0.4 s when the machine is idle
 
 
 # The seal

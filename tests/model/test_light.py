@@ -69,16 +69,13 @@ for name in ('pandas', 'pydantic', 'yaml', 'mlflow', 'sklearn'):
     assert run_light(environment, script)['answer'] == []
 
 
-def test_the_package_alone_is_imported_in_a_tenth_of_a_second_and_imports_nothing(environment):
+def test_the_package_alone_imports_nothing(environment):
     script = '''
-import json, time
-begun = time.perf_counter()
+import json
 import cd4ml_nb
-answer = time.perf_counter() - begun
+answer = None
 '''
-    runs = [run_light(environment, script) for _ in range(3)]
-    assert all(done['loaded'] == ['cd4ml_nb'] for done in runs)
-    assert min(done['answer'] for done in runs) < 0.1
+    assert run_light(environment, script)['loaded'] == ['cd4ml_nb']
 
 
 def reached(module: Path, known: set[Path]) -> set[Path]:

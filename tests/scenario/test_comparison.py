@@ -1,6 +1,5 @@
 """The statistics of a comparison: how often it errs, what it finds, and whether it says so."""
 
-import time
 
 import numpy as np
 import pandas as pd
@@ -197,19 +196,6 @@ def test_holm_agrees_with_its_definition():
         expected[order] = np.minimum(1, np.maximum.accumulate((8 - np.arange(8)) * p[order]))
         assert np.allclose(holm(list(p)), expected)
     assert shared_confidence(0.95, 1) == 0.95 and shared_confidence(0.95, 0) == 0.95
-
-
-def test_sixty_groups_of_ten_thousand_rows_cost_no_more_than_a_few_times_the_whole():
-    y, first, second = two_models(10_000, 0)
-    group = np.arange(10_000) % 60
-    begun = time.process_time()
-    paired_draws('regression', y, [first, second], replicates=1000)
-    whole = time.process_time()
-    for k in range(60):
-        rows = group == k
-        models = [first[rows], second[rows]]
-        paired_draws('regression', y[rows], models, ['mae'], replicates=1000)
-    assert time.process_time() - whole < 10 * (whole - begun)
 
 
 # ---- the luck of training
