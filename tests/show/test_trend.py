@@ -756,7 +756,7 @@ def test_real_runs_have_a_trend_and_its_page_runs_by_papermill(tmp_path):
         assert said in page.text, said
     content = json.loads((tmp_path / 'products' / 'breast_cancer' / 'trend.json').read_text())
     assert all(r['metrics']['auc']['low'] for r in content['releases'])
-    evaluated = (tmp_path / 'products/breast_cancer/evaluate').glob('c*/predictions.parquet')
+    evaluated = (tmp_path / 'products/breast_cancer/evaluate').glob('*/predictions.parquet')
     n_rows = {pq.read_metadata(path).num_rows for path in evaluated}
     assert {release['n_rows'] for release in content['releases']} == n_rows
     assert 'image/svg+xml' in Path(tmp_path / 'page.ipynb').read_text(encoding='utf-8')
