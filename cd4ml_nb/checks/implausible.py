@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEAST_ROWS', 'LEAST_VALUES', 'FEW', 'WIDE', 'FACTOR', 'HIGH', 'TYPED', 'FIRST_YEAR', 'LAST_YEAR', 'MIRRORED',
-           'NO_VALUE', 'Odd', 'most_slips', 'beyond_a_gap', 'typed_patterns', 'impossible_years', 'odd_signs',
-           'odd_zeros', 'odd_values', 'limit_between', 'limit_words', 'check_implausible']
+           'NO_VALUE', 'STAND_INS', 'MOST_STAND_INS', 'APART', 'Odd', 'most_slips', 'beyond_a_gap', 'typed_patterns',
+           'impossible_years', 'odd_signs', 'odd_zeros', 'stand_in', 'odd_values', 'limit_between', 'limit_words',
+           'check_implausible']
 
 # %% ../../notebooks/checks/implausible.ipynb #7c98613d
 from dataclasses import dataclass
@@ -130,6 +131,24 @@ def odd_zeros(values: np.ndarray) -> np.ndarray:    # bool
     apart = others.min() >= HIGH * np.median(others)
     return zero if apart else np.zeros(len(values), bool)
 
+# %% ../../notebooks/checks/implausible.ipynb #1b1ec3e0
+STAND_INS = tuple(float('9' * length) for length in range(2, 8))     # 99, 999, …
+MOST_STAND_INS = 0.5      # share of the rows
+APART = 2                 # distance from all others, in their range: 99999 may be a cap
+
+
+def stand_in(values: np.ndarray) -> float | None:
+    "The value that stands for none: -1 among amounts, or 999 far from all others; often."
+    for edge in (values.min(), values.max()):
+        others = values[values != edge]
+        n = len(values) - len(others)
+        if n <= most_slips(len(values)) or n > MOST_STAND_INS * len(values):
+            continue
+        apart = np.abs(others - edge).min() >= APART * np.ptp(others)
+        if edge in NO_VALUE and others.min() >= 0 or abs(edge) in STAND_INS and apart:
+            return float(edge)
+    return None
+
 # %% ../../notebooks/checks/implausible.ipynb #ff4c530d
 def odd_values(x: pd.Series) -> list[Odd]:
     "What cannot be among the values of a column."
@@ -172,6 +191,12 @@ def _odd_years(values: np.ndarray, odd: np.ndarray, present: np.ndarray) -> list
 def _odd_amounts(values: np.ndarray, present: np.ndarray) -> list[Odd]:
     "Amounts that cannot be: signs, zeros, what lies beyond a gap, what was merely typed."
     found_here = []
+    value = stand_in(values)
+    if value is not None:
+        mask = _spread_out(values == value, present)
+        what = f'{value:,.10g}, far from all others or the only one below zero,'
+        plain = 'one value far from all others,'
+        return [Odd(mask, what, plain, None, None, (value,))]
     signs = odd_signs(values)
     if signs.any():
         plain = 'negative, and no other is,'

@@ -133,7 +133,10 @@ EXACT = 1e-9         # share of the target's variance that rounding may leave ov
 def misfit(x: np.ndarray, y: np.ndarray) -> float:
     "The share of the variance of `y` that no linear combination of the columns of `x` explains."
     a = np.c_[x, np.ones(len(x))]
-    residual = y - a @ np.linalg.lstsq(a, y, rcond=None)[0]
+    try:
+        residual = y - a @ np.linalg.lstsq(a, y, rcond=None)[0]
+    except np.linalg.LinAlgError:                # numbers beyond what it can compute with
+        return 1.0
     return float((residual ** 2).sum() / ((y - y.mean()) ** 2).sum())
 
 # %% ../../notebooks/checks/leaks.ipynb #36f31deb
@@ -142,16 +145,26 @@ def exact_parts(
     y: np.ndarray,       # a numeric target
 ) -> list[str]:          # the fewest columns that give y exactly; [] if none do
     "Columns that together are the target."
+    if x.shape[1] < 2:
+        return []
+    x = x.where(x.abs() < np.inf)
     x = x.loc[:, (x.isna().mean() <= 0.2) & (x.nunique() > 1)]
-    complete = x.notna().all(axis=1).to_numpy()
+    complete = x.notna().all(axis=1).to_numpy() & np.isfinite(y)
     if complete.sum() < 10 * x.shape[1] + 50 or x.shape[1] < 2 or np.ptp(y[complete]) == 0:
         return []
-    a = x[complete].to_numpy('float64')
-    a = (a - a.mean(axis=0)) / a.std(axis=0)
+    a = _of_one_size(x[complete].to_numpy('float64'))
     y = y[complete] / np.abs(y[complete]).max()
     if not misfit(a, y) <= EXACT:
         return []
     return _fewest(a, y, [str(name) for name in x])
+
+# %% ../../notebooks/checks/leaks.ipynb #6ec7d5b0
+def _of_one_size(a: np.ndarray) -> np.ndarray:     # (n, k), finite, each column with two values
+    "Columns with mean 0 and deviation 1, however large or small their numbers are."
+    a = a / np.abs(a).max(axis=0)
+    a = a - a.mean(axis=0)
+    deviation = a.std(axis=0)
+    return a / np.where(deviation > 0, deviation, 1.0)
 
 # %% ../../notebooks/checks/leaks.ipynb #203075f3
 def _fewest(a: np.ndarray, y: np.ndarray, names: list[str]) -> list[str]:

@@ -17,7 +17,8 @@ def reading_findings(infos: Sequence[CatalogueColumn]) -> list[Finding]:
     "What a reader should know of each column's way from texts to values."
     findings = []
     for info in infos:
-        if info.doubt:
+        left_out = info.role in ('id', 'ignore')
+        if info.doubt and not left_out:
             what, todo = _parted(info.doubt)
             findings.append(Finding('D14', 'warn', info.name, info.n_distinct, what, todo))
         if info.note == LONG:
@@ -26,7 +27,7 @@ def reading_findings(infos: Sequence[CatalogueColumn]) -> list[Finding]:
             findings.append(_emptied_finding(info))
         if info.read_as:
             findings.append(Finding('D15', 'info', info.name, info.n_distinct, _read(info)))
-        if info.role in ('id', 'ignore'):
+        if left_out:
             findings.append(_left_out(info))
     return findings
 
@@ -64,4 +65,6 @@ def _left_out(info: CatalogueColumn) -> Finding:
     values = f'{info.n_distinct:,} different value{"s" if info.n_distinct != 1 else ""}'
     missing = f', {info.n_missing:,} missing' if info.n_missing else ''
     what = f'not learned from ({kind}): {values}{missing}{info.first and ", first in "}{info.first}'
-    return Finding('D53', 'info', info.name, info.n_distinct, what)
+    doubt, todo = _parted(info.doubt)
+    looks = f'; {doubt}' if doubt else ''
+    return Finding('D53', 'info', info.name, info.n_distinct, what + looks, todo)

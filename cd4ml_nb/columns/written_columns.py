@@ -193,6 +193,8 @@ def _fits_as_well(
 ) -> bool:
     "Whether nearly all numbers with a thousands mark fit a reading."
     marked = [k for k, number in enumerate(numbers) if marks[1] in number]
+    if any('e' in numbers[k].casefold() for k in marked):      # 9.189e+03
+        return False
     n_marked = sum(counts[k] for k in marked)
     n_errors = sum(counts[k] for k in marked if results[marks][k] is None)
     return n_marked > 0 and n_errors <= (MOST_ERRORS * n_marked if len(marked) >= 30 else 0)

@@ -48,7 +48,9 @@ def _english(word: re.Match[str]) -> str:
     return MONTHS.get(word[0].rstrip('.').casefold(), word[0])
 
 # %% ../../notebooks/core/written_dates.ipynb #2dbf73e6
-EPOCH = {'epoch seconds': 1_000_000, 'epoch milliseconds': 1_000}      # microseconds of one
+EPOCH = {        # microseconds of one
+    'epoch seconds': 1_000_000, 'epoch milliseconds': 1_000, 'epoch microseconds': 1,
+}
 
 
 def strptime_layout(layout: str) -> str:
@@ -63,7 +65,7 @@ def says_utc(layout: str) -> bool:
 # %% ../../notebooks/core/written_dates.ipynb #be222570
 def written_time(
     value: str | float,    # a text, or a count since 1970
-    layout: str,           # of strptime, or epoch seconds, epoch milliseconds
+    layout: str,           # of strptime, or one of EPOCH
     time_zone: str = '',   # of times that name none
 ) -> datetime.datetime:    # in UTC, without a zone
     "The time that a text means; a ValueError where it does not have this layout."

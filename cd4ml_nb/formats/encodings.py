@@ -26,7 +26,7 @@ COMMON = {       # encoding -> its common letters; of those that read alike the 
     'cp1251': CYRILLIC + 'іїєґ№',
     'koi8-r': CYRILLIC,
     'cp1253': 'αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώ€',
-    'cp1254': 'çğıöşüâîû€',
+    'cp1254': 'çğıİöşüâîû€',
     'mac-roman': WESTERN,
     'cp850': WESTERN,
 }
@@ -56,11 +56,11 @@ def worth(
 # %% ../../notebooks/formats/encodings.ipynb #b717a30d
 def _judge_letter(before: str, letter: str, after: str, encoding: str) -> float:
     "Whether a letter speaks for its encoding (1), or stands oddly (below 0)."
-    common = float(letter.lower() in COMMON[encoding])
+    common = float(letter in COMMON[encoding] or letter.lower() in COMMON[encoding])
     neighbours = [one for one in (before, after) if one.isalpha()]
     if not letter.isalpha():
         return common - (len(neighbours) == 2 and letter != '’')
-    foreign = sum(not one.isascii() for one in neighbours)
+    foreign = sum(not one.isascii() and 'ß' not in (letter, one) for one in neighbours)   # öß
     strange = len(neighbours) - foreign if encoding in ALPHABETS else foreign
     odd = strange / max(1, len(neighbours))
     if encoding in ACCENTED:

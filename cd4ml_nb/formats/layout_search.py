@@ -209,9 +209,10 @@ def _is_second_header(rows: list[list[str]]) -> bool:
 
 # %% ../../notebooks/formats/layout_search.ipynb #15668415
 def _joined_names(upper: list[str], lower: list[str]) -> list[str]:
-    "The names of a header of two lines: the upper ones if all differ, else both."
-    if all(upper) and len(set(upper)) == len(upper):
-        return [name.strip() for name in upper]
+    "The names of a header of two lines: those of one line if all differ, else both."
+    for names in (upper, lower):
+        if all(names) and len(set(names)) == len(names):
+            return [name.strip() for name in names]
     names = []
     group = ''
     for name, part in zip(upper, lower, strict=True):

@@ -116,7 +116,7 @@ class Column(Section):
     values: list[str] | None = None  # the categories that are allowed
     sentinels: list[str | int | float] = []  # values that stand for "no value"
     missing: bool = True         # may be missing
-    # of dates: strptime's, epoch seconds or epoch milliseconds; `ask`: a person must write it
+    # of dates: strptime's, epoch seconds, milliseconds, microseconds; `ask`: a person must write it
     format: str = ''
     written: Writing | None = None     # how its numbers are written; None: as in the file
     time_zone: str = ''          # of dates without one

@@ -2,6 +2,7 @@
 is left out is said."""
 
 import datetime
+import decimal
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_a_file_of_each_kind_is_read_as_meant(project, case, target, n, learned,
     table = table_of(scenario)
     assert said in ' '.join(findings), findings
     assert len(table) == n and sorted(features(scenario)) == sorted(learned), scenario.columns
+    assert set(scenario.identity) <= {*learned, target}      # never a saved index
     assert not [line for line in findings if line.startswith('ERROR')]
 
 
@@ -74,6 +76,21 @@ def test_a_total_that_is_declared_to_stay_is_a_finding_with_its_line(project, ca
     (project / 'a.csv').write_text(text.replace('\n', '\n\n', 1) + '1,2.5,pro,3,50.5\n')
     assert main(['new', 'mine', '--data', 'a.csv', '--target', 'price']) == 0
     assert 'D62 the total of other rows, and no case: line 603' in capsys.readouterr().out
+
+
+def test_titles_of_several_cells_are_no_names(project):
+    text = (CASES / '05-sep-line/comment.csv').read_text().split('\n', 1)[1]
+    (project / 'a.csv').write_text('Report,,,,\nCreated,2024,,,\n' + text)
+    scenario, _ = written('a.csv', 'left')
+    assert scenario.data.skip == 3 and sorted(features(scenario)) == sorted(CUSTOMER)
+    assert len(table_of(scenario)) == 300
+
+
+def test_an_encoding_that_could_be_another_is_said(project):
+    text = (CASES / '05-sep-line/comment.csv').read_text().split('\n', 1)[1]
+    (project / 'a.csv').write_bytes(text.replace('basic', 'İstanbul ğş').encode('cp1254'))
+    _, findings = written('a.csv', 'left')
+    assert "WARN  D17 not UTF-8; reads as 'Ýstanbul', cp1254 'İstanbul'" in ' '.join(findings)
 
 
 def test_a_file_without_a_header_says_its_columns(project, capsys):
@@ -146,14 +163,22 @@ def test_other_types_of_parquet_are_read_or_left_out_with_a_finding(project):
         'place': pa.array([{'x': k} for k in range(n)]),
         'noise': pa.array([b'\xff\xfe' for _ in range(n)]),
         'open': pa.array([datetime.time(9, k, 0, 500_000) for k in range(n)], pa.time64('us')),
+        'serial': pa.array([2**63 + int(k) for k in counts], pa.uint64()),
+        'account': pa.array([decimal.Decimal(10**25 + int(k)) for k in counts]),
+        'ratio': pa.array([float('inf') if k == 3 else float(v) for k, v in enumerate(rng.normal(size=n))]),
         'price': pa.array(rng.normal(size=n)),
     })
     pq.write_table(table, project / 'a.parquet')
     scenario, findings = written('a.parquet', 'price')
+    assert scenario.columns['ratio'].type == 'number'
+    assert 'ERROR D26 ratio: infinite value in 1 of 60 rows, 1.7 % (row 4)' in ' '.join(findings)
     assert set(features(scenario)) >= {'amount', 'count', 'kind', 'open'}
     read = table_of(scenario)
     assert read['amount'].tolist() == [k + 0.25 for k in counts]
     assert read['open'].iloc[1] == 9 * 3600 + 60.5
+    for name in ('serial', 'account'):
+        assert scenario.columns[name].type == 'category'
+        assert read[name].nunique() == len(set(counts))
     for name in ('tags', 'place', 'noise'):
         assert scenario.columns[name].role == 'ignore'
         assert f'D64 {name}: holds ' in ' '.join(findings)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from projects import ROOT, edited
@@ -83,9 +84,60 @@ def test_19_long_codes_are_classes_and_groups(project):
     assert plan.task == 'binary' and table['outcome'].nunique() == 2
     source = str(CASES / '19-long-codes' / 'group.parquet')
     path, _, findings = new_scenario('mine', source, 'y', roles={'campaign': 'group'}, force=True)
-    assert [f.code for f in findings if f.level == 'error'] == ['D41']      # one row has no group
-    table, _ = read(path)
+    assert not [f for f in findings if f.level == 'error']
+    assert 'no value, but missing: false in 1 of 600 rows' in ' '.join(f.line for f in findings)
+    table, plan = read(path)
+    assert plan.columns['campaign'].outside == 'drop' and not plan.columns['campaign'].missing
     assert table['campaign'].nunique() == 3 and table['campaign'].isna().sum() > 0
+
+
+N = 150
+DAYS = pd.Series(pd.date_range('2019-01-03', periods=N, freq='9D'))
+CODES = [str(10**17 + k % 70 * 3) for k in range(N)]
+SEEN = [      # column, its texts, what is written about it, what the findings say of it
+    ('share', [f'€{k / 7:.2f}k' for k in range(N)], {'unit': 'k EUR'}, "'€0.00k' → 0.00, in k EUR"),
+    ('revenue', [f'{k}.5M' if k % 2 else f'{k}0K' for k in range(N)], {'role': 'id'},
+     'D53 revenue: not learned from (identifier): 150 different values, first in line 2; 150 of 150'
+     " texts look like numbers, such as '00K'"),
+    ('quoted', [f'="{k / 7:.3f}"' for k in range(N)], {'role': 'id'}, 'look like numbers'),
+    ('asked', [f'{k}.25' if k % 6 else f'ask {k}' for k in range(N)], {'role': 'ignore'},
+     'D53 asked: not learned from (free text): 150 different values, first in line 2; 125 of 150'
+     ' texts look like numbers, and it is a text; the first other text is in line 2'),
+    ('parts', [f'{k % 9} {k % 7 + 1}/8' for k in range(N)], {'type': 'category'},
+     "WARN  D14 parts: 150 of 150 texts look like numbers, such as '0 1/8'"),
+    ('clock', [f'{k % 24:02}:30' for k in range(N)], {'type': 'category'},
+     "WARN  D14 clock: 150 of 150 texts look like dates or times, such as '00:30'"),
+    ('quarter', [f'{d.year}-Q{d.quarter}' for d in DAYS], {'type': 'category'}, 'dates or times'),
+    ('month', DAYS.dt.strftime('%Y-%m'), {'format': '%Y-%m'}, "'2019-01' → 2019-01-01"),
+    ('stamp', DAYS.dt.strftime('%Y%m%d101500'), {'format': '%Y%m%d%H%M%S'}, '2019-01-03 10:15:00'),
+    ('seen_at', [f'{d.value // 1000}' for d in DAYS.astype('datetime64[ns]')],
+     {'format': 'epoch microseconds'}, '→ 2019-01-03'),
+    ('sold', ['0000-00-00' if k % 8 == 0 else f'{d:%Y-%m-%d}' for k, d in enumerate(DAYS)],
+     {'type': 'date', 'sentinels': ['0000-00-00']}, '19 values of the file count as missing'),
+    ('short', DAYS.dt.strftime('%y/%m/%d'), {'format': 'ask'}, "'%d/%m/%y' or '%y/%m/%d'"),
+    ('huge', [f'{k * 1e20:.3f}' for k in range(N)], {'type': 'number'}, ''),
+    ('tiny', [repr(k % 97 * 1e-200) for k in range(N)], {'type': 'number'}, ''),
+    ('ratio', ['inf' if k % 50 == 7 else f'{k * 37 % 151 / 7:.3f}' for k in range(N)],
+     {'type': 'number', 'sentinels': ['inf']}, "'inf' (3 rows, first in line 9)"),
+    ('code', ['', *CODES[1:]], {'type': 'category'}, 'D27 code: numbers of more digits than'),
+    ('minutes', [999 if k % 10 == 3 else k % 48 for k in range(N)], {'sentinels': [999]}, ''),
+    ('sample_weight', [k % 5 for k in range(N)], {'role': 'ignore'}, 'not learned from (ignored)'),
+]
+
+
+def test_nothing_that_looks_like_numbers_or_dates_is_lost_in_silence(project):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({name: list(texts) for name, texts, *_ in SEEN})
+    table['y'] = rng.normal(size=N).round(3)
+    table.to_csv('data.csv', index=False)
+    path, draft, findings = new_scenario('mine', 'data.csv', 'y')
+    columns = load_scenario(path).columns
+    for name, _, words, said in SEEN:
+        written = columns[name].model_dump(include=set(words))
+        assert written == words, (name, columns[name])
+        assert said in ' | '.join(f.line for f in findings if f.column == name), name
+    assert '30 of its values are not above zero' in draft.columns[1]['sample_weight']
+    assert [f.column for f in findings if f.level == 'error'] == ['short']
 
 
 def test_what_can_be_read_in_two_ways_is_asked_about(project, capsys):
@@ -100,6 +152,12 @@ def test_what_can_be_read_in_two_ways_is_asked_about(project, capsys):
     assert "'1.100' is 1100" in caught.value.todo
     edited(path, '{thousands: ask}', "{decimal: ',', thousands: .}")
     assert read(path)[0]['x'][0] == 1100
+
+
+def test_a_target_of_dates_is_one_line(project, capsys):
+    (project / 'data.csv').write_text('y,x\n' + ''.join(f'{d:%d.%m.%Y},{d.day}\n' for d in DAYS))
+    assert main(['new', 'mine', '--data', 'data.csv', '--target', 'y']) == 2
+    assert capsys.readouterr().err.startswith('ERROR D14 data.csv:y: target is a date — derive')
 
 
 def test_a_target_of_many_texts_is_one_line(project, capsys):
