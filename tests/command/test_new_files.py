@@ -165,7 +165,7 @@ def test_other_types_of_parquet_are_read_or_left_out_with_a_finding(project):
         'open': pa.array([datetime.time(9, k, 0, 500_000) for k in range(n)], pa.time64('us')),
         'serial': pa.array([2**63 + int(k) for k in counts], pa.uint64()),
         'account': pa.array([decimal.Decimal(10**25 + int(k)) for k in counts]),
-        'ratio': pa.array([float('inf') if k == 3 else float(v) for k, v in enumerate(rng.normal(size=n))]),
+        'ratio': pa.array(np.r_[rng.normal(size=3), np.inf, rng.normal(size=n - 4)]),
         'price': pa.array(rng.normal(size=n)),
     })
     pq.write_table(table, project / 'a.parquet')
