@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOTHING', 'MONTH', 'THOUSANDS', 'CONVERSIONS', 'LONG', 'EXACT_DIGITS', 'infer_type', 'column_form', 'Place',
-           'as_number', 'as_date', 'as_boolean', 'as_text', 'TypedColumn', 'typed_column', 'merge_as_floats']
+           'as_number', 'as_date', 'as_boolean', 'as_text', 'TypedColumn', 'typed_column', 'merge_as_floats',
+           'beyond_integers']
 
 # %% ../../notebooks/columns/types.ipynb #58cc4cdb
 import dataclasses
@@ -480,10 +481,8 @@ def _typed_anew(column: pa.ChunkedArray, kind: str, place: Place) -> TypedColumn
 
 # %% ../../notebooks/columns/types.ipynb #d72ace23
 def merge_as_floats(column: pa.ChunkedArray) -> bool:
-    "Whether different numbers of Parquet become the same float, or no integer can hold them."
+    "Whether different numbers of Parquet become the same float."
     kind = column.type
-    if pa.types.is_uint64(kind) and column.null_count < len(column):
-        return bool(pc.max(column).as_py() >= 2 ** 63)
     gaps = pa.types.is_integer(kind) and 0 < column.null_count < len(column)
     if not gaps and not (pa.types.is_decimal(kind) and kind.precision > EXACT_DIGITS):
         return False
@@ -492,6 +491,13 @@ def merge_as_floats(column: pa.ChunkedArray) -> bool:
 
 
 EXACT_DIGITS = 15      # of a decimal number, which a float64 always keeps
+
+# %% ../../notebooks/columns/types.ipynb #cbe9dbf7
+def beyond_integers(column: pa.ChunkedArray) -> bool:
+    "Whether whole numbers of Parquet are too large for 64 bits with a sign."
+    if not pa.types.is_uint64(column.type) or column.null_count == len(column):
+        return False
+    return bool(pc.max(column).as_py() >= 2 ** 63)
 
 # %% ../../notebooks/columns/types.ipynb #449369a2
 def _as_json_texts(column: pa.ChunkedArray) -> pa.Array:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMED', 'source_words', 'file_layout', 'data_words', 'place_words', 'query_words', 'joined_words', 'checked_data',
-           'with_marks']
+           'with_marks', 'encoding_findings']
 
 # %% ../../notebooks/command/data_section.ipynb #e8275892
 import os
@@ -15,15 +15,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..artefacts.findings import Finding
 from ..core.errors import UserError
 from ..core.files import in_project, shown
 from ..core.settings import Settings
 from ..formats.layout_search import Layout
-from ..sources.listing import files_of, is_folder
 from ..formats.proposals import propose_layout
-from ..sources.queries import read_query
 from ..scenario.addresses import holds_secret, is_database, without_credentials
 from ..scenario.definition import Data
+from ..sources.listing import files_of, is_folder
+from ..sources.queries import read_query
 
 # %% ../../notebooks/command/data_section.ipynb #f81a1127
 def source_words(
@@ -140,3 +141,11 @@ def with_marks(data: dict[str, Any], marks: dict[str, str]) -> dict[str, Any]:
     for key, value in data.items():
         words |= marks if key == 'decimal' and marks else {key: value}
     return words
+
+# %% ../../notebooks/command/data_section.ipynb #97b16a59
+def encoding_findings(data: dict[str, Any], seen: dict[str, str]) -> list[Finding]:
+    "A warning where a file's encoding was told from its words, and another would do as well."
+    if ', ' not in seen.get('encoding', ''):
+        return []
+    what = f"not UTF-8; {seen['encoding']}: taken for {data['encoding']}"
+    return [Finding('D17', 'warn', '', 1, what, 'correct data.encoding if it reads wrong')]

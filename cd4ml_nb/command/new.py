@@ -7,7 +7,7 @@ __all__ = ['MOST_GRADES', 'SKEWED', 'WEIGHT', 'PARTS', 'PROTECTED', 'READ', 'LEF
            'unfit_target', 'target_words', 'amount_words', 'class_words', 'special_role', 'leaks', 'column_words',
            'is_open', 'duplicate_words', 'repeated', 'naming_ids', 'identity_words', 'split_words', 'group_words',
            'gate_words', 'draft_scenario', 'seed_words', 'proposed_table', 'totals_at_end', 'wanted_split', 'weight_of',
-           'first_findings', 'open_questions', 'read_as_written', 'new_scenario', 'encoding_findings', 'write_draft']
+           'first_findings', 'open_questions', 'read_as_written', 'new_scenario', 'write_draft']
 
 # %% ../../notebooks/command/new.ipynb #84f26fe4
 import re
@@ -24,18 +24,17 @@ from ..checks.cleaning import clean_table, content_columns, described, duplicate
 from ..checks.leaks import leak, sum_or_product
 from ..checks.target_checks import positive_class, same_class
 from ..checks.validation import learned_target
-from ..columns.date_layouts import FIGURES
 from ..columns.reading_findings import reading_findings
 from ..columns.texts import Raw
 from ..columns.typed_table import typed_table
 from ..columns.types import Place, typed_column
-from .data_section import checked_data, place_words, with_marks
+from .data_section import checked_data, encoding_findings, place_words, with_marks
 from .scenario_file import Draft, scenario_text
-from .second_look import look_again, split_by_entity, target_limits
+from .second_look import is_written_date, look_again, split_by_entity
+from .second_look import target_is_date, target_limits, without_index
 from ..core.errors import UserError, did_you_mean, one_line
 from ..core.files import atomic, in_project, shown
 from ..core.settings import Settings, load_settings
-from ..core.written_dates import EPOCH
 from ..formats.file_findings import file_findings, n_at_end
 from ..formats.proposals import propose_columns, propose_marks, target_sentinels
 from ..formats.totals import total_rows
@@ -100,7 +99,7 @@ def unfit_target(
         todo = 'there is nothing to learn: check the export, or name another target'
         return UserError(f'target has {only}', todo, where=where, code='D05')
     if kinds.is_datetime64_any_dtype(y):
-        return _target_is_date(where)
+        return target_is_date(where)
     if given == 'regression' and not numeric:
         todo = 'leave out --task, or mend the column'
         return UserError('target is not a number', todo, where=where, code='D14')
@@ -114,17 +113,6 @@ def unfit_target(
             todo = f'{todo}; if each of them is a class: --task multiclass'
         return UserError(what, todo, where=where, code='D06')
     return None
-
-# %% ../../notebooks/command/new.ipynb #5b409e6f
-def _target_is_date(where: str) -> UserError:
-    "The error for a target that is a date."
-    todo = 'derive a number of days from it, or name another target'
-    return UserError('target is a date', todo, where=where, code='D14')
-
-# %% ../../notebooks/command/new.ipynb #1c3b2a53
-def _is_counted(words: dict[str, Any]) -> bool:
-    "Whether dates are written as whole numbers, which a target may be."
-    return words.get('format') in (*EPOCH, *FIGURES)
 
 # %% ../../notebooks/command/new.ipynb #e8f6c27d
 def target_words(
@@ -387,11 +375,6 @@ def identity_words(
     chosen = telling_columns(table, [*names, target])
     return chosen, 'a row is known by these, whatever other columns come or go'
 
-# %% ../../notebooks/command/new.ipynb #017f8f0c
-def _without_index(table: pd.DataFrame, raw: Raw) -> pd.DataFrame:
-    "The table without its saved index, which names other rows when the table is saved again."
-    return table.drop(columns=[name for name in raw.facts.get('index', []) if name in table])
-
 # %% ../../notebooks/command/new.ipynb #918b1e6b
 def _is_counter(x: pd.Series) -> bool:
     "Whether a column merely counts the rows."
@@ -492,7 +475,7 @@ def draft_scenario(
         parts,
         group_words(table, columns[0]),
         gate_words(y, chosen[0], weight_of(table, columns[0])),
-        identity=identity_words(_without_index(table, raw), columns[0], target),
+        identity=identity_words(without_index(table, raw), columns[0], target),
     )
     draft.seed = seed_words(draft, known)
     return draft
@@ -525,8 +508,8 @@ def proposed_table(
     proposed = propose_columns(raw, facts)
     for column, role in roles.items():
         proposed[column] |= {'role': role}
-    if proposed[target]['type'] == 'date' and not _is_counted(proposed[target]):
-        raise _target_is_date(f'{raw.facts["source"]}:{target}')
+    if is_written_date(proposed[target]):
+        raise target_is_date(f'{raw.facts["source"]}:{target}')
     if nothing := target_sentinels(raw, facts, target, proposed[target]):
         proposed[target]['sentinels'] = nothing
     about = {key: proposed[target].get(key) for key in ('sentinels', 'written')}
@@ -664,14 +647,6 @@ def new_scenario(
     draft.columns[1].update(dict.fromkeys(index, 'the saved index of a table: no property'))
     findings = write_draft(path, draft, raw)
     return path, draft, [*encoding_findings(data, seen), *findings]
-
-# %% ../../notebooks/command/new.ipynb #32ee3cb9
-def encoding_findings(data: dict[str, Any], seen: dict[str, str]) -> list[Finding]:
-    "A warning where a file's encoding was told from its words, and another would do as well."
-    if ', ' not in seen.get('encoding', ''):
-        return []
-    what = f"not UTF-8; {seen['encoding']}: taken for {data['encoding']}"
-    return [Finding('D17', 'warn', '', 1, what, 'correct data.encoding if it reads wrong')]
 
 # %% ../../notebooks/command/new.ipynb #8ae28ef8
 def write_draft(path: Path, draft: Draft, raw: Raw) -> list[Finding]:

@@ -209,8 +209,10 @@ def _is_second_header(rows: list[list[str]]) -> bool:
 
 # %% ../../notebooks/formats/layout_search.ipynb #15668415
 def _joined_names(upper: list[str], lower: list[str]) -> list[str]:
-    "The names of a header of two lines: those of one line if all differ, else both."
-    for names in (upper, lower):
+    "The names of a header of two lines: the upper ones if all differ, else both, but no title."
+    filled = [bool(name.strip()) for name in upper]
+    title = filled[:2] == [True, True] and filled == sorted(filled, reverse=True)
+    for names in (upper, lower) if title else (upper,):
         if all(names) and len(set(names)) == len(names):
             return [name.strip() for name in names]
     names = []

@@ -22,7 +22,8 @@ from ..columns.date_layouts import parsed
 from ..columns.table import _is_string
 from ..columns.texts import Raw, Texts, distinct, numbers, written_numbers
 from ..columns.types import MONTH, NOTHING, _category_or_text, _kind_of, _matches, _merges
-from ..columns.types import _says_number, _share, column_form, merge_as_floats
+from ..columns.types import _says_number, _share, beyond_integers, column_form
+from ..columns.types import merge_as_floats
 from ..columns.written_columns import FileMarks, Form, decided, file_marks, unit_of
 from ..columns.written_columns import written_words
 from ..core.written_numbers import Written
@@ -189,7 +190,7 @@ def infer_column(
     kind = None if pa.types.is_null(column.type) else _kind_of(column.type)
     if kind is None and not _is_string(getattr(column.type, 'value_type', column.type)):
         return {'type': 'text', 'role': 'ignore'}
-    if kind == 'number' and merge_as_floats(column):
+    if kind == 'number' and (merge_as_floats(column) or beyond_integers(column)):
         return _with_role({'type': 'category'}, distinct(column, data.missing), name)
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())

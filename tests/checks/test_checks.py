@@ -761,7 +761,9 @@ def test_a_million_rows_are_checked_in_seconds():
     )
     clean, dropped, _ = clean_table(table, plan, columns)
     findings = check_table(clean, plan, columns, TODAY)
-    assert findings == [] and 0 < sum(dropped.values()) < 1000
+    lost = [f.count for f in findings if (f.code, f.level) == ('D28', 'info')]
+    assert len(lost) == len(findings) and max(lost, default=0) < 10_000      # of a million
+    assert 0 < sum(dropped.values()) < 1000
 
 
 # real data
