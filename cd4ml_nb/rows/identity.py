@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..columns.table import _arrow, _cell_hashes, _is_string, _mixed, row_hashes
+from ..columns.table import Columns, _arrow, _cell_hashes, _is_string, _mixed, row_hashes
 
 # %% ../../notebooks/rows/identity.ipynb #8f12c525
 # the text of a number that 64 bits hold
@@ -51,7 +51,7 @@ def _text_keys(array: pa.Array) -> np.ndarray:
 
 # %% ../../notebooks/rows/identity.ipynb #67e18780
 def row_keys(
-    table: pd.DataFrame,
+    table: Columns,
     columns: Sequence[str],     # that count, in any order
 ) -> np.ndarray:                # (n,), uint64
     "One number per row, from the content of some columns."
@@ -85,13 +85,13 @@ def identities(
 LEAST_TOLD = 0.95
 
 
-def told_apart(table: pd.DataFrame, columns: Sequence[str]) -> int:
+def told_apart(table: Columns, columns: Sequence[str]) -> int:
     "How many rows differ in these columns."
     return len(np.unique(row_keys(table, columns)))
 
 # %% ../../notebooks/rows/identity.ipynb #ba2a86ab
 def identity_columns(
-    table: pd.DataFrame,
+    table: Columns,
     named: Sequence[str],        # by the scenario; empty: it names none
     ids: Sequence[str],          # with the role id
     declared: Sequence[str],     # in the scenario, the target among them
@@ -99,7 +99,7 @@ def identity_columns(
     "The columns whose content names a row."
     if named:
         return sorted(named)
-    every = [str(name) for name in table]
+    every = [str(name) for name in table.columns]
     wanted = LEAST_TOLD * told_apart(table, every)
     for columns in (ids, declared):
         there = sorted(name for name in columns if name in every)
@@ -160,8 +160,8 @@ def share_looked_at(
 
 # %% ../../notebooks/rows/identity.ipynb #2f4ef1bb
 def entity_labels(
-    table: pd.DataFrame,
+    table: Columns,
     names: Sequence[str],     # of `split.entity`
 ) -> pd.Series:               # uint64
     "A label for each row; rows that agree in all of the columns have the same."
-    return pd.Series(row_hashes(table, list(names)), index=table.index)
+    return pd.Series(row_hashes(table, list(names)), index=getattr(table, 'index', None))
