@@ -85,7 +85,7 @@ class Peak:
         self.thread.start()
 
     def watch(self) -> None:
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.3):
             self.bytes = max(self.bytes, self.now())
 
     def now(self) -> int:
