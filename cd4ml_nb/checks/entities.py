@@ -19,7 +19,7 @@ from ..artefacts.findings import Finding
 from .cleaning import features
 from .findings import rows_shown
 from ..columns.stored_table import Table, rows_at
-from ..columns.table import Columns, _mixed, row_hashes
+from ..columns.table import Columns, _mixed, n_distinct, row_hashes
 from ..rows.identity import entity_labels
 from ..scenario.definition import Column, Split
 
@@ -144,11 +144,11 @@ def _differing(
     "The columns, the target last, in which rows of the same key differ."
     others = [name for name in map(str, twins) if name not in names and name != target]
     others = [name for name in others if columns[name].role != 'ignore']
-    n_keys = len(np.unique(keys))
+    n_keys = n_distinct(keys)
     return [
         name
         for name in [*others, target]
-        if len(np.unique(row_hashes(twins, [name]) + keys)) > n_keys
+        if n_distinct(row_hashes(twins, [name]) + keys) > n_keys
     ]
 
 # %% ../../notebooks/checks/entities.ipynb #1d2d53ab

@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..columns.table import Columns, _arrow, _cell_hashes, _is_string, _mixed, row_hashes
+from ..columns.table import Columns, _arrow, _cell_hashes, _is_string, _mixed, n_distinct
+from ..columns.table import row_hashes
 
 # %% ../../notebooks/rows/identity.ipynb #8f12c525
 # the text of a number that 64 bits hold
@@ -87,7 +88,7 @@ LEAST_TOLD = 0.95
 
 def told_apart(table: Columns, columns: Sequence[str]) -> int:
     "How many rows differ in these columns."
-    return len(np.unique(row_keys(table, columns)))
+    return n_distinct(row_keys(table, columns))
 
 # %% ../../notebooks/rows/identity.ipynb #ba2a86ab
 def identity_columns(
@@ -120,23 +121,18 @@ def telling_columns(
     if len(table) > SAMPLE:
         table = table.sample(SAMPLE, random_state=0)
     parts = {name: cell_keys(table[name]) for name in names}
-    wanted = ENOUGH * _distinct(sum(parts.values(), np.zeros(len(table), np.uint64)))
+    wanted = ENOUGH * n_distinct(sum(parts.values(), np.zeros(len(table), np.uint64)))
     chosen: dict[str, np.ndarray] = {}
     total = np.zeros(len(table), np.uint64)
-    while _distinct(total) < wanted:
+    while n_distinct(total) < wanted:
         left = [name for name in names if name not in chosen]
-        best = max(left, key=lambda name: _distinct(total + parts[name]))
+        best = max(left, key=lambda name: n_distinct(total + parts[name]))
         chosen[best] = parts[best]
         total = total + parts[best]
     for name in list(chosen):
-        if len(chosen) > 1 and _distinct(total - chosen[name]) >= wanted:
+        if len(chosen) > 1 and n_distinct(total - chosen[name]) >= wanted:
             total = total - chosen.pop(name)
     return [name for name in names if name in chosen]
-
-# %% ../../notebooks/rows/identity.ipynb #f1280671
-def _distinct(keys: np.ndarray) -> int:
-    "How many different numbers there are."
-    return len(np.unique(keys))
 
 # %% ../../notebooks/rows/identity.ipynb #85c727cd
 SKETCH = 64

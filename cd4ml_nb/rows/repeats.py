@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammainc
 
-from ..columns.table import Columns
+from ..columns.table import Columns, n_distinct
 from .identity import cell_keys, row_keys
 
 # %% ../../notebooks/rows/repeats.ipynb #d91b507b
@@ -84,7 +84,7 @@ def repeats_in(
 ) -> Repeats:
     "How many rows repeat an earlier one, and whether chance explains it."
     n = len(table)
-    distinct = len(np.unique(row_keys(table, columns)))
+    distinct = n_distinct(row_keys(table, columns))
     if distinct == n or not columns:
         return Repeats(0, 0.0, 0.0, False)
     rows = np.arange(n)

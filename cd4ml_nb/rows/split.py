@@ -213,8 +213,9 @@ def overlap(
     parts: list[np.ndarray],       # the keys of each part: content hashes or groups
 ) -> int:
     "How many different keys occur in more than one part."
-    keys = pd.Series(np.concatenate([pd.unique(part) for part in parts]))
-    return int((keys.value_counts() > 1).sum())
+    keys = np.concatenate([pd.unique(part) for part in parts])
+    _, counts = np.unique(keys, return_counts=True)
+    return int((counts > 1).sum())
 
 # %% ../../notebooks/rows/split.ipynb #2460167a
 def check_parts(
