@@ -39,7 +39,7 @@ class Compared:
 def value_words(value: float, unit: str = '', date: bool = False) -> str:
     "A number or a date in a sentence; a whole number below 10,000 may be a year."
     if date:
-        return day(pd.Timestamp(int(value)).date())
+        return day(pd.Timestamp(int(value), unit='us').date())
     if value == int(value):
         text = f'{value:,.0f}' if abs(value) >= 10_000 else f'{value:.0f}'
         return text.replace('-', '−') + (SPACE + unit if unit else '')
@@ -158,9 +158,9 @@ def _names(x: pd.Series) -> pd.Series:
 
 # %% ../../notebooks/rows/differences.ipynb #067d86b2
 def _figures(x: pd.Series) -> np.ndarray:
-    "Numbers, or dates in nanoseconds."
+    "Numbers, or dates in microseconds, which reach beyond the year 2262."
     if kinds.is_datetime64_any_dtype(x):
-        return x.astype('datetime64[ns]').astype('int64').to_numpy('float64')
+        return x.astype('datetime64[us]').astype('int64').to_numpy('float64')
     return x.to_numpy('float64')
 
 # %% ../../notebooks/rows/differences.ipynb #3dd4c0c1

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from tables import labelled, offers
 
 from cd4ml_nb.artefacts.schema import Schema, SchemaColumn, SchemaTarget
-from cd4ml_nb.rows.differences import MOST, part_differences
+from cd4ml_nb.rows.differences import MOST, column_differences, part_differences
 
 
 def schema_of(task='regression', target='price'):
@@ -81,3 +82,11 @@ def test_personal_columns_are_not_described():
         rows[:cut], rows[cut:], schema.model_copy(update={'columns': private})
     )
     assert {each.column for each in found} == {'price'}
+
+
+@pytest.mark.parametrize('year', [2500, 9999])
+def test_dates_far_away_are_compared_like_others(year):
+    days = pd.Series(pd.date_range('2020-01-01', periods=600).astype('datetime64[us]'))
+    far = days.map(lambda day: day.replace(year=year, day=1)).astype('datetime64[us]')
+    said = ' '.join(each.words for each in column_differences(days, far, 'date') if each)
+    assert str(year) in said
