@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..artefacts.findings import Finding
+from .table import is_text_type
 from ..core.errors import UserError
-from .table import _is_string
 
 # %% ../../notebooks/columns/parquet_types.ipynb #f25b7d1c
 @dataclass
@@ -81,7 +81,7 @@ def _as_category(column: pa.ChunkedArray, name: str, told: Told) -> pa.ChunkedAr
         column = _as_text(column, name, told)
     kind = column.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if not number and not _is_string(kind):
+    if not number and not is_text_type(kind):
         return column
     told.types[name] = 'category'
     if number:

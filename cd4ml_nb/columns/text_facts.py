@@ -13,19 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from ..artefacts.catalogue import Emptied
-from ..core.written_numbers import Written, tidy
 from .date_layouts import ISO_DATE, OTHER_DATE
 from .texts import Texts, numbers, written_numbers
-from .types import Place, TypedColumn, _matches, _sentinel_mask, _share, _short
-from .types import column_form
+from .types import Place, TypedColumn, column_form, matching, sentinel_mask
+from .types import share_of, shortened
 from .written_columns import MANY, unit_of
+from ..core.written_numbers import Written, tidy
 
 # %% ../../notebooks/columns/text_facts.ipynb #e48ecbe4
 def text_facts(typed: TypedColumn, place: Place) -> dict[str, Any]:
     "An example of what was read, the texts that count as missing, and doubts about the type."
     if typed.texts is None or not len(typed.texts.values):
         return {}
-    texts = typed.texts.without(_sentinel_mask(typed.texts, place))
+    texts = typed.texts.without(sentinel_mask(typed.texts, place))
     return {
         'read_as': _read_as(texts, typed, place),
         'emptied': list(_emptied(typed.texts, place)),
@@ -35,17 +35,17 @@ def text_facts(typed: TypedColumn, place: Place) -> dict[str, Any]:
 # %% ../../notebooks/columns/text_facts.ipynb #2cc19567
 def _read_as(texts: Texts, typed: TypedColumn, place: Place) -> str:
     "An example of what was read; '' where text and value look alike."
-    if not len(texts.values):
+    if not len(texts.values) or place.column.personal:
         return ''
     if typed.type == 'date' and place.column.format:
         row = int(np.argmax(texts.codes >= 0))
         text = texts.values[texts.codes[row]].as_py()
         moment = f'{typed.array[row].as_py():%Y-%m-%d %H:%M:%S}'
-        return f"'{_short(text)}' → {moment.removesuffix(' 00:00:00')}"
+        return f"'{shortened(text)}' → {moment.removesuffix(' 00:00:00')}"
     if typed.type == 'number' and place.written != Written():
         some = texts.values.slice(0, 1000).to_pylist()
         odd = next((text for text in some if _differs(text, place)), '')
-        return f"'{_short(odd)}' → {place.written.plain(odd)}" if odd else ''
+        return f"'{shortened(odd)}' → {place.written.plain(odd)}" if odd else ''
     return ''
 
 # %% ../../notebooks/columns/text_facts.ipynb #479a8c32
@@ -56,11 +56,11 @@ def _differs(text: str, place: Place) -> bool:
 # %% ../../notebooks/columns/text_facts.ipynb #12e6add6
 def _emptied(texts: Texts, place: Place, most: int = 20) -> tuple[Emptied, ...]:
     "The texts that count as missing, the commonest first, with their rows and first places."
-    gone = np.flatnonzero(_sentinel_mask(texts, place) & (texts.counts > 0))
+    gone = np.flatnonzero(sentinel_mask(texts, place) & (texts.counts > 0))
     ranked = sorted(gone.tolist(), key=lambda k: -texts.counts[k])[:most]
     return tuple(
         Emptied(
-            text=_short(texts.values[k].as_py()),
+            text=place.shown(texts.values[k].as_py()),
             rows=int(texts.counts[k]),
             first=place.raw.place(int(np.argmax(texts.codes == k))),
         )
@@ -79,16 +79,16 @@ def _doubt(texts: Texts, kind: str, place: Place) -> str:
         said = place.column.written
         settled = said is not None and (said.decimal or said.thousands is not None)
         return '' if settled else _two_readings(texts, place) or _grouped_doubt(texts, place)
-    if kind not in ('category', 'text') or _matches(texts.values, r'^0\d+$').any():
+    if kind not in ('category', 'text') or matching(texts.values, r'^0\d+$').any():
         return ''
     form = column_form(texts)
     if form is not None:
         fits = ~np.isnan(written_numbers(texts.values, form.written))
-        often = _share(texts, fits) >= DOUBTFUL and not _all_plain(texts, fits)
+        often = share_of(texts, fits) >= DOUBTFUL and not _all_plain(texts, fits)
         if often and _is_amount(texts, fits, form.written):
             return _other_type(texts, fits, ('numbers', 'written: {…}'), kind, place)
-    dates = _matches(texts.values, f'{ISO_DATE}|{OTHER_DATE}')
-    if _share(texts, dates) >= DOUBTFUL:
+    dates = matching(texts.values, f'{ISO_DATE}|{OTHER_DATE}')
+    if share_of(texts, dates) >= DOUBTFUL:
         return _other_type(texts, dates, ('dates', 'format: …'), kind, place)
     return ''
 
@@ -99,7 +99,7 @@ def _is_amount(texts: Texts, fits: np.ndarray, written: Written) -> bool:
         return True
     if all(not affix or unit_of(affix) for affix in (written.before, written.after)):
         return True
-    glued = _matches(texts.values, r'\d[\p{L}]|\p{L}\d')
+    glued = matching(texts.values, r'\d[\p{L}]|\p{L}\d')
     return not (glued & fits).any()
 
 # %% ../../notebooks/columns/text_facts.ipynb #74079637
@@ -123,8 +123,8 @@ def _other_type(
 # %% ../../notebooks/columns/text_facts.ipynb #9a58a40b
 def _two_readings(texts: Texts, place: Place) -> str:
     "Whether only the file's other columns tell decimals from thousands."
-    alike = _matches(texts.values, r'[.,]\d{3}(\D|$)')
-    form = column_form(texts) if _share(texts, alike) >= 0.95 else None
+    alike = matching(texts.values, r'[.,]\d{3}(\D|$)')
+    form = column_form(texts) if share_of(texts, alike) >= 0.95 else None
     if form is None or not form.mark or form.unmarked or form.ended:
         return ''
     read = 'thousands' if place.written.thousands == form.mark else 'decimals'
@@ -142,13 +142,13 @@ def _grouped_doubt(texts: Texts, place: Place) -> str:
         return ''
     mark = place.written.decimal
     point = re.escape(mark)
-    marked = _matches(texts.values, point)
-    groups = _matches(texts.values, rf'^[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+$')
-    small = _matches(texts.values, r'^[+-]?\d{1,3}$')
-    rounded = _matches(texts.values, rf'{point}\d\d0$')
+    marked = matching(texts.values, point)
+    groups = matching(texts.values, rf'^[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+$')
+    small = matching(texts.values, r'^[+-]?\d{1,3}$')
+    rounded = matching(texts.values, rf'{point}\d\d0$')
     if marked.sum() < 10 or (marked & ~groups).any() or not small.any() or not rounded.any():
         return ''
-    example = texts.values.filter(pa.array(marked))[0].as_py()
+    example = place.shown(texts.values.filter(pa.array(marked))[0].as_py())
     other = ',' if mark == '.' else '.'
     todo = (
         f'{place.key}: written: {{decimal: "{other}", thousands: "{mark}"}}, or {{decimal:'

@@ -32,6 +32,11 @@ class Raw:
         first = self.facts.get('first_line')
         return f'row {row + 1}' if first is None else f'line {first + row}'
 
+    @property
+    def blocks(self) -> list[slice]:
+        "The rows of each file."
+        return [slice(0, len(self.table))]
+
 # %% ../../notebooks/columns/texts.ipynb #4129de36
 @dataclasses.dataclass(frozen=True)
 class Texts:

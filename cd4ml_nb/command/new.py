@@ -22,6 +22,7 @@ from ..artefacts.findings import Finding
 from ..checks.checks import LEVELS, check_table
 from ..checks.cleaning import clean_table, content_columns, described, duplicate_rows
 from ..checks.leaks import leak, sum_or_product
+from ..checks.personal import meant_by_name
 from ..checks.target_checks import positive_class, same_class
 from ..checks.validation import learned_target
 from ..columns.reading_findings import reading_findings
@@ -36,7 +37,7 @@ from ..core.files import atomic, in_project, shown
 from ..core.settings import Settings, load_settings
 from ..formats.file_findings import file_findings, n_at_end
 from ..formats.proposals import propose_columns, propose_marks, target_sentinels
-from ..formats.totals import total_rows
+from ..formats.totals import total_rows_of
 from ..rows.even_seed import even_seed, strata
 from ..rows.identity import LEAST_TOLD, telling_columns, told_apart
 from ..rows.repeats import repeats_in
@@ -502,12 +503,15 @@ def proposed_table(
         proposed[target]['sentinels'] = nothing
     about = {key: proposed[target].get(key) for key in ('sentinels', 'written')}
     goal = Target(column=target, **{key: value for key, value in about.items() if value})
-    columns = {
-        name: Column(role='ignore') if is_open(words) else Column(**words)
-        for name, words in proposed.items()
-        if name != target
-    }
+    columns = {name: _for_now(name, words) for name, words in proposed.items() if name != target}
     return typed_table(raw, columns, 'infer', goal, facts)[0], proposed
+
+# %% ../../notebooks/command/new.ipynb #50eb018b
+def _for_now(name: str, words: dict[str, Any]) -> Column:
+    "A column as it is first read: one with an open question is not, a personal one is not shown."
+    if is_open(words):
+        return Column(role='ignore')
+    return Column(**words, personal=bool(meant_by_name(name)))
 
 # %% ../../notebooks/command/new.ipynb #aa5196b2
 def totals_at_end(raw: Raw, facts: Data, target: str, roles: dict[str, str]) -> int:
@@ -515,7 +519,7 @@ def totals_at_end(raw: Raw, facts: Data, target: str, roles: dict[str, str]) -> 
     if raw.facts.get('format') != 'csv':
         return 0
     table = proposed_table(raw, facts, target, roles)[0]
-    return n_at_end(total_rows(table), len(table))
+    return n_at_end(total_rows_of(table, raw.blocks), raw.blocks)
 
 # %% ../../notebooks/command/new.ipynb #37061767
 def wanted_split(
@@ -629,6 +633,8 @@ def new_scenario(
     data = place_words(given, query, secret, settings, seen)
     data, raw = read_as_written(data, target, roles or {}, settings, seen)
     draft = draft_scenario(name, raw, data, target, task, split, roles)
+    if any(words.get('personal') for words in draft.columns[0].values()):
+        seen.pop('encoding', None)         # it shows a word, which may be a name
     draft.data_why = {key: one_line(what) for key, what in seen.items()}
     index = [column for column in raw.facts.get('index', []) if column != target]
     draft.columns[1].update(dict.fromkeys(index, 'the saved index of a table: no property'))

@@ -6,6 +6,7 @@
 __all__ = ['Words', 'with_limits', 'with_personal', 'target_limits', 'without_conversions', 'look_again', 'split_by_entity']
 
 # %% ../../notebooks/command/second_look.ipynb #da1e16b7
+import re
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from ..checks.conversions import LOOKED_AT, conversions
 from ..checks.entities import can_be_split, find_entities, telling_columns
 from ..checks.implausible import limit_words, odd_values
 from ..checks.personal import FEWEST_EACH, looks_personal
+from ..columns.types import NOTHING
 from ..scenario.definition import Column
 
 # %% ../../notebooks/command/second_look.ipynb #cd6744fc
@@ -63,8 +65,16 @@ def with_personal(table: pd.DataFrame, columns: Words, why: dict[str, str]) -> N
         rare = words['type'] == 'category' and table[name].value_counts().min() < FEWEST_EACH
         if words.get('role', 'feature') == 'feature' and (rare or 'identifier' in reason):
             words['role'] = 'id' if table[name].is_unique else 'ignore'
+        if any(not _says_nothing(word) for word in words.get('sentinels', [])):
+            words['role'] = 'ignore'       # its sentinels would show what people wrote
         if words.get('role', 'feature') in ('id', 'ignore'):
             words.pop('sentinels', None)
+
+# %% ../../notebooks/command/second_look.ipynb #dc252e3f
+def _says_nothing(word: Any) -> bool:
+    "Whether a sentinel is a usual word for no value, or a filler such as 0000-00-00."
+    text = str(word).strip().casefold()
+    return text in NOTHING or re.fullmatch(r'[\W_09]*', text) is not None
 
 # %% ../../notebooks/command/second_look.ipynb #f5cd930d
 def target_limits(y: pd.Series, words: dict[str, Any], why: dict[str, str]) -> None:

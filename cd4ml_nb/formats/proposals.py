@@ -16,20 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..columns.date_layouts import ISO_DATE, OTHER_DATE, likely_formats, number_layout
+from ..columns.table import is_text_type
+from ..columns.texts import Raw, Texts, distinct, numbers, written_numbers
+from ..columns.types import MONTH, NOTHING, category_or_text, column_form, kind_of_type
+from ..columns.types import matching, merges_as_floats, mostly_fits, share_of
+from ..columns.written_columns import FileMarks, Form, decided, file_marks, unit_of
+from ..columns.written_columns import written_words
 from ..core.written_numbers import Written
 from .archives import plain_file
-from ..columns.date_layouts import ISO_DATE, OTHER_DATE, likely_formats, number_layout
 from .encodings import first_misfit, guess_utf_16, head_of, likely_encoding
 from .encodings import reading_of
 from .fetching import PIECE, local_file
 from .layout_search import Layout, find_layout
-from ..columns.table import _is_string
 from .text_files import refuse_binary, refuse_foreign
-from ..columns.texts import Raw, Texts, distinct, numbers, written_numbers
-from ..columns.types import MONTH, NOTHING, _category_or_text, _kind_of, _matches, _merges
-from ..columns.types import _says_number, _share, column_form
-from ..columns.written_columns import FileMarks, Form, decided, file_marks, unit_of
-from ..columns.written_columns import written_words
 from ..scenario.definition import Data
 
 # %% ../../notebooks/formats/proposals.ipynb #b2e4dc6a
@@ -100,7 +100,7 @@ def column_forms(raw: Raw, data: Data) -> dict[str, Form]:
     forms = {}
     for name in raw.table.column_names:
         column = raw.table[name]
-        if _is_string(getattr(column.type, 'value_type', column.type)):
+        if is_text_type(getattr(column.type, 'value_type', column.type)):
             texts = distinct(column, data.missing)
             form = _plain_form(texts) or column_form(texts)
             if form is not None and len(texts.values) and _is_of(form, texts):
@@ -114,10 +114,10 @@ def _plain_form(texts: Texts) -> Form | None:
         texts.values.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    marked = _matches(texts.values, r'\.')
+    marked = matching(texts.values, r'\.')
     if not marked.any():
         return Form(Written())
-    grouped = _matches(texts.values, r'^[+-]?[1-9]\d{0,2}(\.\d{3})+$')
+    grouped = matching(texts.values, r'^[+-]?[1-9]\d{0,2}(\.\d{3})+$')
     return Form(Written(), seen='.') if grouped[marked].mean() < 0.9 else None
 
 # %% ../../notebooks/formats/proposals.ipynb #7b5f951e
@@ -126,7 +126,7 @@ def _is_of(form: Form, texts: Texts) -> bool:
     fits = ~np.isnan(written_numbers(texts.values, form.written))
     if form.other is not None:
         fits |= ~np.isnan(written_numbers(texts.values, form.other))
-    return _says_number(texts, fits) or _share(texts, fits) >= MOSTLY
+    return mostly_fits(texts, fits) or share_of(texts, fits) >= MOSTLY
 
 # %% ../../notebooks/formats/proposals.ipynb #377b31bb
 MOSTLY = 0.8     # share of a column's texts that are numbers, so that it is one with exceptions
@@ -184,8 +184,8 @@ def infer_column(
 ) -> dict[str, Any]:                         # type, and where needed role, format, written, …
     "What to write in a scenario about one column."
     data = data or Data(source='-')
-    kind = None if pa.types.is_null(column.type) else _kind_of(column.type)
-    if kind is None and not _is_string(getattr(column.type, 'value_type', column.type)):
+    kind = None if pa.types.is_null(column.type) else kind_of_type(column.type)
+    if kind is None and not is_text_type(getattr(column.type, 'value_type', column.type)):
         return {'type': 'text', 'role': 'ignore'}
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
@@ -204,7 +204,7 @@ def _typed_words(texts: Texts, name: str, kind: str) -> dict[str, Any]:
         return {}
     if layout := number_layout(numbers(texts.values), name):
         return {'type': 'date', 'format': layout}
-    return {'type': 'category'} if _merges(texts, Written()) else {}
+    return {'type': 'category'} if merges_as_floats(texts, Written()) else {}
 
 # %% ../../notebooks/formats/proposals.ipynb #e01330ac
 def _with_role(words: dict[str, Any], texts: Texts, name: str) -> dict[str, Any]:
@@ -225,15 +225,15 @@ def _words(
     n_texts = int(texts.counts.sum())
     if not n_texts:
         return {'type': 'number'}
-    if _share(texts, pc.is_in(pc.utf8_lower(texts.values), pa.array(['true', 'false']))) == 1:
+    if share_of(texts, pc.is_in(pc.utf8_lower(texts.values), pa.array(['true', 'false']))) == 1:
         return {'type': 'boolean'}
     if words := _date_words(texts, name):
         return words
-    if form is not None and not form.unsure and not _matches(texts.values, r'^0\d+$').any():
+    if form is not None and not form.unsure and not matching(texts.values, r'^0\d+$').any():
         words = _number_words(texts, data, form, written)
         if words:
             return words
-    kind, _ = _category_or_text(texts, n_texts)
+    kind, _ = category_or_text(texts, n_texts)
     return {'type': kind}
 
 # %% ../../notebooks/formats/proposals.ipynb #1d76f60b
@@ -245,12 +245,12 @@ def _number_words(
     values = written_numbers(texts.values, read)
     odd = np.isnan(values)
     few = len(np.unique(values[~odd])) <= 20
-    if not _says_number(texts, ~odd) and (few or _share(texts, ~odd) < MOSTLY):
+    if not mostly_fits(texts, ~odd) and (few or share_of(texts, ~odd) < MOSTLY):
         return {}
     figures = np.abs(values[~odd])
     if odd.sum() > MOST_WORDS or len(figures) and figures.max() >= 2.0**63:
         return {}
-    if _merges(texts.without(odd), read):
+    if merges_as_floats(texts.without(odd), read):
         return {'type': 'category'}
     words: dict[str, Any] = {'type': 'number'}
     if odd.any():
@@ -272,13 +272,13 @@ def _date_words(texts: Texts, name: str) -> dict[str, Any]:
     values = pc.utf8_trim_whitespace(texts.values)
     if counted := _number_date(texts, name):
         return counted
-    dates = _matches(values, f'{ISO_DATE}|{OTHER_DATE}')
-    if not dates.any() or not _says_number(texts, dates):
+    dates = matching(values, f'{ISO_DATE}|{OTHER_DATE}')
+    if not dates.any() or not mostly_fits(texts, dates):
         return {}
     plain = ~np.isnan(numbers(texts.values))
-    if plain.any() and not _matches(texts.values, MONTH).all():
+    if plain.any() and not matching(texts.values, MONTH).all():
         return {}                                  # 12.2019 among 13.5
-    iso = _matches(values, ISO_DATE)
+    iso = matching(values, ISO_DATE)
     fitting = {'': iso} if iso[dates].all() else likely_formats(
         values.filter(pa.array(dates)), texts.counts[dates]
     )
@@ -298,9 +298,9 @@ def _date_words(texts: Texts, name: str) -> dict[str, Any]:
 # %% ../../notebooks/formats/proposals.ipynb #8a364631
 def _number_date(texts: Texts, name: str) -> dict[str, Any]:
     "What to say of dates that are written as whole numbers; empty where the texts are others."
-    digits = _matches(texts.values, r'^\d{8,14}$')
+    digits = matching(texts.values, r'^\d{8,14}$')
     others = texts.values.filter(pa.array(~digits)).to_pylist()
-    if not digits.any() or len(others) > MOST_WORDS or not _says_number(texts, digits):
+    if not digits.any() or len(others) > MOST_WORDS or not mostly_fits(texts, digits):
         return {}
     layout = number_layout(numbers(texts.values.filter(pa.array(digits))), name)
     if not layout:
@@ -315,7 +315,7 @@ NO_CLASS = set(NOTHING) - {'none', 'nil', 'missing', 'unknown', 'unbekannt', 'in
 def target_sentinels(raw: Raw, data: Data, target: str, words: dict[str, Any]) -> list[str]:
     "Texts of a target that say that there is no value."
     column = raw.table[target]
-    if 'sentinels' in words or not _is_string(getattr(column.type, 'value_type', column.type)):
+    if 'sentinels' in words or not is_text_type(getattr(column.type, 'value_type', column.type)):
         return list(words.get('sentinels', []))
     texts = distinct(column, data.missing).values.to_pylist()
     nothing = [text for text in texts if text.strip().casefold() in NO_CLASS]

@@ -23,6 +23,7 @@ from postgres import shared_postgres
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.core.errors import Cd4mlError, InfrastructureError, UserError
 from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.formats.file_findings import file_findings
 from cd4ml_nb.scenario.definition import Data, Target, read_scenario
 from cd4ml_nb.sources import databases
 from cd4ml_nb.sources.databases import batches_of, column_of, query_table
@@ -366,11 +367,46 @@ def test_sources_of_every_kind_are_joined_and_the_sums_are_always_the_same(proje
     assert table['make'].to_pylist() == ['bmw', 'fiat', 'vw', 'vw']
     assert table['country'].to_pylist() == ['de', 'it', 'de', 'de']
     assert all(raw.table.equals(table) for raw in raws)
-    assert raws[0].facts['parts']['makes'] == {'columns': ['make', 'country'], 'n_rows': 3}
     first = hashed(project, **data.model_dump(include={'sources', 'query'}))
+    parts = raws[0].facts['parts']
+    assert {name: part['n_rows'] for name, part in parts.items()} == {
+        'offers': 2000, 'makes': 3, 'rates': 2,
+    }
+    assert parts['makes']['columns'] == ['make', 'country']
+    assert all(part['identity'] == first[name] for name, part in parts.items())
     (project / 'makes.csv').write_text('make;country\nvw;de\nbmw;de\nfiat;fr\n')
     now = hashed(project, **data.model_dump(include={'sources', 'query'}))
     assert [name for name in first if first[name] != now[name]] == ['makes']
+
+
+def test_what_was_found_in_a_file_or_source_is_said_with_its_name(project):
+    for name, last in (('a', 'Total,78,156'), ('b', 'Total,78,156')):
+        rows = [f'vw,{k},{2 * k}' for k in range(1, 13)]
+        text = '\n'.join(['# an export', 'make,n,m', *rows, last]) + '\n'
+        (project / 'offers').mkdir(exist_ok=True)
+        (project / f'offers/{name}.csv').write_text(text)
+    data = Data(source='offers/', comment='#')
+    raw = read_data(data, 0, project, 1)
+    table, infos = typed_table(raw, {}, 'infer', Target(column='m'), data)
+    said = {finding.code: finding for finding in file_findings(raw, table, infos)}
+    assert said['D61'].what.startswith('a.csv and 1 more: line 1 of comment')
+    assert said['D62'].what.endswith('line 15 of a.csv, line 15 of b.csv')
+    assert said['D62'].todo.startswith('data: {skip_end: 1}')
+
+    kinds = {'code': pa.array([b'a', b'b']), 'open': pa.array([60, 90], pa.time32('s'))}
+    parquet(project / 'kinds.parquet', n=['1', '2'], **kinds)
+    text = 'select offers.m, open, code from offers join kinds using (n)'
+    (project / 'queries/q.sql').write_text(text)
+    joined = Data(
+        sources={'offers': 'offers/', 'kinds': 'kinds.parquet'}, query='queries/q.sql', comment='#'
+    )
+    raw = read_data(joined, 0, project, 1)
+    words = [f'{finding.column} {finding.what}' for finding in raw.facts['findings']]
+    assert any(' source offers: a.csv and 1 more: line 1 of comment' in text for text in words)
+    assert any('source offers: the total of other rows' in text for text in words)
+    assert {'code bytes, read as text'} < set(words)
+    assert raw.facts['units'] == {'open': 's'}
+    assert raw.table['open'].to_pylist() == [60, 60, 90, 90]
 
 
 @pytest.mark.parametrize(('text', 'words'), [
