@@ -144,9 +144,11 @@ def _grouped_doubt(texts: Texts, place: Place) -> str:
     point = re.escape(mark)
     marked = matching(texts.values, point)
     groups = matching(texts.values, rf'^[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+$')
+    if marked.sum() < 10 or (marked & ~groups).any():
+        return ''
     small = matching(texts.values, r'^[+-]?\d{1,3}$')
     rounded = matching(texts.values, rf'{point}\d\d0$')
-    if marked.sum() < 10 or (marked & ~groups).any() or not small.any() or not rounded.any():
+    if not small.any() or not rounded.any():
         return ''
     example = place.shown(texts.values.filter(pa.array(marked))[0].as_py())
     other = ',' if mark == '.' else '.'

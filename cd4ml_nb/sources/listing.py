@@ -18,7 +18,7 @@ from ..core.files import shown
 from ..formats.fetching import asked, refuse_elsewhere, scheme_of, store_of
 
 # %% ../../notebooks/sources/listing.ipynb #9f4d2895
-ENDING = re.compile(r'\.(csv|tsv|txt|parquet|pq)(\.gz|\.zip)?$', re.I)
+ENDING = re.compile(r'\.(csv|tsv|txt|parquet|pq)(\.(gz|zip|bz2|xz|zst))?$', re.I)
 
 
 @dataclass(frozen=True)

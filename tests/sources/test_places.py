@@ -1,7 +1,10 @@
 """Data where it is: folders, stores, databases and joins are read whole, read-only and in a fixed
 order, are known by their content, and a query reaches nothing else."""
 
+import bz2
 import datetime
+import gzip
+import lzma
 import os
 import sqlite3
 from decimal import Decimal
@@ -72,6 +75,13 @@ def test_a_folder_is_one_table_with_its_names_as_columns(project):
             'x': [1, 4], 'y': [2.5, 3.0], 'year': [2023, 2024],
         }, source
         assert raw.facts['format'] == 'parquet' and raw.facts['source'] == source
+
+
+def test_a_folder_of_packed_files_is_read(project):
+    (project / 'a').mkdir()
+    for name, pack in (('1.csv.bz2', bz2), ('2.csv.xz', lzma), ('3.csv.gz', gzip)):
+        (project / 'a' / name).write_bytes(pack.compress(b'x,y\na,1\n'))
+    assert read_data(Data(source='a/'), 0, project, 1).table['x'].to_pylist() == ['a'] * 3
 
 
 def test_D14_a_fault_in_a_folder_is_named_with_its_file_and_line(project):
@@ -407,6 +417,22 @@ def test_what_was_found_in_a_file_or_source_is_said_with_its_name(project):
     assert {'code bytes, read as text'} < set(words)
     assert raw.facts['units'] == {'open': 's'}
     assert raw.table['open'].to_pylist() == [60, 60, 90, 90]
+
+
+def test_D52_a_value_that_cannot_be_converted_is_not_repeated(project, server):
+    people = pa.table({'name': ["Zebulon O'Quellgrund", 'b']})
+    query = Query('select cast(name as integer) as n from people', 'q.sql')
+    address = of_postgresql(
+        server, 'drop table if exists people', "create table people as select 'Zebulon' as name",
+    )
+    data = Data(source=f'{address}#people')
+    for read in (
+        lambda: selected_from({'people': people}, query, Settings()),
+        lambda: query_table(data, query, project, Settings()),
+    ):
+        with pytest.raises(UserError, match='C16') as caught:
+            read()
+        assert 'Z' not in str(caught.value) and 'Quell' not in str(caught.value)
 
 
 @pytest.mark.parametrize(('text', 'words'), [
