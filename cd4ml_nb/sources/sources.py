@@ -102,6 +102,8 @@ def _queried(data: Data, data_root: Path, settings: Settings) -> Raw:
     names = checked_names(table.column_names, query.where, notes)
     refuse_too_few(len(table), query.where)
     table, told = plain_types(table.rename_columns(names), {}, names, query.where)
+    for part in parts.values():
+        told.types |= {k: kind for k, kind in part.types.items() if k in names}
     found = {f'source {name}': part.findings for name, part in parts.items()}
     facts = {
         'format': 'join' if data.sources else database_of(data.source).engine,

@@ -403,9 +403,12 @@ def test_what_was_found_in_a_file_or_source_is_said_with_its_name(project):
     assert said['D62'].what.endswith('line 15 of a.csv, line 15 of b.csv')
     assert said['D62'].todo.startswith('data: {skip_end: 1}')
 
-    kinds = {'code': pa.array([b'a', b'b']), 'open': pa.array([60, 90], pa.time32('s'))}
-    parquet(project / 'kinds.parquet', n=['1', '2'], **kinds)
-    text = 'select offers.m, open, code from offers join kinds using (n)'
+    pd.DataFrame({
+        'n': ['1', '2'], 'code': [b'a', b'b'], 'region': pd.Categorical([7, 9]),
+        'open': [datetime.time(0, 1), datetime.time(0, 1, 30)],
+        'lasted': pd.to_timedelta([60, 90], 's'),
+    }).to_parquet(project / 'kinds.parquet')
+    text = 'select offers.m, open, code, region, lasted from offers join kinds using (n)'
     (project / 'queries/q.sql').write_text(text)
     joined = Data(
         sources={'offers': 'offers/', 'kinds': 'kinds.parquet'}, query='queries/q.sql', comment='#'
@@ -415,8 +418,11 @@ def test_what_was_found_in_a_file_or_source_is_said_with_its_name(project):
     assert any(' source offers: a.csv and 1 more: line 1 of comment' in text for text in words)
     assert any('source offers: the total of other rows' in text for text in words)
     assert {'code bytes, read as text'} < set(words)
-    assert raw.facts['units'] == {'open': 's'}
-    assert raw.table['open'].to_pylist() == [60, 60, 90, 90]
+    assert any('source kinds: region: numbers that the file calls cat' in text for text in words)
+    assert raw.facts['units'] == {'open': 's', 'lasted': 's'}
+    assert raw.table['open'].to_pylist() == raw.table['lasted'].to_pylist() == [60, 60, 90, 90]
+    table, infos = typed_table(raw, {}, 'infer', Target(column='m'), joined)
+    assert {info.name: info.type for info in infos}['region'] == 'category'
 
 
 def test_D52_a_value_that_cannot_be_converted_is_not_repeated(project, server):
