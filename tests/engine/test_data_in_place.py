@@ -141,7 +141,7 @@ def test_the_catalogue_knows_the_sources_of_a_join(first):
     assert 'Where the data comes from' in page
     for name, facts in parts.items():
         assert facts['identity'] == identities[name] and facts['n_rows'] > 1
-        assert f'<td>{name}</td>' in page and facts['at'][:10] in page
+        assert f'<th scope="row">{name}</th>' in page and facts['at'][:10] in page
     assert 's3://cars/offers/' in page and 'geheim' not in page
     _, lineage = first.cd4ml('data', 'lineage', 'cars')
     assert 's3://cars/offers/' in lineage and 'cars@1' in lineage
