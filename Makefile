@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-scale lab lint export clear setup upgrade lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-scale bench-parts lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -33,6 +33,9 @@ bench: $(READY)  ## what a run costs, against a plain script and Ploomber
 
 bench-sweep: $(READY)  ## what a sweep costs, against the usual loop
 	$(BIN)/python benchmarks/sweep.py $(ARGS)
+
+bench-parts: $(READY)  ## what single parts cost, each against a peer in the same run
+	$(BIN)/python benchmarks/parts.py $(ARGS)
 
 lint: $(READY) ## style, types, and whether the package is what the notebooks export
 	$(BIN)/ruff check .

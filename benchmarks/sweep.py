@@ -88,7 +88,7 @@ def child(
             }
         )
     else:
-        for module in ('data.table', 'tracking.sender', 'search.search'):
+        for module in ('columns.table', 'tracking.sender', 'search.search'):
             importlib.import_module(f'cd4ml_nb.{module}')
         measured = timed(
             lambda: ours(plan, contract, folder, trials, seed, device, place, side == 'tracked')

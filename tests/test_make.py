@@ -203,6 +203,7 @@ def planned(*words: str) -> list[str]:
     (['lab'], ['bin/cd4ml lab']),
     (['test-slow'], ['bin/pytest -m slow']),
     (['bench'], ['bin/python benchmarks/pipeline.py']),
+    (['bench-parts'], ['bin/python benchmarks/parts.py']),
     (['bench-sweep', 'ARGS=--data FOLDER'], ['bin/python benchmarks/sweep.py --data FOLDER']),
     (
         ['faults'],

@@ -21,9 +21,9 @@ from ..artefacts.training_record import read_training
 from ..core.errors import Cd4mlError
 from ..runs.find import record_paths
 from ..runs.identities import registered_version
+from ..runs.outcome import inputs_folder
 from ..runs.products import Content, content_of, current_folders, file_of, product_folders
 from ..runs.products import read_manifest, versions_of
-from ..runs.outcome import inputs_folder
 from ..tracking.queue import missing
 
 # %% ../../notebooks/audit/collect.ipynb #d65f0471

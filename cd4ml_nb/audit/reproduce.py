@@ -22,15 +22,16 @@ from typing import Any
 
 from ..artefacts.run_record import RunRecord, StageRecord, home_of, read_run_record
 from ..artefacts.run_record import read_sealed_record
-from .verify import found_product, identity_now, is_composed, restored
+from .verify import found_product, identities_now, is_composed, restored
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.files import file_hash, in_project, read_json, write_text
 from ..core.settings import load_settings
 from ..planning.keys import data_path, versions
 from ..runs.earlier_split import hand_over
 from ..runs.find import record_paths
-from ..runs.products import file_of
 from ..runs.outcome import kept_input
+from ..runs.products import file_of
+from ..scenario.addresses import without_credentials
 
 # %% ../../notebooks/audit/reproduce.ipynb #6beab6c9
 def data_for(record: RunRecord) -> Path | None:   # None: it is read where it was then
@@ -59,10 +60,14 @@ def data_for(record: RunRecord) -> Path | None:   # None: it is read where it wa
 # %% ../../notebooks/audit/reproduce.ipynb #ae1f0003
 def _refuse_other_data(record: RunRecord) -> None:
     "Refuse to repeat a run whose folder or database has changed, since no copy of it is kept."
-    if identity_now(record.scenario_text) != record.data.identity:
+    now = identities_now(record.scenario_text)
+    before = record.data.parts or dict.fromkeys(now, record.data.identity)
+    changed = [without_credentials(name) for name in before if now.get(name) != before[name]]
+    if changed:
         raise UserError(
-            f'the data {record.data.source} is not as it was, and no copy is kept of such data',
-            'bring back its state',
+            f'{", ".join(changed)} changed since, and no copy is kept of folders, databases, joins',
+            f'bring back that state; or see what the change does: cd4ml run -s {record.scenario},'
+            ' then cd4ml compare',
             where=record.run,
             code='REPEAT',
         )

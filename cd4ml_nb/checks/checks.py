@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from .cleaning import _is_text, features
+from .cleaning import features, is_text_column
 from .conversions import check_conversions
 from .entities import check_entities
 from .findings import found
@@ -56,7 +56,10 @@ def _not_found(names: list[str], absent: dict[str, str]) -> list[Finding]:
     for name, key in absent.items():
         code = 'D02' if name.strip().casefold() in folded else 'D01'
         what = f"{key} '{name}' not found; columns are {known}"
-        findings.append(Finding(code, 'error', '', 1, what, did_you_mean(name, names)))
+        todo = did_you_mean(name, names)
+        if key == 'identity' and code == 'D01' and not todo.startswith('did'):
+            todo = 'bring it back; without it in identity every row draws its part anew'
+        findings.append(Finding(code, 'error', '', 1, what, todo))
     return findings
 
 # %% ../../notebooks/checks/checks.ipynb #91a84afc
@@ -109,7 +112,7 @@ def check_identity(x: pd.Series) -> list[Finding]:
         what = f'{n_distinct:,} different values in {len(x):,} rows, like an id'
         todo = 'set role: id, so that it is not learned from'
         return [Finding('D34', 'warn', name, n_distinct, what, todo)]
-    texts = pd.Series(x.dropna().unique() if _is_text(x) else [], dtype='str')
+    texts = pd.Series(x.dropna().unique() if is_text_column(x) else [], dtype='str')
     if len(texts) and texts.str.fullmatch(r'\d+').all() and texts.str.match(r'0\d').any():
         what = 'digits with leading zeros, like a code'
         return [Finding('D29', 'info', name, len(texts), what, 'kept as categories')]
@@ -118,7 +121,7 @@ def check_identity(x: pd.Series) -> list[Finding]:
 # %% ../../notebooks/checks/checks.ipynb #8d4b0b9b
 def _is_like_an_id(x: pd.Series, n_distinct: int) -> bool:
     "Whether a column's values are as different as those of an identifier."
-    if _is_text(x):
+    if is_text_column(x):
         return n_distinct > len(x) / 2
     whole = (
         kinds.is_numeric_dtype(x)

@@ -19,7 +19,7 @@ from ..artefacts.findings import Finding
 from .cleaning import features
 from .findings import rows_shown
 from ..columns.stored_table import Table, rows_at
-from ..columns.table import Columns, _mixed, n_distinct, row_hashes
+from ..columns.table import Columns, mixed_bits, n_distinct, row_hashes
 from ..rows.identity import entity_labels
 from ..scenario.definition import Column, Split
 
@@ -30,7 +30,7 @@ def cell_keys(
 ) -> list[np.ndarray]:        # of each column, shape (n,), uint64
     "A number for each cell; their sum over some columns is a key of the row in those columns."
     return [
-        _mixed(row_hashes(table, [name]) + np.uint64(number))
+        mixed_bits(row_hashes(table, [name]) + np.uint64(number))
         for number, name in enumerate(names, start=1)
     ]
 

@@ -16,14 +16,14 @@ from scipy.stats import rankdata
 from sklearn.tree import DecisionTreeClassifier
 
 from ..artefacts.findings import Finding
-from .cleaning import _is_text, duplicate_rows, features
+from .cleaning import duplicate_rows, features, is_text_column
 from .target_checks import FLOAT32_MAX
 from ..scenario.definition import Column
 
 # %% ../../notebooks/checks/leaks.ipynb #116cfd4a
 def finite_numbers(x: pd.Series) -> np.ndarray | None:
     "A column as numbers, NaN where missing; None for texts."
-    if _is_text(x):
+    if is_text_column(x):
         return None
     if kinds.is_datetime64_any_dtype(x):
         return x.astype('int64').astype('float64').mask(x.isna()).to_numpy()

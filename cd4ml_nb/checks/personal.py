@@ -4,19 +4,22 @@
 
 # %% auto #0
 __all__ = ['NAMED', 'FORMS', 'MOSTLY', 'LOOKED_AT', 'MANY', 'SHARE_DIFFERENT', 'FEWEST_EACH', 'NOT_SHOWN', 'plain_words',
-           'meant_by_name', 'meant_by_content', 'looks_personal', 'check_personal', 'check_shown', 'without_personal']
+           'meant_by_name', 'meant_by_content', 'looks_personal', 'check_personal', 'check_shown', 'without_personal',
+           'words_hidden']
 
 # %% ../../notebooks/checks/personal.ipynb #b19a82a3
+import contextlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from .cleaning import _is_text
+from .cleaning import is_text_column
+from ..core.errors import UserError
 from ..scenario.definition import Column, Evaluate
 
 # %% ../../notebooks/checks/personal.ipynb #e3c000e4
@@ -83,7 +86,7 @@ LOOKED_AT = 2000     # different values
 
 def meant_by_content(x: pd.Series) -> str:     # such as 'phone numbers'; '' for none
     "What a column of texts holds of people, by the form of its values."
-    values = pd.Series(x.dropna().unique()) if _is_text(x) else pd.Series(dtype=str)
+    values = pd.Series(x.dropna().unique()) if is_text_column(x) else pd.Series(dtype=str)
     if len(values) < max(MANY, SHARE_DIFFERENT * x.notna().sum()):
         return ''
     values = values.head(LOOKED_AT).astype(str).str.strip()
@@ -160,3 +163,15 @@ def without_personal(
         }
         for row in rows
     ]
+
+# %% ../../notebooks/checks/personal.ipynb #c1b59975
+@contextlib.contextmanager
+def words_hidden(columns: Mapping[str, Column]) -> Iterator[None]:
+    "Leave a file's words out of errors about its encoding, where a column is personal."
+    try:
+        yield
+    except UserError as error:
+        if error.code != 'D17' or not any(column.personal for column in columns.values()):
+            raise
+        what, todo = (re.sub("'[^']*'", "'…'", text) for text in (error.what, error.todo))
+        raise UserError(what, todo, error.where, error.code) from None

@@ -16,9 +16,9 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from ..core.errors import did_you_mean
 from .findings import found
 from .precision import check_target_precision
+from ..core.errors import did_you_mean
 from ..scenario.definition import Split, Target
 
 # %% ../../notebooks/checks/target_checks.ipynb #3004b31e

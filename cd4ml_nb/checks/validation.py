@@ -17,14 +17,14 @@ from pandas.api import types as kinds
 from ..artefacts.catalogue import CatalogueColumn
 from ..artefacts.findings import Finding, Findings
 from ..artefacts.schema import Schema, SchemaColumn, SchemaTarget
-from ..core.typed_json import as_json
-from ..core.written_numbers import Written
 from .checks import LEVELS, check_columns, check_table
 from .cleaning import clean_table, described
+from .target_checks import class_counts, class_order, class_texts, positive_class
 from ..columns.reading_findings import reading_findings
 from ..columns.stored_table import Table
-from .target_checks import class_counts, class_order, class_texts, positive_class
 from ..columns.written_columns import writing
+from ..core.typed_json import as_json
+from ..core.written_numbers import Written
 from ..scenario.definition import Column, Data, Target
 
 # %% ../../notebooks/checks/validation.ipynb #9e7ff14b

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..artefacts.findings import Finding
+from .table import is_text_type
 from ..core.errors import UserError
-from .table import _is_string
 
 # %% ../../notebooks/columns/parquet_types.ipynb #f25b7d1c
 @dataclass
@@ -58,6 +58,8 @@ def _plain_column(
         return _as_text(column, name, told)
     if pa.types.is_time(kind) or pa.types.is_duration(kind):
         return _as_seconds(column, name, told)
+    if pa.types.is_interval(kind):
+        return _interval_as_seconds(column, name, told)
     if pa.types.is_timestamp(kind):
         _refuse_far_dates(column, name, where)
     return column
@@ -81,7 +83,7 @@ def _as_category(column: pa.ChunkedArray, name: str, told: Told) -> pa.ChunkedAr
         column = _as_text(column, name, told)
     kind = column.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    if not number and not _is_string(kind):
+    if not number and not is_text_type(kind):
         return column
     told.types[name] = 'category'
     if number:
@@ -125,6 +127,20 @@ def _as_seconds(column: pa.ChunkedArray, name: str, told: Told) -> pa.ChunkedArr
     if pc.all(pc.equal(whole, counts)).as_py() is not False:
         return pc.divide(counts, factor)
     return pc.divide(counts.cast(pa.float64(), safe=False), float(factor))
+
+# %% ../../notebooks/columns/parquet_types.ipynb #4b65447c
+def _interval_as_seconds(column: pa.ChunkedArray, name: str, told: Told) -> pa.ChunkedArray:
+    "Durations of days and parts of them as seconds; as they are where they have months."
+    values = column.to_pylist()
+    if any(value is not None and value.months for value in values):
+        return column
+    told.units[name] = 's'
+    told.findings.append(Finding('D64', 'info', name, len(column), 'durations, in seconds'))
+    seconds = []
+    for value in values:
+        length = None if value is None else 86_400 * value.days + value.nanoseconds / 1e9
+        seconds.append(length)
+    return pa.chunked_array([pa.array(seconds, pa.float64())])
 
 # %% ../../notebooks/columns/parquet_types.ipynb #1ca974c3
 def _refuse_far_dates(column: pa.ChunkedArray, name: str, where: str) -> None:

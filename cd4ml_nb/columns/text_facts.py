@@ -15,8 +15,8 @@ import pyarrow as pa
 from ..artefacts.catalogue import Emptied
 from .date_layouts import ISO_DATE, OTHER_DATE
 from .texts import Texts, numbers, written_numbers
-from .types import Place, TypedColumn, _matches, _sentinel_mask, _share, _short
-from .types import column_form
+from .types import Place, TypedColumn, column_form, matching, sentinel_mask
+from .types import share_of, shortened
 from .written_columns import MANY, unit_of
 from ..core.written_dates import MONTHS
 from ..core.written_numbers import Written, tidy
@@ -26,7 +26,7 @@ def text_facts(typed: TypedColumn, place: Place) -> dict[str, Any]:
     "An example of what was read, the texts that count as missing, and doubts about the type."
     if typed.texts is None or not len(typed.texts.values):
         return {}
-    texts = typed.texts.without(_sentinel_mask(typed.texts, place))
+    texts = typed.texts.without(sentinel_mask(typed.texts, place))
     if place.column.role == 'ignore':
         return {'doubt': _doubt(texts, typed.type, place)}
     return {
@@ -38,17 +38,17 @@ def text_facts(typed: TypedColumn, place: Place) -> dict[str, Any]:
 # %% ../../notebooks/columns/text_facts.ipynb #2cc19567
 def _read_as(texts: Texts, typed: TypedColumn, place: Place) -> str:
     "An example of what was read; '' where text and value look alike."
-    if not len(texts.values):
+    if not len(texts.values) or place.column.personal:
         return ''
     if typed.type == 'date' and place.column.format:
         row = int(np.argmax(texts.codes >= 0))
         text = texts.values[texts.codes[row]].as_py()
         moment = f'{typed.array[row].as_py():%Y-%m-%d %H:%M:%S}'
-        return f"'{_short(text)}' → {moment.removesuffix(' 00:00:00')}"
+        return f"'{shortened(text)}' → {moment.removesuffix(' 00:00:00')}"
     if typed.type == 'number' and place.written != Written():
         some = texts.values.slice(0, 1000).to_pylist()
         odd = next((text for text in some if _differs(text, place)), '')
-        return f"'{_short(odd)}' → {place.written.plain(odd)}" if odd else ''
+        return f"'{shortened(odd)}' → {place.written.plain(odd)}" if odd else ''
     return ''
 
 # %% ../../notebooks/columns/text_facts.ipynb #479a8c32
@@ -59,11 +59,11 @@ def _differs(text: str, place: Place) -> bool:
 # %% ../../notebooks/columns/text_facts.ipynb #12e6add6
 def _emptied(texts: Texts, place: Place, most: int = 20) -> tuple[Emptied, ...]:
     "The texts that count as missing, the commonest first, with their rows and first places."
-    gone = np.flatnonzero(_sentinel_mask(texts, place) & (texts.counts > 0))
+    gone = np.flatnonzero(sentinel_mask(texts, place) & (texts.counts > 0))
     ranked = sorted(gone.tolist(), key=lambda k: -texts.counts[k])[:most]
     return tuple(
         Emptied(
-            text=_short(texts.values[k].as_py()),
+            text=place.shown(texts.values[k].as_py()),
             rows=int(texts.counts[k]),
             first=place.raw.place(int(np.argmax(texts.codes == k))),
         )
@@ -85,10 +85,11 @@ def _doubt(texts: Texts, kind: str, place: Place) -> str:
         if settled or role != 'feature':
             return ''
         return _two_readings(texts, place) or _grouped_doubt(texts, place)
-    codes = _matches(texts.values, r'^0\d+$').any()
+    codes = matching(texts.values, r'^0\d+$').any()
     if kind not in ('category', 'text') or codes or place.column.personal and role != 'feature':
         return ''
     return _number_doubt(texts, kind, place) or _date_doubt(texts, kind, place)
+
 
 # %% ../../notebooks/columns/text_facts.ipynb #bef0e2b9
 def _number_doubt(texts: Texts, kind: str, place: Place) -> str:
@@ -97,7 +98,7 @@ def _number_doubt(texts: Texts, kind: str, place: Place) -> str:
     if form is None:
         return ''
     fits = ~np.isnan(written_numbers(texts.values, form.written))
-    often = _share(texts, fits) >= DOUBTFUL and not _all_plain(texts, fits)
+    often = share_of(texts, fits) >= DOUBTFUL and not _all_plain(texts, fits)
     if often and _is_amount(texts, fits, form.written):
         return _other_type(texts, fits, ('numbers', 'written: {…}'), kind, place)
     return ''
@@ -117,17 +118,17 @@ DATE_LIKE = (      # no form that is read, but no mere word either
 
 def _date_doubt(texts: Texts, kind: str, place: Place) -> str:
     "Whether most texts of a column of words are dates or times, or begin with a number."
-    dates = _matches(texts.values, f'{ISO_DATE}|{OTHER_DATE}')
-    if _share(texts, dates) >= DOUBTFUL:
+    dates = matching(texts.values, f'{ISO_DATE}|{OTHER_DATE}')
+    if share_of(texts, dates) >= DOUBTFUL:
         return _other_type(texts, dates, ('dates', 'format: …'), kind, place)
-    likely = _matches(texts.values, DATE_LIKE)
-    if _share(texts, likely) >= DOUBTFUL:
+    likely = matching(texts.values, DATE_LIKE)
+    if share_of(texts, likely) >= DOUBTFUL:
         what = ('dates or times', 'as 2021-05-31, or as seconds')
         return _unread(texts, likely, what, kind, place)
     if kind == 'category' and place.column.role == 'feature' and len(texts.values) < MANY:
         return ''
-    amounts = _matches(texts.values, AMOUNTS)
-    if _share(texts, amounts) >= DOUBTFUL and not _all_plain(texts, amounts):
+    amounts = matching(texts.values, AMOUNTS)
+    if share_of(texts, amounts) >= DOUBTFUL and not _all_plain(texts, amounts):
         return _unread(texts, amounts, ('numbers', 'as one number in one unit'), kind, place)
     return ''
 
@@ -146,7 +147,7 @@ def _is_amount(texts: Texts, fits: np.ndarray, written: Written) -> bool:
         return True
     if all(not affix or unit_of(affix) for affix in (written.before, written.after)):
         return True
-    glued = _matches(texts.values, r'\d[\p{L}]|\p{L}\d')
+    glued = matching(texts.values, r'\d[\p{L}]|\p{L}\d')
     return not (glued & fits).any()
 
 # %% ../../notebooks/columns/text_facts.ipynb #74079637
@@ -174,7 +175,7 @@ def _unread(
     "That most texts of a column look like something that has no form which is read."
     what, how = likely
     n = int(texts.counts[fits].sum())
-    example = f", such as '{_short(texts.values.filter(pa.array(fits))[0].as_py())}'"
+    example = f", such as '{shortened(texts.values.filter(pa.array(fits))[0].as_py())}'"
     shown = '' if place.column.personal else example
     looks = f'{n:,} of {int(texts.counts.sum()):,} texts look like {what}{shown}'
     return f'{looks}, and it is a {kind} — write them {how} to learn from what they measure'
@@ -182,8 +183,8 @@ def _unread(
 # %% ../../notebooks/columns/text_facts.ipynb #9a58a40b
 def _two_readings(texts: Texts, place: Place) -> str:
     "Whether only the file's other columns tell decimals from thousands."
-    alike = _matches(texts.values, r'[.,]\d{3}(\D|$)')
-    form = column_form(texts) if _share(texts, alike) >= 0.95 else None
+    alike = matching(texts.values, r'[.,]\d{3}(\D|$)')
+    form = column_form(texts) if share_of(texts, alike) >= 0.95 else None
     if form is None or not form.mark or form.unmarked or form.ended:
         return ''
     read = 'thousands' if place.written.thousands == form.mark else 'decimals'
@@ -201,13 +202,15 @@ def _grouped_doubt(texts: Texts, place: Place) -> str:
         return ''
     mark = place.written.decimal
     point = re.escape(mark)
-    marked = _matches(texts.values, point)
-    groups = _matches(texts.values, rf'^[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+$')
-    small = _matches(texts.values, r'^[+-]?\d{1,3}$')
-    rounded = _matches(texts.values, rf'{point}\d\d0$')
-    if marked.sum() < 10 or (marked & ~groups).any() or not small.any() or not rounded.any():
+    marked = matching(texts.values, point)
+    groups = matching(texts.values, rf'^[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+$')
+    if marked.sum() < 10 or (marked & ~groups).any():
         return ''
-    example = texts.values.filter(pa.array(marked))[0].as_py()
+    small = matching(texts.values, r'^[+-]?\d{1,3}$')
+    rounded = matching(texts.values, rf'{point}\d\d0$')
+    if not small.any() or not rounded.any():
+        return ''
+    example = place.shown(texts.values.filter(pa.array(marked))[0].as_py())
     other = ',' if mark == '.' else '.'
     todo = (
         f'{place.key}: written: {{decimal: "{other}", thousands: "{mark}"}}, or {{decimal:'

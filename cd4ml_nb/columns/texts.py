@@ -7,6 +7,7 @@ __all__ = ['Raw', 'Texts', 'distinct', 'numbers', 'plain_texts', 'written_number
 
 # %% ../../notebooks/columns/texts.ipynb #a1a942a8
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,11 @@ class Raw:
         first = self.facts.get('first_line')
         return f'row {row + 1}' if first is None else f'line {first + row}'
 
+    @property
+    def blocks(self) -> list[slice]:
+        "The rows of each file."
+        return [slice(0, len(self.table))]
+
 # %% ../../notebooks/columns/texts.ipynb #4129de36
 @dataclasses.dataclass(frozen=True)
 class Texts:
@@ -39,7 +45,7 @@ class Texts:
     values: pa.Array     # (k,), distinct
     codes: np.ndarray    # (n,), index into `values`; -1: no value
 
-    @property
+    @functools.cached_property
     def counts(self) -> np.ndarray:
         "How many rows have each value, (k,)."
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.values))

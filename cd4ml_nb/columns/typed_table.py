@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..artefacts.catalogue import CatalogueColumn
-from .table import _is_string, n_distinct
+from .table import is_text_type, n_distinct
 from .text_facts import text_facts
 from .texts import Raw
 from .types import Place, TypedColumn, typed_column
@@ -154,7 +154,7 @@ def describe(array: pa.Array) -> dict[str, Any]:
         'min': None,
         'max': None,
     }
-    if len(present) and not _is_string(array.type) and not pa.types.is_boolean(array.type):
+    if len(present) and not is_text_type(array.type) and not pa.types.is_boolean(array.type):
         ends = pc.min_max(present)
         facts['min'] = _for_json(ends['min'].as_py())
         facts['max'] = _for_json(ends['max'].as_py())

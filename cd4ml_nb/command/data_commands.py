@@ -20,6 +20,7 @@ from ..core.errors import Cd4mlError, UserError, did_you_mean
 from ..runs.paths import current_product
 from ..scenario.addresses import database_of, is_database, without_credentials
 from ..scenario.definition import Data, Scenario
+from ..show.data_page import short_identity
 
 # %% ../../notebooks/command/data_commands.ipynb #5675fe04
 def catalogue() -> list[dict[str, Any]]:
@@ -37,6 +38,7 @@ def catalogue() -> list[dict[str, Any]]:
         data_set['owners'][scenario.name] = scenario.owner
         data_set['units'] |= _units(scenario)
         data_set['words'] |= _words(scenario)
+        data_set['personal'] |= {k for k, column in scenario.columns.items() if column.personal}
         data_set['entry'] = data_set['entry'] or _entry(scenario.name)
     return list(sets.values())
 
@@ -73,6 +75,7 @@ def _data_set(data: Data) -> dict[str, Any]:
         'owners': {},
         'units': {},
         'words': {},
+        'personal': set(),
         'entry': None,
     }
 
@@ -148,8 +151,11 @@ def _parts_table(data_set: dict[str, Any]) -> list[Table]:
         address = without_credentials(data_set['parts'].get(name, ''))
         n_rows = facts.get('n_rows', -1)
         shown = f'{n_rows:,}' if n_rows >= 0 else ''
-        rows.append([name, address, shown, ', '.join(facts.get('columns', []))])
-    return [as_table(['source', 'where', 'rows', 'columns'], rows)] if rows else []
+        columns = ', '.join(facts.get('columns', []))
+        identity = short_identity(facts.get('identity', ''))
+        rows.append([name, address, shown, identity, facts.get('at', ''), columns])
+    heads = ['source', 'where', 'rows', 'identity', 'read', 'columns']
+    return [as_table(heads, rows)] if rows else []
 
 # %% ../../notebooks/command/data_commands.ipynb #3caee34e
 def _schema_table(columns: list[CatalogueColumn], units: dict[str, str]) -> Table:

@@ -46,7 +46,7 @@ def file_layout(source: str, settings: Settings) -> Layout:     # empty for Parq
     "How a text file, or the first one of a folder, is written, said in full."
     root = in_project(settings.data_root)
     first = files_of(source, root)[0].address if is_folder(source, root) else source
-    if re.search(r'\.(parquet|pq)(\.gz|\.zip)?$', first.lower()):
+    if re.search(r'\.(parquet|pq)(\.(gz|zip|bz2|xz|zst))?$', first.lower()):
         return Layout()
     layout = propose_layout(first, root, settings.max_data_gb)
     if 'format' in layout.keys:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..core.errors import UserError
+from ..core.errors import UserError, short_reason
 from .encodings import head_of
 from .fetching import PIECE, check_size
 
@@ -127,8 +127,7 @@ def _next_piece(file: Any, where: str, kind: str) -> bytes:
 # %% ../../notebooks/formats/archives.ipynb #aaf59e38
 def _damaged(error: Exception, where: str, kind: str) -> UserError:
     "The error for an archive that cannot be read."
-    words = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    what = f'damaged or incomplete archive ({kind}): {words}'
+    what = f'damaged or incomplete archive ({kind}): {short_reason(error)}'
     return UserError(what, 'fetch it again', where=where, code='D45')
 
 # %% ../../notebooks/formats/archives.ipynb #7eca3cc6

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from .layout import SEPARATOR_LINE, lines_shown
-from .text_files import _is_figure, likely_separator, looks_like_data
+from .text_files import is_figure, likely_separator, looks_like_data
 from ..scenario.definition import Data
 
 # %% ../../notebooks/formats/layout_search.ipynb #ed525baf
@@ -106,7 +106,7 @@ def comment_mark(records: list[Record], width: int) -> str:
 def _names_figures(records: list[Record], width: int) -> bool:
     "Whether the first record holds a word above a column of numbers, as a header does."
     rows = [record.cells for record in records if len(record.cells) == width]
-    return any(not _is_figure(rows[0][k]) for k in _figure_columns(rows[1:]))
+    return any(not is_figure(rows[0][k]) for k in _figure_columns(rows[1:]))
 
 # %% ../../notebooks/formats/layout_search.ipynb #ca4e8066
 def _figure_columns(rows: list[list[str]]) -> list[int]:
@@ -114,7 +114,7 @@ def _figure_columns(rows: list[list[str]]) -> list[int]:
     found = []
     for k, column in enumerate(zip(*rows, strict=False)):
         cells = [cell for cell in column if cell.strip()]
-        if cells and sum(map(_is_figure, cells)) > 0.9 * len(cells):
+        if cells and sum(map(is_figure, cells)) > 0.9 * len(cells):
             found.append(k)
     return found
 
@@ -186,7 +186,7 @@ def _header_above(above: list[Record], width: int, comment: str) -> list[str]:
         fits = len(cells) == width
     else:
         fits = len(cells) == width - 1 and width > 2
-    named = all(cell.strip() and not _is_figure(cell) for cell in cells)
+    named = all(cell.strip() and not is_figure(cell) for cell in cells)
     return [cell.strip() for cell in cells] if fits and named else []
 
 # %% ../../notebooks/formats/layout_search.ipynb #297a055c

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from ..columns.date_layouts import ISO_DATE, OTHER_DATE, likely_formats, number_layout
 from ..columns.date_layouts import parsed
-from ..columns.table import _is_string
+from ..columns.table import is_text_type
 from ..columns.texts import Raw, Texts, distinct, numbers, written_numbers
-from ..columns.types import MONTH, NOTHING, _category_or_text, _kind_of, _matches, _merges
-from ..columns.types import _says_number, _share, beyond_integers, column_form
-from ..columns.types import merge_as_floats
+from ..columns.types import MONTH, NOTHING, beyond_integers, category_or_text, column_form
+from ..columns.types import column_merges, kind_of_type, matching, merges_as_floats
+from ..columns.types import mostly_fits, share_of
 from ..columns.written_columns import FileMarks, Form, decided, file_marks, unit_of
 from ..columns.written_columns import written_words
 from ..core.written_numbers import Written
@@ -103,7 +103,7 @@ def column_forms(raw: Raw, data: Data) -> dict[str, Form]:
     forms = {}
     for name in raw.table.column_names:
         column = raw.table[name]
-        if _is_string(getattr(column.type, 'value_type', column.type)):
+        if is_text_type(getattr(column.type, 'value_type', column.type)):
             texts = distinct(column, data.missing)
             form = _plain_form(texts) or column_form(texts)
             if form is not None and len(texts.values) and _is_of(form, texts):
@@ -117,10 +117,10 @@ def _plain_form(texts: Texts) -> Form | None:
         texts.values.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    marked = _matches(texts.values, r'\.')
+    marked = matching(texts.values, r'\.')
     if not marked.any():
         return Form(Written())
-    grouped = _matches(texts.values, r'^[+-]?[1-9]\d{0,2}(\.\d{3})+$')
+    grouped = matching(texts.values, r'^[+-]?[1-9]\d{0,2}(\.\d{3})+$')
     return Form(Written(), seen='.') if grouped[marked].mean() < 0.9 else None
 
 # %% ../../notebooks/formats/proposals.ipynb #7b5f951e
@@ -129,7 +129,7 @@ def _is_of(form: Form, texts: Texts) -> bool:
     fits = ~np.isnan(written_numbers(texts.values, form.written))
     if form.other is not None:
         fits |= ~np.isnan(written_numbers(texts.values, form.other))
-    return _says_number(texts, fits) or _share(texts, fits) >= MOSTLY
+    return mostly_fits(texts, fits) or share_of(texts, fits) >= MOSTLY
 
 # %% ../../notebooks/formats/proposals.ipynb #377b31bb
 MOSTLY = 0.8     # share of a column's texts that are numbers, so that it is one with exceptions
@@ -187,10 +187,10 @@ def infer_column(
 ) -> dict[str, Any]:                         # type, and where needed role, format, written, …
     "What to write in a scenario about one column."
     data = data or Data(source='-')
-    kind = None if pa.types.is_null(column.type) else _kind_of(column.type)
-    if kind is None and not _is_string(getattr(column.type, 'value_type', column.type)):
+    kind = None if pa.types.is_null(column.type) else kind_of_type(column.type)
+    if kind is None and not is_text_type(getattr(column.type, 'value_type', column.type)):
         return {'type': 'text', 'role': 'ignore'}
-    if kind == 'number' and (merge_as_floats(column) or beyond_integers(column)):
+    if kind == 'number' and (column_merges(column) or beyond_integers(column)):
         return _with_role({'type': 'category'}, distinct(column, data.missing), name)
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
@@ -209,6 +209,7 @@ def _typed_words(texts: Texts, name: str, kind: str) -> dict[str, Any]:
         return {}
     layout = number_layout(numbers(texts.values), name)
     return {'type': 'date', 'format': layout} if layout else {}
+
 
 # %% ../../notebooks/formats/proposals.ipynb #e01330ac
 def _with_role(words: dict[str, Any], texts: Texts, name: str) -> dict[str, Any]:
@@ -229,15 +230,15 @@ def _words(
     n_texts = int(texts.counts.sum())
     if not n_texts:
         return {'type': 'number'}
-    if _share(texts, pc.is_in(pc.utf8_lower(texts.values), pa.array(['true', 'false']))) == 1:
+    if share_of(texts, pc.is_in(pc.utf8_lower(texts.values), pa.array(['true', 'false']))) == 1:
         return {'type': 'boolean'}
     if words := _date_words(texts, name):
         return words
-    if form is not None and not form.unsure and not _matches(texts.values, r'^0\d+$').any():
+    if form is not None and not form.unsure and not matching(texts.values, r'^0\d+$').any():
         words = _number_words(texts, data, form, written)
         if words:
             return words
-    kind, _ = _category_or_text(texts, n_texts)
+    kind, _ = category_or_text(texts, n_texts)
     return {'type': kind}
 
 # %% ../../notebooks/formats/proposals.ipynb #1d76f60b
@@ -249,11 +250,11 @@ def _number_words(
     values = written_numbers(texts.values, read)
     odd = ~np.isfinite(values)
     few = len(np.unique(values[~odd])) <= 20
-    if not _says_number(texts, ~odd) and (few or _share(texts, ~odd) < MOSTLY):
+    if not mostly_fits(texts, ~odd) and (few or share_of(texts, ~odd) < MOSTLY):
         return {}
     if odd.sum() > MOST_WORDS or _are_long_codes(texts, values):
         return {}
-    if _merges(texts.without(odd), read):
+    if merges_as_floats(texts.without(odd), read):
         return {'type': 'category'}
     words: dict[str, Any] = {'type': 'number'}
     if odd.any():
@@ -270,7 +271,7 @@ def _number_words(
 def _are_long_codes(texts: Texts, values: np.ndarray) -> bool:
     "Whether some texts are whole numbers that no integer can hold: codes, and no amounts."
     long = np.abs(values) >= 2.0**63
-    return bool((long & _matches(texts.values, r'^[+-]?\d+$')).any())
+    return bool((long & matching(texts.values, r'^[+-]?\d+$')).any())
 
 # %% ../../notebooks/formats/proposals.ipynb #c0efe434
 def _unit_of_both(written: Written) -> str:
@@ -291,12 +292,12 @@ def _date_words(texts: Texts, name: str) -> dict[str, Any]:
     if counted := _number_date(texts, name) or _month_date(values):
         return counted
     dates = _dates(values)
-    if not dates.any() or not _says_number(texts, dates):
+    if not dates.any() or not mostly_fits(texts, dates):
         return {}
     plain = ~np.isnan(numbers(texts.values))
-    if plain.any() and not _matches(texts.values, MONTH).all():
+    if plain.any() and not matching(texts.values, MONTH).all():
         return {}                                  # 12.2019 among 13.5
-    iso = _matches(values, ISO_DATE)
+    iso = matching(values, ISO_DATE)
     fitting = {'': iso} if iso[dates].all() else likely_formats(
         values.filter(pa.array(dates)), texts.counts[dates]
     )
@@ -316,10 +317,10 @@ def _date_words(texts: Texts, name: str) -> dict[str, Any]:
 # %% ../../notebooks/formats/proposals.ipynb #7ab8da05
 def _dates(values: pa.Array) -> np.ndarray:
     "Which texts are dates of a usual form, (k,), bool; `0000-00-00` is none."
-    iso = _matches(values, ISO_DATE)
+    iso = matching(values, ISO_DATE)
     series = pd.Series(values.to_numpy(zero_copy_only=False), dtype=object)
     days = parsed(series.where(iso), 'ISO8601', utc=True).notna().to_numpy()
-    return iso & days | ~iso & _matches(values, OTHER_DATE)
+    return iso & days | ~iso & matching(values, OTHER_DATE)
 
 # %% ../../notebooks/formats/proposals.ipynb #9d94e42a
 YEAR_MONTH = r'^(19|20)\d{2}-(0[1-9]|1[0-2])$'
@@ -328,16 +329,16 @@ MONTHS_TOLD = 6      # different ones, at least: 2009-10 and 2010-11 may be seas
 
 def _month_date(values: pa.Array) -> dict[str, Any]:
     "What to say of months such as `2021-05`; empty where the texts are others."
-    if len(values) < MONTHS_TOLD or not _matches(values, YEAR_MONTH).all():
+    if len(values) < MONTHS_TOLD or not matching(values, YEAR_MONTH).all():
         return {}
     return {'type': 'date', 'format': '%Y-%m'}
 
 # %% ../../notebooks/formats/proposals.ipynb #8a364631
 def _number_date(texts: Texts, name: str) -> dict[str, Any]:
     "What to say of dates that are written as whole numbers; empty where the texts are others."
-    digits = _matches(texts.values, r'^\d{8,16}$')
+    digits = matching(texts.values, r'^\d{8,16}$')
     others = texts.values.filter(pa.array(~digits)).to_pylist()
-    if not digits.any() or len(others) > MOST_WORDS or not _says_number(texts, digits):
+    if not digits.any() or len(others) > MOST_WORDS or not mostly_fits(texts, digits):
         return {}
     layout = number_layout(numbers(texts.values.filter(pa.array(digits))), name)
     if not layout:
@@ -352,7 +353,7 @@ NO_CLASS = set(NOTHING) - {'none', 'nil', 'missing', 'unknown', 'unbekannt', 'in
 def target_sentinels(raw: Raw, data: Data, target: str, words: dict[str, Any]) -> list[str]:
     "Texts of a target that say that there is no value."
     column = raw.table[target]
-    if 'sentinels' in words or not _is_string(getattr(column.type, 'value_type', column.type)):
+    if 'sentinels' in words or not is_text_type(getattr(column.type, 'value_type', column.type)):
         return list(words.get('sentinels', []))
     texts = distinct(column, data.missing).values.to_pylist()
     nothing = [text for text in texts if text.strip().casefold() in NO_CLASS]

@@ -28,8 +28,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+# %% ../../notebooks/formats/reading.ipynb #18e34246
 from ..artefacts.findings import Finding
-from ..core.errors import InfrastructureError, UserError
+from ..columns.parquet_types import plain_types
+from ..columns.texts import Raw
+from ..core.errors import InfrastructureError, UserError, short_reason
 from ..core.files import file_hash
 from .archives import plain_file
 from .encodings import check_encoding, head_of, known_encoding, transcode
@@ -37,9 +40,7 @@ from .fetching import PIECE, check_size, local_file
 from .file_findings import saved_index
 from .layout import laid_out, lines_shown
 from .layout_search import layout_refusal
-from ..columns.parquet_types import plain_types
 from .text_files import looks_like_data, records, refuse_foreign, separator_refusal
-from ..columns.texts import Raw
 from ..scenario.definition import Data
 
 # %% ../../notebooks/formats/reading.ipynb #e66e3b4b
@@ -302,7 +303,7 @@ def _unreadable(
         return refusal
     with contextlib.suppress(csv.Error):                 # of a text beyond csv's limit
         refuse_ragged(path, data, n_columns, where)
-    what = f'cannot be read as CSV: {str(error).splitlines()[0][:200]}'
+    what = f'cannot be read as CSV: {short_reason(error)}'
     return UserError(what, 'mend the file', where=where, code='D24')
 
 # %% ../../notebooks/formats/reading.ipynb #ec9476c0
@@ -398,7 +399,7 @@ def read_parquet(
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        what = f'damaged Parquet file: {str(error).splitlines()[0][:200]}'
+        what = f'damaged Parquet file: {short_reason(error)}'
         raise UserError(what, 'fetch or export it again', where=where, code='D44') from error
     notes: list[str] = []
     names = checked_names(_pandas_names(table, where), where, notes)

@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..columns.table import Columns, _arrow, _cell_hashes, _is_string, _mixed, n_distinct
-from ..columns.table import row_hashes
+from ..columns.table import Columns, arrow_column, cell_hashes, is_text_type, mixed_bits
+from ..columns.table import n_distinct, row_hashes
 
 # %% ../../notebooks/rows/identity.ipynb #8f12c525
 # the text of a number that 64 bits hold
@@ -25,9 +25,9 @@ PLAIN = r'^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$'
 
 def cell_keys(values: pd.Series) -> np.ndarray:      # (n,), uint64
     "One number per cell of a column, salted with the column's name."
-    array = _arrow(values)
-    cells = _text_keys(array) if _is_string(array.type) else _cell_hashes(array)
-    return _mixed(cells + _salt(str(values.name)))
+    array = arrow_column(values)
+    cells = _text_keys(array) if is_text_type(array.type) else cell_hashes(array)
+    return mixed_bits(cells + _salt(str(values.name)))
 
 # %% ../../notebooks/rows/identity.ipynb #b92cf511
 def _salt(text: str) -> np.uint64:
@@ -42,11 +42,11 @@ def _text_keys(array: pa.Array) -> np.ndarray:
         return np.zeros(0, np.uint64)
     encoded = array.dictionary_encode()
     texts = encoded.dictionary
-    keys = _cell_hashes(texts)
+    keys = cell_hashes(texts)
     plain = pc.match_substring_regex(texts, PLAIN).to_numpy(zero_copy_only=False)
     if plain.any():
-        keys[plain] = _cell_hashes(texts.filter(pa.array(plain)).cast(pa.float64()))
-    missing = _cell_hashes(pa.nulls(1, array.type))
+        keys[plain] = cell_hashes(texts.filter(pa.array(plain)).cast(pa.float64()))
+    missing = cell_hashes(pa.nulls(1, array.type))
     codes = pc.fill_null(encoded.indices, len(texts)).to_numpy(zero_copy_only=False)
     return np.append(keys, missing)[codes]
 
@@ -59,7 +59,7 @@ def row_keys(
     total = np.zeros(len(table), np.uint64)
     for name in columns:
         total += cell_keys(table[name])
-    return _mixed(total)
+    return mixed_bits(total)
 
 # %% ../../notebooks/rows/identity.ipynb #d24fc41d
 def occurrences(keys: np.ndarray) -> np.ndarray:     # (n,), int64
@@ -80,7 +80,7 @@ def identities(
 ) -> np.ndarray:           # (n,), uint64
     "The identity of each row."
     number = 0 if copies else occurrences(keys).astype(np.uint64)
-    return _mixed(keys + number * np.uint64(0x9E3779B97F4A7C15))
+    return mixed_bits(keys + number * np.uint64(0x9E3779B97F4A7C15))
 
 # %% ../../notebooks/rows/identity.ipynb #22da6155
 LEAST_TOLD = 0.95

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema, SchemaColumn
-from ..columns.table import Columns, _mixed
+from ..columns.table import Columns, mixed_bits
 from ..core.errors import UserError
 from .group_split import PARTS, blocks, deal_groups
 from .identity import cell_keys, entity_labels, identities, identity_columns, row_keys
@@ -60,8 +60,8 @@ def lots(
     seed: int,
 ) -> np.ndarray:              # in [0, 1), (n,)
     "The lot that each row draws: the same for the same identity and seed."
-    salt = _mixed(np.array([seed + 1], np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return (_mixed(identity ^ salt) >> np.uint64(11)) * 2.0**-53
+    salt = mixed_bits(np.array([seed + 1], np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return (mixed_bits(identity ^ salt) >> np.uint64(11)) * 2.0**-53
 
 # %% ../../notebooks/rows/split.ipynb #02fbbde1
 def parts_by_lot(lot: np.ndarray, validation: float, holdout: float) -> np.ndarray:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..columns.texts import Raw
 from ..core.errors import UserError
 from ..core.files import json_hash
 from ..formats.fetching import check_size
-from .listing import Listed, files_of
+from ..formats.file_findings import joint_findings
 from ..formats.reading import read_file, refuse_too_few
-from ..columns.texts import Raw
 from ..scenario.definition import Data
+from .listing import Listed, files_of
 
 # %% ../../notebooks/sources/folders.ipynb #b03818aa
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,12 @@ class RawFolder(Raw):
         "The place of a row, counted from 0: the file, and the line in it."
         k = bisect.bisect_right(self.starts, row) - 1
         return f'{self.files[k].place(row - self.starts[k])} of {self.names[k]}'
+
+    @property
+    def blocks(self) -> list[slice]:
+        "The rows of each file."
+        stops = (*self.starts[1:], len(self.table))
+        return [slice(*ends) for ends in zip(self.starts, stops, strict=True)]
 
 # %% ../../notebooks/sources/folders.ipynb #c3cbd805
 def read_folder(
@@ -151,4 +158,19 @@ def folder_facts(files: list[Listed], raws: list[Raw], source: str) -> dict[str,
         'file_sha256': json_hash(hashes),
         'first_line': None,
         'notes': notes,
+        **_told_by_files(files, raws),
     }
+
+# %% ../../notebooks/sources/folders.ipynb #2ff5d5e9
+def _told_by_files(files: list[Listed], raws: list[Raw]) -> dict[str, Any]:
+    "What the files say of their columns, and what was found in them, together."
+    told: dict[str, Any] = {'types': {}, 'units': {}}
+    for raw in raws:
+        told['types'] |= raw.facts.get('types', {})
+        told['units'] |= raw.facts.get('units', {})
+    everywhere = [set(raw.facts.get('index', [])) for raw in raws]
+    index = [name for name in raws[0].facts.get('index', []) if all(name in s for s in everywhere)]
+    found = {}
+    for file, raw in zip(files, raws, strict=True):
+        found[file.name] = raw.facts.get('findings', [])
+    return told | {'index': index, 'findings': joint_findings(found)}

@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 from ..core.errors import UserError, did_you_mean
 from ..core.files import shown
-from ..formats.fetching import asked, scheme_of, store_of
+from ..formats.fetching import asked, refuse_elsewhere, scheme_of, store_of
 
 # %% ../../notebooks/sources/listing.ipynb #9f4d2895
-ENDING = re.compile(r'\.(csv|tsv|txt|parquet|pq)(\.gz|\.zip)?$', re.I)
+ENDING = re.compile(r'\.(csv|tsv|txt|parquet|pq)(\.(gz|zip|bz2|xz|zst))?$', re.I)
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def is_folder(source: str, data_root: Path) -> bool:
     if '://' not in source:
         path = data_root / Path(source).expanduser()
         return path.is_dir() or has_pattern(source) and not path.is_file()
+    refuse_elsewhere(source, data_root)
     if source.endswith('/') or has_pattern(source):
         return True
     if ENDING.search(source):
@@ -58,6 +59,7 @@ def is_folder(source: str, data_root: Path) -> bool:
 # %% ../../notebooks/sources/listing.ipynb #a98ec2de
 def files_of(source: str, data_root: Path) -> list[Listed]:
     "The files of a folder or pattern, in the order of their names."
+    refuse_elsewhere(source, data_root)
     files = _in_store(source) if '://' in source else _on_disk(source, data_root)
     if not files:
         what = 'no CSV or Parquet file fits'

@@ -16,19 +16,21 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
+from ..columns.parquet_types import plain_types
+from ..columns.table import write_table
+from ..columns.texts import Raw
 from ..core.errors import UserError, did_you_mean
 from ..core.settings import Settings, load_settings
+from ..formats.file_findings import joint_findings
+from ..formats.reading import checked_names, read_file, refuse_too_few
+from ..scenario.addresses import database_of, is_database
+from ..scenario.definition import Data
 from .databases import query_table
 from .folders import read_folder
-from .joins import joined
+from .joins import JoinPart, joined
 from .listing import is_folder
 from .market import market_options, write_market
 from .queries import Query, query_findings, read_query, table_query
-from ..formats.reading import checked_names, read_file, refuse_too_few
-from ..columns.table import write_table
-from ..columns.texts import Raw
-from ..scenario.addresses import database_of, is_database
-from ..scenario.definition import Data
 
 # %% ../../notebooks/sources/sources.ipynb #1333bd69
 BUNDLED: dict[str, Callable[..., Any]] = {
@@ -90,7 +92,7 @@ def _builtin(data: Data, seed: int, data_root: Path, max_gb: float) -> Raw:
 # %% ../../notebooks/sources/sources.ipynb #50c50003
 def _queried(data: Data, data_root: Path, settings: Settings) -> Raw:
     "The rows of a query over a database, or over several sources."
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, JoinPart] = {}
     if data.sources:
         table, query, parts = joined(data, data_root, settings)
     else:
@@ -99,15 +101,22 @@ def _queried(data: Data, data_root: Path, settings: Settings) -> Raw:
     notes: list[str] = []
     names = checked_names(table.column_names, query.where, notes)
     refuse_too_few(len(table), query.where)
+    table, told = plain_types(table.rename_columns(names), {}, names, query.where)
+    for part in parts.values():
+        told.types |= {k: kind for k, kind in part.types.items() if k in names}
+    found = {f'source {name}': part.findings for name, part in parts.items()}
     facts = {
         'format': 'join' if data.sources else database_of(data.source).engine,
         'bytes': table.nbytes,
         'n_rows': len(table),
         'notes': notes,
-        'parts': parts,
-        'findings': query_findings(query) if data.query else [],
+        'parts': {name: part.facts for name, part in parts.items()},
+        'findings': [*(query_findings(query) if data.query else []), *joint_findings(found)],
+        'types': told.types,
+        'units': told.units,
     }
-    return Raw(table.rename_columns(names), NO_FILE | facts)
+    facts['findings'] += told.findings
+    return Raw(table, NO_FILE | facts)
 
 # %% ../../notebooks/sources/sources.ipynb #50c50004
 NO_FILE = {'file_sha256': None, 'encoding': None, 'separator': None, 'first_line': None}

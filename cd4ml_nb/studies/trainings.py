@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
 from ..model.contract import Contract
@@ -29,12 +30,15 @@ from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_wo
 from .alternatives import Alternative, EvaluationSet
 
 # %% ../../notebooks/studies/trainings.ipynb #6a56ce15
-def resampled(table: pd.DataFrame, column: str | None, rng: np.random.Generator) -> pd.DataFrame:
-    """As many rows, drawn with replacement; or as many groups, where rows of one group belong
-    together."""
-    if column is None:
+def resampled(
+    table: pd.DataFrame,
+    together: Sequence[str],     # columns: rows that agree in all of them belong together
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    "As many rows, drawn with replacement; or as many groups of rows that belong together."
+    if not together:
         return table.iloc[rng.integers(0, len(table), len(table))].reset_index(drop=True)
-    member = pd.factorize(table[column], use_na_sentinel=False)[0]
+    member = pd.factorize(row_hashes(table, together))[0]
     places = np.split(np.argsort(member, kind='stable'), np.cumsum(np.bincount(member))[:-1])
     drawn = rng.integers(0, len(places), len(places))
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
@@ -47,7 +51,7 @@ class Recipe(Kept):
     contract: Contract
     seen: pd.DataFrame  # rows to learn from
     weight: str | None  # column of row weights
-    group: str | None  # column whose groups stay whole where rows are drawn
+    together: list[str]  # columns; rows that agree in them stay together where rows are drawn
     same_rows: bool   # whether each training learns from all these rows, or from as many drawn ones
     evaluation_set: EvaluationSet
     run: str = ''     # its name
@@ -56,7 +60,7 @@ class Recipe(Kept):
         "The rows of one training."
         if self.same_rows:
             return self.kept(max_bin, lambda: self.binned(self.seen, max_bin, threads))
-        rows = resampled(self.seen, self.group, np.random.default_rng(seed))
+        rows = resampled(self.seen, self.together, np.random.default_rng(seed))
         return self.binned(rows, max_bin, threads)
 
     def binned(self, rows: pd.DataFrame, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
@@ -113,7 +117,7 @@ def recipe_of(
         alternative.contract,
         alternative.seen(),
         alternative.schema.weight,
-        alternative.split.group,
+        alternative.split.together,
         same_rows,
         evaluation_set,
         alternative.name,

@@ -16,7 +16,7 @@ from cd4ml_nb.columns.reading_findings import reading_findings
 from cd4ml_nb.columns.texts import Raw, distinct, numbers, written_numbers
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.command.data_section import with_marks
-from cd4ml_nb.command.new import is_open
+from cd4ml_nb.command.second_look import is_open
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.written_dates import written_time
 from cd4ml_nb.core.written_numbers import Written

@@ -160,6 +160,30 @@ def test_a_target_of_dates_is_one_line(project, capsys):
     assert capsys.readouterr().err.startswith('ERROR D14 data.csv:y: target is a date — derive')
 
 
+def test_a_question_about_a_personal_column_shows_none_of_its_values(project, capsys):
+    rows = ''.join(f'{k % 9 + 1}.{k + 100};{k}\n' for k in range(60))
+    (project / 'data.csv').write_text(f'Kundennummer;y\n{rows}')
+    assert main(['new', 'mine', '--data', 'data.csv', '--target', 'y']) == 0
+    said = capsys.readouterr().out
+    assert 'D15 Kundennummer: ' in said and 'if it groups thousands' in said
+    text = (project / 'scenarios' / 'mine.yaml').read_text()
+    assert 'personal: true' in text and 'thousands: ask' in text
+    assert '1.100' not in said + text and '1100' not in said + text
+
+
+def test_a_target_that_can_be_read_in_two_ways_is_asked_about(project, capsys):
+    rows = ''.join(f'{k % 9 + 1}.{k + 100};{k % 7}\n' for k in range(60))
+    (project / 'data.csv').write_text(f'y;x\n{rows}')
+    assert main(['new', 'mine', '--data', 'data.csv', '--target', 'y']) == 0
+    said = capsys.readouterr().out
+    assert 'error    D15 y: ' in said and 'target: written: ' in said and 'mend that first' in said
+    path = project / 'scenarios' / 'mine.yaml'
+    with pytest.raises(UserError, match='D15.*two ways'):
+        read(path)
+    edited(path, '{thousands: ask}', "{decimal: ',', thousands: .}")
+    assert read(path)[0]['y'][0] == 1100
+
+
 def test_a_target_of_many_texts_is_one_line(project, capsys):
     rows = ''.join(f'word {k % 300},{k}\n' for k in range(3000))
     (project / 'data.csv').write_text(f'y,x\n{rows}')

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -12,12 +13,15 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from places import Store, s3_store
+from places import Store, into_sqlite, run_sql, s3_store
 from postgres import Postgres, shared_postgres
 from projects import copy_parts
 from runs import Place
 
+from cd4ml_nb.artefacts.run_record import read_run_record
+from cd4ml_nb.audit.reproduce import data_for
 from cd4ml_nb.command.cli import main
+from cd4ml_nb.core.errors import UserError
 
 PASSWORD = 'PasswordCanary4711'
 QUERY = """\
@@ -41,18 +45,24 @@ class World:
     def secrets(self) -> dict[str, str]:
         return {'RATES_PASSWORD': PASSWORD, **self.store.environment}
 
-    def run(self, *words: str) -> subprocess.CompletedProcess:
-        """Run the scenario by the command."""
-        command = ('run', '-s', 'cars', '-p', 'trials=2', *words)
+    def run(self, *words: str, name: str = 'cars') -> subprocess.CompletedProcess:
+        """Run a scenario by the command."""
+        command = ('run', '-s', name, '-p', 'trials=2', *words)
         done = self.place.run(*command, cwd=self.project, **self.secrets)
         self.said += done.stdout + done.stderr
         return done
 
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """This process in the project, with its settings."""
+        environment = mock.patch.dict(os.environ, self.place.environment | self.secrets)
+        with environment, contextlib.chdir(self.project):
+            yield
+
     def cd4ml(self, *words: str) -> tuple[int, str]:
         """Call another command in this process; its exit code, and what it printed."""
         out = io.StringIO()
-        environment = mock.patch.dict(os.environ, self.place.environment | self.secrets)
-        with environment, contextlib.chdir(self.project):
+        with self.inside():
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
                 code = main([*words])
         self.said += out.getvalue()
@@ -125,6 +135,14 @@ def test_a_join_of_three_sources_runs_to_the_report_and_a_second_run_does_nothin
 def test_the_catalogue_knows_the_sources_of_a_join(first):
     assert 'offers, makes, rates by queries/offers.sql' in first.cd4ml('data', 'ls')[1]
     assert 'make, country' in first.cd4ml('data', 'describe', 'cars')[1]
+    page = first.place.product('cars', 'report', 'data_report.html').read_text()
+    parts = first.place.json('cars', 'ingest', 'catalogue.json')['parts']
+    identities = first.place.record('cars')['data']['parts']
+    assert 'Where the data comes from' in page
+    for name, facts in parts.items():
+        assert facts['identity'] == identities[name] and facts['n_rows'] > 1
+        assert f'<th scope="row">{name}</th>' in page and facts['at'][:10] in page
+    assert 's3://cars/offers/' in page and 'geheim' not in page
     _, lineage = first.cd4ml('data', 'lineage', 'cars')
     assert 's3://cars/offers/' in lineage and 'cars@1' in lineage
     assert first.cd4ml('data', 'sample', 'cars', '-n', '4')[1].count('\n') == 5
@@ -139,9 +157,71 @@ def test_one_changed_row_runs_again_and_is_named(first):
     table.iloc[0, 1] += 1
     first.store.put('offers/year=2024/a.parquet', table)
     assert 'data offers changed\n' in first.cd4ml('why', 'ingest', '-s', 'cars')[1]
+    path = next((first.place.folder / 'products/cars/runs').glob('*.json'))
+    with first.inside(), pytest.raises(UserError, match='offers, rates changed since.*compare'):
+        data_for(read_run_record(path))
     again = first.run('--until', 'ingest')
     assert again.returncode == 0 and '1 stage run' in again.stdout
     assert first.cd4ml('why', 'ingest', '-s', 'cars')[1].startswith('ingest is done')
+
+
+def in_postgresql(world: World) -> tuple[list[str], Callable[[], None]]:
+    rows = ', '.join(str(tuple(row)) for row in offers().to_numpy().tolist())
+    world.sql(
+        'create table offers (make text, km integer, price real)',
+        f'insert into offers values {rows}',
+    )
+    address = world.server.uri.replace(':geheim@', '@') + '#offers'
+    changed = "update offers set km = km + 1 where km = (select min(km) from offers)"
+    return ['--data', address, '--secret', 'RATES_PASSWORD'], lambda: world.sql(changed)
+
+
+def in_sqlite(world: World) -> tuple[list[str], Callable[[], None]]:
+    path = world.project / 'shop.db'
+    into_sqlite(path, 'offers', offers())
+    (world.project / 'queries/shop.sql').write_text('select * from offers where km >= 0')
+    changed = 'update offers set km = km + 1 where rowid = 7'
+    words = ['--data', 'sqlite:///shop.db', '--query', 'queries/shop.sql']
+    return words, lambda: run_sql(path, changed)
+
+
+def in_store(world: World) -> tuple[list[str], Callable[[], None]]:
+    for k, year in enumerate((2023, 2024)):
+        world.store.put(f'alone/year={year}/a.csv', offers()[150 * k:150 * (k + 1)])
+
+    def change() -> None:
+        world.store.put('alone/year=2024/a.csv', offers()[150:].assign(km=lambda t: t['km'] + 1))
+    return ['--data', 's3://cars/alone/'], change
+
+
+def in_three_places(world: World) -> tuple[list[str], Callable[[], None]]:
+    path = world.project / 'rates.db'
+    into_sqlite(path, 'rates', pd.DataFrame({'year': [2023, 2024], 'rate': [1.0, 1.1]}))
+    words = ['--data', 'offers=s3://cars/offers/', '--data', 'makes=makes.csv']
+    words += ['--data', 'rates=sqlite:///rates.db#rates', '--query', 'queries/offers.sql']
+    return words, lambda: run_sql(path, 'update rates set rate = 1.3 where year = 2024')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('given', [in_postgresql, in_sqlite, in_store, in_three_places])
+def test_each_place_leads_to_a_report_once_and_again_for_one_changed_row(world, given):
+    words, change = given(world)
+    name = given.__name__
+    code, said = world.cd4ml('new', name, *words, '--target', 'price')
+    assert code == 0, said
+    done = world.run(name=name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = world.place.record(name)
+    assert (world.place.folder / 'products' / name / record['report']).is_file()
+    again = world.run(name=name)
+    assert again.returncode == 0 and '0 stages run, 9 unchanged' in again.stdout
+    for word in ('describe', 'sample', 'lineage'):
+        assert world.cd4ml('data', word, name)[0] == 0
+    assert name in world.cd4ml('data', 'search', 'km', 'make')[1]
+    change()
+    assert world.cd4ml('why', 'ingest', '-s', name)[1].endswith('changed\n')
+    again = world.run('--until', 'ingest', name=name)
+    assert again.returncode == 0 and '1 stage run' in again.stdout
 
 
 def test_X11_no_secret_lies_anywhere(first):

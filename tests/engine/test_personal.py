@@ -12,23 +12,25 @@ from runs import Place, copied_project
 N = 240
 FIRST = ('Zebulon', 'Xanthippe', 'Wolfhart', 'Undine', 'Theodora', 'Sieglinde')
 LAST = ('Quellgrund', 'Rabenhorst', 'Silberling', 'Tannwald', 'Uhlenkamp', 'Vossloh', 'Wrangel')
-CANARIES = (*FIRST, *LAST, 'canary.example', '+49 160 7770', '1961-07-13')
+CANARIES = (*FIRST, *LAST, 'canary.example', '+49 160 7770', '13.07.1961', '1961-07-13')
 # the table itself: what a run learns from, and the copy of the file that it keeps
 TABLES = ('table.parquet', 'train.parquet', 'validation.parquet', 'holdout.sealed')
 
 
 def customers() -> pd.DataFrame:
-    """Customers with all that tells who they are; two values in each column are out of place."""
+    """Customers with all that tells who they are; what is read first, or is odd, is planted."""
     rng = np.random.default_rng(0)
     age = rng.integers(18, 80, N)
     names = [f'{FIRST[k % 6]} {LAST[k % 7]}-{LAST[k // 7 % 7]}' for k in range(N)]
     born = pd.Timestamp('1950-01-01') + pd.to_timedelta(rng.integers(0, 15_000, N), 'D')
+    born = born.where(np.arange(N) != 0, pd.Timestamp('1961-07-13'))
     return pd.DataFrame({
         'customer_id': np.arange(7_000_000, 7_000_000 + N),
         'contact': names,
         'E-Mail': [f'p{k}@canary.example' for k in range(N)],
         'Telefon': [f'+49 160 7770{k:03}' for k in range(N)],
-        'Geburtsdatum': born.where(np.arange(N) != 5, pd.Timestamp('1961-07-13')).astype(str),
+        'Geburtsdatum': born.strftime('%d.%m.%Y'),
+        'birth_date': born.astype(str).where(np.arange(N) != 7, 'ask Zebulon'),
         'visits': rng.poisson(9, N),
         'city': rng.choice(['Bonn', 'Kiel', 'Ulm'], N),
         'spent': (age * 30 + rng.normal(0, 200, N)).round(2),
@@ -63,13 +65,20 @@ def test_V12_planted_names_and_numbers_are_nowhere_but_in_the_tables(tmp_path):
     path = project / 'scenarios' / 'people.yaml'
     words = yaml.safe_load(path.read_text(encoding='utf-8'))
     personal = {name for name, column in words['columns'].items() if column.get('personal')}
-    assert personal == {'customer_id', 'contact', 'E-Mail', 'Telefon', 'Geburtsdatum'}
+    assert personal == {
+        'customer_id', 'contact', 'E-Mail', 'Telefon', 'Geburtsdatum', 'birth_date',
+    }
+    assert words['columns']['Geburtsdatum']['format'] == '%d.%m.%Y'
+    assert words['columns']['birth_date']['role'] == 'ignore'
     done = place.run('run', '-s', 'people', '-p', 'trials=2', cwd=project)
     assert done.returncode == 0, done.stderr
     told = new.stdout + new.stderr + done.stdout + done.stderr
     described = place.run('data', 'describe', 'people', cwd=project)
-    assert 'not shown' in described.stdout
-    told += described.stdout + described.stderr
+    sampled = place.run('data', 'sample', 'people', cwd=project)
+    assert 'not shown' in described.stdout and 'not shown' in sampled.stdout
+    told += described.stdout + described.stderr + sampled.stdout + sampled.stderr
+    asked_for = place.run('data', 'sample', 'people', '--personal', cwd=project).stdout
+    assert '@canary.example' in asked_for and 'not shown' not in asked_for
     for name, kind in (('contact', 'number'), ('Geburtsdatum', 'number'), ('E-Mail', 'date')):
         changed = words | {'columns': words['columns'] | {
             name: {'type': kind, 'personal': True}

@@ -413,8 +413,15 @@ def test_sources_that_are_not_there(tmp_path, refused):
     'github://x/y',
     'file://a.csv::http://127.0.0.1/a.csv',
     'memory://a::https://x/a',
+    'http://169.254.169.254/latest/meta-data',
+    'http://[::1]/a.csv',
+    'http://2130706433/a.csv',
+    'gopher://x/a.csv',
+    'file:///etc/hostname',
+    'file://localhost/etc/hostname',
+    'file://../a.csv',
 ])
-def test_web_addresses_are_not_read(source, tmp_path):
+def test_X09_web_addresses_are_not_read(source, tmp_path):
     with pytest.raises(UserError, match='are not read'):
         read_file(source, Data(source=source), tmp_path, 1)
 
@@ -423,6 +430,8 @@ def test_addresses_of_stores_are_read(tmp_path, read):
     (tmp_path / 'b.csv').write_text(GOOD)
     source = f'file://{tmp_path}/b.csv'
     assert read_file(source, Data(source=source), tmp_path, 1).table.equals(read(GOOD).table)
+    with pytest.raises(UserError, match='name the path instead'):
+        read_file(f'file://{tmp_path}/data/../b.csv', Data(source=source), tmp_path / 'data', 1)
     with pytest.raises(UserError, match='file not found'):
         read_file('memory://nothing/there.csv', Data(source='x'), tmp_path, 1)
 

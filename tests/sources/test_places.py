@@ -1,7 +1,10 @@
 """Data where it is: folders, stores, databases and joins are read whole, read-only and in a fixed
 order, are known by their content, and a query reaches nothing else."""
 
+import bz2
 import datetime
+import gzip
+import lzma
 import os
 import sqlite3
 from decimal import Decimal
@@ -23,6 +26,7 @@ from postgres import shared_postgres
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.core.errors import Cd4mlError, InfrastructureError, UserError
 from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.formats.file_findings import file_findings
 from cd4ml_nb.scenario.definition import Data, Target, read_scenario
 from cd4ml_nb.sources import databases
 from cd4ml_nb.sources.databases import batches_of, column_of, query_table
@@ -71,6 +75,13 @@ def test_a_folder_is_one_table_with_its_names_as_columns(project):
             'x': [1, 4], 'y': [2.5, 3.0], 'year': [2023, 2024],
         }, source
         assert raw.facts['format'] == 'parquet' and raw.facts['source'] == source
+
+
+def test_a_folder_of_packed_files_is_read(project):
+    (project / 'a').mkdir()
+    for name, pack in (('1.csv.bz2', bz2), ('2.csv.xz', lzma), ('3.csv.gz', gzip)):
+        (project / 'a' / name).write_bytes(pack.compress(b'x,y\na,1\n'))
+    assert read_data(Data(source='a/'), 0, project, 1).table['x'].to_pylist() == ['a'] * 3
 
 
 def test_D14_a_fault_in_a_folder_is_named_with_its_file_and_line(project):
@@ -366,11 +377,68 @@ def test_sources_of_every_kind_are_joined_and_the_sums_are_always_the_same(proje
     assert table['make'].to_pylist() == ['bmw', 'fiat', 'vw', 'vw']
     assert table['country'].to_pylist() == ['de', 'it', 'de', 'de']
     assert all(raw.table.equals(table) for raw in raws)
-    assert raws[0].facts['parts']['makes'] == {'columns': ['make', 'country'], 'n_rows': 3}
     first = hashed(project, **data.model_dump(include={'sources', 'query'}))
+    parts = raws[0].facts['parts']
+    assert {name: part['n_rows'] for name, part in parts.items()} == {
+        'offers': 2000, 'makes': 3, 'rates': 2,
+    }
+    assert parts['makes']['columns'] == ['make', 'country']
+    assert all(part['identity'] == first[name] for name, part in parts.items())
     (project / 'makes.csv').write_text('make;country\nvw;de\nbmw;de\nfiat;fr\n')
     now = hashed(project, **data.model_dump(include={'sources', 'query'}))
     assert [name for name in first if first[name] != now[name]] == ['makes']
+
+
+def test_what_was_found_in_a_file_or_source_is_said_with_its_name(project):
+    for name, last in (('a', 'Total,78,156'), ('b', 'Total,78,156')):
+        rows = [f'vw,{k},{2 * k}' for k in range(1, 13)]
+        text = '\n'.join(['# an export', 'make,n,m', *rows, last]) + '\n'
+        (project / 'offers').mkdir(exist_ok=True)
+        (project / f'offers/{name}.csv').write_text(text)
+    data = Data(source='offers/', comment='#')
+    raw = read_data(data, 0, project, 1)
+    table, infos = typed_table(raw, {}, 'infer', Target(column='m'), data)
+    said = {finding.code: finding for finding in file_findings(raw, table, infos)}
+    assert said['D61'].what.startswith('a.csv and 1 more: line 1 of comment')
+    assert said['D62'].what.endswith('line 15 of a.csv, line 15 of b.csv')
+    assert said['D62'].todo.startswith('data: {skip_end: 1}')
+
+    pd.DataFrame({
+        'n': ['1', '2'], 'code': [b'a', b'b'], 'region': pd.Categorical([7, 9]),
+        'open': [datetime.time(0, 1), datetime.time(0, 1, 30)],
+        'lasted': pd.to_timedelta([60, 90], 's'),
+    }).to_parquet(project / 'kinds.parquet')
+    text = 'select offers.m, open, code, region, lasted from offers join kinds using (n)'
+    (project / 'queries/q.sql').write_text(text)
+    joined = Data(
+        sources={'offers': 'offers/', 'kinds': 'kinds.parquet'}, query='queries/q.sql', comment='#'
+    )
+    raw = read_data(joined, 0, project, 1)
+    words = [f'{finding.column} {finding.what}' for finding in raw.facts['findings']]
+    assert any(' source offers: a.csv and 1 more: line 1 of comment' in text for text in words)
+    assert any('source offers: the total of other rows' in text for text in words)
+    assert {'code bytes, read as text'} < set(words)
+    assert any('source kinds: region: numbers that the file calls cat' in text for text in words)
+    assert raw.facts['units'] == {'open': 's', 'lasted': 's'}
+    assert raw.table['open'].to_pylist() == raw.table['lasted'].to_pylist() == [60, 60, 90, 90]
+    table, infos = typed_table(raw, {}, 'infer', Target(column='m'), joined)
+    assert {info.name: info.type for info in infos}['region'] == 'category'
+
+
+def test_D52_a_value_that_cannot_be_converted_is_not_repeated(project, server):
+    people = pa.table({'name': ["Zebulon O'Quellgrund", 'b']})
+    query = Query('select cast(name as integer) as n from people', 'q.sql')
+    address = of_postgresql(
+        server, 'drop table if exists people', "create table people as select 'Zebulon' as name",
+    )
+    data = Data(source=f'{address}#people')
+    for read in (
+        lambda: selected_from({'people': people}, query, Settings()),
+        lambda: query_table(data, query, project, Settings()),
+    ):
+        with pytest.raises(UserError, match='C16') as caught:
+            read()
+        assert 'Z' not in str(caught.value) and 'Quell' not in str(caught.value)
 
 
 @pytest.mark.parametrize(('text', 'words'), [
