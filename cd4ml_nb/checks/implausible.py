@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from .findings import found
+from .findings import found, some_values
 from .leaks import finite_numbers
 
 # %% ../../notebooks/checks/implausible.ipynb #e6858c98
@@ -186,7 +186,7 @@ def _odd_amounts(values: np.ndarray, present: np.ndarray) -> list[Odd]:
     above, below = beyond_a_gap(values)
     if below is not None:
         odd = (values > 0) & (values < 0.999 * below)
-        what = f'{_some(values[odd])}, and no other is below {below:,.6g},'
+        what = f'{some_values(values[odd])}, and no other is below {below:,.6g},'
         plain = 'far below all others,'
         limit = limit_between(float(values[odd].max()), below)
         found_here.append(Odd(_spread_out(odd, present), what, plain, limit, None))
@@ -198,13 +198,13 @@ def _too_large(values: np.ndarray, present: np.ndarray, above: float | None) -> 
     if above is not None:
         far = values > 1.001 * above
         limit = float(values[~far].max())
-        what = f'{_some(values[far])}, and no other is above {limit:,.10g},'
+        what = f'{some_values(values[far])}, and no other is above {limit:,.10g},'
         between = limit_between(limit, float(values[far].min()))
         return [Odd(_spread_out(far, present), what, 'far above all others,', None, between)]
     typed = typed_patterns(values)
     if not typed.any():
         return []
-    what = f'{_some(values[typed])}, like typed at random,'
+    what = f'{some_values(values[typed])}, like typed at random,'
     sentinels = tuple(np.unique(values[typed]).tolist())
     mask = _spread_out(typed, present)
     return [Odd(mask, what, 'like typed at random,', None, None, sentinels)]
@@ -222,13 +222,6 @@ def _spread_out(odd: np.ndarray, present: np.ndarray) -> np.ndarray:
     mask = np.zeros(len(present), bool)
     mask[np.flatnonzero(present)[odd]] = True
     return mask
-
-# %% ../../notebooks/checks/implausible.ipynb #d73b7748
-def _some(values: np.ndarray, most: int = 3) -> str:
-    "The first few different values, in words."
-    different = np.unique(values)[::-1]
-    more = ' …' if len(different) > most else ''
-    return ' and '.join(f'{value:,.10g}' for value in different[:most]) + more
 
 # %% ../../notebooks/checks/implausible.ipynb #d914f56c
 def limit_words(odd: Odd) -> dict[str, Any]:

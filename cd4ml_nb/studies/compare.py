@@ -167,7 +167,8 @@ class Comparison:
     plan: Scenario
     evaluation_set: EvaluationSet
     predicted: list[np.ndarray]
-    holdout: dict[str, Any]       # {run, hash, rows, judged, same, seen: {run: rows}}, of `lacking_words`
+    # {run, hash, rows, judged, same, seen: {run: rows}}, and {lacking: {run: inputs}, unseen}
+    holdout: dict[str, Any]
     looks: dict[str, Any]         # of `looks_at`
     same_rows: bool = False       # whether all models learned from the same rows
 
