@@ -298,7 +298,7 @@ def _examples(values: pd.Series, column: Column) -> str:
     "A few of the numbers that count as missing, in words; none of a personal column."
     if column.personal or not kinds.is_numeric_dtype(values):
         return ''
-    return f', such as {some_values(values.to_numpy(dtype=float))},'
+    return f' ({some_values(values.to_numpy(dtype=float))})'
 
 # %% ../../notebooks/checks/cleaning.ipynb #203a5f4c
 def content_columns(table: pd.DataFrame, columns: dict[str, Column]) -> list[str]:

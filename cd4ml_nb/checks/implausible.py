@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEAST_ROWS', 'LEAST_VALUES', 'FEW', 'WIDE', 'FACTOR', 'HIGH', 'TYPED', 'FIRST_YEAR', 'LAST_YEAR', 'MIRRORED',
-           'NO_VALUE', 'Odd', 'most_slips', 'beyond_a_gap', 'typed_patterns', 'impossible_years', 'odd_signs',
-           'odd_zeros', 'odd_values', 'limit_between', 'limit_words', 'check_implausible']
+           'NO_VALUE', 'PILE', 'PILED', 'MANY_VALUES', 'NEIGHBOURS', 'ENDS', 'Odd', 'most_slips', 'beyond_a_gap',
+           'typed_patterns', 'impossible_years', 'odd_signs', 'odd_zeros', 'odd_values', 'limit_between', 'limit_words',
+           'check_implausible', 'pile_at_the_end', 'check_pile']
 
 # %% ../../notebooks/checks/implausible.ipynb #7c98613d
 from dataclasses import dataclass
@@ -260,3 +261,37 @@ def _whole(value: float) -> float:
 def _plain(value: Any) -> str:
     "A limit or a list of sentinels as a scenario has it."
     return f'{value:.10g}' if isinstance(value, float) else str(value)
+
+# %% ../../notebooks/checks/implausible.ipynb #caf32535
+PILE = 4              # times as frequent as each of the values next to it
+PILED = 0.001         # share of the rows, at least; ten rows at least
+MANY_VALUES = 100     # different ones, at least
+NEIGHBOURS = 5
+ENDS = (1.0, 100.0)   # of scales
+
+
+def pile_at_the_end(values: np.ndarray) -> float | None:
+    "The largest value, if amounts were probably cut off there."
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < MANY_VALUES or distinct[-1] in ENDS:
+        return None
+    few = max(10.0, PILED * len(values), PILE * counts[-NEIGHBOURS - 1 : -1].max())
+    return float(distinct[-1]) if counts[-1] >= few else None
+
+# %% ../../notebooks/checks/implausible.ipynb #d437c5d0
+def check_pile(
+    x: pd.Series,
+    personal: bool = False,      # its values are not shown
+    is_target: bool = False,
+) -> list[Finding]:
+    "A column whose amounts were probably cut off."
+    numbers = finite_numbers(x) if _is_looked_at(x) else None
+    if numbers is None or (end := pile_at_the_end(numbers[~np.isnan(numbers)])) is None:
+        return []
+    largest = '' if personal else f', {end:,.10g}'
+    what = f'the largest value{largest}, far more frequent than those next to it,'
+    todo = 'probably a limit of what was recorded, or a code'
+    if is_target:
+        todo += ': the model cannot predict more'
+    mask = pd.Series(numbers == end, index=x.index)
+    return found('D54', 'warn' if is_target else 'info', str(x.name), mask, what, todo)
