@@ -125,10 +125,11 @@ def odd_signs(values: np.ndarray) -> np.ndarray:    # bool
 def odd_zeros(values: np.ndarray) -> np.ndarray:    # bool
     "Which of the values are zero, where all others are positive and far from it."
     zero = values == 0
-    if not 0 < int(zero.sum()) <= most_slips(len(values)) or (values < 0).any():
+    more_slips = most_slips(len(values)) - int(zero.sum())
+    if not zero.any() or more_slips < 0 or (values < 0).any():
         return np.zeros(len(values), bool)
-    others = values[~zero]
-    apart = others.min() >= HIGH * np.median(others)
+    others = np.sort(values[~zero])
+    apart = others[more_slips] >= HIGH * np.median(others)      # a slip may lie between them
     return zero if apart else np.zeros(len(values), bool)
 
 # %% ../../notebooks/checks/implausible.ipynb #ff4c530d
