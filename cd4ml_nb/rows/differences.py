@@ -235,9 +235,9 @@ def last_differences(
 ) -> list[Difference]:
     "What differs between the last rows of a holdout and those before."
     times = holdout[time]
-    if not kinds.is_datetime64_any_dtype(times) or times.isna().any():
+    if not kinds.is_datetime64_any_dtype(times) or times.isna().any() or not len(times):
         return []
-    start = times.quantile(1 - LAST).normalize()
+    start = pd.Timestamp(times.sort_values().iloc[int((1 - LAST) * len(times))]).normalize()
     late = times >= start
     if min(late.sum(), (~late).sum()) < FEWEST_LAST:
         return []
