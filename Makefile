@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep lab lint export clear setup upgrade lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-scale lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +37,9 @@ bench-sweep: $(READY)  ## what a sweep costs, against the usual loop
 lint: $(READY) ## style, types, and whether the package is what the notebooks export
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench-scale: $(READY)  ## where time and memory go from 100 thousand to 10 million rows
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 lab: $(READY)  ## JupyterLab on the same environment
 	$(BIN)/cd4ml lab

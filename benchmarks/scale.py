@@ -38,6 +38,7 @@ data: {{source: {folder}}}
 target: {{column: y}}
 columns:
   make: {{type: category}}
+search: {{rounds: 100}}       # the same work for each row, however long boosting would go on
 evaluate: {{replicates: 50}}
 gates:
   - {{metric: r2, min: 0.0}}
@@ -85,7 +86,7 @@ class Peak:
         self.thread.start()
 
     def watch(self) -> None:
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.5):
             self.bytes = max(self.bytes, self.now())
 
     def now(self) -> int:

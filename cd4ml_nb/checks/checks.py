@@ -7,7 +7,8 @@ __all__ = ['FEWEST', 'LEVELS', 'check_columns', 'check_judged', 'check_values', 
            'check_size', 'check_dates', 'check_weights', 'split_column', 'check_order', 'check_groups', 'check_table']
 
 # %% ../../notebooks/checks/checks.ipynb #20b39677
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from ..core.errors import did_you_mean
 from .cleaning import _is_text, features
 from .conversions import check_conversions
 from .entities import check_entities
@@ -25,6 +25,8 @@ from .leaks import check_leaks, finite_numbers
 from .personal import check_personal, check_shown
 from .precision import check_precision
 from .target_checks import FLOAT32_MAX, PARTS, check_target
+from ..columns.typed_table import n_different
+from ..core.errors import did_you_mean
 from ..scenario.definition import Column, Evaluate
 from ..scenario.freshness import absent_columns
 
@@ -70,7 +72,7 @@ def check_judged(
 def check_values(x: pd.Series) -> list[Finding]:
     "A feature without values, with only one, or with values that float32 cannot hold."
     name = str(x.name)
-    n_distinct = x.nunique()
+    n_distinct = n_different(x)
     if n_distinct == 0:
         todo = 'left out; set role: ignore to say so'
         return [Finding('D10', 'warn', name, len(x), 'no value in any row', todo)]
@@ -102,7 +104,7 @@ def _beyond_float32(x: pd.Series) -> list[Finding]:
 def check_identity(x: pd.Series) -> list[Finding]:
     "A feature that looks like an identifier or a code rather than a property."
     name = str(x.name)
-    n_distinct = x.nunique()
+    n_distinct = n_different(x)
     if len(x) >= 50 and _is_like_an_id(x, n_distinct):
         what = f'{n_distinct:,} different values in {len(x):,} rows, like an id'
         todo = 'set role: id, so that it is not learned from'
@@ -128,15 +130,16 @@ def _is_like_an_id(x: pd.Series, n_distinct: int) -> bool:
     return whole and (len(x) >= 5000 or x.is_monotonic_increasing)
 
 # %% ../../notebooks/checks/checks.ipynb #4c9520b6
-def check_copies(table: pd.DataFrame) -> list[Finding]:
-    "Columns with the same content."
+def check_copies(table: pd.DataFrame, names: Sequence[str]) -> list[Finding]:
+    "Columns, of those that are named, with the same content."
     first: dict[bytes, str] = {}
     findings = []
-    for name in table:
+    for name in names:
         values = table[name]
         if kinds.is_numeric_dtype(values):
             values = values.astype('float64')
-        content = pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes()
+        cells = pd.util.hash_pandas_object(values, index=False).to_numpy()
+        content = hashlib.blake2b(cells.tobytes()).digest()
         if content in first:
             what = f"same content as '{first[content]}'"
             todo = 'one of them can have role: ignore'
@@ -318,8 +321,8 @@ def _check_columns_alone(
         findings += check_units(table[name]) or check_implausible(table[name], personal)
         findings += check_pile(table[name], personal)
     ignored = [name for name in columns if columns[name].role == 'ignore' and name in table]
-    findings += check_copies(table[names])
-    findings += check_conversions(table[names + ignored], ignored)
+    findings += check_copies(table, names)
+    findings += check_conversions(table, names, ignored)
     for name, column in columns.items():
         if column.type == 'date' and column.role != 'ignore':
             findings += check_dates(table[name], today)

@@ -259,7 +259,7 @@ def _without_breaches(
         else:
             todo = TODO[breach.kind if breach.column in columns else 'target']
         findings += found('D43', LEVEL_OF[action], breach.column, breach.mask, what, todo)
-    return table[~gone], findings
+    return table[~gone] if gone.any() else table, findings
 
 # %% ../../notebooks/checks/cleaning.ipynb #c517817e
 def _without(

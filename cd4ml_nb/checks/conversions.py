@@ -119,11 +119,13 @@ LOOKED_AT = 20_000    # rows of a larger table, chosen by a fixed seed
 
 def check_conversions(
     table: pd.DataFrame,
+    names: Sequence[str],              # of the features
     ignored: Sequence[str] = (),       # columns that are not learned from
 ) -> list[Finding]:
     "Features that are another feature in other units; a note where one of both is ignored."
     if len(table) > LOOKED_AT:
         table = table.sample(LOOKED_AT, random_state=0)
+    table = table[[*names, *ignored]]
     figures = {name: as_figures(table[name]) for name in ignored}
     findings = []
     for kept, other, line in conversions(table.assign(**figures)):

@@ -35,7 +35,8 @@ def catalogue_entry(
     findings: Sequence[Finding] = (),     # about the file, from `file_findings`
 ) -> Catalogue:
     "The data's description."
-    columns = [_described(info, df[info.name]) for info in infos]
+    sampled = len(df) < facts['n_rows']
+    columns = [_described(info, df[info.name], sampled) for info in infos]
     personal = [info.name for info in infos if info.personal]
     return Catalogue(
         **{key: facts[key] for key in FILE_FACTS},
@@ -44,7 +45,7 @@ def catalogue_entry(
         data_hash=table_hash(df),
         n_rows=len(df),
         n_rows_in_file=facts['n_rows'],
-        sampled=len(df) < facts['n_rows'],
+        sampled=sampled,
         columns=columns,
         inferred=[info.name for info in infos if not info.declared],
         sample=without_personal(first_rows(df), personal),
@@ -53,9 +54,9 @@ def catalogue_entry(
     )
 
 # %% ../../notebooks/checks/description.ipynb #c70e94d2
-def _described(info: CatalogueColumn, x: pd.Series) -> CatalogueColumn:
-    "A column with its counts, and with its range where it is not personal."
-    facts = describe(pa.array(x, from_pandas=True))
+def _described(info: CatalogueColumn, x: pd.Series, sampled: bool) -> CatalogueColumn:
+    "A column with its counts, anew of a sample, and with its range where it is not personal."
+    facts = describe(pa.array(x, from_pandas=True)) if sampled else {}
     if info.personal:
         facts |= {'min': None, 'max': None}
     return info.model_copy(update=facts)

@@ -18,7 +18,8 @@ import pandas as pd
 from ..artefacts.findings import Finding, Level
 from .cleaning import features
 from .findings import rows_shown
-from ..columns.table import _mixed, row_hashes
+from ..columns.stored_table import Table, rows_at
+from ..columns.table import Columns, _mixed, n_distinct, row_hashes
 from ..rows.identity import entity_labels
 from ..scenario.definition import Column, Split
 
@@ -67,9 +68,7 @@ class Entities:
     columns: list[str]        # features in which they agree
     aside: list[str]          # features that were not compared
     differ: list[str]         # target, time and ids, in which they do not
-    twins: pd.Series          # True in each such row
-    n_pairs: float            # of different rows that agree
-    n_by_chance: float        # of them
+    twins: np.ndarray         # bool, of each row: whether it is one of them
 
 # %% ../../notebooks/checks/entities.ipynb #a6b80f06
 MANY = 3             # times as many pairs as chance explains
@@ -79,14 +78,14 @@ MOST_LOOKED_AT = 300_000
 
 
 def find_entities(
-    table: pd.DataFrame,
+    table: Table,
     columns: dict[str, Column],     # described
     target: str,
 ) -> Entities | None:               # None: no more than chance explains
     "Rows that agree in all features more often than chance explains."
     names = features(columns)
     dates = [name for name in names if columns[name].type == 'date']
-    content = row_hashes(table, [c for c in map(str, table) if _of_content(c, columns)])
+    content = row_hashes(table, [c for c in map(str, table.columns) if _of_content(c, columns)])
     for aside in [[], *([name] for name in dates), dates][:None if len(dates) > 1 else 2]:
         compared = [name for name in names if name not in aside]
         if len(compared) >= 3 and _beyond_chance(table, compared, content):
@@ -99,14 +98,14 @@ def _of_content(name: str, columns: dict[str, Column]) -> bool:
     return name not in columns or columns[name].role != 'id'
 
 # %% ../../notebooks/checks/entities.ipynb #7e52201b
-def _beyond_chance(table: pd.DataFrame, names: list[str], content: np.ndarray) -> bool:
+def _beyond_chance(table: Table, names: list[str], content: np.ndarray) -> bool:
     "Whether more different rows agree in these columns than chance explains."
-    once = table[~pd.Series(content).duplicated().to_numpy()]
+    once = pd.Series(np.flatnonzero(~pd.Series(content).duplicated()))
     if len(once) > MOST_LOOKED_AT:
-        once = once.sample(MOST_LOOKED_AT, random_state=0)
+        once = once.sample(MOST_LOOKED_AT, random_state=0).sort_values()
     if len(once) < FEWEST:
         return False
-    parts = cell_keys(once, names)
+    parts = cell_keys(rows_at(table, once.to_numpy(), names), names)
     keys = sum(parts, np.zeros(len(once), np.uint64))
     n_rows = int(pd.Series(keys).duplicated(keep=False).sum())
     if n_rows < max(FEWEST, SHARE * len(once)):
@@ -115,7 +114,7 @@ def _beyond_chance(table: pd.DataFrame, names: list[str], content: np.ndarray) -
 
 # %% ../../notebooks/checks/entities.ipynb #433e1a7c
 def _entities(
-    table: pd.DataFrame,
+    table: Table,
     names: list[str],
     content: np.ndarray,
     columns: dict[str, Column],
@@ -125,16 +124,13 @@ def _entities(
     keys = row_hashes(table, names)
     rows = pd.DataFrame({'key': keys, 'content': content})
     contents = rows.groupby('key')['content'].transform('nunique')
-    twins = pd.Series(contents.to_numpy() > 1, index=table.index)
-    once = table[~rows['content'].duplicated().to_numpy()]
-    parts = cell_keys(once, names)
+    twins = contents.to_numpy() > 1
+    again = rows_at(table, np.flatnonzero(twins))
     return Entities(
         columns=names,
         aside=[name for name in features(columns) if name not in names],
-        differ=_differing(table[twins], keys[twins.to_numpy()], names, columns, target),
+        differ=_differing(again, keys[twins], names, columns, target),
         twins=twins,
-        n_pairs=agreeing_pairs(sum(parts, np.zeros(len(once), np.uint64))),
-        n_by_chance=chance_pairs(parts),
     )
 
 # %% ../../notebooks/checks/entities.ipynb #178da23d
@@ -148,11 +144,11 @@ def _differing(
     "The columns, the target last, in which rows of the same key differ."
     others = [name for name in map(str, twins) if name not in names and name != target]
     others = [name for name in others if columns[name].role != 'ignore']
-    n_keys = len(np.unique(keys))
+    n_keys = n_distinct(keys)
     return [
         name
         for name in [*others, target]
-        if len(np.unique(row_hashes(twins, [name]) + keys)) > n_keys
+        if n_distinct(row_hashes(twins, [name]) + keys) > n_keys
     ]
 
 # %% ../../notebooks/checks/entities.ipynb #1d2d53ab
@@ -183,8 +179,8 @@ def can_be_split(table: pd.DataFrame, names: Sequence[str]) -> bool:
 
 # %% ../../notebooks/checks/entities.ipynb #6660969d
 def learned_before(
-    holdout: pd.DataFrame,
-    seen: pd.DataFrame,           # rows that the model learned from
+    holdout: Columns,
+    seen: Columns,                # rows that the model learned from
     names: Sequence[str],
 ) -> np.ndarray:                  # bool, of each row of the holdout
     "Whether a row of the holdout agrees in these columns with a row that was learned from."
@@ -201,7 +197,7 @@ def check_entities(
     found = find_entities(table, columns, target)
     if found is None:
         return []
-    rows = found.twins.index[found.twins.to_numpy()].to_numpy()
+    rows = table.index[found.twins].to_numpy()
     but = f' but {_listed(found.aside)}' if found.aside else ''
     what = (
         f'{len(rows):,} of {len(table):,} rows, {100 * len(rows) / len(table):.1f} %, agree with'

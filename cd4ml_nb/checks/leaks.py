@@ -177,7 +177,7 @@ def sum_or_product(x: pd.DataFrame, y: pd.Series) -> tuple[list[str], str]:
 # %% ../../notebooks/checks/leaks.ipynb #b253fa39
 def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "Columns that, alone or together, give the target away; a note where that is acknowledged."
-    table = _sample(table[~duplicate_rows(table, columns)])    # a copy of a row gives itself away
+    table = _sample(table, ~duplicate_rows(table, columns))    # a copy of a row gives itself away
     y = table[plan.target.column]
     findings = []
     others = []
@@ -195,10 +195,13 @@ def check_leaks(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> l
     return findings
 
 # %% ../../notebooks/checks/leaks.ipynb #7a0e8238
-def _sample(table: pd.DataFrame) -> pd.DataFrame:
-    "As many rows, drawn at random, as can be looked at in a moment."
+def _sample(table: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:
+    "As many of the rows in `mask`, drawn at random, as can be looked at in a moment."
+    rows = pd.Series(np.flatnonzero(mask))
     n_rows = min(LEAK_ROWS, LEAK_CELLS // table.shape[1])
-    return table.sample(n_rows, random_state=0) if len(table) > n_rows else table
+    if len(rows) > n_rows:
+        rows = rows.sample(n_rows, random_state=0)
+    return table.iloc[rows]
 
 # %% ../../notebooks/checks/leaks.ipynb #8dabe72b
 NOT_A_LEAK = 'set role: ignore, or give leak_ok: the reason why it is known before the outcome'

@@ -12,6 +12,7 @@ from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
 from ..artefacts.schema import Schema, SchemaColumn, SchemaTarget
+from ..columns.table import Columns
 from ..core.float32 import Loss, Shift, days, distinct_values, input_shift, loss
 from ..core.float32 import ratio_factor, target_shift
 
@@ -25,7 +26,7 @@ def as_numbers(x: pd.Series) -> np.ndarray:     # numbers or times
 # %% ../../notebooks/checks/precision.ipynb #d52d94c4
 def with_shifts(
     schema: Schema,
-    seen: pd.DataFrame,          # the rows that are learned from
+    seen: Columns,               # the rows that are learned from
 ) -> Schema:
     "The schema with offsets and factors for the columns that need them, the target among them."
     columns = [_shifted_column(column, seen) for column in schema.columns]
@@ -33,7 +34,7 @@ def with_shifts(
     return schema.model_copy(update={'columns': columns, 'target': target})
 
 # %% ../../notebooks/checks/precision.ipynb #557fe66a
-def _shifted_column(column: SchemaColumn, seen: pd.DataFrame) -> SchemaColumn:
+def _shifted_column(column: SchemaColumn, seen: Columns) -> SchemaColumn:
     "The description of a column with its shift."
     if column.role != 'feature' or column.type not in ('number', 'date'):
         return column
@@ -41,7 +42,7 @@ def _shifted_column(column: SchemaColumn, seen: pd.DataFrame) -> SchemaColumn:
     return column.model_copy(update={'offset': shift.offset, 'factor': shift.factor})
 
 # %% ../../notebooks/checks/precision.ipynb #d51b05f3
-def _shifted_target(target: SchemaTarget, seen: pd.DataFrame) -> SchemaTarget:
+def _shifted_target(target: SchemaTarget, seen: Columns) -> SchemaTarget:
     "The description of a number to predict with its shift."
     if target.task != 'regression':
         return target

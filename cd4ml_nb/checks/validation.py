@@ -22,6 +22,7 @@ from ..core.written_numbers import Written
 from .checks import LEVELS, check_columns, check_table
 from .cleaning import clean_table, described
 from ..columns.reading_findings import reading_findings
+from ..columns.stored_table import Table
 from .target_checks import class_counts, class_order, class_texts, positive_class
 from ..columns.written_columns import writing
 from ..scenario.definition import Column, Data, Target
@@ -40,7 +41,7 @@ def learned_target(
 @dataclass(frozen=True)
 class Validated:
     "A table after checks and cleaning."
-    table: pd.DataFrame            # the rows that may be learned from, numbered anew
+    table: Table                   # the rows that may be learned from, numbered anew
     columns: dict[str, Column]     # all but the target, with type and role
     n_rows_in: int
     dropped: dict[str, int]        # rows left out, by reason
@@ -163,7 +164,7 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
 
 # %% ../../notebooks/checks/validation.ipynb #1121ca2f
 def as_validated(
-    table: pd.DataFrame,               # products of validate
+    table: Table,                      # products of validate
     findings: Findings,
     schema: Schema,
     declared: Mapping[str, Column],    # in the scenario, with units and words

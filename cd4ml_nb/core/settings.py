@@ -50,6 +50,7 @@ class Settings(BaseModel):
     s3_endpoint: str = ''   # of a store that speaks like S3; empty: AWS's own, or AWS_ENDPOINT_URL
     # seconds after which a query is ended; 0: never
     query_timeout: Annotated[float, Field(ge=0)] = 600.0
+    piece_rows: Annotated[int, Field(ge=1)] = 500_000  # a longer table is read in pieces
 
 # %% ../../notebooks/core/settings.ipynb #d34aaa03
 def load_settings(

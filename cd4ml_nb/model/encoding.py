@@ -8,7 +8,7 @@ __all__ = ['encode', 'is_missing']
 # %% ../../notebooks/model/encoding.ipynb #fe716ffd
 import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,12 @@ def encode(
                 code='S03',
             )
         numbers, n_unseen = _ENCODERS[spec.type](spec, columns[spec.name])
-        encoded.append(shifted(numbers, spec.offset, spec.factor))
+        encoded.append(shifted(numbers, spec.offset, spec.factor).astype(np.float32))
         if n_unseen:
             unseen[spec.name] = n_unseen
     if not encoded:
         return np.empty((0, 0), np.float32), unseen
-    return np.column_stack(encoded).astype(np.float32), unseen
+    return np.column_stack(encoded), unseen
 
 # %% ../../notebooks/model/encoding.ipynb #5e1e2267
 def is_missing(value: Any) -> bool:
@@ -127,16 +127,26 @@ def _as_texts(spec: Input, values: list) -> list:
         return values
     return [str(int(v)) if _is_number(v) and v == v and v % 1 == 0 else v for v in values]
 
+# %% ../../notebooks/model/encoding.ipynb #e87a5a7a
+def _positions(spec: Input, texts: Iterable[Any]) -> np.ndarray:     # float64
+    "The positions of texts among the categories; NaN for what is none."
+    codes = {category: float(k) for k, category in enumerate(spec.categories or ())}
+    known = [codes.get(text, np.nan) if isinstance(text, str) else np.nan for text in texts]
+    return np.array(known, dtype=float)
+
 # %% ../../notebooks/model/encoding.ipynb #e9d95a1b
 def _encode_category(spec: Input, values: Any) -> tuple[np.ndarray, int]:
-    codes = {category: float(k) for k, category in enumerate(spec.categories or ())}
-    items = _as_texts(spec, list(values))
-    _refuse_types(spec, items, lambda v: isinstance(v, str), 'a text')
-    known = [codes.get(v, np.nan) if isinstance(v, str) else np.nan for v in items]
-    numbers = np.array(known, dtype=float)
+    if getattr(getattr(values, 'dtype', None), 'name', '') == 'str':     # a column of a table
+        places, texts = values.factorize()
+    else:
+        texts = _as_texts(spec, list(values))
+        _refuse_types(spec, texts, lambda v: isinstance(v, str), 'a text')
+        places = np.arange(len(texts))
+    numbers = _positions(spec, texts)
     nothing = {str(s) for s in spec.sentinels}
-    n_missing = sum(not isinstance(v, str) or v in nothing for v in items)
-    return numbers, int(np.isnan(numbers).sum()) - n_missing
+    new = [isinstance(v, str) and v not in nothing for v in texts] & np.isnan(numbers)
+    # the place of a missing value is -1, the last
+    return np.append(numbers, np.nan)[places], int(np.append(new, False)[places].sum())
 
 # %% ../../notebooks/model/encoding.ipynb #eac75d10
 def _encode_boolean(spec: Input, values: Any) -> tuple[np.ndarray, int]:

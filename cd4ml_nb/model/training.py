@@ -19,12 +19,13 @@ from typing import Any
 
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')     # as in prediction: before XGBoost is loaded
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import xgboost as xgb  # noqa: E402
 
+from ..columns.stored_table import StoredTable, Table  # noqa: E402
 from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from ..core.float32 import shifted  # noqa: E402
@@ -64,30 +65,56 @@ def observed(output: Output, target: pd.Series) -> np.ndarray:
     values = label(replace(output, scale='linear', offset=0.0, factor=1.0), target)
     return values.astype(int if output.classes else float)
 
+# %% ../../notebooks/model/training.ipynb #0caaa279
+def _batch(contract: Contract, rows: pd.DataFrame, weight: str | None) -> dict[str, Any]:
+    "Some rows in the words of XGBoost."
+    return {
+        'data': encode(contract, rows)[0],
+        'label': label(contract.output, rows[contract.output.name]),
+        'weight': rows[weight].to_numpy(dtype=float) if weight else None,
+        'feature_names': feature_names(contract),
+        'feature_types': feature_types(contract),
+    }
+
+# %% ../../notebooks/model/training.ipynb #28f13b37
+class _Batches(xgb.DataIter):
+    "The pieces of a stored table, one after the other, as often as XGBoost asks for them."
+
+    def __init__(self, contract: Contract, table: StoredTable, weight: str | None):
+        self.contract = contract
+        self.table = table
+        self.weight = weight
+        self.left = table.pieces()
+        super().__init__()
+
+    def next(self, input_data: Callable[..., Any]) -> bool:
+        "Hand over the next piece; False after the last."
+        rows = next(self.left, None)
+        if rows is None:
+            return False
+        input_data(**_batch(self.contract, rows, self.weight))
+        return True
+
+    def reset(self) -> None:
+        "Begin again."
+        self.left = self.table.pieces()
+
 # %% ../../notebooks/model/training.ipynb #92e174d2
 def matrix(
     contract: Contract,
-    table: pd.DataFrame,                    # inputs and target, n rows
+    table: Table,                           # inputs and target, n rows
     weight: str | None = None,              # column of row weights
     ref: xgb.QuantileDMatrix | None = None,
     max_bin: int = 256,
     threads: int = 0,
 ) -> xgb.QuantileDMatrix:
-    "A table as XGBoost trains on it."
-    numbers, _ = encode(contract, table)
+    "A table as XGBoost trains on it; a stored one is never in memory as a whole."
     # weighted quantiles are cut a little differently by each number of threads
     threads = 1 if weight else threads
-    return xgb.QuantileDMatrix(
-        numbers,
-        label=label(contract.output, table[contract.output.name]),
-        weight=table[weight].to_numpy(dtype=float) if weight else None,
-        feature_names=feature_names(contract),
-        feature_types=feature_types(contract),
-        enable_categorical=True,
-        ref=ref,
-        max_bin=max_bin,
-        nthread=threads or None,
-    )
+    how = {'enable_categorical': True, 'ref': ref, 'max_bin': max_bin, 'nthread': threads or None}
+    if isinstance(table, pd.DataFrame):
+        return xgb.QuantileDMatrix(**_batch(contract, table, weight), **how)
+    return xgb.QuantileDMatrix(_Batches(contract, table, weight), **how)
 
 # %% ../../notebooks/model/training.ipynb #832c0a4b
 def base_parameters(
@@ -179,7 +206,7 @@ def save_booster(booster: xgb.Booster, path: Path) -> None:
 # %% ../../notebooks/model/training.ipynb #b1870857
 def fit_winner(
     contract: Contract,
-    table: pd.DataFrame,             # train and validation rows
+    table: Table,                    # train and validation rows
     params: Mapping[str, Any],       # of the best trial, as is the next
     rounds: int,                     # of boosting
     weight: str | None = None,       # column of row weights

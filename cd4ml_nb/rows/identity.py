@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..columns.table import _arrow, _cell_hashes, _is_string, _mixed, row_hashes
+from ..columns.table import Columns, _arrow, _cell_hashes, _is_string, _mixed, n_distinct
+from ..columns.table import row_hashes
 
 # %% ../../notebooks/rows/identity.ipynb #8f12c525
 # the text of a number that 64 bits hold
@@ -51,7 +52,7 @@ def _text_keys(array: pa.Array) -> np.ndarray:
 
 # %% ../../notebooks/rows/identity.ipynb #67e18780
 def row_keys(
-    table: pd.DataFrame,
+    table: Columns,
     columns: Sequence[str],     # that count, in any order
 ) -> np.ndarray:                # (n,), uint64
     "One number per row, from the content of some columns."
@@ -85,13 +86,13 @@ def identities(
 LEAST_TOLD = 0.95
 
 
-def told_apart(table: pd.DataFrame, columns: Sequence[str]) -> int:
+def told_apart(table: Columns, columns: Sequence[str]) -> int:
     "How many rows differ in these columns."
-    return len(np.unique(row_keys(table, columns)))
+    return n_distinct(row_keys(table, columns))
 
 # %% ../../notebooks/rows/identity.ipynb #ba2a86ab
 def identity_columns(
-    table: pd.DataFrame,
+    table: Columns,
     named: Sequence[str],        # by the scenario; empty: it names none
     ids: Sequence[str],          # with the role id
     declared: Sequence[str],     # in the scenario, the target among them
@@ -99,7 +100,7 @@ def identity_columns(
     "The columns whose content names a row."
     if named:
         return sorted(named)
-    every = [str(name) for name in table]
+    every = [str(name) for name in table.columns]
     wanted = LEAST_TOLD * told_apart(table, every)
     for columns in (ids, declared):
         there = sorted(name for name in columns if name in every)
@@ -120,23 +121,18 @@ def telling_columns(
     if len(table) > SAMPLE:
         table = table.sample(SAMPLE, random_state=0)
     parts = {name: cell_keys(table[name]) for name in names}
-    wanted = ENOUGH * _distinct(sum(parts.values(), np.zeros(len(table), np.uint64)))
+    wanted = ENOUGH * n_distinct(sum(parts.values(), np.zeros(len(table), np.uint64)))
     chosen: dict[str, np.ndarray] = {}
     total = np.zeros(len(table), np.uint64)
-    while _distinct(total) < wanted:
+    while n_distinct(total) < wanted:
         left = [name for name in names if name not in chosen]
-        best = max(left, key=lambda name: _distinct(total + parts[name]))
+        best = max(left, key=lambda name: n_distinct(total + parts[name]))
         chosen[best] = parts[best]
         total = total + parts[best]
     for name in list(chosen):
-        if len(chosen) > 1 and _distinct(total - chosen[name]) >= wanted:
+        if len(chosen) > 1 and n_distinct(total - chosen[name]) >= wanted:
             total = total - chosen.pop(name)
     return [name for name in names if name in chosen]
-
-# %% ../../notebooks/rows/identity.ipynb #f1280671
-def _distinct(keys: np.ndarray) -> int:
-    "How many different numbers there are."
-    return len(np.unique(keys))
 
 # %% ../../notebooks/rows/identity.ipynb #85c727cd
 SKETCH = 64
@@ -160,8 +156,8 @@ def share_looked_at(
 
 # %% ../../notebooks/rows/identity.ipynb #2f4ef1bb
 def entity_labels(
-    table: pd.DataFrame,
+    table: Columns,
     names: Sequence[str],     # of `split.entity`
 ) -> pd.Series:               # uint64
     "A label for each row; rows that agree in all of the columns have the same."
-    return pd.Series(row_hashes(table, list(names)), index=table.index)
+    return pd.Series(row_hashes(table, list(names)), index=getattr(table, 'index', None))

@@ -10,10 +10,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.special import gammainc
 
-from .identity import cell_keys
+from ..columns.table import Columns, n_distinct
+from .identity import cell_keys, row_keys
 
 # %% ../../notebooks/rows/repeats.ipynb #d91b507b
 def equal_pairs(keys: np.ndarray) -> float:
@@ -79,18 +79,18 @@ class Repeats:
 
 # %% ../../notebooks/rows/repeats.ipynb #9c137b6d
 def repeats_in(
-    table: pd.DataFrame,
+    table: Columns,
     columns: list[str],       # that count: all but ids
 ) -> Repeats:
     "How many rows repeat an earlier one, and whether chance explains it."
-    cells = np.array([cell_keys(table[name]) for name in columns], np.uint64)
-    total = cells.sum(axis=0, dtype=np.uint64)
-    n = len(total)
-    distinct = len(np.unique(total))
+    n = len(table)
+    distinct = n_distinct(row_keys(table, columns))
     if distinct == n or not columns:
         return Repeats(0, 0.0, 0.0, False)
+    rows = np.arange(n)
     if n > SAMPLE:
-        cells = cells[:, np.random.default_rng(0).choice(n, SAMPLE, replace=False)]
+        rows = np.random.default_rng(0).choice(n, SAMPLE, replace=False)
+    cells = np.array([cell_keys(table[name])[rows] for name in columns], np.uint64)
     pairs = equal_pairs(cells.sum(axis=0, dtype=np.uint64))
     expected = chance_pairs(cells)
     copied = distinct > FEW_DISTINCT * n and _beyond_chance(pairs, expected)

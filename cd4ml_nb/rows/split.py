@@ -7,14 +7,14 @@ __all__ = ['Rows', 'rows_of', 'lots', 'parts_by_lot', 'repaired', 'split_by_lot'
            'split_by_time', 'split_rows', 'overlap', 'check_parts', 'seen_schema']
 
 # %% ../../notebooks/rows/split.ipynb #01ea9d08
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema, SchemaColumn
-from ..columns.table import _mixed
+from ..columns.table import Columns, _mixed
 from ..core.errors import UserError
 from .group_split import PARTS, blocks, deal_groups
 from .identity import cell_keys, entity_labels, identities, identity_columns, row_keys
@@ -43,14 +43,14 @@ class Rows:
 
 # %% ../../notebooks/rows/split.ipynb #41359399
 def rows_of(
-    table: pd.DataFrame,
+    table: Columns,
     named: Sequence[str],        # the scenario's `identity`; empty: it names no columns
     ids: Sequence[str],          # columns that are no part of a row's content
     declared: Sequence[str],     # in the scenario, the target among them
 ) -> Rows:
     "What names each row of a table."
     columns = identity_columns(table, named, ids, declared)
-    content = [str(name) for name in table if name not in ids]
+    content = [str(name) for name in table.columns if name not in ids]
     repeats = repeats_in(table, content)
     return Rows(columns, row_keys(table, columns), row_keys(table, content), repeats.kind)
 
@@ -104,9 +104,9 @@ def split_by_lot(
     return part
 
 # %% ../../notebooks/rows/split.ipynb #c5a2e1f7
-def groups_of(table: pd.DataFrame, split: Split, column: str | None) -> pd.Series:
+def groups_of(table: Columns, split: Split, column: str | None) -> pd.Series:
     "The group of each row, whose rows stay together: a column's value, or the entity."
-    return entity_labels(table, split.entity) if split.entity else table[column]
+    return entity_labels(table, split.entity) if split.entity else table[str(column)]
 
 # %% ../../notebooks/rows/split.ipynb #04408bfd
 def group_keys(values: pd.Series, rows: Rows) -> np.ndarray:      # (n,), uint64
@@ -152,7 +152,7 @@ def split_by_time(
     return np.where(part > first, -1, part)
 
 # %% ../../notebooks/rows/split.ipynb #1ed988c5
-def _times(table: pd.DataFrame, column: str | None) -> np.ndarray:
+def _times(table: Columns, column: str | None) -> np.ndarray:
     "The time of each row; its number where no column holds times."
     if not column:
         return np.arange(len(table))
@@ -184,7 +184,7 @@ def _refuse_few_times(times: pd.Series) -> None:
 
 # %% ../../notebooks/rows/split.ipynb #64ec75a0
 def split_rows(
-    table: pd.DataFrame,
+    table: Columns,
     split: Split,
     target: str,
     task: str,
@@ -213,12 +213,13 @@ def overlap(
     parts: list[np.ndarray],       # the keys of each part: content hashes or groups
 ) -> int:
     "How many different keys occur in more than one part."
-    keys = pd.Series(np.concatenate([pd.unique(part) for part in parts]))
-    return int((keys.value_counts() > 1).sum())
+    keys = np.concatenate([pd.unique(part) for part in parts])
+    _, counts = np.unique(keys, return_counts=True)
+    return int((counts > 1).sum())
 
 # %% ../../notebooks/rows/split.ipynb #2460167a
 def check_parts(
-    parts: dict[str, pd.DataFrame],
+    parts: Mapping[str, Columns],
     target: str,
     task: str,
 ) -> None:
@@ -231,7 +232,7 @@ def check_parts(
         _check_classes(parts, target)
 
 # %% ../../notebooks/rows/split.ipynb #f94387df
-def _check_classes(parts: dict[str, pd.DataFrame], target: str) -> None:
+def _check_classes(parts: Mapping[str, Columns], target: str) -> None:
     "Refuse a split with a class that a part lacks, or that only train lacks."
     where = f'split:{target}'
     for label in sorted(parts['train'][target].unique()):
@@ -249,7 +250,7 @@ def _check_classes(parts: dict[str, pd.DataFrame], target: str) -> None:
 # %% ../../notebooks/rows/split.ipynb #0d3c5e22
 def seen_schema(
     schema: Schema,              # of all rows, as validate wrote it
-    seen: pd.DataFrame,          # train and validation rows
+    seen: Columns,               # train and validation rows
 ) -> Schema:
     "The schema with ranges and categories of the seen rows only."
     columns = [_seen_column(column, seen[column.name]) for column in schema.columns]

@@ -20,7 +20,7 @@ from .metrics import equal_bins, row_weights, weighted_quantile
 
 # %% ../../notebooks/scenario/evaluation.ipynb #e1b4ab0a
 def baseline(
-    train: pd.DataFrame,
+    train: pd.DataFrame,        # the columns of `by`, of the training rows
     target: np.ndarray,         # observed on the training rows
     table: pd.DataFrame,        # rows to predict
     task: str,
@@ -181,7 +181,7 @@ def is_thin(
 
 # %% ../../notebooks/scenario/evaluation.ipynb #349de8ba
 def thin_partitions(
-    table: pd.DataFrame,
+    table: pd.DataFrame,        # the column of the partition and of weights, of all rows
     judging: Evaluate,
     weight: str | None = None,       # column of row weights
 ) -> Offer | None:                   # None: no partition

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
+from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError
 from ..model.contract import Contract
 from ..model.encoding import encode
@@ -47,8 +48,8 @@ class Kept:
 class Binned(Kept):
     "Two tables as XGBoost trains on them, cut at the same points and kept for the next trial."
     contract: Contract
-    train: pd.DataFrame
-    validation: pd.DataFrame
+    train: Table
+    validation: Table
     weight: str | None           # column of row weights
     threads: int
 
@@ -100,14 +101,18 @@ def share_first(search: Search, rows: int) -> float:    # of training
 
 # %% ../../notebooks/search/trial.ipynb #a866986f
 def drawn(
-    table: pd.DataFrame,
+    table: Table,
     share: float,
     each: str | None,       # a column: the share is drawn of each of its values, one row at least
 ) -> pd.DataFrame:
     "A share of the rows by chance."
-    parts = [table] if each is None else [part for _, part in table.groupby(each, observed=True)]
+    rows = pd.Series(np.arange(len(table)))
+    parts = [rows]
+    if each is not None:
+        values = table[each].reset_index(drop=True)
+        parts = [part for _, part in rows.groupby(values, observed=True)]
     sampled = [part.sample(math.ceil(share * len(part)), random_state=0) for part in parts]
-    return pd.concat(sampled).sort_index()
+    return rows_at(table, np.sort(np.concatenate(sampled)))
 
 # %% ../../notebooks/search/trial.ipynb #06c1d2a4
 def make_problem(
@@ -116,8 +121,8 @@ def make_problem(
     contract: Contract,
     base: dict[str, Any],                # of base_parameters
     search: Search,
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
+    train: Table,
+    validation: Table,
     weight: str | None = None,           # column of row weights
 ) -> Problem:
     "A sweep's problem from its tables, with a sample where trials begin with one."
@@ -131,7 +136,7 @@ def make_problem(
         Binned(contract, train, validation, weight, base['nthread']),
         observed(output, validation[output.name]),
         validation[weight].to_numpy(dtype=float) if weight else None,
-        encode(contract, validation.head(32))[0],
+        encode(contract, rows_at(validation, np.arange(min(32, len(validation)))))[0],
     )
     share = share_first(search, len(train))
     if share == 1:

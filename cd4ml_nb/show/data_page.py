@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ..artefacts.findings import Finding
 from ..checks.validation import Validated
+from ..columns.typed_table import n_different
 from ..scenario.wording import NONE, SPACE, number, percent
 from .figures import svg_element
 from .pages import asset, frame, render, source_name
@@ -87,7 +88,7 @@ def column_card(
         'words': words,
         'type': '' if role == 'ignore' else TYPES[kind],
         'role': ', '.join(filter(None, [ROLES[role], 'personal' if personal else ''])),
-        'n_distinct': present.nunique(),
+        'n_distinct': n_different(x),
         'missing': missing if n_missing else 'none',
         'range': '',
         'middle': '',

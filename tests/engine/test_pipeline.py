@@ -46,6 +46,19 @@ def test_a_run_ends_with_a_verdict_and_a_report(first):
     assert (place.folder / 'products/index.html').exists()
 
 
+def test_a_table_that_is_read_in_pieces_gives_the_same_model_and_figures(first, tmp_path):
+    place, _ = first
+    pieces = Place(tmp_path)
+    done = pieces.run(*SMALL, '--until', 'evaluate', CD4ML_PIECE_ROWS='100')
+    assert done.returncode == 0, done.stderr
+    for stage, file in (
+        ('split', 'split.json'), ('sweep', 'best.json'), ('train', 'model.json'),
+        ('evaluate', 'metrics.json'),
+    ):
+        found = (each.json('breast_cancer', stage, file) for each in (place, pieces))
+        assert len({json.dumps(content) for content in found}) == 1, file
+
+
 def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     place, _ = first
     registration = place.json('breast_cancer', 'register', 'registration.json')
