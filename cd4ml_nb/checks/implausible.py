@@ -273,11 +273,13 @@ ENDS = (1.0, 100.0)   # of scales
 
 def pile_at_the_end(values: np.ndarray) -> float | None:
     "The largest value, if amounts were probably cut off there."
+    if not len(values) or (values == values.max()).sum() < max(10.0, PILED * len(values)):
+        return None
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < MANY_VALUES or distinct[-1] in ENDS:
         return None
-    few = max(10.0, PILED * len(values), PILE * counts[-NEIGHBOURS - 1 : -1].max())
-    return float(distinct[-1]) if counts[-1] >= few else None
+    piled = counts[-1] >= PILE * counts[-NEIGHBOURS - 1 : -1].max()
+    return float(distinct[-1]) if piled else None
 
 # %% ../../notebooks/checks/implausible.ipynb #d437c5d0
 def check_pile(
