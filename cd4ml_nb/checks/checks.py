@@ -20,7 +20,7 @@ from .cleaning import features, is_text_column
 from .conversions import check_conversions
 from .entities import check_entities
 from .findings import found
-from .implausible import check_implausible
+from .implausible import check_implausible, check_pile
 from .leaks import check_leaks, finite_numbers
 from .personal import check_personal, check_shown
 from .precision import check_precision
@@ -300,6 +300,8 @@ def check_table(
     unfit = any(finding.level == 'error' for finding in findings)
     findings += _check_columns_alone(table, columns, today)
     findings += check_implausible(table[plan.target.column], outside='drop')
+    if plan.task == 'regression':
+        findings += check_pile(table[plan.target.column], is_target=True)
     findings += check_order(table, plan, columns)
     findings += check_groups(table, plan, columns)
     if not unfit:
@@ -320,6 +322,7 @@ def _check_columns_alone(
         findings += check_identity(table[name])
         personal = columns[name].personal
         findings += check_units(table[name]) or check_implausible(table[name], personal)
+        findings += check_pile(table[name], personal)
     ignored = [name for name in columns if columns[name].role == 'ignore' and name in table]
     findings += check_copies(table, names)
     findings += check_conversions(table, names, ignored)

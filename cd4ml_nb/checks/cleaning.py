@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USUAL_DTYPE', 'LEVEL_OF', 'TODO', 'Typed', 'described', 'features', 'check_declarations', 'pandera_schema',
            'is_text_column', 'Breach', 'breaches', 'policy', 'breach_words', 'clean_table', 'content_columns',
-           'duplicate_rows']
+           'duplicate_rows', 'naming_ids']
 
 # %% ../../notebooks/checks/cleaning.ipynb #d728a369
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ import pandera.pandas as pa
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding, Level
-from .findings import found
+from .findings import found, some_values
 from ..columns.table import row_hashes
 from ..rows.repeats import repeats_in
 from ..scenario.definition import Column, Target
@@ -288,10 +288,18 @@ def _blanked(
     for breach in breaches(table[list(chosen)], pandera_schema(table, chosen)):
         if breach.kind in ('range', 'values'):
             name = breach.column
-            table = table.assign(**{name: table[name].mask(breach.mask)})
             what = breach_words(breach, columns, plan.target)
+            what += _examples(table.loc[breach.mask, name], columns[name])
+            table = table.assign(**{name: table[name].mask(breach.mask)})
             findings += found('D43', 'info', name, breach.mask, what, 'they count as missing')
     return table, findings
+
+# %% ../../notebooks/checks/cleaning.ipynb #a125df44
+def _examples(values: pd.Series, column: Column) -> str:
+    "A few of the numbers that count as missing, in words; none of a personal column."
+    if column.personal or not kinds.is_numeric_dtype(values):
+        return ''
+    return f' ({some_values(values.to_numpy(dtype=float))})'
 
 # %% ../../notebooks/checks/cleaning.ipynb #203a5f4c
 def content_columns(table: pd.DataFrame, columns: dict[str, Column]) -> list[str]:
@@ -308,14 +316,36 @@ def duplicate_rows(
     hashes = row_hashes(table, content_columns(table, columns))
     return pd.Series(hashes, index=table.index).duplicated()
 
+# %% ../../notebooks/checks/cleaning.ipynb #64028e62
+def naming_ids(table: pd.DataFrame, columns: dict[str, Column]) -> list[str]:
+    "The ids that name a row in every export: not those that merely count the rows."
+    return [
+        name
+        for name, column in columns.items()
+        if column.role == 'id' and name in table and not _is_counter(table[name])
+    ]
+
+# %% ../../notebooks/checks/cleaning.ipynb #dab8d6e3
+def _is_counter(x: pd.Series) -> bool:
+    "Whether a column merely counts the rows."
+    return kinds.is_numeric_dtype(x) and bool(x.notna().all() and x.max() - x.min() == len(x) - 1)
+
 # %% ../../notebooks/checks/cleaning.ipynb #e2497bc7
-def _repeat_words(wanted: str, copied: bool, share: float) -> tuple[Level, str]:
+def _repeat_words(
+    wanted: str,         # keep, drop or refuse
+    copied: bool,
+    share: float,        # of the rows
+    ids: list[str],      # that tell them apart
+) -> tuple[Level, str]:
     "The level of a finding about repeated rows, and what was done or is to do."
     if wanted == 'refuse':
         todo = 'remove them, or set duplicates: drop' if copied else 'set duplicates: keep'
         return 'error', todo
     if copied and wanted == 'keep':
-        todo = 'set duplicates: drop; kept, they count double and stay together in the split'
+        todo = 'set duplicates: drop'
+        if ids:
+            todo += f' if {" and ".join(ids)} may name the same thing twice'
+        todo += '; kept, they count double and stay together in the split'
         return 'warn' if share >= 0.01 else 'info', todo
     if copied:
         return 'info', 'they were dropped'
@@ -333,8 +363,11 @@ def _deduplicated(
     if not again.any():
         return table, []
     repeats = repeats_in(table, content_columns(table, columns))
-    level, todo = _repeat_words(wanted, repeats.copied, float(again.mean()))
+    ids = naming_ids(table, columns)
+    level, todo = _repeat_words(wanted, repeats.copied, float(again.mean()), ids)
     what = 'copy of an earlier row' if repeats.copied else 'equal to an earlier row, as by chance,'
+    if ids and repeats.copied:
+        what += f' but for {" and ".join(ids)},'
     findings = found('D42', level, '', again, what, todo)
     if wanted == 'drop':
         table = _without(table, again, 'duplicates', dropped)

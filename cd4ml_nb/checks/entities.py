@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DISTINCTIVE', 'FEW_PAIRS', 'MANY', 'SHARE', 'FEWEST', 'MOST_LOOKED_AT', 'LARGEST', 'cell_keys', 'agreeing_pairs',
            'chance_pairs', 'Entities', 'find_entities', 'telling_columns', 'can_be_split', 'learned_before',
-           'check_entities']
+           'check_entities', 'kept_together']
 
 # %% ../../notebooks/checks/entities.ipynb #97dfedd6
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..artefacts.findings import Finding
+from ..artefacts.findings import Finding, Level
 from .cleaning import features
 from .findings import rows_shown
 from ..columns.stored_table import Table, rows_at
@@ -193,9 +193,7 @@ def check_entities(
     target: str,
     split: Split,
 ) -> list[Finding]:
-    "Rows that are the same thing again, unless the split keeps those together."
-    if split.entity:
-        return []
+    "Rows that are the same thing again, and what keeps them from counting twice."
     found = find_entities(table, columns, target)
     if found is None:
         return []
@@ -206,11 +204,30 @@ def check_entities(
         f' another in every feature{but}, and differ in {_listed(found.differ)}'
         f' ({rows_shown(rows)}): probably the same thing again'
     )
+    level, todo = _remedy(table, found, split)
+    return [Finding('D41', level, '', len(rows), what, todo, int(rows[0]) + 1)]
+
+# %% ../../notebooks/checks/entities.ipynb #ba174e55
+def _remedy(table: pd.DataFrame, found: Entities, split: Split) -> tuple[Level, str]:
+    "The level of a finding about the same things again, and what is done or is to do."
+    if split.entity and kept_together(table[found.twins], found.columns, split.entity):
+        return 'info', f'each stays in one part, by split.entity: {_listed(split.entity)}'
     todo = 'the report says how good the model is with and without them'
     if split.by != 'time':
         few = ', '.join(telling_columns(table, found.columns))
         todo = f'set split: {{by: group, entity: [{few}]}} to keep each in one part; {todo}'
-    return [Finding('D41', 'warn', '', len(rows), what, todo, int(rows[0]) + 1)]
+    return 'warn', todo
+
+# %% ../../notebooks/checks/entities.ipynb #21868cd2
+def kept_together(
+    twins: pd.DataFrame,
+    columns: Sequence[str],     # in which they agree
+    entity: Sequence[str],      # that the split goes by
+) -> bool:
+    "Whether rows that agree in some columns are one entity of the split."
+    things = row_hashes(twins, list(columns))
+    both = np.column_stack([things, row_hashes(twins, list(entity))])
+    return len(np.unique(both, axis=0)) == len(np.unique(things))
 
 # %% ../../notebooks/checks/entities.ipynb #d964f863
 def _listed(names: Sequence[str]) -> str:

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEAST_ROWS', 'LEAST_VALUES', 'FEW', 'WIDE', 'FACTOR', 'HIGH', 'TYPED', 'FIRST_YEAR', 'LAST_YEAR', 'MIRRORED',
-           'NO_VALUE', 'STAND_INS', 'MOST_STAND_INS', 'APART', 'Odd', 'most_slips', 'beyond_a_gap', 'typed_patterns',
-           'impossible_years', 'odd_signs', 'odd_zeros', 'stand_in', 'odd_values', 'limit_between', 'limit_words',
-           'check_implausible']
+           'NO_VALUE', 'STAND_INS', 'MOST_STAND_INS', 'APART', 'PILE', 'PILED', 'MANY_VALUES', 'NEIGHBOURS', 'ENDS',
+           'Odd', 'most_slips', 'beyond_a_gap', 'typed_patterns', 'impossible_years', 'odd_signs', 'odd_zeros',
+           'stand_in', 'odd_values', 'limit_between', 'limit_words', 'check_implausible', 'pile_at_the_end',
+           'check_pile']
 
 # %% ../../notebooks/checks/implausible.ipynb #7c98613d
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pandas as pd
 from pandas.api import types as kinds
 
 from ..artefacts.findings import Finding
-from .findings import found
+from .findings import found, some_values
 from .leaks import finite_numbers
 
 # %% ../../notebooks/checks/implausible.ipynb #e6858c98
@@ -125,10 +126,11 @@ def odd_signs(values: np.ndarray) -> np.ndarray:    # bool
 def odd_zeros(values: np.ndarray) -> np.ndarray:    # bool
     "Which of the values are zero, where all others are positive and far from it."
     zero = values == 0
-    if not 0 < int(zero.sum()) <= most_slips(len(values)) or (values < 0).any():
+    more_slips = most_slips(len(values)) - int(zero.sum())
+    if not zero.any() or more_slips < 0 or (values < 0).any():
         return np.zeros(len(values), bool)
-    others = values[~zero]
-    apart = others.min() >= HIGH * np.median(others)
+    others = np.sort(values[~zero])
+    apart = others[more_slips] >= HIGH * np.median(others)      # a slip may lie between them
     return zero if apart else np.zeros(len(values), bool)
 
 # %% ../../notebooks/checks/implausible.ipynb #1b1ec3e0
@@ -211,7 +213,7 @@ def _odd_amounts(values: np.ndarray, present: np.ndarray) -> list[Odd]:
     above, below = beyond_a_gap(values)
     if below is not None:
         odd = (values > 0) & (values < 0.999 * below)
-        what = f'{_some(values[odd])}, and no other is below {below:,.6g},'
+        what = f'{some_values(values[odd])}, and no other is below {below:,.6g},'
         plain = 'far below all others,'
         limit = limit_between(float(values[odd].max()), below)
         found_here.append(Odd(_spread_out(odd, present), what, plain, limit, None))
@@ -223,13 +225,13 @@ def _too_large(values: np.ndarray, present: np.ndarray, above: float | None) -> 
     if above is not None:
         far = values > 1.001 * above
         limit = float(values[~far].max())
-        what = f'{_some(values[far])}, and no other is above {limit:,.10g},'
+        what = f'{some_values(values[far])}, and no other is above {limit:,.10g},'
         between = limit_between(limit, float(values[far].min()))
         return [Odd(_spread_out(far, present), what, 'far above all others,', None, between)]
     typed = typed_patterns(values)
     if not typed.any():
         return []
-    what = f'{_some(values[typed])}, like typed at random,'
+    what = f'{some_values(values[typed])}, like typed at random,'
     sentinels = tuple(np.unique(values[typed]).tolist())
     mask = _spread_out(typed, present)
     return [Odd(mask, what, 'like typed at random,', None, None, sentinels)]
@@ -247,13 +249,6 @@ def _spread_out(odd: np.ndarray, present: np.ndarray) -> np.ndarray:
     mask = np.zeros(len(present), bool)
     mask[np.flatnonzero(present)[odd]] = True
     return mask
-
-# %% ../../notebooks/checks/implausible.ipynb #d73b7748
-def _some(values: np.ndarray, most: int = 3) -> str:
-    "The first few different values, in words."
-    different = np.unique(values)[::-1]
-    more = ' …' if len(different) > most else ''
-    return ' and '.join(f'{value:,.10g}' for value in different[:most]) + more
 
 # %% ../../notebooks/checks/implausible.ipynb #d914f56c
 def limit_words(odd: Odd) -> dict[str, Any]:
@@ -292,3 +287,39 @@ def _whole(value: float) -> float:
 def _plain(value: Any) -> str:
     "A limit or a list of sentinels as a scenario has it."
     return f'{value:.10g}' if isinstance(value, float) else str(value)
+
+# %% ../../notebooks/checks/implausible.ipynb #caf32535
+PILE = 4              # times as frequent as each of the values next to it
+PILED = 0.001         # share of the rows, at least; ten rows at least
+MANY_VALUES = 100     # different ones, at least
+NEIGHBOURS = 5
+ENDS = (1.0, 100.0)   # of scales
+
+
+def pile_at_the_end(values: np.ndarray) -> float | None:
+    "The largest value, if amounts were probably cut off there."
+    if not len(values) or (values == values.max()).sum() < max(10.0, PILED * len(values)):
+        return None
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < MANY_VALUES or distinct[-1] in ENDS:
+        return None
+    piled = counts[-1] >= PILE * counts[-NEIGHBOURS - 1 : -1].max()
+    return float(distinct[-1]) if piled else None
+
+# %% ../../notebooks/checks/implausible.ipynb #d437c5d0
+def check_pile(
+    x: pd.Series,
+    personal: bool = False,      # its values are not shown
+    is_target: bool = False,
+) -> list[Finding]:
+    "A column whose amounts were probably cut off."
+    numbers = finite_numbers(x) if _is_looked_at(x) else None
+    if numbers is None or (end := pile_at_the_end(numbers[~np.isnan(numbers)])) is None:
+        return []
+    largest = '' if personal else f', {end:,.10g}'
+    what = f'the largest value{largest}, far more frequent than those next to it,'
+    todo = 'probably a limit of what was recorded, or a code'
+    if is_target:
+        todo += ': the model cannot predict more'
+    mask = pd.Series(numbers == end, index=x.index)
+    return found('D54', 'warn' if is_target else 'info', str(x.name), mask, what, todo)

@@ -69,6 +69,7 @@ class Draft:
     data_why: dict[str, str] = field(default_factory=dict)     # what was seen of the file
     identity: tuple[list[str], str] = ([], '')
     seed: tuple[int, str] = (0, 'of every random choice')
+    reasons: dict[str, str] = field(default_factory=dict)      # of columns not learned from
 
 # %% ../../notebooks/command/scenario_file.ipynb #d99dff4c
 def scenario_text(draft: Draft) -> str:

@@ -75,6 +75,7 @@ D50|there are too few rows|use more data, or larger shares
 D51|the rows of a query, or their order, may be others next time|ORDER BY, and no clock or chance
 D52|personal data would be shown or published|give the column the role `id` or `ignore`
 D53|a column is not learned from|give it the role `feature` if it should be
+D54|amounts end in a pile: cut off, or a code|see whether the whole amounts are to be had
 D61|lines of a file are no rows of its table|declare `skip`, `skip_end`, `comment` or `names`
 D62|a row is the total of others|declare `skip_end`, or remove it
 D63|a column is the saved index of a table|give it the role `ignore`

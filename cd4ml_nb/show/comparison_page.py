@@ -6,7 +6,8 @@
 __all__ = ['Fact', 'METHOD', 'METHOD_AGAIN', 'head_html', 'model_row', 'key_facts', 'gain_fact', 'not_worse_fact',
            'detectable_facts', 'verdict_figure', 'metric_rows', 'leader', 'sure_html', 'rule_words', 'power_words',
            'differs_html', 'changed_modules', 'value_text', 'found_html', 'reached_words', 'cases_words',
-           'weights_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words', 'comparison_html']
+           'lacking_words', 'weights_words', 'looks_words', 'after_words', 'level', 'judged_html', 'method_words',
+           'comparison_html']
 
 # %% ../../notebooks/show/comparison_page.ipynb #ac19ec39
 from collections.abc import Mapping, Sequence
@@ -336,13 +337,26 @@ def cases_words(summary: Mapping[str, Any]) -> str:
         learned = few([f'run {run} had learned from {n:,}' for run, n in seen.items()])
         return (
             f'{whose}. Of {n_cases}, {learned}. The verdict rests on the'
-            f' {holdout["judged"]:,} that no model has seen, compared by content, without the'
-            ' columns that are only identifiers.'
+            f' {holdout.get("unseen", holdout["judged"]):,} that no model has seen, compared by'
+            ' content, without the columns that are only identifiers.'
         )
     return (
         f'{whose}. Not one of the {n_cases} is among the rows that a model'
         ' has learned from or was chosen with; they were compared by content, without the columns'
         ' that are only identifiers.'
+    )
+
+# %% ../../notebooks/show/comparison_page.ipynb #390a00b4
+def lacking_words(summary: Mapping[str, Any]) -> str:
+    "Which cases could not be judged on, as a model needs what they lack; else empty."
+    holdout = summary['holdout']
+    if not holdout.get('lacking'):
+        return ''
+    needs = few([f'run {run} needs {few(names)}' for run, names in holdout['lacking'].items()])
+    left = plural(holdout['unseen'] - holdout['judged'], 'later case')
+    return (
+        f' The model of {needs}, which the data of run {holdout["run"]} no longer has: {left} could'
+        f' not be judged on, and {holdout["judged"]:,} decide.'
     )
 
 # %% ../../notebooks/show/comparison_page.ipynb #f6ab8759
@@ -407,7 +421,7 @@ def judged_html(summary: Mapping[str, Any]) -> Markup:
     }
     return render(
         'templates/comparison/judged.html',
-        cases=cases_words(summary) + weights_words(summary),
+        cases=cases_words(summary) + lacking_words(summary) + weights_words(summary),
         looks=looks_words(summary['looks']),
         after=after_words(summary),
         method=method_words(summary),

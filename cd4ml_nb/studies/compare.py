@@ -39,7 +39,8 @@ from .alternatives import load_alternative
 from .alternatives import overall_draws, path_in, predictions_of, refuse_unlike
 from .alternatives import with_words
 from .differences import disagreements, what_differs
-from .shared_rows import Rows, judging_run, matched, shown_to, unseen_rows
+from .shared_rows import Rows, judging_run, matched, readable_rows, shown_to
+from .shared_rows import unseen_rows
 from .trainings import train_again
 
 # %% ../../notebooks/studies/compare.ipynb #d95dcad9
@@ -166,7 +167,8 @@ class Comparison:
     plan: Scenario
     evaluation_set: EvaluationSet
     predicted: list[np.ndarray]
-    holdout: dict[str, Any]       # {run, hash, rows, judged, same, seen: {run: rows}}
+    # {run, hash, rows, judged, same, seen: {run: rows}}, and {lacking: {run: inputs}, unseen}
+    holdout: dict[str, Any]
     looks: dict[str, Any]         # of `looks_at`
     same_rows: bool = False       # whether all models learned from the same rows
 
@@ -204,16 +206,18 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     rows = {alternative.name: Rows(alternative) for alternative in alternatives}
     matches = {name: matched(rows[owner.name], found) for name, found in rows.items()}
     fresh, seen = unseen_rows(matches, owner, unseen)
+    judged_on, lacking = readable_rows(rows, matches, owner, fresh)
     ledger = looks_ledger(owner.record.scenario)
     purpose = f'compare {", ".join(a.name for a in alternatives)}'
-    table = unseal(sealed_rows, 'compare', purpose, ledger)[fresh].reset_index(drop=True)
+    table = unseal(sealed_rows, 'compare', purpose, ledger)[judged_on].reset_index(drop=True)
     shown = {
-        name: shown_to(found, owner, table, matches[name].place[fresh])
+        name: shown_to(found, owner, table, matches[name].place[judged_on])
         for name, found in rows.items()
     }
     digest = owner.split.hash['holdout']
     same = all(match.same_holdout for match in matches.values())
     facts = {'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
+    facts |= {'lacking': lacking, 'unseen': int(fresh.sum())} if lacking else {}
     return Comparison(
         alternatives,
         plan,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'Whole', 'in_order', 'whole_of', 'read_alike', 'naming_columns', 'Match', 'Rows', 'are_copies', 'matched',
-           'places', 'judging_run', 'unseen_rows', 'shown_to']
+           'places', 'judging_run', 'unseen_rows', 'own_inputs', 'absent_inputs', 'readable_rows', 'shown_to']
 
 # %% ../../notebooks/studies/shared_rows.ipynb #29ac8913
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema
-from ..core.errors import GateRefused
+from ..core.errors import GateRefused, UserError
 from ..rows.group_split import PARTS
 from ..rows.identity import identities, row_keys
 from ..columns.table import read_table, unseal
@@ -191,22 +191,69 @@ def _remedy(left: int, least: int) -> str:
         return f'judge on the {left:,} rows that no model has seen: --unseen'
     return f'only {left:,} rows are left that no model has seen; train both on the same split'
 
-# %% ../../notebooks/studies/shared_rows.ipynb #47fbdbc9
+# %% ../../notebooks/studies/shared_rows.ipynb #0c9a0de1
+def own_inputs(alternative: Alternative, owner: Alternative) -> list[str]:
+    "The inputs of a model that the deciding run lacks or reads otherwise."
+    alike = set(read_alike(owner.schema, alternative.schema))
+    learned = alternative.schema.named('feature')
+    names = [spec.name for spec in alternative.contract.inputs]
+    return [name for name in names if name not in alike and name in learned]
+
+# %% ../../notebooks/studies/shared_rows.ipynb #13534abe
+def absent_inputs(alternative: Alternative, owner: Alternative) -> list[str]:
+    "The inputs of a model that the deciding run lacks, or has as another type."
+    types = [{c.name: c.type for c in run.schema.columns} for run in (owner, alternative)]
+    names = own_inputs(alternative, owner)
+    return [name for name in names if types[0].get(name) != types[1][name]]
+
+# %% ../../notebooks/studies/shared_rows.ipynb #061d35e2
+def readable_rows(
+    rows: dict[str, Rows],        # of each run
+    matches: dict[str, Match],
+    owner: Alternative,
+    fresh: np.ndarray,            # rows that no model has seen, (n,)
+    least: int = LEAST,
+) -> tuple[np.ndarray, dict[str, list[str]]]:
+    # rows that no model has seen and all can read, (n,); of a run, the inputs that others lack
+    "The rows that every model can read; refused where too few are left."
+    left = fresh
+    lacking: dict[str, list[str]] = {}
+    for name, match in matches.items():
+        absent = absent_inputs(rows[name].alternative, owner)
+        if absent and (match.place[fresh] < 0).any():
+            lacking[name] = absent
+            left = left & (match.place >= 0)
+    if lacking and left.sum() < least:
+        raise _unreadable(lacking, owner, int(left.sum()))
+    return left, lacking
+
+
+# %% ../../notebooks/studies/shared_rows.ipynb #28a14282
+def _unreadable(lacking: dict[str, list[str]], owner: Alternative, left: int) -> UserError:
+    "The error where too few of the rows that decide have all inputs of a model."
+    worst = next(iter(lacking))
+    return UserError(
+        f'its model cannot read the rows of run {owner.name}, where {", ".join(lacking[worst])}'
+        f' is not in the data; {left:,} rows have all inputs of both',
+        'compare runs whose inputs are in the same data',
+        where=worst,
+        code='S03',
+    )
+
+# %% ../../notebooks/studies/shared_rows.ipynb #c1e97408
 def shown_to(
     rows: Rows,                  # of the run whose model predicts
     owner: Alternative,
-    table: pd.DataFrame,         # the rows that decide, as the owner has them
+    table: pd.DataFrame,         # the rows that decide, as the owner has them, counted from 0
     place: np.ndarray,           # of each of them in the run's own table, -1: not there
 ) -> pd.DataFrame:
     "The rows that decide, with the inputs of a model as its own run has them."
-    alternative = rows.alternative
-    alike = set(read_alike(owner.schema, alternative.schema))
-    names = [spec.name for spec in alternative.contract.inputs]
-    own_inputs = alternative.schema.named('feature')
-    others = [name for name in names if name not in alike and name in own_inputs]
-    if not others or (place < 0).any():
+    names = own_inputs(rows.alternative, owner)
+    there = place >= 0
+    if not names or not there.any():
         return table
-    own = rows.whole.table[others].iloc[place].reset_index(drop=True)
-    return table.drop(columns=others, errors='ignore').assign(
-        **{name: own[name].to_numpy() for name in others}
-    )
+    shown = table.copy()
+    for name in names:
+        own = rows.whole.table[name].iloc[place.clip(min=0)].reset_index(drop=True)
+        shown[name] = own if there.all() else own.where(there, table[name])
+    return shown

@@ -70,7 +70,11 @@ def test_D41_a_finding_counts_them_names_first_lines_and_a_split(tmp_path):
     (line,) = said(validated(tmp_path, table, 'price', columns=columns, split=in_time), 'D41')
     assert 'entity' not in line and 'with and without them' in line
     kept = {'by': 'group', 'entity': ['km', 'kw', 'make', 'year']}
-    assert not said(validated(tmp_path, table, 'price', columns=columns, split=kept), 'D41')
+    (line,) = said(validated(tmp_path, table, 'price', columns=columns, split=kept), 'D41')
+    assert line.startswith('INFO') and line.endswith('by split.entity: km, kw, make and year')
+    parted = {'by': 'group', 'entity': ['km', 'seen']}
+    (line,) = said(validated(tmp_path, table, 'price', columns=columns, split=parted), 'D41')
+    assert line.startswith('WARN') and 'entity: [km' in line
 
 
 @given(st.integers(0, 10_000))

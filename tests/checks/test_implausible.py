@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tables import offers, said, validated
 
 from cd4ml_nb.checks.conversions import conversion
-from cd4ml_nb.checks.implausible import limit_words, odd_values
+from cd4ml_nb.checks.implausible import check_pile, limit_words, odd_values
 
 
 def tail(kind, rng, n):
@@ -69,6 +69,32 @@ def test_D43_each_kind_of_value_that_cannot_be_is_named_with_row_and_remedy(tmp_
         'price: 1,234,567, ', 'and outside: drop', 'set max: 2100 and outside: missing',
     ):
         assert part in text, (part, text)
+
+
+def test_D43_values_beyond_a_declared_limit_are_shown_unless_personal(tmp_path):
+    table = offers(400)
+    table.loc[7, 'km'] = 7_654_321
+    words = {'max': 1_000_000, 'outside': 'missing'}
+    (line,) = said(validated(tmp_path, table, 'price', columns={'km': words}), 'D43')
+    assert 'km: value above 1,000,000 (7,654,321) in 1 of 400 rows (row 8)' in line
+    hidden = {'km': words | {'personal': True}}
+    (line,) = said(validated(tmp_path, table, 'price', columns=hidden), 'D43')
+    assert 'value above 1,000,000 in 1 of 400 rows' in line and '7,654' not in line
+
+
+def test_D54_amounts_that_were_cut_off_are_named_and_no_others(tmp_path):
+    table = offers(400)
+    table['km'] = np.random.default_rng(2).integers(0, 200_000, 400).clip(max=150_001)
+    (line,) = said(validated(tmp_path, table, 'price'), 'D54')
+    assert line.startswith('INFO') and 'km: the largest value, 150,001, far more' in line
+    hidden = {'km': {'personal': True}}
+    (line,) = said(validated(tmp_path, table, 'price', columns=hidden), 'D54')
+    assert '150' not in line
+    (line,) = said(validated(tmp_path, table, 'km'), 'D54')
+    assert line.startswith('WARN') and line.endswith('the model cannot predict more')
+    kinds = ('pareto', 'lognormal', 'gamma', 'normal', 'uniform', 'counts', 'cauchy', 'years')
+    for kind in kinds:
+        assert not check_pile(pd.Series(tail(kind, np.random.default_rng(3), 3000))), kind
 
 
 def test_D43_values_of_a_personal_column_are_counted_and_not_shown(tmp_path):

@@ -178,14 +178,20 @@ def test_D36_columns_that_know_the_target_are_left_out_and_say_why(project):
         and 'leak_ok' in text
         and not [f for f in findings if f.code == 'D36']
     )
+    (line,) = [f.line for f in findings if f.column == 'copy' and f.code == 'D53']
+    assert 'not learned from (ignored)' in line and 'leak_ok' in line.split(' — ')[1]
 
 
 def test_D42_repeated_rows_are_dropped_unless_an_id_tells_them_apart(project):
     table = pd.concat([offers().drop(columns='offer'), offers().drop(columns='offer').head(9)])
-    scenario, text, _ = written(project, table)
+    scenario, text, findings = written(project, table)
     assert scenario.duplicates == 'drop' and '9 rows repeat an earlier one' in text
-    scenario, text, _ = written(project, table.assign(offer=[f'{k}-x' for k in range(len(table))]))
+    assert ['they were dropped'] == [f.todo for f in findings if f.code == 'D42']
+    named = table.assign(offer=[f'{k}-x' for k in range(len(table))])
+    scenario, text, findings = written(project, named)
     assert scenario.duplicates == 'keep' and '9 rows differ in offer only' in text
+    (line,) = [f.line for f in findings if f.code == 'D42']
+    assert 'earlier row but for offer, in 9' in line and 'if offer may name the same' in line
     scenario, _, _ = written(project, table.assign(rownames=range(len(table))))
     assert scenario.duplicates == 'drop' and scenario.columns['rownames'].role == 'id'
 

@@ -6,7 +6,7 @@ import pytest
 from tables import labelled, offers
 
 from cd4ml_nb.artefacts.schema import Schema, SchemaColumn, SchemaTarget
-from cd4ml_nb.rows.differences import MOST, column_differences, part_differences
+from cd4ml_nb.rows.differences import MOST, column_differences, last_differences, part_differences
 
 
 def schema_of(task='regression', target='price'):
@@ -58,6 +58,26 @@ def test_a_holdout_of_other_makes_and_prices_is_described_target_first_and_brief
     assert 'and 100 % of the rows' in said[0].words.replace('\N{NO-BREAK SPACE}', ' ')
     (makes,) = [each.words for each in said if each.column == 'make']
     assert makes.startswith('make: all are Opel, and 3')
+
+
+def test_a_category_that_is_gone_is_said_and_what_the_last_days_are_made_of():
+    table = market(2500, 3)
+    table['seen'] = pd.Timestamp('2024-01-01') + pd.to_timedelta(table.index // 10, 'D')
+    holdout = table.index >= 2000
+    late = table.index >= 2600
+    table['seller'] = np.where(~holdout & (table.index % 14 == 0), 'private', 'dealer')
+    table['make'] = np.where(late, 'BMW', table.make)
+    schema = schema_of()
+    seller = SchemaColumn(name='seller', type='category', role='feature')
+    schema = schema.model_copy(update={'columns': [*schema.columns, seller]})
+    said = part_differences(table[~holdout], table[holdout], schema)
+    (words,) = [each.words for each in said if each.column == 'seller']
+    assert words.startswith('seller: all are dealer, and 93')
+    last = last_differences(table[holdout], 'seen', schema)
+    assert [each.column for each in last] == ['make']
+    assert last[0].words.startswith('From 17 September 2024 on, make: all are BMW, and')
+    assert last[0].words.endswith('of the cases before that.')
+    assert not last_differences(table[:2000], 'seen', schema)
 
 
 def test_missing_values_and_new_heights_are_said():

@@ -43,7 +43,7 @@ def people(n=1600):
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """Runs of one scenario, on the same 1,500 rows with other columns; the last on 100 more."""
+    """Runs of one scenario, on the same 1,500 rows with other columns; the last two on 100 more."""
     place = Place(tmp_path_factory.mktemp('shared'))
     table = people()
     old = table[:1500]
@@ -57,6 +57,7 @@ def place(tmp_path_factory):
         'undeclared': (old, {'columns': WORDS['columns'] | {'kind': {'role': 'ignore'}}}),
         'dropped': (old.drop(columns='income'), dropped),
         'appended': (table, {}),
+        'later': (table.drop(columns='income'), dropped),
     }
     for name, (rows, changed) in runs.items():
         rows.to_csv(place.folder / 'data.csv', index=False)
@@ -91,6 +92,23 @@ def test_an_old_model_is_judged_on_the_whole_holdout_of_more_data(place, monkeyp
     holdout = summary['holdout']
     assert set(holdout['seen'].values()) == {0} and not holdout['same']
     assert holdout['judged'] == holdout['rows'] > 250
+
+
+def test_where_later_rows_lack_an_input_the_rows_that_both_can_read_decide(
+    place, monkeypatch, tmp_path
+):
+    summary = compared(place, monkeypatch, tmp_path, 'plain', 'later')
+    page = ' '.join((tmp_path / 'comparison.html').read_text().split())
+    whole = compared(place, monkeypatch, tmp_path, 'plain', 'dropped')
+    holdout = summary['holdout']
+    assert holdout['judged'] == whole['holdout']['judged'] < holdout['rows']
+    assert holdout['lacking'] == {place[1]['plain']: ['income']}
+    assert summary['comparisons'][0]['models']['reference'] == pytest.approx(
+        whole['comparisons'][0]['models']['reference']
+    )
+    later = holdout['rows'] - holdout['judged']
+    assert f'needs income, which the data of run {place[1]["later"]} no longer has' in page
+    assert f'{later} later cases could not be judged on' in page
 
 
 def test_looks_are_counted_by_rows_and_not_by_columns(place, monkeypatch, tmp_path):
