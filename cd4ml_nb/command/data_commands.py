@@ -14,13 +14,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..artefacts.catalogue import Catalogue, CatalogueColumn, read_catalogue
+from ..artefacts.catalogue import Catalogue, CatalogueColumn, read_catalogue, short_identity
 from .console import all_scenarios, as_table, show
 from ..core.errors import Cd4mlError, UserError, did_you_mean
 from ..runs.paths import current_product
 from ..scenario.addresses import database_of, is_database, without_credentials
 from ..scenario.definition import Data, Scenario
-from ..show.data_page import short_identity
 
 # %% ../../notebooks/command/data_commands.ipynb #5675fe04
 def catalogue() -> list[dict[str, Any]]:

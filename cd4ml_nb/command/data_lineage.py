@@ -15,10 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from ..artefacts.artefact import readable
-from ..artefacts.catalogue import Catalogue
+from ..artefacts.catalogue import Catalogue, short_identity
 from ..artefacts.registration import read_registration
 from ..artefacts.run_record import RunRecord
-from ..checks.personal import without_personal
 from .console import as_table, show
 from .data_commands import DataArgument, catalogue, catalogue_row, ingested
 from .data_commands import named_data_set, sample_table
@@ -28,7 +27,6 @@ from ..runs.find import current_file, latest_record, read_records
 from ..runs.identities import registered_version
 from ..runs.paths import current_product, products_root
 from ..scenario.addresses import without_credentials
-from ..show.data_page import short_identity
 
 # %% ../../notebooks/command/data_lineage.ipynb #cdd92cea
 def data_lineage(name: DataArgument) -> None:
@@ -108,6 +106,7 @@ def data_sample(
     path = next(filter(None, map(_table_of, found['scenarios'])), None)
     if path is None:
         raise UserError('its rows are gone', 'run ingest again', where=name, code='FIRST')
+    from cd4ml_nb.checks.personal import without_personal     # takes half a second to load
     hidden = set() if personal else personal_columns(found)
     drawn = drawn_rows(path, rows, seed, [column.name for column in entry.columns])
     show(sample_table(without_personal(drawn, hidden)))

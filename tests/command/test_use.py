@@ -213,6 +213,13 @@ def test_the_package_alone_imports_nothing_else():
     assert fresh(program.format(names=libraries)).split() == []
 
 
+def test_the_command_loads_a_large_library_only_where_it_needs_it():
+    listed = "print(*sorted(m for m in sys.modules if m in {names}))"
+    large = {'pandas', 'pyarrow', 'pandera', 'scipy', 'sklearn', 'xgboost', 'mlflow', 'duckdb'}
+    program = f'import sys, cd4ml_nb.command.cli; {listed}'
+    assert fresh(program.format(names=large)).split() == []
+
+
 def test_the_public_names_are_these_and_are_listed():
     assert cd4ml_nb.__all__ == PUBLIC
     assert set(PUBLIC) <= set(dir(cd4ml_nb))
