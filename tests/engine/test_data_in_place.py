@@ -217,7 +217,7 @@ def test_each_place_leads_to_a_report_once_and_again_for_one_changed_row(world, 
     assert again.returncode == 0 and '0 stages run, 9 unchanged' in again.stdout
     for word in ('describe', 'sample', 'lineage'):
         assert world.cd4ml('data', word, name)[0] == 0
-    assert name in world.cd4ml('data', 'search', 'km', 'make')[1]
+    assert f'scenario {name}' in world.cd4ml('data', 'search', name, 'km')[1]
     change()
     assert world.cd4ml('why', 'ingest', '-s', name)[1].endswith('changed\n')
     again = world.run('--until', 'ingest', name=name)
