@@ -395,8 +395,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'cd4ml_nb/checks/entities.py'),
                                           'cd4ml_nb.checks.entities._remedy': ( 'checks/entities.html#_remedy',
                                                                                 'cd4ml_nb/checks/entities.py'),
-                                          'cd4ml_nb.checks.entities.agreeing_pairs': ( 'checks/entities.html#agreeing_pairs',
-                                                                                       'cd4ml_nb/checks/entities.py'),
                                           'cd4ml_nb.checks.entities.can_be_split': ( 'checks/entities.html#can_be_split',
                                                                                      'cd4ml_nb/checks/entities.py'),
                                           'cd4ml_nb.checks.entities.cell_keys': ( 'checks/entities.html#cell_keys',

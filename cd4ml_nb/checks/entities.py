@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DISTINCTIVE', 'FEW_PAIRS', 'OF_ALONE', 'MANY', 'SHARE', 'FEWEST', 'MOST_LOOKED_AT', 'LARGEST', 'cell_keys',
-           'agreeing_pairs', 'chance_pairs', 'Entities', 'find_entities', 'telling_columns', 'can_be_split',
-           'learned_before', 'check_entities', 'kept_together']
+           'chance_pairs', 'Entities', 'find_entities', 'telling_columns', 'can_be_split', 'learned_before',
+           'check_entities', 'kept_together']
 
 # %% ../../notebooks/checks/entities.ipynb #97dfedd6
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from .findings import rows_shown
 from ..columns.stored_table import Table, rows_at
 from ..columns.table import Columns, mixed_bits, n_distinct, row_hashes
 from ..rows.identity import entity_labels
+from ..rows.repeats import equal_pairs
 from ..scenario.definition import Column, Split
 
 # %% ../../notebooks/checks/entities.ipynb #3c2281ad
@@ -34,12 +35,6 @@ def cell_keys(
         for number, name in enumerate(names, start=1)
     ]
 
-# %% ../../notebooks/checks/entities.ipynb #89e59ce2
-def agreeing_pairs(keys: np.ndarray) -> float:
-    "How many pairs of rows have the same key."
-    size = np.unique(keys, return_counts=True)[1].astype(float)
-    return float((size * (size - 1) / 2).sum())
-
 # %% ../../notebooks/checks/entities.ipynb #8cf7c0f6
 DISTINCTIVE = 6      # columns among which the two are chosen
 FEW_PAIRS = 20       # fewer that agree in neither column tell nothing …
@@ -51,13 +46,13 @@ def chance_pairs(parts: Sequence[np.ndarray]) -> float:
     n = len(parts[0])
     everything = n * (n - 1) / 2
     total = sum(parts, np.zeros(n, np.uint64))
-    both = agreeing_pairs(total)
-    alone = [agreeing_pairs(part) for part in parts]
+    both = equal_pairs(total)
+    alone = [equal_pairs(part) for part in parts]
     expected = everything * float(np.prod([pairs / everything for pairs in alone]))
     chosen = np.argsort(alone, kind='stable')[:DISTINCTIVE]
-    only = {k: agreeing_pairs(total - parts[k]) - both for k in chosen}
+    only = {k: equal_pairs(total - parts[k]) - both for k in chosen}
     for g, h in combinations(chosen, 2):
-        neither = agreeing_pairs(total - parts[g] - parts[h]) - only[g] - only[h] - both
+        neither = equal_pairs(total - parts[g] - parts[h]) - only[g] - only[h] - both
         if neither >= max(FEW_PAIRS, OF_ALONE * only[g], OF_ALONE * only[h]):
             expected = max(expected, only[g] * only[h] / neither)
     return expected
@@ -111,7 +106,7 @@ def _beyond_chance(table: Table, names: list[str], content: np.ndarray) -> bool:
     n_rows = int(pd.Series(keys).duplicated(keep=False).sum())
     if n_rows < max(FEWEST, SHARE * len(once)):
         return False
-    return agreeing_pairs(keys) >= MANY * chance_pairs(parts)
+    return equal_pairs(keys) >= MANY * chance_pairs(parts)
 
 # %% ../../notebooks/checks/entities.ipynb #433e1a7c
 def _entities(
@@ -160,12 +155,12 @@ def telling_columns(
     "The few columns in which almost only those rows agree that agree in all of them."
     parts = dict(zip(names, cell_keys(table, names), strict=True))
     none = np.zeros(len(table), np.uint64)
-    wanted = agreeing_pairs(sum(parts.values(), none))
+    wanted = equal_pairs(sum(parts.values(), none))
     chosen: list[str] = []
     known = none
-    while len(chosen) < 3 or agreeing_pairs(known) > 1.1 * wanted:
+    while len(chosen) < 3 or equal_pairs(known) > 1.1 * wanted:
         left = [name for name in names if name not in chosen]
-        chosen.append(min(left, key=lambda name: agreeing_pairs(known + parts[name])))
+        chosen.append(min(left, key=lambda name: equal_pairs(known + parts[name])))
         known = known + parts[chosen[-1]]
     return chosen
 
