@@ -25,7 +25,8 @@ from .leaks import check_leaks, finite_numbers
 from .personal import check_personal, check_shown
 from .precision import check_precision
 from .target_checks import FLOAT32_MAX, PARTS, check_target
-from ..columns.typed_table import n_different
+from ..columns.date_layouts import may_be_times
+from ..columns.typed_table import n_distinct_values
 from ..core.errors import did_you_mean
 from ..scenario.definition import Column, Evaluate
 from ..scenario.freshness import absent_columns
@@ -75,7 +76,7 @@ def check_judged(
 def check_values(x: pd.Series) -> list[Finding]:
     "A feature without values, with only one, or with values that float32 cannot hold."
     name = str(x.name)
-    n_distinct = n_different(x)
+    n_distinct = n_distinct_values(x)
     if n_distinct == 0:
         todo = 'left out; set role: ignore to say so'
         return [Finding('D10', 'warn', name, len(x), 'no value in any row', todo)]
@@ -107,7 +108,7 @@ def _beyond_float32(x: pd.Series) -> list[Finding]:
 def check_identity(x: pd.Series) -> list[Finding]:
     "A feature that looks like an identifier or a code rather than a property."
     name = str(x.name)
-    n_distinct = n_different(x)
+    n_distinct = n_distinct_values(x)
     if len(x) >= 50 and _is_like_an_id(x, n_distinct):
         what = f'{n_distinct:,} different values in {len(x):,} rows, like an id'
         todo = 'set role: id, so that it is not learned from'
@@ -116,7 +117,19 @@ def check_identity(x: pd.Series) -> list[Finding]:
     if len(texts) and texts.str.fullmatch(r'\d+').all() and texts.str.match(r'0\d').any():
         what = 'digits with leading zeros, like a code'
         return [Finding('D29', 'info', name, len(texts), what, 'kept as categories')]
-    return []
+    return _check_times(x)
+
+# %% ../../notebooks/checks/checks.ipynb #e695f877
+def _check_times(x: pd.Series) -> list[Finding]:
+    "A feature of whole numbers that may be times."
+    if not kinds.is_numeric_dtype(x) or kinds.is_bool_dtype(x):
+        return []
+    numbers = x.to_numpy('float64', na_value=np.nan)
+    if not (times := may_be_times(numbers, str(x.name))):
+        return []
+    n_values = int((~np.isnan(numbers)).sum())
+    todo = "if so, set type: date and format: '%Y%m'" if '202301' in times else 'if so, write dates'
+    return [Finding('D15', 'info', str(x.name), n_values, f'read as numbers; may be {times}', todo)]
 
 # %% ../../notebooks/checks/checks.ipynb #8d4b0b9b
 def _is_like_an_id(x: pd.Series, n_distinct: int) -> bool:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ISO_DATE', 'OTHER_DATE', 'TIME_NAME', 'FIGURES', 'layouts_of', 'parsed', 'date_formats', 'likely_formats',
-           'number_layout']
+           'number_layout', 'may_be_times']
 
 # %% ../../notebooks/columns/date_layouts.ipynb #cb016934
 import itertools
@@ -179,4 +179,21 @@ def number_layout(numbers: np.ndarray, name: str) -> str:
         scale = 1_000_000 // length
         if 631_152_000 * scale <= low and high <= 2_524_608_000 * scale:      # 1990 to 2050
             return layout
+    return ''
+
+# %% ../../notebooks/columns/date_layouts.ipynb #3a02fa86
+def may_be_times(numbers: np.ndarray, name: str) -> str:     # '' where nothing suggests it
+    "What the whole numbers of a column may be, other than numbers."
+    values = np.unique(numbers[~np.isnan(numbers)])
+    if len(values) < 6 or not (values == np.round(values)).all():
+        return ''
+    low, high = float(values[0]), float(values[-1])
+    if 190_001 <= low and high <= 209_912 and ((values % 100 >= 1) & (values % 100 <= 12)).all():
+        return 'a year and a month, as in 202301'
+    if not TIME_NAME.search(name):
+        return ''
+    if 20_000 <= low and high <= 60_000:
+        return 'days as a spreadsheet counts them, 44927 for 2023-01-01'
+    if 631_152_000e9 <= low and high <= 2_524_608_000e9:
+        return 'nanoseconds since 1970'
     return ''

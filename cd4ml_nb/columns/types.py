@@ -426,12 +426,17 @@ def _are_long(texts: Texts) -> bool:
 
 # %% ../../notebooks/columns/types.ipynb #5d0c1e7a
 def _ignored(texts: Texts, place: Place) -> TypedColumn:
-    "A column that nothing learns from: of its declared type if all of it is, else texts."
-    kind = place.column.type
-    if kind is not None:
-        with suppress(UserError):
-            return TypedColumn(CONVERSIONS[kind](texts, place), kind, '', texts)
+    "A column that nothing learns from: of the type that it would have had, else texts."
+    with suppress(UserError):      # rows may be known by it, and keep their parts
+        kind = place.column.type or _inferred(texts, place)
+        return TypedColumn(CONVERSIONS[kind](texts, place), kind, '', texts)
     return TypedColumn(as_text(texts, place), 'text', '', texts)
+
+# %% ../../notebooks/columns/types.ipynb #3bf1416a
+def _inferred(texts: Texts, place: Place) -> str:
+    "The type that the texts suggest, with which no two numbers become one."
+    kind, note = infer_type(texts, place.data, place.written)
+    return _kept_whole(texts, kind, note, place)[0]
 
 # %% ../../notebooks/columns/types.ipynb #d403eabd
 def sentinel_mask(texts: Texts, place: Place) -> np.ndarray:

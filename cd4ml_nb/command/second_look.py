@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..checks.conversions import LOOKED_AT, conversions
-from ..checks.entities import can_be_split, find_entities, telling_columns
+from ..checks.entities import can_be_split, find_entities, distinctive_columns
 from ..checks.implausible import limit_words, odd_values
 from ..checks.personal import FEWEST_EACH, looks_personal, meant_by_name
 from ..columns.date_layouts import FIGURES
@@ -147,7 +147,7 @@ def split_by_entity(
     found = find_entities(table, {k: Column(**v) for k, v in columns.items()}, target)
     if found is None:
         return split
-    few = telling_columns(table, found.columns)
+    few = distinctive_columns(table, found.columns)
     share = f'{found.twins.mean():.0%} of the rows are probably the same thing again'
     if task != 'regression' or not can_be_split(table, few):
         return words, f'{share} in other rows: by: group, entity: {few} would part them; {why}'

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ..artefacts.catalogue import short_identity
 from ..artefacts.findings import Finding
 from ..checks.validation import Validated
-from ..columns.typed_table import n_different
+from ..columns.typed_table import n_distinct_values
 from ..scenario.wording import NONE, SPACE, number, percent
 from .figures import svg_element
 from .pages import asset, frame, render, source_name
@@ -89,7 +89,7 @@ def column_card(
         'words': words,
         'type': '' if role == 'ignore' else TYPES[kind],
         'role': ', '.join(filter(None, [ROLES[role], 'personal' if personal else ''])),
-        'n_distinct': n_different(x),
+        'n_distinct': n_distinct_values(x),
         'missing': missing if n_missing else 'none',
         'range': '',
         'middle': '',

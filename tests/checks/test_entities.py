@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import said, validated
 
-from cd4ml_nb.checks.entities import find_entities, learned_before, telling_columns
+from cd4ml_nb.checks.entities import distinctive_columns, find_entities, learned_before
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.rows.split import PARTS, split_rows
 from cd4ml_nb.scenario.definition import Column, Split, read_scenario
@@ -81,7 +81,7 @@ def test_D41_a_finding_counts_them_names_first_lines_and_a_split(tmp_path):
 @settings(max_examples=examples(10), deadline=None)
 def test_a_split_by_entity_keeps_each_in_one_part(seed):
     table = relisted(market(seed), 300)
-    names = telling_columns(table, list(KINDS))
+    names = distinctive_columns(table, list(KINDS))
     split = Split(by='group', entity=names)
     part = split_rows(table, split, 'price', 'regression', [], None, seed)
     parts = [table[part == k] for k in range(len(PARTS))]

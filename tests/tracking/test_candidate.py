@@ -64,6 +64,7 @@ def depth(number: int) -> tuple[str, str]:
     return '-p', f'register.depth={number}'
 
 
+@pytest.mark.slow
 def test_after_going_back_the_registry_names_the_current_model(tiny):
     for number, version in ((3, 1), (4, 2)):
         tiny.run(*depth(number)).check(0)
