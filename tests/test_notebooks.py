@@ -31,9 +31,8 @@ Notebook = dict[str, Any]
 # A folder imports only from itself and from those before it.
 FOLDERS = [
     'core', 'artefacts', 'scenario', 'columns', 'formats', 'sources', 'rows', 'checks', 'model',
-    'engineering',
-    'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit', 'studies',
-    'command',
+    'engineering', 'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit',
+    'studies', 'command', 'features',
 ]
 
 DIRECTIVES = {

@@ -31,7 +31,7 @@ from ..model.features import features_of
 class Tripped(Exception):
     "A feature does what it may not do; the text says what."
 
-
+# %% ../../notebooks/engineering/feature_trial.ipynb #3890dbf7
 _active = [False]      # whether a feature is tried now
 
 
@@ -49,7 +49,7 @@ def _never(*given: Any) -> bool:
     "No."
     return False
 
-
+# %% ../../notebooks/engineering/feature_trial.ipynb #55ceb2f8
 def _wire(owner: Any, name: str, what: str, harmless: Callable[..., bool] = _never) -> None:
     "Replace a function by one that raises while a feature is tried."
     real = getattr(owner, name)

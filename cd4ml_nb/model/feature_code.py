@@ -10,9 +10,11 @@ __all__ = ['PREFIX', 'OFFERED', 'WHEELS', 'package_name', 'wheel_name', 'verify_
 import functools
 import hashlib
 import importlib
+import importlib.util
 import os
 import sys
 import zipfile
+import zipimport
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +100,7 @@ def feature_module(code: FeatureCode) -> Any:
             refused = error
             continue
         if found == code.package:
-            sys.path.append(str(path))
-            importlib.invalidate_caches()
+            _import_package(path, found)
             return _imported(name, code)
     what = 'its features need code that is not installed'
     todo = f'install {wheel_name(code.package)}, which lies beside the model'
@@ -107,11 +108,20 @@ def feature_module(code: FeatureCode) -> Any:
 
 # %% ../../notebooks/model/feature_code.ipynb #2241a954
 def _imported(name: str, code: FeatureCode) -> Any:
-    "A module of a wheel that is on the path."
+    "A module of a package that is imported."
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise _needs(error.name or '', code) from None
+
+# %% ../../notebooks/model/feature_code.ipynb #1f8e8bb0
+def _import_package(path: Path, package: str) -> None:
+    "Import the package of a wheel; its modules are found through it."
+    spec = zipimport.zipimporter(str(path)).find_spec(package)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[package] = module
+    spec.loader.exec_module(module)
 
 # %% ../../notebooks/model/feature_code.ipynb #57cd889a
 def _needs(missing: str, code: FeatureCode) -> UserError:
