@@ -155,7 +155,7 @@ def write_feature_notebook(
 # %% ../../notebooks/command/first_features.ipynb #39977463
 def export_features(path: Path) -> None:
     "Export a notebook of features, where nbdev is installed."
-    with suppress(ImportError):
+    with suppress(ImportError, ValueError):      # of nbdev: no project of its own
         from nbdev.export import nb_export
 
         folder = project_root() / 'cd4ml_nb' / 'features'
