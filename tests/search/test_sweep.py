@@ -52,8 +52,9 @@ from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import gpu_count
 from cd4ml_nb.model.from_schema import make_contract
+from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
+from cd4ml_nb.model.training import base_parameters, device_used, observed
 from cd4ml_nb.scenario.metrics import METRICS, score
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.halving import Judge
@@ -540,7 +541,7 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
                 warnings.simplefilter('always')
                 result = run_trial(task.params | {'device': device}, problem, judge)
             assert not heard, heard[0].message
-            booster = xgb.train(problem.base | task.params, problem.matrices(256)[0], 1)
+            booster = xgb.train(problem.base | task.params, problem.folds[0].binned(256)[0], 1)
             return result | {'device': device_used(booster)}
         return evaluate
 
@@ -795,10 +796,10 @@ def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(t
     problem = toy_problem('multiclass', 'log_loss', plan)
     assert (
         problem.sample is not None
-        and problem.sample.matrices(256)[0].num_row() <= 0.25 * N_TRAIN + 3
-        and problem.matrices(256)[0].num_row() == N_TRAIN
+        and problem.sample.folds[0].binned(256)[0].num_row() <= 0.25 * N_TRAIN + 3
+        and problem.folds[0].binned(256)[0].num_row() == N_TRAIN
     )
-    assert problem.sample.search.rounds == 76 and len(set(problem.sample.y)) == 3
+    assert problem.sample.search.rounds == 76 and len(set(problem.sample.folds[0].y)) == 3
     one, other = (
         bare(
             swept(

@@ -22,8 +22,9 @@ from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.model.from_schema import make_contract
+from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, fit_winner, observed
+from cd4ml_nb.model.training import base_parameters, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.search.workers import Task
