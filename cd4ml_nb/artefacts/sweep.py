@@ -28,6 +28,7 @@ class TrialRecord(TypedDict, total=False):
     device: str
     curve: list[list[Any]]        # [round, value], rounds ascending
     expected: list[float]         # the value that its curve pointed to at each rung
+    folds: list[float]            # values of the folds that the value is the mean of
     size: int                     # bytes of the model, where the search goes by size
     latency: float                # seconds a prediction, where it goes by latency
 
@@ -79,6 +80,9 @@ class Best(Artefact):
     device: str = ''                # cpu or cuda
     # of a blend; none: this trial alone is the model
     members: list[BlendMember] = []
+    folds: int = 0                  # of cross-validation, each left out in turn; 0: none
+    repeats: int = 0                # of it, with other folds
+    interval: list[float] | None = None      # of the best trial's value over the folds, 95 %
 
 # %% ../../notebooks/artefacts/sweep.ipynb #4952639e
 def read_best(path: Path | str) -> Best:

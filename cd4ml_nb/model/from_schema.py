@@ -50,11 +50,23 @@ def _why_not(column: SchemaColumn) -> str:
     "Why a column is no input."
     return column.role if column.role != 'feature' else column.type
 
+# %% ../../notebooks/model/from_schema.ipynb #29664864
+def _refuse_without_order(column: SchemaColumn) -> None:
+    "Refuse a direction of a column whose values have none."
+    if column.monotone and column.type == 'category':
+        raise UserError(
+            'it is a category, whose values have no order',
+            'remove monotone, or give the column the type number',
+            where=f'columns.{column.name}.monotone',
+            code='C02',
+        )
+
 # %% ../../notebooks/model/from_schema.ipynb #06322a30
 def _input_of(column: SchemaColumn, number: int) -> Input:
     "The input that a column of a schema becomes."
     same = ('name', 'type', 'unit', 'words', 'min', 'max', 'missing', 'sentinels', 'limits')
-    rare = ('time_zone', 'offset', 'factor', 'personal')
+    _refuse_without_order(column)
+    rare = ('time_zone', 'offset', 'factor', 'personal', 'monotone')
     parts = {key: getattr(column, key) for key in (*same, *rare)}
     parts['categories'] = column.categories if column.type == 'category' else None
     parts['format'] = column.format if column.type == 'date' else ''
@@ -69,6 +81,8 @@ def _output_of(target: SchemaTarget, objective: str, objectives: Sequence[str]) 
     parts = {key: getattr(target, key) for key in keys}
     parts['link'] = 'log' if objective in LOG_LINKS else 'identity'
     parts |= _shift_for(target, objectives)
+    if isinstance(target.class_weights, dict):
+        parts['class_weights'] = [target.class_weights[name] for name in target.classes or ()]
     return as_typed(Output, parts, 'schema.json', 'target')
 
 # %% ../../notebooks/model/from_schema.ipynb #5d383eb2

@@ -21,7 +21,8 @@ from .contract import Contract
 from .encoding import encode
 from .ensemble import Ensemble, Member, Model, Part
 from .linear_columns import LinearColumn, fit_columns, linear_values
-from .training import device_used, fit, label, matrix
+from .monotone import constraints
+from .training import device_used, fit, label, matrix, weighted
 
 # %% ../../notebooks/model/members.ipynb #04a75fa0
 @dataclass(frozen=True)
@@ -88,13 +89,14 @@ def linear_matrix(
     numbers: np.ndarray,         # the rows encoded
     table: pd.DataFrame,         # the same rows, with target and weight
     weight: str | None,          # column of row weights
+    learning: bool = True,       # False: the rows measure, and classes have no weights
 ) -> xgb.DMatrix:
-    "Rows as a linear model learns from them."
-    data = xgb.DMatrix(linear_values(columns, numbers), nthread=1)
-    data.set_label(label(contract.output, table[contract.output.name]))
-    if weight:
-        data.set_weight(table[weight].to_numpy(dtype=float))
-    return data
+    "Rows as a linear model learns from them, or measures."
+    classes = label(contract.output, table[contract.output.name])
+    weights = table[weight].to_numpy(dtype=float) if weight else None
+    if learning:
+        weights = weighted(contract.output, classes, weights)
+    return xgb.DMatrix(linear_values(columns, numbers), classes, weight=weights, nthread=1)
 
 # %% ../../notebooks/model/members.ipynb #9a33e0bc
 def is_linear(params: Mapping[str, Any]) -> bool:      # of XGBoost
@@ -126,6 +128,7 @@ def fit_member(
     if is_linear(chosen):
         columns, data = rows.linear()
         return Member(fit(chosen | {'device': 'cpu'}, data, rounds), columns=columns)
+    chosen |= constraints(rows.contract)
     return Member(fit(chosen, rows.binned(max_bin_of(chosen)), rounds))
 
 # %% ../../notebooks/model/members.ipynb #2b22e489

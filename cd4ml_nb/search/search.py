@@ -6,7 +6,7 @@
 __all__ = ['SAMPLERS', 'EVALUATOR', 'STATES', 'Record', 'AGAIN', 'SHARE', 'SOON', 'EVERY', 'BEST', 'TURNS', 'directions', 'quick',
            'holds', 'slower', 'slowed', 'SlowRates', 'Sampler', 'dealt', 'Dealer', 'search_of', 'sampler_of', 'Course',
            'next_trial', 'must_be_reported', 'may_ask', 'choose', 'judge', 'receive', 'search', 'progress', 'best_of',
-           'study_of', 'best_algorithm', 'of_one_algorithm', 'importance']
+           'study_of', 'importance']
 
 # %% ../../notebooks/search/search.ipynb #cc39ab28
 import math
@@ -23,7 +23,7 @@ from ..core.errors import UserError
 from ..core.log import Log
 from ..scenario.metrics import METRICS
 from ..scenario.search_space import Range, Search
-from .halving import goes_on
+from .halving import best_algorithm, goes_on, of_one_algorithm
 from .sampler import GaussianSampler, Space, distributions, first_trial
 from .workers import ALL, LOST, SAMPLE, Task, Workers, often
 
@@ -178,9 +178,11 @@ class Sampler:
         metric: str,
         seed: int,
         sample: int = 0,     # rounds at most, where trials begin with a sample of the rows; else 0
+        algorithm: str = 'trees',
     ):
         self.search = search
         self.seed = seed
+        self.algorithm = algorithm
         self.slow = SlowRates(search, metric, sample)
         upper = self.slow.frugal and not sample
         self.space = distributions(quick(search.space) if upper else search.space)
@@ -226,7 +228,8 @@ def _empty_study(goals: list[optuna.study.StudyDirection]) -> optuna.Study:
 def _planned(sampler: Sampler, number: int) -> dict[str, Any] | None:
     "The parameters of a trial that the sampler does not choose; None for the others."
     if number == 0:
-        return first_trial(sampler.search.space, SHARE if sampler.slow.sample else 1.0)
+        share = SHARE if sampler.slow.sample else 1.0
+        return first_trial(sampler.search.space, share, sampler.algorithm)
     if sampler.slow.due(number):
         return sampler.slow.params(sampler.asked, sampler.space)
     return None
@@ -284,7 +287,7 @@ class Dealer:
         self.samplers: dict[str, Sampler] = {}
         for k, name in enumerate(search.algorithms):
             first = sample if name == 'trees' else 0
-            self.samplers[name] = Sampler(search_of(search, name), metric, seed + k, first)
+            self.samplers[name] = Sampler(search_of(search, name), metric, seed + k, first, name)
         self.places: list[tuple[str, int]] = []     # of each trial: algorithm, number among its own
         self.best: dict[str, float] = {}            # algorithm -> its best value, less is better
 
@@ -657,27 +660,6 @@ def study_of(
         sampler.ask(record['params'])
         sampler.report(record)
     return sampler.study
-
-# %% ../../notebooks/search/search.ipynb #dd13b76b
-def best_algorithm(records: Sequence[Mapping[str, Any]], better: str) -> str:
-    "The algorithm of the best complete trial; boosted trees where there is none."
-    complete = [record for record in records if record['state'] == 'complete']
-    rank = _rank(1 if better == 'low' else -1)
-    if not complete:
-        return 'trees'
-    return min(complete, key=rank)['params'].get('algorithm', 'trees')
-
-# %% ../../notebooks/search/search.ipynb #4559f63f
-def of_one_algorithm(
-    records: Sequence[Mapping[str, Any]], algorithm: str
-) -> list[dict[str, Any]]:
-    "The trials of an algorithm, numbered anew, without its name among their parameters."
-    found: list[dict[str, Any]] = []
-    for record in sorted(records, key=lambda record: record['number']):
-        params = dict(record['params'])
-        if params.pop('algorithm', 'trees') == algorithm:
-            found.append({**record, 'params': params, 'number': len(found)})
-    return found
 
 # %% ../../notebooks/search/search.ipynb #d1e397c4
 def importance(study: optuna.Study) -> dict[str, float]:

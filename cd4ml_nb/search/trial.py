@@ -27,6 +27,7 @@ from ..model.contract import Contract
 from ..model.encoding import encode
 from ..model.ensemble import named_matrix
 from ..model.members import Kept, LearningRows, is_linear, linear_matrix
+from ..model.monotone import constraints
 from ..model.prediction import in_target_unit
 from ..model.training import matrix, observed, strict
 from ..scenario.metrics import METRICS, score
@@ -67,7 +68,7 @@ class Fold(Kept):
         columns, first = learning.linear()
         table = rows_at(self.validation, np.arange(len(self.validation)))
         numbers, _ = encode(self.contract, table)
-        return first, linear_matrix(self.contract, columns, numbers, table, self.weight)
+        return first, linear_matrix(self.contract, columns, numbers, table, self.weight, False)
 
 # %% ../../notebooks/search/trial.ipynb #372d6275
 def make_fold(
@@ -377,6 +378,8 @@ def _parameters(problem: Problem, chosen: dict[str, Any]) -> dict[str, Any]:
     params = all_parameters(problem.base, problem.search, chosen)
     if is_linear(params):
         params['device'] = 'cpu'
+    else:
+        params |= constraints(problem.contract)
     if metric := built_in_metric(problem):
         return params | {'eval_metric': metric}
     return params | {'disable_default_eval_metric': True}
