@@ -31,7 +31,7 @@ class Member:
     weight: float = 1.0
     columns: tuple[LinearColumn, ...] | None = None     # of a linear model; None: the encoded ones
 
-
+# %% ../../notebooks/model/ensemble.ipynb #92528b7c
 @dataclass(frozen=True)
 class Condition:
     "Rows whose input is one of some categories."
@@ -45,7 +45,7 @@ class Part:
     members: tuple[Member, ...]
     when: Condition | None = None   # None: all rows that no part before it takes
 
-
+# %% ../../notebooks/model/ensemble.ipynb #4b484b74
 @dataclass(frozen=True)
 class Ensemble:
     "Boosters that answer as one model; the last part takes all rows that are left."
@@ -143,7 +143,7 @@ def margins(model: Ensemble, contract: Contract, numbers: np.ndarray) -> np.ndar
     "The margins of an ensemble: float64, shape (n,), or (n, classes)."
     return _of_parts(model, contract, numbers, _margins)
 
-
+# %% ../../notebooks/model/ensemble.ipynb #545ec121
 def shares(model: Ensemble, contract: Contract, numbers: np.ndarray) -> np.ndarray:
     "What each encoded column adds to a margin, the base last: (n, features + 1), or by class."
     return _of_parts(model, contract, numbers, _shares)
@@ -213,7 +213,7 @@ def _text(value: Any) -> str:
     "A dataclass, or several, as JSON."
     return json.dumps(as_json(value), ensure_ascii=False)
 
-
+# %% ../../notebooks/model/ensemble.ipynb #f41b4d86
 def _member_text(member: Member) -> str:
     "A member as JSON."
     booster = bytes(member.booster.save_raw('json')).decode()
@@ -242,7 +242,7 @@ def _part(value: dict[str, Any], where: str) -> Part:
     condition = None if when is None else as_typed(Condition, when, where, 'when')
     return Part(tuple(_member(member, where) for member in value['members']), condition)
 
-
+# %% ../../notebooks/model/ensemble.ipynb #9fb16248
 def _member(value: dict[str, Any], where: str) -> Member:
     "A member from its JSON."
     columns = value['columns']

@@ -108,7 +108,7 @@ def max_bin_of(params: Mapping[str, Any]) -> int:
     "How finely the rows are binned; XGBoost's own default is 256."
     return int(params.get('max_bin', 256))
 
-
+# %% ../../notebooks/model/members.ipynb #6f344683
 def make_ready(rows: LearningRows, params: Mapping[str, Any]) -> None:
     "Make the matrix that a fit with some parameters needs."
     if is_linear(params):

@@ -59,7 +59,7 @@ def wrong_steps(model: Model, contract: Contract, spec: Input, seed: int) -> int
     allowed = ROUNDING * np.abs(predicted).max()
     return int((steps < -allowed).sum())
 
-
+# %% ../../notebooks/model/monotone.ipynb #aeb3d7aa
 def _rising(spec: Input, seed: int) -> list[Any]:
     "Values that the contract allows, in their order."
     return sorted(drawn_values(spec, STEPS, np.random.default_rng(seed), missing=0.0))

@@ -19,7 +19,7 @@ from ..model.contract import LOG_LINKS, Contract
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.metrics import METRICS, score
-from .search import Record
+from .dealing import Record
 from .trial import QUICK, Problem, recipe_parameters
 
 # %% ../../notebooks/search/blending.ipynb #18e7850e
@@ -137,7 +137,7 @@ class Selection:
     loss: float              # on rows that a selection has not seen, mean over the parts
     alone: float             # the same of the best trial
 
-
+# %% ../../notebooks/search/blending.ipynb #adf899c7
 def select(candidates: Sequence[Candidate], judge: Judge, members: int) -> Selection:
     "Choose the weights of a blend with so many members at most."
     rows, part = parts_of(judge.y)

@@ -265,7 +265,7 @@ class _Pace(NamedTuple):
     every: int
     judged: list[int]
 
-
+# %% ../../notebooks/search/trial.ipynb #37a74eea
 def _pace(search: Search, algorithm: str, params: dict[str, Any]) -> _Pace:
     "The pace of a trial."
     rate = float(params.get('learning_rate', 0.3))
@@ -364,7 +364,7 @@ def all_parameters(
     named = {name: value for name, value in chosen.items() if name != 'algorithm'}
     return of_algorithm(chosen.get('algorithm', 'trees'), base | search.fixed | named)
 
-
+# %% ../../notebooks/search/trial.ipynb #72425d84
 def recipe_parameters(
     base: dict[str, Any], search: Search, chosen: dict[str, Any]
 ) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from ..core.files import shown
 from ..core.log import read_entries
 from ..runs.paths import products_root
 from ..scenario.search_space import Search
+from ..search.dealing import STATES, Record, directions
 from ..search.sampler import distributions
-from ..search.search import STATES, Record, directions
 
 # %% ../../notebooks/tracking/optuna_study.ipynb #fc13fa9b
 def latest_journal(scenario: str) -> Path:   # its name
