@@ -133,8 +133,8 @@ def routed(
 # %% ../../notebooks/model/ensemble.ipynb #3667b9ff
 def _holds(when: Condition, contract: Contract, numbers: np.ndarray) -> np.ndarray:
     "Whether a condition holds, for each row."
-    place = [spec.name for spec in contract.inputs].index(when.input)
-    categories = contract.inputs[place].categories or ()
+    place = [spec.name for spec in contract.columns].index(when.input)
+    categories = contract.columns[place].categories or ()
     codes = [k for k, category in enumerate(categories) if category in when.values]
     return np.isin(numbers[:, place], codes)
 

@@ -14,6 +14,7 @@ os.environ.setdefault('GOMP_SPINCOUNT', '1000')     # as in prediction: before X
 from ..core.errors import UserError  # noqa: E402
 from .contract import Contract, read_contract  # noqa: E402
 from .ensemble import Model, model_from  # noqa: E402
+from .feature_code import offer_beside  # noqa: E402
 from .manifest import verify_model  # noqa: E402
 
 # %% ../../notebooks/model/loading.ipynb #b9214488
@@ -33,4 +34,5 @@ def load_model(folder: Path | str) -> tuple[Model, Contract]:
     "Load a model's directory after checking it."
     folder = Path(folder)
     verify_model(folder)
+    offer_beside(folder)
     return load_model_file(folder / 'model.json'), read_contract(folder / 'contract.json')

@@ -18,7 +18,7 @@ import xgboost as xgb
 from ..artefacts.sweep import BlendMember
 from ..columns.stored_table import Table, rows_at
 from .contract import Contract
-from .encoding import encode
+from .cross_fitting import learned_numbers
 from .ensemble import Ensemble, Member, Model, Part
 from .linear_columns import LinearColumn, fit_columns, linear_values
 from .monotone import constraints
@@ -78,7 +78,7 @@ def few_rows(table: Table, most: int = MOST_ROWS) -> pd.DataFrame:
 def linear_rows(rows: LearningRows) -> Linear:
     "The columns that suit some rows, and the rows in them."
     table = few_rows(rows.table)
-    numbers, _ = encode(rows.contract, table)
+    numbers = learned_numbers(rows.contract, table)
     columns = fit_columns(rows.contract, numbers)
     return columns, linear_matrix(rows.contract, columns, numbers, table, rows.weight)
 

@@ -30,6 +30,7 @@ from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from ..core.float32 import shifted  # noqa: E402
 from .contract import Contract, Output, feature_names, feature_types  # noqa: E402
+from .cross_fitting import learned_numbers  # noqa: E402
 from .encoding import encode  # noqa: E402
 from .ensemble import Model, model_bytes  # noqa: E402
 from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402
@@ -83,15 +84,15 @@ def _batch(
     contract: Contract,
     rows: pd.DataFrame,
     weight: str | None,      # column of row weights
-    learning: bool,          # whether classes have their weights; where rows measure, they do not
+    learned: bool,           # rows that only measure are encoded as a consumer's, of equal weight
 ) -> dict[str, Any]:
     "Some rows in the words of XGBoost."
     numbers = label(contract.output, rows[contract.output.name])
     weights = rows[weight].to_numpy(dtype=float) if weight else None
     return {
-        'data': encode(contract, rows)[0],
+        'data': learned_numbers(contract, rows) if learned else encode(contract, rows)[0],
         'label': numbers,
-        'weight': weighted(contract.output, numbers, weights) if learning else weights,
+        'weight': weighted(contract.output, numbers, weights) if learned else weights,
         'feature_names': feature_names(contract),
         'feature_types': feature_types(contract),
     }
@@ -100,13 +101,11 @@ def _batch(
 class _Batches(xgb.DataIter):
     "The pieces of a stored table, one after the other, as often as XGBoost asks for them."
 
-    def __init__(
-        self, contract: Contract, table: StoredTable, weight: str | None, learning: bool = True
-    ):
-        self.learning = learning
+    def __init__(self, contract: Contract, table: StoredTable, weight: str | None, learned: bool):
         self.contract = contract
         self.table = table
         self.weight = weight
+        self.learned = learned
         self.left = table.pieces()
         super().__init__()
 
@@ -115,7 +114,7 @@ class _Batches(xgb.DataIter):
         rows = next(self.left, None)
         if rows is None:
             return False
-        input_data(**_batch(self.contract, rows, self.weight, self.learning))
+        input_data(**_batch(self.contract, rows, self.weight, self.learned))
         return True
 
     def reset(self) -> None:
@@ -127,18 +126,18 @@ def matrix(
     contract: Contract,
     table: Table,                           # inputs and target, n rows
     weight: str | None = None,              # column of row weights
-    ref: xgb.QuantileDMatrix | None = None,
+    ref: xgb.QuantileDMatrix | None = None,     # rows are cut as there, and not learned from
     max_bin: int = 256,
     threads: int = 0,
 ) -> xgb.QuantileDMatrix:
     "A table as XGBoost trains on it, or measures where it is cut as another one (`ref`)."
     # weighted quantiles are cut a little differently by each number of threads
     threads = 1 if weight or contract.output.class_weights else threads
-    learning = ref is None
     how = {'enable_categorical': True, 'ref': ref, 'max_bin': max_bin, 'nthread': threads or None}
+    learned = ref is None       # what is cut as another table is only measured
     if isinstance(table, pd.DataFrame):
-        return xgb.QuantileDMatrix(**_batch(contract, table, weight, learning), **how)
-    return xgb.QuantileDMatrix(_Batches(contract, table, weight, learning), **how)
+        return xgb.QuantileDMatrix(**_batch(contract, table, weight, learned), **how)
+    return xgb.QuantileDMatrix(_Batches(contract, table, weight, learned), **how)
 
 # %% ../../notebooks/model/training.ipynb #832c0a4b
 def base_parameters(

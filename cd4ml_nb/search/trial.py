@@ -255,7 +255,7 @@ class _Learning:
         return self.curve[-1][0] - self.round >= self.patience
 
 # %% ../../notebooks/search/trial.ipynb #e4178381
-ROUNDS = {'forest': 1, 'dart': 300, 'linear': 200}     # at most
+ROUNDS = {'forest': 1, 'dart': 200, 'linear': 200}     # at most
 MEASURED = {'dart': 5}                                 # rounds from one measurement to the next
 
 
@@ -283,6 +283,7 @@ class _Fit:
             self.train, self.validation = fold.linear()
         else:
             self.train, self.validation = fold.binned(int(params.get('max_bin', 256)))
+            params = params | constraints(fold.contract)
         self.booster = _first_round(params, self.train, self.validation)
         self.measured = validation_metric(problem, fold, self.validation)
 
@@ -378,8 +379,6 @@ def _parameters(problem: Problem, chosen: dict[str, Any]) -> dict[str, Any]:
     params = all_parameters(problem.base, problem.search, chosen)
     if is_linear(params):
         params['device'] = 'cpu'
-    else:
-        params |= constraints(problem.contract)
     if metric := built_in_metric(problem):
         return params | {'eval_metric': metric}
     return params | {'disable_default_eval_metric': True}

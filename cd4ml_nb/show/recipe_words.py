@@ -71,7 +71,7 @@ def fold_words(best: Best, unit: str) -> list[str]:
     "How trials were measured, where it was by cross-validation."
     if not best.folds or best.interval is None:
         return []
-    again = f', {best.repeats} times with other parts' if best.repeats > 1 else ''
+    again = f'; {best.repeats} times, with other parts' if best.repeats > 1 else ''
     low, high = (measured(best.metric, end, unit) for end in best.interval)
     return [
         f'Each trial was measured by cross-validation: the rows that are not sealed were cut into'

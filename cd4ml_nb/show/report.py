@@ -416,11 +416,12 @@ def _search_summary(sweep: SweepRecord, best: Best, unit: str) -> str:
     took = span(sum(trial.get('seconds') or 0 for trial in sweep.trials))
     value = measured(sweep.metric, best.value, unit)
     where = 'in cross-validation' if best.folds else 'on the rows set aside for choosing'
+    who = 'A weighted average of the best reached' if best.members else 'The best one reached'
+    rounds = '' if best.members else f", after {plural(best.rounds, 'round')} of boosting"
     return (
         f"{plural(n_trials, 'set')} of parameters {were} tried in {took} of"
-        f' computing{_cut_short(sweep)}. The best one reached {value}'
-        f' ({METRICS[sweep.metric].words}) {where}, after'
-        f" {plural(best.rounds, 'round')} of boosting."
+        f' computing{_cut_short(sweep)}. {who} {value}'
+        f' ({METRICS[sweep.metric].words}) {where}{rounds}.'
     )
 
 # %% ../../notebooks/show/report.ipynb #e6eadc6d

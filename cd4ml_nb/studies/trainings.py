@@ -8,7 +8,7 @@ __all__ = ['resampled', 'Recipe', 'Trainings', 'measured_value', 'recipe_of', 't
 
 # %% ../../notebooks/studies/trainings.ipynb #b4890e72
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,11 +19,14 @@ from ..artefacts.sweep import BlendMember
 from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
+from ..artefacts.schema import Schema
+from ..engineering.fitting import fit_features
 from ..model.contract import Contract
 from ..model.encoding import encode
 from ..model.ensemble import Model, learned
 from ..model.members import Kept, LearningRows, fit_recipe, make_ready
 from ..model.prediction import in_target_unit
+from ..model.training import label
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
 from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
@@ -56,6 +59,7 @@ class Recipe(Kept):
     evaluation_set: EvaluationSet
     run: str = ''     # its name
     members: Sequence[BlendMember] = ()      # of its model, where that is a blend
+    schema: Schema | None = None      # of the rows, where features are fitted to them
 
     def learning(self, seed: int, threads: int) -> LearningRows:
         "The rows of one training."
@@ -65,15 +69,27 @@ class Recipe(Kept):
 
     def rows(self, rows: pd.DataFrame, threads: int) -> LearningRows:
         "Rows as XGBoost trains on them."
-        return LearningRows(self.contract, rows, self.weight, threads)
+        return LearningRows(self.fitted_to(rows), rows, self.weight, threads)
 
-    def judging(self) -> np.ndarray:
-        "The inputs of the rows that decide, encoded."
-        return self.kept('judging', self.inputs)
+    def judging(self, contract: Contract) -> np.ndarray:
+        "The inputs of the rows that decide, as a new model sees them."
+        if contract.features:
+            return self.inputs(contract)
+        return self.kept('judging', lambda: self.inputs(contract))
 
-    def inputs(self) -> np.ndarray:
-        "The same, made anew."
-        return encode(self.contract, self.evaluation_set.shown_to(self.run))[0]
+    def fitted_to(self, rows: pd.DataFrame) -> Contract:
+        "The contract, its features fitted anew."
+        contract = self.contract
+        if contract.code is None or self.schema is None:
+            return contract
+        use = [feature.name for feature in contract.features]
+        target = label(contract.output, rows[contract.output.name])
+        anew = fit_features(contract.code, use, self.schema, rows, target, self.together)
+        return replace(contract, features=anew.features, fitted=anew.fitted)
+
+    def inputs(self, contract: Contract) -> np.ndarray:
+        "The same, encoded anew."
+        return encode(contract, self.evaluation_set.shown_to(self.run))[0]
 
 # %% ../../notebooks/studies/trainings.ipynb #1f0a4906
 @dataclass(frozen=True)
@@ -90,14 +106,18 @@ class Trainings:
         technical = {'device': self.device, 'nthread': self.threads, 'seed': task.seed}
         rows = recipe.learning(task.seed, self.threads)
         model = fit_recipe(rows, task.params, task.rounds, recipe.members, **technical)
-        return {'value': measured_value(recipe, model, self.metric)}
+        return {'value': measured_value(recipe, model, rows.contract, self.metric)}
 
 # %% ../../notebooks/studies/trainings.ipynb #0e8a59d6
-def measured_value(recipe: Recipe, model: Model, metric: str) -> float:
+def measured_value(
+    recipe: Recipe,
+    model: Model,
+    contract: Contract,        # of the new model, to whose rows its features are fitted
+    metric: str,
+) -> float:
     "A metric of a new model of a recipe on the rows that decide."
-    contract = recipe.contract
     rows = recipe.evaluation_set
-    raw = learned(model, contract, recipe.judging())
+    raw = learned(model, contract, recipe.judging(contract))
     predicted = np.asarray(in_target_unit(contract.output, raw), dtype=float)
     values = paired_draws(contract.task, rows.y, [predicted], [metric], rows.weight, 0)
     return float(values[metric][0, 0])
@@ -116,6 +136,7 @@ def recipe_of(
         evaluation_set,
         alternative.name,
         alternative.best.members,
+        alternative.schema,
     )
 
 # %% ../../notebooks/studies/trainings.ipynb #7b76c303
@@ -184,7 +205,7 @@ def prepare(recipes: dict[str, Recipe], tasks: list[Task], threads: int) -> None
     "Make the matrices of each recipe before the workers are forked, so that they share them."
     first_tasks = {task.rows: task for task in reversed(tasks)}
     for name, recipe in recipes.items():
-        recipe.judging()
+        recipe.judging(recipe.contract)
         if recipe.same_rows:
             rows = recipe.learning(0, threads)
             for params in [m.params for m in recipe.members] or [first_tasks[name].params]:
