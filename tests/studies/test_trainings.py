@@ -172,7 +172,7 @@ def watched(monkeypatch, path: Path) -> Path:
             file.write(f'{os.getpid()} {params["nthread"]}\n')
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', noted)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', noted)
     return path
 
 
@@ -190,7 +190,7 @@ def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_pa
             time.sleep(0.002)
         raise ValueError('three at once')
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', waits)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', waits)
     with pytest.raises(UserError, match='training again 1 of 3 failed: three at once'):
         again(alternatives, evaluation_set, 'mae', True)
 
@@ -212,7 +212,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
             os.kill(os.getpid(), signal.SIGKILL)
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
     assert again(alternatives, evaluation_set, 'mae', False) == expected
     assert list(tmp_path.glob('*.1')) and len(LINES) == 6
 
@@ -228,7 +228,7 @@ def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_
     def deadly(params: dict[str, Any], *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
     with pytest.raises(InfrastructureError) as caught:
         again(alternatives, evaluation_set, 'mae', True)
     reason = 'its worker was ended by signal 9 (SIGKILL), 3 times: too little memory?'
