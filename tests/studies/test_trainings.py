@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sweeps import alive, descendants, schema, table
 
 from cd4ml_nb.artefacts.run_record import RunRecord
 from cd4ml_nb.artefacts.schema import Schema
+from cd4ml_nb.artefacts.sweep import BlendMember
 from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
@@ -27,9 +29,17 @@ from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.training import base_parameters, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
+from cd4ml_nb.scenario.search_space import of_algorithm
 from cd4ml_nb.search.workers import Task
 from cd4ml_nb.studies.alternatives import Alternative, EvaluationSet
-from cd4ml_nb.studies.trainings import Recipe, Trainings, resampled, train_again, training_tasks
+from cd4ml_nb.studies.trainings import (
+    Recipe,
+    Trainings,
+    recipe_of,
+    resampled,
+    train_again,
+    training_tasks,
+)
 
 LINES: list[str] = []
 SPLIT = {'by': 'random', 'column': None, 'n': {}, 'hash': {}}
@@ -282,6 +292,24 @@ def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tm
     values = [json.loads(line)['value'] for line in done.stdout.splitlines()]
     expected = again(alternatives, evaluation_set, 'mae', same_rows, times=2)
     assert [values[:2], values[2:]] == expected
+
+
+def test_a_blend_is_trained_again_as_a_blend(made):
+    alternatives, evaluation_set = made('regression', 'w')
+    recipe = recipe_of(alternatives[0], evaluation_set, True)
+    params = alternatives[0].best.params
+    members = [
+        BlendMember(number=0, weight=0.7, params=params, rounds=9),
+        BlendMember(number=1, weight=0.3, params=of_algorithm('linear', params), rounds=9),
+    ]
+    trainings = Trainings('mae', {'first': replace(recipe, members=members)}, 'cpu', 1)
+    found = trainings(Task(0, {}, 'first', 0, 5), lambda rung, value: True, lambda: 1)
+    technical = {'device': 'cpu', 'nthread': 1, 'seed': 5}
+    contract = alternatives[0].contract
+    model = fit_winner(contract, recipe.seen, {}, 0, 'w', members, **technical)
+    said = predict(model, contract, evaluation_set.table)
+    there = score('regression', evaluation_set.y, said, evaluation_set.weight)['mae']
+    assert found['value'] == pytest.approx(there, rel=1e-6)
 
 
 def test_a_task_is_frozen():
