@@ -14,7 +14,7 @@ from cd4ml_nb.model.golden import as_columns, golden_inputs, golden_lines, golde
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.pyfunc import input_example, mlflow_model
-from cd4ml_nb.model.training import base_parameters, fit, matrix, save_booster
+from cd4ml_nb.model.training import base_parameters, fit, matrix, save_model
 
 MAKE = '<b>make</b> [x]'
 SCHEMA = Schema.model_validate({
@@ -53,7 +53,7 @@ def write_model(
 ) -> Path:
     """A model's directory, as the stage `package` writes it."""
     inputs = golden_inputs(contract)
-    save_booster(booster, folder / 'model.json')
+    save_model(booster, folder / 'model.json')
     write_json(folder / 'contract.json', contract.to_json())
     predicted = predict(booster, contract, as_columns(inputs))
     kind = golden_type(contract.output)

@@ -36,6 +36,7 @@ class SchemaColumn(Part):
     # what float32 counts numbers, and days since 1970, from, and in which units
     offset: float = 0.0
     factor: float = 1.0
+    monotone: str = ''                         # increasing or decreasing
 
 # %% ../../notebooks/artefacts/schema.ipynb #80c39962
 class SchemaTarget(Part):
@@ -53,6 +54,8 @@ class SchemaTarget(Part):
     offset: float = 0.0
     factor: float = 1.0
     ratio_factor: float = 1.0
+    # how much a row of each class counts in training; balanced: to be computed from the rows
+    class_weights: dict[str, float] | Literal['balanced'] | None = None
 
 # %% ../../notebooks/artefacts/schema.ipynb #43e3f84a
 class Schema(Artefact):

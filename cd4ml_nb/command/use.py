@@ -17,10 +17,10 @@ from ..core.errors import UserError
 # %% ../../notebooks/command/use.ipynb #3973f20a
 if TYPE_CHECKING:      # types for a reader and a checker; nothing of it is imported at run time
     import numpy as np
-    import xgboost as xgb
 
     from cd4ml_nb.artefacts.run_record import RunRecord
     from cd4ml_nb.model.contract import Contract
+    from cd4ml_nb.model.ensemble import Model as Learned
     from cd4ml_nb.scenario.definition import Scenario
 
 # %% ../../notebooks/command/use.ipynb #17e43228
@@ -172,7 +172,7 @@ Rows = Any
 class Model:
     "A model that was loaded and checked."
     contract: 'Contract'                      # names, types, units and ranges of inputs and output
-    booster: 'xgb.Booster' = field(repr=False)
+    booster: 'Learned' = field(repr=False)
 
     def predict(self, rows: Rows) -> 'np.ndarray':
         "What `predict` returns."

@@ -150,6 +150,7 @@ REPEAT|a run cannot be done again|bring back what it lacks
 REPRODUCE|a run that was done again gave another result|compare the two notebooks
 V2|what a run has left was changed|do not rely on it; see `cd4ml verify`
 V10|the packaged model answers otherwise than the trained one|report this
+V11|a model goes against the direction of an input|remove `monotone`, or the feature
 GATE|a gate refused the model|improve the model, or its gates
 COMPARE|a model was not shown to be what was demanded|read the page
 SEEN|a model has learned from rows that shall judge it|choose rows that none has seen

@@ -46,6 +46,8 @@ class Input:
     format: str = field(default='', metadata=RARE)
     written: Written | None = field(default=None, metadata=RARE)
     personal: bool = field(default=False, metadata=RARE)      # its values are not shown
+    # a higher value never lowers, or never raises, what is predicted
+    monotone: Literal['', 'increasing', 'decreasing'] = field(default='', metadata=RARE)
     # a column of the model's own matrix; else only features read it
     learned: bool = field(default=True, metadata=RARE)
 
@@ -68,6 +70,8 @@ class Output:
     # what the learned scale is counted from, and in which units
     offset: float = field(default=0.0, metadata=RARE)
     factor: float = field(default=1.0, metadata=RARE)
+    # how much a row of each class counted in training, in the order of the classes
+    class_weights: tuple[float, ...] | None = field(default=None, metadata=RARE)
 
     @property
     def title(self) -> str:

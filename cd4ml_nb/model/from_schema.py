@@ -59,6 +59,17 @@ def _why_not(column: SchemaColumn) -> str:
     "Why a column is no input."
     return column.role if column.role != 'feature' else column.type
 
+# %% ../../notebooks/model/from_schema.ipynb #29664864
+def _refuse_without_order(column: SchemaColumn) -> None:
+    "Refuse a direction of a column whose values have none."
+    if column.monotone and column.type == 'category':
+        raise UserError(
+            'it is a category, whose values have no order',
+            'remove monotone, or give the column the type number',
+            where=f'columns.{column.name}.monotone',
+            code='C02',
+        )
+
 # %% ../../notebooks/model/from_schema.ipynb #06322a30
 def input_of(
     column: SchemaColumn,
@@ -66,7 +77,8 @@ def input_of(
 ) -> Input:
     "The input that a column of a schema becomes."
     same = ('name', 'type', 'unit', 'words', 'min', 'max', 'missing', 'sentinels', 'limits')
-    rare = ('time_zone', 'offset', 'factor', 'personal')
+    _refuse_without_order(column)
+    rare = ('time_zone', 'offset', 'factor', 'personal', 'monotone')
     parts = {key: getattr(column, key) for key in (*same, *rare)}
     parts['categories'] = column.categories if column.type == 'category' else None
     parts['format'] = column.format if column.type == 'date' else ''
@@ -85,6 +97,8 @@ def output_of(
     parts = {key: getattr(target, key) for key in keys}
     parts['link'] = 'log' if objective in LOG_LINKS else 'identity'
     parts |= _shift_for(target, objectives)
+    if isinstance(target.class_weights, dict):
+        parts['class_weights'] = [target.class_weights[name] for name in target.classes or ()]
     return as_typed(Output, parts, 'schema.json', 'target')
 
 # %% ../../notebooks/model/from_schema.ipynb #5d383eb2

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xgboost as xgb
 
 from ..artefacts.explanation import Explanation
 from ..artefacts.metrics import Estimate, Metrics, Twins
 from .contract import Contract
+from .ensemble import Model
 from .explanation import drivers, explained_rows, reasons, telling_cases
 from .prediction import contributions
 from ..scenario.comparison import paired_gain
@@ -141,7 +141,7 @@ def prediction_table(rows: Holdout, contract: Contract) -> pd.DataFrame:
 # %% ../../notebooks/model/holdout.ipynb #065b8ee2
 def explain_holdout(
     rows: Holdout,
-    booster: xgb.Booster,
+    booster: Model,
     contract: Contract,
     seed: int,                       # of the sample
     n_rows: int = 2000,              # sampled
@@ -160,7 +160,7 @@ def explain_holdout(
     })
 
 # %% ../../notebooks/model/holdout.ipynb #e2ec3362
-def _cases(rows: Holdout, booster: xgb.Booster, contract: Contract) -> list[dict[str, Any]]:
+def _cases(rows: Holdout, booster: Model, contract: Contract) -> list[dict[str, Any]]:
     "A few rows with their prediction and its reasons."
     classes = contract.output.classes
     titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)

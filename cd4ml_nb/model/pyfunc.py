@@ -15,9 +15,9 @@ from typing import Any
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')     # as in prediction: before XGBoost is loaded
 
 import numpy as np  # noqa: E402
-import xgboost as xgb  # noqa: E402
 
 from .contract import Contract  # noqa: E402
+from .ensemble import Model  # noqa: E402
 from .loading import load_model  # noqa: E402
 from .prediction import predict  # noqa: E402
 
@@ -65,7 +65,7 @@ def input_example(
 class PyfuncModel:
     "A model as MLflow's pyfunc calls it."
 
-    def __init__(self, booster: xgb.Booster, contract: Contract):
+    def __init__(self, booster: Model, contract: Contract):
         self.booster = booster
         self.contract = contract
 

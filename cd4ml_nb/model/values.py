@@ -119,7 +119,8 @@ def _encode_category(spec: Input, values: Any) -> tuple[np.ndarray, int]:
         places = np.arange(len(texts))
     numbers = _positions(spec, texts)
     nothing = {str(s) for s in spec.sentinels}
-    new = [isinstance(v, str) and v not in nothing for v in texts] & np.isnan(numbers)
+    new = np.array([isinstance(v, str) and v not in nothing for v in texts], dtype=bool)
+    new &= np.isnan(numbers)
     # the place of a missing value is -1, the last
     return np.append(numbers, np.nan)[places], int(np.append(new, False)[places].sum())
 

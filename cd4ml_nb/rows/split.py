@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..artefacts.schema import Schema, SchemaColumn
+from ..artefacts.schema import Schema, SchemaColumn, SchemaTarget
 from ..columns.table import Columns, mixed_bits
 from ..core.errors import UserError
 from .group_split import PARTS, blocks, deal_groups
@@ -254,7 +254,19 @@ def seen_schema(
 ) -> Schema:
     "The schema with ranges and categories of the seen rows only."
     columns = [_seen_column(column, seen[column.name]) for column in schema.columns]
-    return schema.model_copy(update={'columns': columns})
+    target = _balanced(schema.target, seen)
+    return schema.model_copy(update={'columns': columns, 'target': target})
+
+# %% ../../notebooks/rows/split.ipynb #14fedfe9
+def _balanced(target: SchemaTarget, seen: Columns) -> SchemaTarget:
+    "The target with the weights of its classes: all rows of one count as those of another."
+    if target.class_weights != 'balanced':
+        return target
+    counts = seen[target.name].value_counts()
+    classes = [name for name in target.classes or () if counts.get(name)]
+    share = len(seen[target.name]) / len(classes)
+    weights = {name: float(share / counts[name]) for name in classes}
+    return target.model_copy(update={'class_weights': weights})
 
 # %% ../../notebooks/rows/split.ipynb #21a5c932
 def _seen_column(column: SchemaColumn, x: pd.Series) -> SchemaColumn:

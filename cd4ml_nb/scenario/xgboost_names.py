@@ -32,6 +32,9 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     'max_cat_threshold': (1, 1e6),
     'num_parallel_tree': (1, 1000),
     'huber_slope': (1e-9, 1e9),
+    'tweedie_variance_power': (1.001, 1.999),
+    'rate_drop': (0, 1),          # of dart, as is the next
+    'skip_drop': (0, 1),
 }
 
 # %% ../../notebooks/scenario/xgboost_names.ipynb #e4eb8acf
@@ -75,9 +78,9 @@ INSTEAD = {  # name in XGBoost -> what is written here instead
 
 # %% ../../notebooks/scenario/xgboost_names.ipynb #fba09dd0
 UNSUPPORTED = {  # why not -> names in XGBoost
-    'the booster is always gbtree': [
-        'booster', 'sample_type', 'normalize_type', 'rate_drop', 'one_drop', 'skip_drop',
-        'feature_selector', 'top_k', 'tolerance', 'max_row_perbatch',
+    'search.algorithms chooses the booster, and its ways are fixed': [
+        'booster', 'sample_type', 'normalize_type', 'one_drop', 'feature_selector', 'top_k',
+        'tolerance', 'max_row_perbatch',
     ],
     'trees are always grown by the method hist': [
         'tree_method', 'updater', 'updater_seq', 'process_type', 'refresh_leaf', 'sampling_method',
@@ -94,10 +97,10 @@ UNSUPPORTED = {  # why not -> names in XGBoost
         'num_class', 'num_feature', 'num_trees', 'base_score', 'boost_from_average',
     ],
     'it belongs to an objective that is not offered, or is left at its default': [
-        'tweedie_variance_power', 'quantile_alpha', 'aft_loss_distribution',
-        'aft_loss_distribution_scale', 'lambdarank_pair_method', 'lambdarank_num_pair_per_sample',
-        'lambdarank_normalization', 'lambdarank_score_normalization', 'lambdarank_unbiased',
-        'lambdarank_bias_norm', 'ndcg_exp_gain',
+        'quantile_alpha', 'aft_loss_distribution', 'aft_loss_distribution_scale',
+        'lambdarank_pair_method', 'lambdarank_num_pair_per_sample', 'lambdarank_normalization',
+        'lambdarank_score_normalization', 'lambdarank_unbiased', 'lambdarank_bias_norm',
+        'ndcg_exp_gain',
     ],
     'it changes how XGBoost works, not the model': [
         'verbosity', 'validate_parameters', 'seed_per_iteration', 'disable_default_eval_metric',

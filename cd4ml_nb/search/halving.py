@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'GROWTH', 'CREDIT', 'Curve', 'Judge', 'rungs', 'best_until', 'expected', 'goes_on', 'on_sample',
-           'pruner_words']
+           'best_algorithm', 'of_one_algorithm', 'pruner_words']
 
 # %% ../../notebooks/search/halving.ipynb #5ec4f589
 import math
@@ -79,6 +79,28 @@ def on_sample(
     if 'sample' in record and record['state'] != 'failed':
         return {**record, 'state': 'complete', 'value': record['sample']}
     return record
+
+# %% ../../notebooks/search/halving.ipynb #a38f51be
+def best_algorithm(records: Sequence[Mapping[str, Any]], better: str) -> str:
+    "The algorithm of the best complete trial; boosted trees where there is none."
+    sign = 1 if better == 'low' else -1
+    complete = [record for record in records if record['state'] == 'complete']
+    if not complete:
+        return 'trees'
+    best = min(complete, key=lambda record: (sign * record['value'], record['number']))
+    return best['params'].get('algorithm', 'trees')
+
+# %% ../../notebooks/search/halving.ipynb #bc8164f5
+def of_one_algorithm(
+    records: Sequence[Mapping[str, Any]], algorithm: str
+) -> list[dict[str, Any]]:
+    "The trials of an algorithm, numbered anew, without its name among their parameters."
+    found: list[dict[str, Any]] = []
+    for record in sorted(records, key=lambda record: record['number']):
+        params = dict(record['params'])
+        if params.pop('algorithm', 'trees') == algorithm:
+            found.append({**record, 'params': params, 'number': len(found)})
+    return found
 
 # %% ../../notebooks/search/halving.ipynb #a5e43cc2
 def pruner_words(

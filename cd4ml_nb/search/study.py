@@ -19,8 +19,8 @@ from ..core.provenance import module_hashes
 from ..runs.paths import products_root
 from ..scenario.search_space import Search
 from .halving import Judge
-from .trial import Problem, run_trial
-from .workers import SAMPLE, Busy, Task, Workers, employed
+from .trial import Fold, Problem, run_trial
+from .workers import ALL, SAMPLE, Busy, Task, Workers, employed
 
 # %% ../../notebooks/search/study.ipynb #3155fdf7
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Trials:
         if task.seed is not None:
             params['seed'] = task.seed
         now = partial(self.share, busy) if self.device == 'cpu' else None
-        return run_trial(params, self.part(task), judge, now)
+        place = self.problem.margins
+        keep = place / f'{task.number}.npy' if place and task.rows == ALL else None
+        return run_trial(params, self.part(task), judge, now, keep)
 
     def part(self, task: Task) -> Problem:
         "The problem on the rows, and with the rounds, that a task names."
@@ -55,18 +57,26 @@ def make_workers(
     members: list[tuple[str, int]],    # of `plan_workers`: device and threads of each worker
 ) -> Workers:
     "Workers for a problem, ready to start."
-    if 'max_bin' not in problem.search.space:
-        max_bin = int(problem.search.fixed.get('max_bin', 256))
-        for part in (problem.sample or problem, problem):
-            part.matrices(max_bin)       # before the fork
+    for part in (problem.sample or problem, problem):
+        for fold in part.folds:
+            _make_matrices(part.search, fold)       # before the fork
     together = sum(threads for _, threads in members)
     return employed(members, partial(Trials, problem, together))
+
+# %% ../../notebooks/search/study.ipynb #b722aa7e
+def _make_matrices(search: Search, fold: Fold) -> None:
+    "Make the matrices of a fold that all trials share."
+    if 'max_bin' not in search.space and search.algorithms != ['linear']:
+        fold.binned(int(search.fixed.get('max_bin', 256)))
+    if 'linear' in search.algorithms:
+        fold.linear()
 
 # %% ../../notebooks/search/study.ipynb #96668c91
 # modules whose code decides the trials
 DECIDING = (
-    'model/contract', 'model/encoding', 'model/prediction', 'model/training', 'scenario/metrics',
-    'search/halving', 'search/sampler', 'search/search', 'search/trial',
+    'model/contract', 'model/encoding', 'model/linear_columns', 'model/members',
+    'model/prediction', 'model/training', 'scenario/metrics', 'scenario/search_space',
+    'search/dealing', 'search/halving', 'search/sampler', 'search/search', 'search/trial',
 )
 LIBRARIES = ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')
 

@@ -33,12 +33,13 @@ from ..model.contract import Contract, Input, Output
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
-from ..search.halving import on_sample
+from ..search.halving import best_algorithm, of_one_algorithm, on_sample
 from .figures import with_unit
 from .model_figures import interval_dots
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
 from .reasons import drives_html
+from .recipe_words import recipe_words
 from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .trust import trust_html
 from .verdict import demand, head_html, listed
@@ -374,7 +375,12 @@ PATHS_SAY = (
 )
 
 # %% ../../notebooks/show/report.ipynb #529d6401
-def search_html(sweep: SweepRecord, best: Best, unit: str) -> Markup:
+def search_html(
+    sweep: SweepRecord,
+    best: Best,
+    unit: str,
+    said: Sequence[str] = (),     # sentences about what the model is made of
+) -> Markup:
     "The sweep in a sentence and a picture, the rest folded."
     metric = METRICS[sweep.metric]
     tried = [on_sample(trial) for trial in sweep.trials]
@@ -388,12 +394,14 @@ def search_html(sweep: SweepRecord, best: Best, unit: str) -> Markup:
         bars = parameter_importance(sweep.importance)
         importance = figure_html(bars, 'Importance of each parameter.')
     paths = Markup('')
-    if sum(trial['state'] == 'complete' for trial in tried) > 1:
-        lines = parallel_coordinates(tried, sweep.better)
+    winners = of_one_algorithm(tried, best_algorithm(tried, sweep.better))
+    if sum(trial['state'] == 'complete' for trial in winners) > 1:
+        lines = parallel_coordinates(winners, sweep.better)
         paths = figure_html(lines, 'Parameters of every trial, the best in colour.', PATHS_SAY)
     return render(
         'templates/report/search.html',
         summary=summary,
+        said=said,
         history=figure_html(history, f'Value of each trial. {summary}', HISTORY_SAYS),
         params=parameter_rows(best),
         importance=importance,
@@ -407,11 +415,13 @@ def _search_summary(sweep: SweepRecord, best: Best, unit: str) -> str:
     were = 'was' if n_trials == 1 else 'were'
     took = span(sum(trial.get('seconds') or 0 for trial in sweep.trials))
     value = measured(sweep.metric, best.value, unit)
+    where = 'in cross-validation' if best.folds else 'on the rows set aside for choosing'
+    who = 'A weighted average of the best reached' if best.members else 'The best one reached'
+    rounds = '' if best.members else f", after {plural(best.rounds, 'round')} of boosting"
     return (
         f"{plural(n_trials, 'set')} of parameters {were} tried in {took} of"
-        f' computing{_cut_short(sweep)}. The best one reached {value}'
-        f' ({METRICS[sweep.metric].words}) on the rows set aside for choosing, after'
-        f" {plural(best.rounds, 'round')} of boosting."
+        f' computing{_cut_short(sweep)}. {who} {value}'
+        f' ({METRICS[sweep.metric].words}) {where}{rounds}.'
     )
 
 # %% ../../notebooks/show/report.ipynb #e6eadc6d
@@ -570,7 +580,8 @@ def report_sections(
     words = {column.name: column.words or column.name for column in facts.schema.columns}
     bins = metrics.calibration.model_dump() if metrics.calibration else None
     trust = trust_html(contract.task, predictions, contract.output, bins)
-    search = search_html(facts.trials, facts.best, metrics.unit)
+    said = recipe_words(facts.trials, facts.best, contract, metrics.unit)
+    search = search_html(facts.trials, facts.best, metrics.unit, said)
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),

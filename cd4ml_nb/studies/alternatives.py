@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xgboost as xgb
 import yaml
 
 from ..artefacts.catalogue import Catalogue, read_catalogue
@@ -30,7 +29,8 @@ from ..core.errors import UserError
 from ..core.files import file_hash
 from ..columns.table import read_table, row_hashes
 from ..model.contract import Contract, read_contract, worded
-from ..model.loading import load_booster
+from ..model.ensemble import Model
+from ..model.loading import load_model_file
 from ..model.prediction import predict
 from ..model.training import observed
 from ..runs.find import find_record, record_paths
@@ -67,7 +67,7 @@ class Alternative:
     "A model that is compared, the reference included: the model of a run, and its products."
     record: RunRecord
     folders: dict[str, Path]        # product of USED -> the folder that it lies in
-    booster: xgb.Booster
+    booster: Model
     contract: Contract
 
     @property
@@ -120,7 +120,7 @@ def load_alternative(path: Path) -> Alternative:
     record = read_sealed_record(path)
     folders = {product: _folder(home_of(path), product, record) for product in USED}
     contract = read_contract(path_in(folders, 'contract'))
-    booster = load_booster(path_in(folders, 'model'))
+    booster = load_model_file(path_in(folders, 'model'))
     return Alternative(record, folders, booster, worded(contract, *scenario_words(record)))
 
 # %% ../../notebooks/studies/alternatives.ipynb #0412c934

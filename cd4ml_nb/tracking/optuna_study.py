@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from ..core.errors import UserError
 from ..core.files import shown
 from ..core.log import read_entries
 from ..runs.paths import products_root
 from ..scenario.search_space import Search
+from ..search.dealing import STATES, Record, directions
 from ..search.sampler import distributions
-from ..search.search import STATES, Record, directions
 
 # %% ../../notebooks/tracking/optuna_study.ipynb #fc13fa9b
 def latest_journal(scenario: str) -> Path:   # its name
@@ -37,6 +38,14 @@ def latest_journal(scenario: str) -> Path:   # its name
         )
     return found[-1]
 
+# %% ../../notebooks/tracking/optuna_study.ipynb #97664438
+def _dimensions(params: dict[str, Any], search: Search) -> dict[str, BaseDistribution]:
+    "What each parameter of a trial was chosen from."
+    if not search.chooses:
+        return distributions(search.space)
+    algorithms = {'algorithm': CategoricalDistribution(search.algorithms)}
+    return algorithms | distributions(search.space_of(params['algorithm']))
+
 # %% ../../notebooks/tracking/optuna_study.ipynb #24c22b7b
 def frozen(record: Record, search: Search) -> optuna.trial.FrozenTrial:
     "A trial that has ended, as Optuna has it."
@@ -48,7 +57,7 @@ def frozen(record: Record, search: Search) -> optuna.trial.FrozenTrial:
     return optuna.trial.create_trial(
         state=STATES[record['state']],
         params=record['params'],
-        distributions=distributions(search.space),
+        distributions=_dimensions(record['params'], search),
         values=values,
         intermediate_values=rungs,
         user_attrs={name: record[name] for name in ('rounds', 'seconds', 'reason') if record[name]},

@@ -33,18 +33,17 @@ from ..core.log import Log
 from ..core.settings import Settings, load_settings
 from ..runs.identities import outbox, registered_version, remember_id, remember_version
 from ..runs.identities import resolved
-from ..search.search import Record
-from .queue import Message, Missing, Sweep, address, as_text, down_since
-from .queue import is_named, is_under_way, mark_down, mark_up, missing, note_sent
+from ..search.dealing import Record
+from .queue import Message, Missing, Sweep, address, as_text, down_since, is_named
+from .queue import is_under_way, mark_down, mark_up, missing, note_sent
 from .queue import note_unsent, now, owner, read_message, registering
 from .queue import remember_candidate, run_lock, store_name, sweep_of
 from .queue import write_message
 from .reach import Unavailable, holders, reach, set_up
 from .relocation import moved_words, take_along
-from .store import as_error, begin_run, brought_back, close_interrupted
-from .store import experiment, find_run
-from .store import is_final, log, log_inputs, reason_of, register_candidate
-from .store import set_status, trials_of
+from .store import as_error, begin_run, brought_back, close_interrupted, experiment
+from .store import find_run, is_final, log, log_inputs, reason_of
+from .store import register_candidate, set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
 
 # %% ../../notebooks/tracking/sender.ipynb #6d16f87f

@@ -6,7 +6,7 @@
 __all__ = ['closing_rows', 'curve_metric', 'trial_rows', 'trial_tags']
 
 # %% ../../notebooks/tracking/trials.ipynb #fa2fd54b
-from ..search.search import Record
+from ..search.dealing import Record
 from ..search.trial import thinned
 from .queue import Row, Sweep
 

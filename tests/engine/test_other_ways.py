@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import ROOT, copied_project
+import yaml
+from projects import ROOT, copied_project, write_scenario
 from runs import PAPERMILL, PLOOMBER, SMALL, Place
 from sweeps import forked
 
@@ -35,6 +36,57 @@ def test_other_tasks_and_splits_run_from_end_to_end(tmp_path, name, metric, leas
         assert (
             span['train'][1] < span['validation'][0] and span['validation'][1] < span['holdout'][0]
         )
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    'breast_cancer': {
+        'search': {'algorithms': ['trees', 'forest', 'linear'], 'blend': 4, 'rounds': 60},
+        'validation': {'folds': 3},
+        'class_weights': 'balanced',
+    },
+    'used_cars': {
+        'search': {'algorithms': ['trees', 'dart'], 'blend': 3, 'rounds': 60},
+        'monotone': ('mileage_km', 'decreasing'),
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', RECIPES)
+def test_other_recipes_run_from_end_to_end(tmp_path, name):
+    recipe = RECIPES[name]
+    project = copied_project(tmp_path / 'project', f'scenarios/{name}.yaml')
+    scenario = yaml.safe_load((ROOT / f'scenarios/{name}.yaml').read_text(encoding='utf-8'))
+    scenario['search'] = recipe['search']
+    scenario['gates'] = []
+    if 'validation' in recipe:
+        scenario['validation'] = recipe['validation']
+        scenario['target']['class_weights'] = recipe['class_weights']
+    if 'monotone' in recipe:
+        column, direction = recipe['monotone']
+        scenario['columns'][column]['monotone'] = direction
+    write_scenario(project, name, scenario)
+    place = Place(tmp_path)
+    rows = ('-p', 'rows=3000') if name == 'used_cars' else ()
+    words = ('run', '-s', name, '-p', 'trials=9', *rows)
+    done = place.run(*words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    best = place.json(name, 'sweep', 'best.json')
+    trials = place.json(name, 'sweep', 'trials.json')['trials']
+    assert {t['params']['algorithm'] for t in trials} == set(recipe['search']['algorithms'])
+    report = place.product(name, 'report', 'report.html').read_text(encoding='utf-8')
+    assert 'Algorithms that were tried' in report
+    raw = place.product(name, 'package', 'model/model.json').read_bytes()
+    if best['members']:
+        assert raw.startswith(b'{"ensemble"') and 'a weighted average of' in report
+    if 'validation' in recipe:
+        low, high = best['interval']
+        assert low < best['value'] < high or best['members']
+        assert 'by cross-validation' in report and 'In training a row counted' in report
+    if 'monotone' in recipe:
+        assert 'A higher mileage never raises the predicted price' in report
+    again = place.run(*words, cwd=project)
+    assert again.returncode == 0 and '0 stages run' in again.stdout + again.stderr
 
 
 BYTES = (  # products that are the same, whoever made them

@@ -9,7 +9,7 @@ from cars import CONTRACT, MAKE, cars, fitted_cars, write_model
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.files import file_hash
 from cd4ml_nb.model.contract import Contract, read_contract
-from cd4ml_nb.model.loading import load_booster, load_model
+from cd4ml_nb.model.loading import load_model, load_model_file
 from cd4ml_nb.model.manifest import Manifest, read_manifest, verify_model
 from cd4ml_nb.model.prediction import predict
 
@@ -41,10 +41,10 @@ def test_G05_any_flipped_byte_of_a_model_directory_is_refused(fitted, tmp_path):
 def test_only_json_models_are_loaded(fitted, tmp_path):
     fitted.save_model(tmp_path / 'model.ubj')
     with pytest.raises(UserError, match='JSON only'):
-        load_booster(tmp_path / 'model.ubj')
+        load_model_file(tmp_path / 'model.ubj')
     (tmp_path / 'model.json').write_text('{"learner": {}}')
     with pytest.raises(UserError, match='not a model of XGBoost'):
-        load_booster(tmp_path / 'model.json')
+        load_model_file(tmp_path / 'model.json')
 
 
 # what an earlier version wrote: no limits, no link, no words of the target

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +53,24 @@ from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import gpu_count
 from cd4ml_nb.model.from_schema import make_contract
+from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, device_used, fit_winner, observed
+from cd4ml_nb.model.training import base_parameters, device_used, observed
 from cd4ml_nb.scenario.metrics import METRICS, score
 from cd4ml_nb.scenario.search_space import Search
+from cd4ml_nb.search.blending import blended
+from cd4ml_nb.search.dealing import STATES, Record, holds, quick
 from cd4ml_nb.search.halving import Judge
 from cd4ml_nb.search.sampler import GaussianSampler, distributions
-from cd4ml_nb.search.search import (
-    LOST,
-    STATES,
-    Course,
-    Record,
-    best_of,
-    holds,
-    quick,
-    search,
-    study_of,
-)
+from cd4ml_nb.search.search import LOST, Course, best_of, search, study_of
 from cd4ml_nb.search.study import make_workers
-from cd4ml_nb.search.trial import Problem, built_in_metric, make_problem, run_trial
+from cd4ml_nb.search.trial import (
+    Problem,
+    built_in_metric,
+    make_problem,
+    recipe_parameters,
+    run_trial,
+)
 from cd4ml_nb.search.workers import (
     SAMPLE,
     Busy,
@@ -161,6 +161,10 @@ KINDS = {
     'two classes, a metric of XGBoost, weighted': ('binary', 'auc', 'w', {}),
     'several classes, a metric of our own': ('multiclass', 'macro_f1', None, {}),
 }
+SPACE_OF_FOREST = {
+    'max_depth': {'low': 2, 'high': 9, 'integer': True},
+    'subsample': {'low': 0.1, 'high': 1.0},
+}
 MEMBERS: list[Members] = [[('cpu', 2)], [('cpu', 1)] * 2, [('cpu', 1)] * 5]
 
 
@@ -207,10 +211,70 @@ def test_records_are_the_same_for_any_number_of_workers_and_threads_and_the_winn
     assert there == pytest.approx(best['value'], rel=1e-5)
 
 
+FOUR = ['trees', 'forest', 'dart', 'linear']
+
+
+def test_four_algorithms_share_a_sweep_alike_for_any_number_of_workers_and_a_blend_is_fitted_anew(
+    tmp_path,
+):
+    plan = toy_search(algorithms=FOUR, rounds=25, blend=3)
+    found = []
+    for members in MEMBERS[:2]:
+        place = tmp_path / str(len(members))
+        problem = replace(toy_problem('binary', 'auc', plan), margins=place)
+        workers = make_workers(problem, members)
+        records = swept(tmp_path, plan, workers, 12, 'auc', name=place.name)
+        found.append((bare(records), blended(records, problem, plan.blend)))
+    assert found[0] == found[1]
+    records, (chosen, value) = found[0]
+    tried = [r['params']['algorithm'] for r in records]
+    assert set(tried[:8]) == set(FOUR) and min(map(tried.count, FOUR)) >= 2
+    # a forest, dart and a linear model run to their end
+    pruned = {r['params']['algorithm'] for r in records if r['state'] == 'pruned'}
+    assert pruned <= {'trees'} and all(r['state'] != 'failed' for r in records)
+
+    best = best_of(records, 'high')
+    technical = {'device': 'cpu', 'nthread': 2, 'seed': 3}
+    for r in [best, *(r for r in records[:4] if r['state'] == 'complete')]:
+        params = recipe_parameters(problem.base, plan, r['params'])
+        model = fit_winner(
+            problem.contract, table('binary')[:N_TRAIN], params, r['rounds'], 'w', **technical
+        )
+        said = predict(model, problem.contract, table('binary')[N_TRAIN:])
+        fold = problem.folds[0]
+        there = score('binary', fold.y, said, fold.row_weight)['auc']
+        assert there == pytest.approx(r['value'], rel=1e-5)
+    if chosen:
+        assert abs(sum(member.weight for member in chosen) - 1) < 1e-9 and len(chosen) <= 3
+        assert value is not None and set(m.number for m in chosen) <= set(range(12))
+
+
+def test_I05_a_sweep_of_several_algorithms_that_is_cut_off_goes_on_as_if_it_had_not_been(tmp_path):
+    plan = toy_search(algorithms=['trees', 'forest'], spaces={'forest': SPACE_OF_FOREST})
+    whole = bare(swept(tmp_path, plan, OneThread(napping), 20, name='whole'))
+    chance = random.Random(0)
+
+    class Cut(Exception): ...
+
+    for _ in range(4):
+        left = [chance.randint(1, 6)]
+
+        def ended(text, left=left):
+            left[0] -= 1
+            if not left[0]:
+                raise Cut
+
+        with suppress(Cut), Log(tmp_path / 'cut.jsonl') as journal, OneThread(napping) as workers:
+            if not journal.entries:
+                journal.append(study={'id': 'cut'})
+            search(Course(plan, 'mae', 20, 5, journal), workers, ended)
+    assert bare(swept(tmp_path, plan, ForkedWorkers([napping] * 3), 20, name='cut')) == whole
+
+
 def napping(task: Task, judge: Judge, busy: Busy) -> dict[str, Any]:
     """A trial without a model, which takes 20 ms or so."""
     params = task.params
-    floor = abs(math.log(params['learning_rate'])) + params['max_depth'] / 9
+    floor = abs(math.log(params.get('learning_rate', 0.3))) + params['max_depth'] / 9
     curve = []
     for rung in range(4):
         time.sleep(0.003 + 0.004 * params['subsample'])
@@ -540,7 +604,7 @@ def test_on_a_gpu_a_sweep_finds_the_same_loss_and_its_data_stays_on_the_device(t
                 warnings.simplefilter('always')
                 result = run_trial(task.params | {'device': device}, problem, judge)
             assert not heard, heard[0].message
-            booster = xgb.train(problem.base | task.params, problem.matrices(256)[0], 1)
+            booster = xgb.train(problem.base | task.params, problem.folds[0].binned(256)[0], 1)
             return result | {'device': device_used(booster)}
         return evaluate
 
@@ -795,10 +859,10 @@ def test_a_sample_of_the_rows_costs_a_part_and_the_winner_has_learned_from_all(t
     problem = toy_problem('multiclass', 'log_loss', plan)
     assert (
         problem.sample is not None
-        and problem.sample.matrices(256)[0].num_row() <= 0.25 * N_TRAIN + 3
-        and problem.matrices(256)[0].num_row() == N_TRAIN
+        and problem.sample.folds[0].binned(256)[0].num_row() <= 0.25 * N_TRAIN + 3
+        and problem.folds[0].binned(256)[0].num_row() == N_TRAIN
     )
-    assert problem.sample.search.rounds == 76 and len(set(problem.sample.y)) == 3
+    assert problem.sample.search.rounds == 76 and len(set(problem.sample.folds[0].y)) == 3
     one, other = (
         bare(
             swept(

@@ -28,7 +28,8 @@ from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.training import fit_winner, save_booster
+from cd4ml_nb.model.members import fit_winner
+from cd4ml_nb.model.training import save_model
 from cd4ml_nb.rows.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
@@ -125,7 +126,7 @@ def other_run(record, name, started, seed=0, without=()):
     contract = make_contract(
         seen_schema(schema, seen), 'mine', 'Who buys', '1.0.0', 'binary:logistic'
     )
-    save_booster(
+    save_model(
         fit_winner(
             contract, seen, best.params, best.rounds, device='cpu', nthread=1, seed=0
         ),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,27 @@ from sweeps import alive, descendants, schema, table
 
 from cd4ml_nb.artefacts.run_record import RunRecord
 from cd4ml_nb.artefacts.schema import Schema
+from cd4ml_nb.artefacts.sweep import BlendMember
 from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.model.from_schema import make_contract
+from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, fit_winner, observed
+from cd4ml_nb.model.training import base_parameters, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
+from cd4ml_nb.scenario.search_space import of_algorithm
 from cd4ml_nb.search.workers import Task
 from cd4ml_nb.studies.alternatives import Alternative, EvaluationSet
-from cd4ml_nb.studies.trainings import Recipe, Trainings, resampled, train_again, training_tasks
+from cd4ml_nb.studies.trainings import (
+    Recipe,
+    Trainings,
+    recipe_of,
+    resampled,
+    train_again,
+    training_tasks,
+)
 
 LINES: list[str] = []
 SPLIT = {'by': 'random', 'column': None, 'n': {}, 'hash': {}}
@@ -171,7 +182,7 @@ def watched(monkeypatch, path: Path) -> Path:
             file.write(f'{os.getpid()} {params["nthread"]}\n')
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', noted)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', noted)
     return path
 
 
@@ -189,7 +200,7 @@ def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_pa
             time.sleep(0.002)
         raise ValueError('three at once')
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', waits)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', waits)
     with pytest.raises(UserError, match='training again 1 of 3 failed: three at once'):
         again(alternatives, evaluation_set, 'mae', True)
 
@@ -211,7 +222,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
             os.kill(os.getpid(), signal.SIGKILL)
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
     assert again(alternatives, evaluation_set, 'mae', False) == expected
     assert list(tmp_path.glob('*.1')) and len(LINES) == 6
 
@@ -227,7 +238,7 @@ def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_
     def deadly(params: dict[str, Any], *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr('cd4ml_nb.studies.trainings.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
     with pytest.raises(InfrastructureError) as caught:
         again(alternatives, evaluation_set, 'mae', True)
     reason = 'its worker was ended by signal 9 (SIGKILL), 3 times: too little memory?'
@@ -281,6 +292,24 @@ def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tm
     values = [json.loads(line)['value'] for line in done.stdout.splitlines()]
     expected = again(alternatives, evaluation_set, 'mae', same_rows, times=2)
     assert [values[:2], values[2:]] == expected
+
+
+def test_a_blend_is_trained_again_as_a_blend(made):
+    alternatives, evaluation_set = made('regression', 'w')
+    recipe = recipe_of(alternatives[0], evaluation_set, True)
+    params = alternatives[0].best.params
+    members = [
+        BlendMember(number=0, weight=0.7, params=params, rounds=9),
+        BlendMember(number=1, weight=0.3, params=of_algorithm('linear', params), rounds=9),
+    ]
+    trainings = Trainings('mae', {'first': replace(recipe, members=members)}, 'cpu', 1)
+    found = trainings(Task(0, {}, 'first', 0, 5), lambda rung, value: True, lambda: 1)
+    technical = {'device': 'cpu', 'nthread': 1, 'seed': 5}
+    contract = alternatives[0].contract
+    model = fit_winner(contract, recipe.seen, {}, 0, 'w', members, **technical)
+    said = predict(model, contract, evaluation_set.table)
+    there = score('regression', evaluation_set.y, said, evaluation_set.weight)['mae']
+    assert found['value'] == pytest.approx(there, rel=1e-6)
 
 
 def test_a_task_is_frozen():
