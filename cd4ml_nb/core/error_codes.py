@@ -157,7 +157,8 @@ DECAY|a metric gets slowly worse|improve the model, or say since when it counts
 G05|a file of a model is not as packaged|package the model again
 S03|an input is missing|send it
 S05|an input has another type|send what the contract says
-S10|a file is no model|run train again
+S10|a file is no model, or not the one that belongs to it|run train again
+S12|the model does not give such an answer|ask for another, or declare it in the scenario
 X03|a model is in a form that could run code|save it as JSON
 ''')
 
