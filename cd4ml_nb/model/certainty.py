@@ -20,7 +20,7 @@ from ..columns.stored_table import Table
 from ..core.files import file_hash
 from ..core.float32 import shifted
 from .calibration import calibrated, fit_calibration
-from .contract import Contract, Decision, Range
+from .contract import Contract, Decision
 from .cross_fitting import cross_fitted, make_folds, sampled
 from .decision import best_threshold
 from .intervals import ENDS, learned_ends, quantile_range, residual_range
@@ -117,21 +117,21 @@ def with_range(
 ) -> tuple[Contract, xgb.Booster | None]:
     "The contract with a range, and the model of its ends where it has one."
     output = contract.output
-    folds = make_folds(rows, split, seed=seed)
-    actual = label(output, rows[output.name])
-    if plan.method == 'quantiles':
-        places, ends = cross_fitted(rows, folds, fit_ends, lambda m, r: learned_ends(m, contract, r))
-        worth = _weights(rows, weight, places)
-        found = quantile_range(output, actual[places], ends, plan.coverage, worth)
-    else:
-        places, middle = cross_fitted(rows, folds, fit, lambda m, r: learned(m, contract, r))
-        worth = _weights(rows, weight, places)
-        found = residual_range(
-            output, actual[places], middle.astype(float), plan.coverage, worth
-        )
+    of_ends = plan.method == 'quantiles'
+    answer = learned_ends if of_ends else learned
+    places, predicted = cross_fitted(
+        rows,
+        make_folds(rows, split, seed=seed),
+        fit_ends if of_ends else fit,
+        lambda model, part: answer(model, contract, part),
+    )
+    actual = label(output, rows[output.name])[places]
+    make = quantile_range if of_ends else residual_range
+    worth = _weights(rows, weight, places)
+    found = make(output, actual, predicted.astype(float), plan.coverage, worth)
     found = replace(found, least=_least(contract, table[output.name]))
     contract = replace(contract, output=replace(output, interval=found))
-    return contract, fit_ends(table) if plan.method == 'quantiles' else None
+    return contract, fit_ends(table) if of_ends else None
 
 # %% ../../notebooks/model/certainty.ipynb #e3233947
 def _least(contract: Contract, target: pd.Series) -> float | None:

@@ -19,7 +19,9 @@ import xgboost as xgb
 from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
+from ..model.calibration import calibrated
 from ..model.contract import Contract
+from ..model.decision import threshold_of
 from ..model.encoding import encode
 from ..model.prediction import in_target_unit, named_matrix
 from ..model.training import fit, matrix
@@ -98,9 +100,12 @@ def measured_value(recipe: Recipe, booster: xgb.Booster, metric: str, threads: i
     "A metric of a new model of a recipe on the rows that decide."
     contract = recipe.contract
     rows = recipe.evaluation_set
-    raw = booster.predict(recipe.judging(threads))
+    raw = calibrated(contract.output.calibration, booster.predict(recipe.judging(threads)))
     predicted = np.asarray(in_target_unit(contract.output, raw), dtype=float)
-    values = paired_draws(contract.task, rows.y, [predicted], [metric], rows.weight, 0)
+    at = [threshold_of(contract.output)]
+    values = paired_draws(
+        contract.task, rows.y, [predicted], [metric], rows.weight, 0, thresholds=at
+    )
     return float(values[metric][0, 0])
 
 # %% ../../notebooks/studies/trainings.ipynb #7dfc0df5
