@@ -59,7 +59,8 @@ def along_said(ranges: Ranges, unit: str) -> str:
     if not apart:
         return 'Along the predicted value it holds about as often everywhere.'
     said = [
-        f'{percent(b["value"], 0)} where {number(b["from"])} to {number(b["to"], unit)} is predicted'
+        f'{percent(b["value"], 0)} where {number(b["from"])} to {number(b["to"], unit)} is'
+        ' predicted'
         for b in (min(apart, key=_share), max(apart, key=_share))
     ]
     return f'It does not hold equally often everywhere: {" and ".join(dict.fromkeys(said))}.'
