@@ -6,6 +6,8 @@
 __all__ = ['FITS', 'pooled', 'isotonic_curve', 'log_odds', 'platt_curve', 'fit_calibration', 'calibrated']
 
 # %% ../../notebooks/model/calibration.ipynb #0ef4147c
+from typing import Literal
+
 import numpy as np
 
 from .contract import Calibration, Curve
@@ -98,7 +100,7 @@ FITS = {'isotonic': isotonic_curve, 'platt': platt_curve}
 
 
 def fit_calibration(
-    method: str,                  # isotonic or platt
+    method: Literal['isotonic', 'platt'],
     predicted: np.ndarray,        # shape (n,), or (n, classes)
     y: np.ndarray,                # index of the class, shape (n,)
     weight: np.ndarray | None = None,

@@ -79,8 +79,9 @@ def with_ranges(
     found = []
     for group in judged:
         rows = (labels == group['value']).to_numpy()
-        parts = (None if values is None else values[rows] for values in (weight, clusters))
-        more = range_metrics(y[rows], ends[rows], judging, *parts, seed)
+        own_weight = None if weight is None else weight[rows]
+        own_clusters = None if clusters is None else clusters[rows]
+        more = range_metrics(y[rows], ends[rows], judging, own_weight, own_clusters, seed)
         found.append(group | {'metrics': group['metrics'] | more})
     return found
 

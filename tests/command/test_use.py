@@ -36,7 +36,7 @@ path.write_text(path.read_text().replace('max: 1', 'max: 1000000'))
 AFTER = """
 print(json.dumps({
     'first': first.id, 'lines': lines, 'refused': [first.accepted, first.verdict],
-    'price': float(model.predict(car)[0]), 'reasons': model.explain(car)[0],
+    'price': float(model.predict(car)[0]), 'range': model.interval(car)[0].tolist(), 'reasons': model.explain(car)[0],
     'mae': newer.metrics['mae'], 'verdict': compare(first, newer).verdict,
 }))
 """
@@ -62,7 +62,8 @@ def project(tmp_path_factory) -> tuple[Place, Path]:
     scenario['search'] |= {'rounds': 15}
     scenario['evaluate'] |= {'replicates': 50}
     scenario['compare'] |= {'trainings': 0}
-    scenario['gates'] = [{'metric': 'mae', 'max': 1}]
+    scenario['interval'] = {'coverage': 0.8}
+    scenario['gates'] = [{'metric': 'mae', 'max': 1}, {'metric': 'coverage', 'min': 0.6}]
     path.write_text(yaml.safe_dump(scenario), encoding='utf-8')
     return Place(folder), root
 
@@ -94,6 +95,7 @@ def test_readme_has_the_lines_that_are_run_here():
 
 def test_readmes_lines_predict_run_and_compare(said):
     assert 1_000 < said['price'] < 100_000
+    assert said['range'][0] < said['price'] < said['range'][1]
     assert {'name', 'words', 'unit', 'value', 'contribution', 'effect'} <= set(said['reasons'][0])
     assert said['verdict'] in ('better', 'worse', 'undecided')
     assert said['mae'] > 0
