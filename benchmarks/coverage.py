@@ -1,12 +1,13 @@
-"""How often ranges hold the actual value on real data, overall and for each group, and what they cost.
+"""How often ranges hold the actual value on real data, overall and for each group, and their cost.
 
     python benchmarks/coverage.py [--data FOLDER] [--trials 10] [--methods residuals quantiles]
                                   [--coverage 0.9] [--only ames_housing] [--keep FOLDER]
 
 Each set goes from `cd4ml new` to the metrics of stage `evaluate`, on rows that were sealed before
 anything was learned: once without a range, then with each method. Printed are the share of actual
-values inside with its binomial interval, whether that interval holds what was asked for, the average
-width beside the average error, the groups, and the seconds of stage `train` with and without.
+values inside with its binomial interval, whether that interval holds what was asked for, the
+average width beside the average error, the groups, and the seconds of stage `train` with and
+without.
 """
 
 import argparse

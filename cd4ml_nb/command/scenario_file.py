@@ -147,8 +147,8 @@ def _column_lines(draft: Draft) -> list[str]:
 # %% ../../notebooks/command/scenario_file.ipynb #14a5870b
 CERTAINTY = {       # task -> what a scenario may ask for beside the prediction, as comments
     'regression': [
-        '# interval: {coverage: 0.9}         # a range around each prediction; costs a few trainings',
-        '# more; method: quantiles is wide where the data is uncertain, and costs as much again',
+        '# interval: {coverage: 0.9}         # a range around each prediction, for a few trainings',
+        '# more; method: quantiles is wide where the data is uncertain',
         '',
     ],
     'binary': [

@@ -161,7 +161,8 @@ def disagreement_part(
 ) -> dict[str, Any]:
     "What the template shows of the disagreements with one challenger."
     letters = comparison['reference'], comparison['challenger']
-    models = {model['letter']: model.get('threshold', HALF) for model in summary['models']}
+    given = summary.get('models', [])
+    models = {model['letter']: model.get('threshold', HALF) for model in given}
     thresholds = tuple(models.get(letter, HALF) for letter in letters)
     said = agreement(summary['task'], first, second, summary['unit'], weight, thresholds)
     return {

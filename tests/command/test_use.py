@@ -36,7 +36,8 @@ path.write_text(path.read_text().replace('max: 1', 'max: 1000000'))
 AFTER = """
 print(json.dumps({
     'first': first.id, 'lines': lines, 'refused': [first.accepted, first.verdict],
-    'price': float(model.predict(car)[0]), 'range': model.interval(car)[0].tolist(), 'reasons': model.explain(car)[0],
+    'price': float(model.predict(car)[0]), 'reasons': model.explain(car)[0],
+    'range': model.interval(car)[0].tolist(),
     'mae': newer.metrics['mae'], 'verdict': compare(first, newer).verdict,
 }))
 """
