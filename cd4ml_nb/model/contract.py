@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['InputType', 'Task', 'INPUT_TYPES', 'LOG_LINKS', 'Input', 'Range', 'Curve', 'Calibration', 'Decision', 'Output',
-           'Partition', 'Contract', 'read_contract', 'Said', 'worded', 'wording', 'feature_types', 'feature_names']
+           'Partition', 'Derived', 'FeatureCode', 'FeatureStates', 'FeatureSet', 'Contract', 'read_contract', 'Said',
+           'worded', 'wording', 'feature_types', 'feature_names']
 
 # %% ../../notebooks/model/contract.ipynb #c4594326
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from ..core.typed_json import RARE, JsonFile, read_typed
+from ..core.typed_json import APART, RARE, JsonFile, read_typed
 from ..core.written_numbers import Written
 
 # %% ../../notebooks/model/contract.ipynb #7a913391
-InputType = Literal['number', 'category', 'boolean', 'date']
+InputType = Literal['number', 'category', 'boolean', 'date', 'text']
 Task = Literal['regression', 'binary', 'multiclass']
 INPUT_TYPES = ('number', 'category', 'boolean', 'date')
 LOG_LINKS = ('reg:gamma', 'reg:tweedie', 'count:poisson')
@@ -44,6 +46,8 @@ class Input:
     format: str = field(default='', metadata=RARE)
     written: Written | None = field(default=None, metadata=RARE)
     personal: bool = field(default=False, metadata=RARE)      # its values are not shown
+    # a column of the model's own matrix; else only features read it
+    learned: bool = field(default=True, metadata=RARE)
 
     @property
     def title(self) -> str:
@@ -132,6 +136,45 @@ class Partition:
     column: str
     refused: tuple[str | int | float | bool | None, ...] = ()      # values of the column
 
+# %% ../../notebooks/model/contract.ipynb #b352f434
+@dataclass(frozen=True)
+class Derived:
+    "Columns of a model's matrix that a function computes from inputs."
+    name: str                        # of the function
+    inputs: tuple[str, ...]          # that it reads, in its order
+    columns: tuple[Input, ...]       # that it gives
+    words: str = ''                  # how a reader calls it
+
+# %% ../../notebooks/model/contract.ipynb #788c1b73
+@dataclass(frozen=True)
+class FeatureCode:
+    "Where the functions of a model's features are."
+    package: str                     # its name has the hash of the code: cd4ml_features_0a1b…
+    module: str                      # in it, such as features.used_cars
+    requires: tuple[str, ...] = ()   # modules that it imports besides Python's own and numpy
+
+# %% ../../notebooks/model/contract.ipynb #4cc1d696
+@dataclass(frozen=True)
+class FeatureStates(JsonFile):
+    "What the features of a model were fitted to."
+    FILE: ClassVar[str] = 'features.json'
+    states: dict[str, Any] = field(default_factory=dict)      # feature -> its state, JSON
+    # of features that are fitted to the target: for each fold, the state without its rows
+    folds: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    by: tuple[str, ...] = ()         # columns: rows that agree in them are in one fold
+    schema: int = 1
+
+# %% ../../notebooks/model/contract.ipynb #d357067c
+@dataclass(frozen=True)
+class FeatureSet(JsonFile):
+    "The features of a scenario, fitted to the rows that a model learns from."
+    FILE: ClassVar[str] = 'feature_set.json'
+    features: tuple[Derived, ...] = ()
+    inputs: tuple[str, ...] = ()     # columns that they read
+    code: FeatureCode | None = None
+    fitted: FeatureStates = field(default_factory=FeatureStates)
+    schema: int = 1
+
 # %% ../../notebooks/model/contract.ipynb #ee3ecd20
 @dataclass(frozen=True)
 class Contract(JsonFile):
@@ -145,12 +188,25 @@ class Contract(JsonFile):
     title: str = ''
     version: str = ''                            # semantic
     partition: Partition | None = None
+    features: tuple[Derived, ...] = field(default=(), metadata=RARE)
+    code: FeatureCode | None = field(default=None, metadata=RARE)      # of the features
+    fitted: FeatureStates = field(default=FeatureStates(), compare=False, metadata=APART)
     schema: int = SCHEMA
+
+    @property
+    def columns(self) -> tuple[Input, ...]:
+        "The columns of the model's matrix: the inputs that it sees, then those of its features."
+        derived = itertools.chain.from_iterable(feature.columns for feature in self.features)
+        return (*(spec for spec in self.inputs if spec.learned), *derived)
 
 # %% ../../notebooks/model/contract.ipynb #6fa89ce3
 def read_contract(path: Path | str) -> Contract:
-    "Read `contract.json`; what is wrong is named by file and key."
-    return read_typed(Contract, path)
+    "Read `contract.json`, and `features.json` beside it; what is wrong is named by file and key."
+    path = Path(path)
+    contract = read_typed(Contract, path)
+    if not contract.features:
+        return contract
+    return replace(contract, fitted=read_typed(FeatureStates, path.with_name(FeatureStates.FILE)))
 
 # %% ../../notebooks/model/contract.ipynb #91aa4971
 class Said(Protocol):
@@ -182,10 +238,10 @@ def wording(part: Said) -> dict[str, Any]:
 
 # %% ../../notebooks/model/contract.ipynb #19e9c95e
 def feature_types(contract: Contract) -> list[str]:
-    "XGBoost's type of each input: `c` for categories, `q` for quantities."
-    return ['c' if spec.type == 'category' else 'q' for spec in contract.inputs]
+    "XGBoost's type of each column: `c` for categories, `q` for quantities."
+    return ['c' if spec.type == 'category' else 'q' for spec in contract.columns]
 
 # %% ../../notebooks/model/contract.ipynb #57ff66c1
 def feature_names(contract: Contract) -> list[str]:
-    "The internal name of each input."
-    return [spec.internal for spec in contract.inputs]
+    "The internal name of each column."
+    return [spec.internal for spec in contract.columns]

@@ -26,7 +26,7 @@ def decide(
     classes = np.array(output.classes or (), dtype=object)
     if contract.task == 'regression':
         what = 'a number is predicted, no class'
-        raise UserError(what, 'use predict, or interval', contract.name, code='S12')
+        raise UserError(what, 'use predict, or interval', contract.name, code='S15')
     if contract.task == 'binary':
         return classes[(np.asarray(predicted, dtype=float) >= threshold_of(output)).astype(int)]
     return classes[predicted.argmax(axis=1)]

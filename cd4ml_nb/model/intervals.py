@@ -104,7 +104,7 @@ def interval(
     found = contract.output.interval
     if found is None:
         raise UserError(
-            'the model has no ranges', 'give the scenario an interval', contract.name, code='S12'
+            'the model has no ranges', 'give the scenario an interval', contract.name, code='S15'
         )
     middle = learned(model, contract, columns).astype(float)
     if found.method == 'quantiles' and ends is not None:

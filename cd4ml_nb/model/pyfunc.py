@@ -90,7 +90,7 @@ class PyfuncModel:
         if answer != 'prediction':
             what = f"there is no answer '{answer}'"
             todo = 'ask for prediction, interval or decision'
-            raise UserError(what, todo, self.contract.name, code='S12')
+            raise UserError(what, todo, self.contract.name, code='S15')
         return predicted
 
 # %% ../../notebooks/model/pyfunc.ipynb #dd344376

@@ -21,8 +21,8 @@ from cd4ml_nb.core.files import write_json, write_text
 from cd4ml_nb.model.calibration import FITS, calibrated, fit_calibration, pooled
 from cd4ml_nb.model.certainty import ends_parameters, save_ends, with_certainty
 from cd4ml_nb.model.contract import Contract, Input, Output, Range, read_contract
-from cd4ml_nb.model.cross_fitting import cross_fitted, make_folds
 from cd4ml_nb.model.decision import best_threshold
+from cd4ml_nb.model.folds import cross_fitted, make_folds
 from cd4ml_nb.model.golden import verify_golden
 from cd4ml_nb.model.intervals import conformal_quantile, quantile_range, residual_range
 from cd4ml_nb.model.loading import load_model
@@ -154,7 +154,7 @@ def test_E8_a_model_that_knows_its_rows_by_heart_gets_no_narrow_range():
     params = base_parameters('regression', 0, 'cpu', 1, 0) | {'max_depth': 12, 'eta': 1.0}
     params |= {'min_child_weight': 0, 'reg_lambda': 0}
 
-    def fit(rows: pd.DataFrame):
+    def fit(contract: Contract, rows: pd.DataFrame):
         return fit_winner(contract, rows, params, 5, device='cpu', nthread=1, seed=0)
 
     asked = plan(interval=PredictionInterval())
@@ -163,7 +163,7 @@ def test_E8_a_model_that_knows_its_rows_by_heart_gets_no_narrow_range():
     )
     found = certain.output.interval
     assert ends is None and found.n == 200 and found.high - found.low > 3.0
-    seen = fit(table).predict(matrix(contract, table))
+    seen = fit(contract, table).predict(matrix(contract, table))
     assert np.abs(seen - table['y']).max() < 0.2      # its errors on rows that it knows
 
 
@@ -213,8 +213,8 @@ def packaged(folder, certain: Contract, ends=None, table=None) -> None:
 def test_E8_ranges_are_the_same_in_golden_cases_mlflow_and_our_own_call(tmp_path):
     params = base_parameters('regression', 0, 'cpu', 1, 0) | ends_parameters({'max_depth': 3}, 0.9)
 
-    def fit(rows: pd.DataFrame):
-        return fit_winner(CONTRACT, rows, params, 10, device='cpu', nthread=1, seed=0)
+    def fit(contract: Contract, rows: pd.DataFrame):
+        return fit_winner(contract, rows, params, 10, device='cpu', nthread=1, seed=0)
 
     asked = plan(interval=PredictionInterval(method='quantiles'))
     certain, ends = with_certainty(
@@ -230,7 +230,7 @@ def test_E8_ranges_are_the_same_in_golden_cases_mlflow_and_our_own_call(tmp_path
     asked = theirs.predict(table.drop(columns='y'), params={'answer': 'interval'})
     assert np.array_equal(asked, ours)
     assert np.array_equal(theirs.predict(table.drop(columns='y')), model.predict(table))
-    with pytest.raises(UserError, match='S12'):
+    with pytest.raises(UserError, match='S15'):
         model.decide(table)
 
 
@@ -267,7 +267,7 @@ def test_E8_a_decision_is_the_same_everywhere(tmp_path):
     table['y'] = np.where(table['km'] + 30_000 * (table.index % 3) > 60_000, 'yes', 'no')
     params = base_parameters('binary', 2, 'cpu', 1, 0) | {'max_depth': 3}
 
-    def fit(rows: pd.DataFrame):
+    def fit(contract: Contract, rows: pd.DataFrame):
         return fit_winner(contract, rows, params, 10, device='cpu', nthread=1, seed=0)
 
     asked = plan(calibration=ProbabilityCalibration(), decision=Decision(metric='f1'))
@@ -281,12 +281,12 @@ def test_E8_a_decision_is_the_same_everywhere(tmp_path):
     theirs = mlflow.pyfunc.load_model(str(tmp_path))
     asked = theirs.predict(table.drop(columns='y'), params={'answer': 'decision'})
     assert np.array_equal(asked, model.decide(table))
-    with pytest.raises(UserError, match='S12'):
+    with pytest.raises(UserError, match='S15'):
         model.interval(table)
 
 
 def test_E8_a_contract_that_asks_for_nothing_is_as_before_and_costs_no_training():
-    def fit(rows: pd.DataFrame):
+    def fit(contract: Contract, rows: pd.DataFrame):
         raise AssertionError('nothing is to be fitted')
 
     for asked in (plan(), plan(calibration=ProbabilityCalibration(method='none'))):
