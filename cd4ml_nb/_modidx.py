@@ -2465,6 +2465,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'cd4ml_nb/model/calibration.py'),
                                             'cd4ml_nb.model.calibration._logistic': ( 'model/calibration.html#_logistic',
                                                                                       'cd4ml_nb/model/calibration.py'),
+                                            'cd4ml_nb.model.calibration._sigmoid': ( 'model/calibration.html#_sigmoid',
+                                                                                     'cd4ml_nb/model/calibration.py'),
                                             'cd4ml_nb.model.calibration._surprise': ( 'model/calibration.html#_surprise',
                                                                                       'cd4ml_nb/model/calibration.py'),
                                             'cd4ml_nb.model.calibration.calibrated': ( 'model/calibration.html#calibrated',

@@ -56,6 +56,11 @@ def log_odds(p: np.ndarray) -> np.ndarray:
     q = np.clip(np.asarray(p, dtype=float), 1e-7, 1 - 1e-7)
     return np.log(q) - np.log1p(-q)
 
+# %% ../../notebooks/model/calibration.ipynb #687a129e
+def _sigmoid(score: np.ndarray) -> np.ndarray:
+    "The probability that belongs to log-odds, never as sure as 0 or 1."
+    return 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+
 # %% ../../notebooks/model/calibration.ipynb #c8e349d8
 def platt_curve(
     predicted: np.ndarray,     # probability, of models that have not learned from these rows, (n,)
@@ -78,7 +83,7 @@ def _logistic(x: np.ndarray, goal: np.ndarray, weight: np.ndarray) -> np.ndarray
     a = np.zeros(2)
     loss = _surprise(x @ a, goal, weight)
     for _ in range(100):
-        p = 1 / (1 + np.exp(-(x @ a)))
+        p = _sigmoid(x @ a)
         slope = x.T @ (weight * (p - goal))
         bend = (x * (weight * p * (1 - p))[:, None]).T @ x + 1e-9 * weight.sum() * np.eye(2)
         step = np.linalg.solve(bend, slope)
@@ -133,4 +138,4 @@ def _along(curve: Curve, p: np.ndarray) -> np.ndarray:
     "A curve at some probabilities."
     if curve.learned:
         return np.interp(np.asarray(p, dtype=float), curve.learned, curve.calibrated)
-    return 1 / (1 + np.exp(-(curve.slope * log_odds(p) + curve.intercept)))
+    return _sigmoid(curve.slope * log_odds(p) + curve.intercept)

@@ -85,14 +85,13 @@ def test_E8_ranges_are_those_of_mapie():
     y = x[:, 0] + rng.exponential(size=300) * (1 + np.abs(x[:, 0]))
     own, others, new = x[:100], x[100:], rng.normal(size=(20, 1))
     folds = make_folds(pd.DataFrame({'y': y}), SPLITS['random'])
-    parts = [(np.flatnonzero(folds.learned(k)), np.flatnonzero(folds.predicted(k)))
-             for k in range(len(folds))]
+    same = pytest.importorskip('sklearn.model_selection').PredefinedSplit(folds.number)
     theirs = regression.CrossConformalRegressor(
         linear.LinearRegression(),
         confidence_level=0.9,
         conformity_score=scoring.AbsoluteConformityScore(sym=False),
         method='base',
-        cv=parts,
+        cv=same,
     ).fit_conformalize(x, y).predict_interval(new)[1][:, :, 0]
     places, predicted = cross_fitted(
         pd.DataFrame({'x': x[:, 0], 'y': y}),
