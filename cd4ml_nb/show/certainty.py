@@ -180,7 +180,7 @@ def chosen_because(decided: Decided, output: Output) -> str:
     if decided.by == 'declared' or decision is None:
         return 'The scenario says so.'
     if decided.by == 'costs':
-        missed = number(decision.false_negative / decision.false_positive)
+        missed = f'{decision.false_negative / decision.false_positive:.3g}'
         return (
             f'There the costs are smallest on {rows} that were not learned from, where a missed'
             f' case costs {missed} times as much as a false alarm.'
@@ -195,7 +195,7 @@ def decision_html(decided: Decided, output: Output) -> Markup:
     if decided.cost is not None:
         costs = (
             f' On the sealed cases a case costs {decimals(decided.cost)} on average, where a false'
-            f' alarm costs {number(output.decision.false_positive if output.decision else 1.0)};'
+            f' alarm costs {output.decision.false_positive if output.decision else 1.0:.3g};'
             f' with one half it would be {decimals(decided.cost_at_half)}.'
         )
     summary = (
