@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-scale bench-parts lab lint export clear setup upgrade lock clean
+.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-coverage bench-scale bench-parts lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -40,6 +40,9 @@ bench-parts: $(READY)  ## what single parts cost, each against a peer in the sam
 lint: $(READY) ## style, types, and whether the package is what the notebooks export
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench-coverage: $(READY)  ## how often ranges hold on six real data sets, and what they cost
+	$(BIN)/python benchmarks/coverage.py $(ARGS)
 
 bench-scale: $(READY)  ## where time and memory go from 100 thousand to 10 million rows
 	$(BIN)/python benchmarks/scale.py $(ARGS)

@@ -10,7 +10,14 @@ from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.files import write_json, write_text
 from cd4ml_nb.model.contract import Contract
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.golden import as_columns, golden_inputs, golden_lines, golden_type
+from cd4ml_nb.model.golden import (
+    as_columns,
+    golden_inputs,
+    golden_lines,
+    golden_type,
+    more_answers,
+)
+from cd4ml_nb.model.intervals import load_ends
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.pyfunc import input_example, mlflow_model
@@ -55,9 +62,11 @@ def write_model(
     inputs = golden_inputs(contract)
     save_model(booster, folder / 'model.json')
     write_json(folder / 'contract.json', contract.to_json())
-    predicted = predict(booster, contract, as_columns(inputs))
+    columns = as_columns(inputs)
+    predicted = predict(booster, contract, columns)
+    more = more_answers(booster, contract, columns, load_ends(folder, contract))
     kind = golden_type(contract.output)
-    write_text(folder / 'golden.jsonl', golden_lines(inputs, predicted, kind))
+    write_text(folder / 'golden.jsonl', golden_lines(inputs, predicted, kind, more))
     write_json(folder / 'input_example.json', input_example(inputs[:3]))
     write_json(folder / 'MLmodel', mlflow_model(contract, run_id))
     manifest = Manifest(hashes_of(sorted(folder.iterdir())), name=contract.name, run_id=run_id)

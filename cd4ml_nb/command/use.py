@@ -17,6 +17,7 @@ from ..core.errors import UserError
 # %% ../../notebooks/command/use.ipynb #3973f20a
 if TYPE_CHECKING:      # types for a reader and a checker; nothing of it is imported at run time
     import numpy as np
+    import xgboost as xgb
 
     from cd4ml_nb.artefacts.run_record import RunRecord
     from cd4ml_nb.model.contract import Contract
@@ -173,6 +174,23 @@ class Model:
     "A model that was loaded and checked."
     contract: 'Contract'                      # names, types, units and ranges of inputs and output
     booster: 'Learned' = field(repr=False)
+    ends: 'xgb.Booster | None' = field(default=None, repr=False)      # of ranges, where learned
+
+    def interval(self, rows: Rows) -> 'np.ndarray':      # low and high, shape (n, 2)
+        """The range around each prediction that should hold the actual value.
+
+        Raises UserError where the scenario asks for no interval."""
+        from cd4ml_nb.model.intervals import interval
+
+        return interval(self.booster, self.contract, as_columns(rows), self.ends)
+
+    def decide(self, rows: Rows) -> 'np.ndarray':        # texts, shape (n,)
+        """The class that each row is taken for: by the threshold, or the likeliest of several.
+
+        Raises UserError for a model of numbers."""
+        from cd4ml_nb.model.decision import decide
+
+        return decide(self.contract, self.predict(rows))
 
     def predict(self, rows: Rows) -> 'np.ndarray':
         "What `predict` returns."
@@ -205,10 +223,12 @@ def load_model(
     """Load a model, after checking every file of its directory against the manifest.
 
     Raises UserError where there is none, or where it was changed."""
+    from cd4ml_nb.model.intervals import load_ends
     from cd4ml_nb.model.loading import load_model as load
 
-    booster, contract = load(model_folder(model))
-    return Model(contract, booster)
+    folder = model_folder(model)
+    booster, contract = load(folder)
+    return Model(contract, booster, load_ends(folder, contract))
 
 # %% ../../notebooks/command/use.ipynb #46e7aae5
 def model_folder(model: Run | Path | str) -> Path:

@@ -163,7 +163,8 @@ S11|the code of a model's features is not there|install the wheel that it names
 S12|a feature gives something else than a column|mend the feature
 S14|a table has a column that its schema does not know|declare it as a feature
 S13|a feature could give something else when the model serves|make it depend on its row alone
-S10|a file is no model|run train again
+S10|a file is no model, or not the one that belongs to it|run train again
+S15|the model does not give such an answer|ask for another, or declare it in the scenario
 X03|a model is in a form that could run code|save it as JSON
 ''')
 

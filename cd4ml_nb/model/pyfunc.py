@@ -15,9 +15,14 @@ from typing import Any
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')     # as in prediction: before XGBoost is loaded
 
 import numpy as np  # noqa: E402
+import xgboost as xgb  # noqa: E402
 
+from ..core.errors import UserError  # noqa: E402
 from .contract import Contract  # noqa: E402
+from .decision import decide  # noqa: E402
 from .ensemble import Model  # noqa: E402
+from .intervals import interval  # noqa: E402
+from .intervals import load_ends  # noqa: E402
 from .loading import load_model  # noqa: E402
 from .prediction import predict  # noqa: E402
 
@@ -50,9 +55,12 @@ def signature(contract: Contract) -> dict[str, Any]:       # inputs and outputs 
     classes = contract.output.classes or ()
     shape = [-1, len(classes)] if contract.task == 'multiclass' else [-1]
     output = contract.output
-    dtype = 'float64' if output.scale == 'log' or output.is_shifted else 'float32'
+    double = output.scale == 'log' or output.is_shifted or output.calibration
+    dtype = 'float64' if double else 'float32'
     outputs = [{'type': 'tensor', 'tensor-spec': {'dtype': dtype, 'shape': shape}}]
-    return {'inputs': json.dumps(inputs), 'outputs': json.dumps(outputs), 'params': None}
+    params = [{'name': 'answer', 'type': 'string', 'default': 'prediction', 'shape': None}]
+    asked = json.dumps(params) if output.interval or output.decision else None
+    return {'inputs': json.dumps(inputs), 'outputs': json.dumps(outputs), 'params': asked}
 
 # %% ../../notebooks/model/pyfunc.ipynb #958581a2
 def input_example(
@@ -65,15 +73,28 @@ def input_example(
 class PyfuncModel:
     "A model as MLflow's pyfunc calls it."
 
-    def __init__(self, booster: Model, contract: Contract):
+    def __init__(self, booster: Model, contract: Contract, ends: xgb.Booster | None = None):
         self.booster = booster
         self.contract = contract
+        self.ends = ends
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
-        "Predictions in the target's unit, equal to `predict` of this package to the bit."
-        return predict(self.booster, self.contract, model_input)
+        """Predictions in the target's unit, equal to `predict` of this package to the bit; with
+        params {'answer': 'interval'} or 'decision' the range, or the class, of each."""
+        answer = (params or {}).get('answer', 'prediction')
+        if answer == 'interval':
+            return interval(self.booster, self.contract, model_input, self.ends)
+        predicted = predict(self.booster, self.contract, model_input)
+        if answer == 'decision':
+            return decide(self.contract, predicted)
+        if answer != 'prediction':
+            what = f"there is no answer '{answer}'"
+            todo = 'ask for prediction, interval or decision'
+            raise UserError(what, todo, self.contract.name, code='S15')
+        return predicted
 
 # %% ../../notebooks/model/pyfunc.ipynb #dd344376
 def _load_pyfunc(path: str) -> PyfuncModel:
     "Load a model's directory for MLflow, after checking it against its manifest."
-    return PyfuncModel(*load_model(Path(path)))
+    booster, contract = load_model(Path(path))
+    return PyfuncModel(booster, contract, load_ends(Path(path), contract))

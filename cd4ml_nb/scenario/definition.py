@@ -21,6 +21,8 @@ from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, shown
 from ..core.yaml_files import read_yaml
 from .addresses import check_places, without_credentials
+from .certainty import Decision, PredictionInterval, ProbabilityCalibration
+from .certainty import certainty_error
 from .metrics import METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
 from .search_space import SPACES, Search
@@ -298,6 +300,18 @@ def _check_gates(gates: list[Gate], evaluate: Evaluate, task: str) -> None:
             f" {did_you_mean(str(odd.each), judged) or 'add it'}"
         )
 
+# %% ../../notebooks/scenario/definition.ipynb #4a52d611
+def _check_certainty(scenario: 'Scenario') -> None:
+    "Refuse a key of ranges, probabilities or decisions that does not fit the task, or the gates."
+    asked = (scenario.interval, scenario.calibration, scenario.decision)
+    if error := certainty_error(scenario.task, *asked):
+        raise ValueError(error)
+    of_ranges = [g.metric for g in scenario.gates if METRICS[g.metric].of_ranges]
+    if of_ranges and scenario.interval is None:
+        raise ValueError(
+            f"gate '{of_ranges[0]}' needs a range: add interval: {{coverage: 0.9}}"
+        )
+
 # %% ../../notebooks/scenario/definition.ipynb #075ee00c
 def objectives_of(search: Search, task: str) -> list[str]:
     "The objectives of XGBoost that a sweep may use."
@@ -362,6 +376,7 @@ def _fitting_its_task(scenario: 'Scenario') -> 'Scenario':
     "The scenario, if gates, metrics, objectives and target suit its task."
     task = scenario.task
     _check_gates(scenario.gates, scenario.evaluate, task)
+    _check_certainty(scenario)
     _check_metric('search', scenario.metric, task)
     _check_metric('compare', scenario.compare.metric or scenario.metric, task)
     _check_objectives(scenario.search, task)
@@ -394,6 +409,9 @@ class Scenario(Section):
     validation: Validation = Validation()
     features: Features = Features()
     search: Search = Search()
+    interval: PredictionInterval | None = None            # a range around each predicted number
+    calibration: ProbabilityCalibration | None = None     # of the probabilities of classes
+    decision: Decision | None = None          # two outcomes: told apart here; None: at one half
     evaluate: Evaluate = Evaluate()
     compare: Compare = Compare()
     trend: Trend = Trend()

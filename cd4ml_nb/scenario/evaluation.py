@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..artefacts.metrics import GroupSize, Offer
 from .definition import Evaluate
-from .metrics import bootstrap, calibration_bins, effective_rows
+from .metrics import HALF, bootstrap, calibration_bins, effective_rows
 from .metrics import equal_bins, row_weights, weighted_quantile
 
 # %% ../../notebooks/scenario/evaluation.ipynb #e1b4ab0a
@@ -134,6 +134,7 @@ def by_group(
     plan: Evaluate,
     seed: int,
     clusters: np.ndarray | None = None,
+    threshold: float = HALF,     # binary: from which probability on a case is taken for positive
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     # judged: as of `group_sizes`, and metrics; too small: as of `group_sizes`
     "Every metric for each group that is large enough, largest first."
@@ -148,7 +149,7 @@ def by_group(
         own_clusters = None if clusters is None else clusters[rows]
         metrics = bootstrap(
             task, y[rows], predicted[rows], own_weight,
-            plan.replicates, plan.confidence, seed, own_clusters,
+            plan.replicates, plan.confidence, seed, own_clusters, threshold,
         )
         judged.append(group | {'metrics': metrics})
     return judged, small

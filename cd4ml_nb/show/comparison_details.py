@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ..scenario.metrics import METRICS, weighted_quantile
+from ..scenario.metrics import HALF, METRICS, weighted_quantile
 from ..scenario.wording import NONE, SPACE, measured, number, percent, plural
 from .comparison_words import TAGS, better_by, chance_text, few, in_percent, part_title
 from .comparison_words import share
@@ -161,7 +161,10 @@ def disagreement_part(
 ) -> dict[str, Any]:
     "What the template shows of the disagreements with one challenger."
     letters = comparison['reference'], comparison['challenger']
-    said = agreement(summary['task'], first, second, summary['unit'], weight)
+    given = summary.get('models', [])
+    models = {model['letter']: model.get('threshold', HALF) for model in given}
+    thresholds = tuple(models.get(letter, HALF) for letter in letters)
+    said = agreement(summary['task'], first, second, summary['unit'], weight, thresholds)
     return {
         'title': part_title(summary, comparison),
         'summary': said,
@@ -241,6 +244,7 @@ def agreement(
     second: np.ndarray,
     unit: str,
     weight: np.ndarray | None = None,    # of the cases
+    thresholds: tuple[float, ...] = (HALF, HALF),     # of the two, where they decide
 ) -> str:
     "How far two models agree, in a sentence."
     by_weight = '' if weight is None else ', by weight'
@@ -250,9 +254,12 @@ def agreement(
         return f'They name the same class in {percent(float(share))} of the cases{by_weight}.'
     distance = np.abs(first - second)
     if task == 'binary':
-        share = np.average((first >= 0.5) == (second >= 0.5), weights=weight)
+        alike = (first >= thresholds[0]) == (second >= thresholds[1])
+        share = np.average(alike, weights=weight)
+        at_half = set(thresholds) == {HALF}
+        agree = 'fall on the same side of one half' if at_half else 'decide alike'
         return (
-            f'They fall on the same side of one half in {percent(float(share))} of the'
+            f'They {agree} in {percent(float(share))} of the'
             f' cases{by_weight}; half of their probabilities lie within'
             f' {percent(_quantile(distance, 0.5, weight))} of each other.'
         )

@@ -28,12 +28,16 @@ from ..artefacts.schema import Schema
 from ..artefacts.split_record import SplitRecord
 from ..artefacts.sweep import Best, SweepRecord
 from ..artefacts.training_record import TrainingRecord
-from ..rows.differences import differences_said
 from ..model.contract import Contract, Input, Output
+from ..rows.differences import differences_said
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
 from ..scenario.wording import plural, span
-from ..search.halving import best_algorithm, of_one_algorithm, on_sample
+from ..search.halving import best_algorithm
+from ..search.halving import of_one_algorithm
+from ..search.halving import on_sample
+from .certainty import calibrated_html
+from .certainty import certainty_sections
 from .figures import with_unit
 from .model_figures import interval_dots
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
@@ -586,7 +590,8 @@ def report_sections(
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
         ('For whom it is better or worse', 'groups', groups_html(metrics, words)),
-        ('Can the numbers be trusted?', 'trust', trust),
+        ('Can the numbers be trusted?', 'trust', calibrated_html(contract.output) + trust),
+        *certainty_sections(metrics, contract, predictions, words),
         ('What drives a prediction', 'why', drives_html(facts.explanation, contract)),
         ('How it was found', 'search', search),
         ('Gates', 'gates', gates_html(facts.registration.gates, metrics.unit)),

@@ -27,6 +27,8 @@ SENTENCES = {
     'r2': '{value} of the variation in the {target} is explained',
     'bias': 'predictions of the {target} differ from the actual value by {value} on average',
     'within_10': '{value} of the predictions lie within 10{space}% of the actual {target}',
+    'coverage': 'the range around the predicted {target} holds {value} of the actual values',
+    'width': 'the range around the predicted {target} is {value} wide on average',
     'auc': 'it ranks a case that is {positive} above one that is not {value} of the time',
     'accuracy': '{value} of the cases are classified right',
     'balanced_accuracy': '{value} of the cases are classified right, each class counting the same',

@@ -25,9 +25,9 @@ from ..artefacts.schema import Schema, read_schema
 from ..artefacts.split_record import SplitRecord, read_split
 from ..artefacts.sweep import Best, SweepRecord, read_best, read_sweep
 from ..artefacts.training_record import TrainingRecord, read_training
+from ..columns.table import read_table, row_hashes
 from ..core.errors import UserError
 from ..core.files import file_hash
-from ..columns.table import read_table, row_hashes
 from ..model.contract import Contract, read_contract, worded
 from ..model.ensemble import Model
 from ..model.loading import load_model_file
@@ -303,6 +303,7 @@ class EvaluationSet:
     clusters: np.ndarray | None     # of each row, where rows of one group belong together
     # run -> the same rows with the inputs of its model, where those are not in `table`
     shown: dict[str, pd.DataFrame] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()      # of each model; none: at one half
 
     @property
     def units(self) -> int:
@@ -315,7 +316,10 @@ class EvaluationSet:
             None if values is None else values[inside] for values in (self.weight, self.clusters)
         )
         shown = {name: table[inside] for name, table in self.shown.items()}
-        return EvaluationSet(self.table[inside], self.y[inside], weight, clusters, shown)
+        table = self.table[inside]
+        return EvaluationSet(
+            table, self.y[inside], weight, clusters, shown, self.thresholds
+        )
 
     def shown_to(self, run: str) -> pd.DataFrame:
         "The rows as the model of a run needs them."
@@ -343,7 +347,8 @@ def overall_draws(
     "All metrics of all models under the same draws."
     rows = evaluation_set
     return paired_draws(
-        task, rows.y, predicted, None, rows.weight, plan.replicates, seed, rows.clusters
+        task, rows.y, predicted, None, rows.weight, plan.replicates, seed, rows.clusters,
+        rows.thresholds,
     )
 
 # %% ../../notebooks/studies/alternatives.ipynb #18aa4c33
@@ -407,7 +412,8 @@ def metric_draws(
     "One metric of all models under the same draws."
     rows = evaluation_set
     draws = paired_draws(
-        task, rows.y, predicted, [metric], rows.weight, plan.replicates, seed, rows.clusters
+        task, rows.y, predicted, [metric], rows.weight, plan.replicates, seed, rows.clusters,
+        rows.thresholds,
     )
     return draws[metric]
 

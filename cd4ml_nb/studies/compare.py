@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..columns.table import unseal
 from ..core.errors import UserError
 from ..core.files import in_project, write_json, write_text
 from ..core.provenance import sealed
-from ..rows.identity import share_looked_at
-from ..columns.table import unseal
+from ..model.decision import threshold_of
 from ..model.from_schema import worded_schema
+from ..rows.identity import share_looked_at
 from ..runs.paths import looks_ledger, products_root
 from ..scenario.comparison import Difference, detectable, difference, judged, margin_of
 from ..scenario.comparison import power, shared_confidence, trained_again, verdict_of
@@ -34,8 +35,7 @@ from ..scenario.definition import Compare, Scenario, load_scenario, read_scenari
 from ..show.comparison_page import comparison_html
 from ..show.comparison_words import verdict_words
 from .alternatives import LETTERS, Alternative, EvaluationSet, evaluation_set_of
-from .alternatives import gains, group_draws, group_verdicts
-from .alternatives import load_alternative
+from .alternatives import gains, group_draws, group_verdicts, load_alternative
 from .alternatives import overall_draws, path_in, predictions_of, refuse_unlike
 from .alternatives import with_words
 from .differences import disagreements, what_differs
@@ -216,12 +216,13 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     }
     digest = owner.split.hash['holdout']
     same = all(match.same_holdout for match in matches.values())
+    thresholds = tuple(threshold_of(found.contract.output) for found in alternatives)
     facts = {'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
     facts |= {'lacking': lacking, 'unseen': int(fresh.sum())} if lacking else {}
     return Comparison(
         alternatives,
         plan,
-        replace(evaluation_set_of(owner, table), shown=shown),
+        replace(evaluation_set_of(owner, table), shown=shown, thresholds=thresholds),
         [predictions_of(alternative, shown[alternative.name]) for alternative in alternatives],
         {'run': owner.name, 'hash': digest, **facts} | _weighed(owner, table),
         looks_at(ledger, digest, rows[owner.name].sealed),
@@ -414,6 +415,7 @@ def model_summary(letter: str, alternative: Alternative) -> dict[str, Any]:
         'rows': training.n_rows,
         'model': training.model_sha256,
         'manifest': record.made('training').manifest,
+        'threshold': threshold_of(alternative.contract.output),
     }
 
 # %% ../../notebooks/studies/compare.ipynb #90b09a07

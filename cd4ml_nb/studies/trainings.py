@@ -8,25 +8,30 @@ __all__ = ['resampled', 'Recipe', 'Trainings', 'measured_value', 'recipe_of', 't
 
 # %% ../../notebooks/studies/trainings.ipynb #b4890e72
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..artefacts.schema import Schema
 from ..artefacts.sweep import BlendMember
 from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
-from ..artefacts.schema import Schema
-from ..engineering.fitting import fit_features
+from ..engineering.fitting import fitted_anew
+from ..model.calibration import calibrated
 from ..model.contract import Contract
+from ..model.decision import threshold_of
 from ..model.encoding import encode
-from ..model.ensemble import Model, learned
-from ..model.members import Kept, LearningRows, fit_recipe, make_ready
+from ..model.ensemble import Model
+from ..model.ensemble import learned
+from ..model.members import Kept
+from ..model.members import LearningRows
+from ..model.members import fit_recipe
+from ..model.members import make_ready
 from ..model.prediction import in_target_unit
-from ..model.training import label
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
 from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
@@ -79,13 +84,9 @@ class Recipe(Kept):
 
     def fitted_to(self, rows: pd.DataFrame) -> Contract:
         "The contract, its features fitted anew."
-        contract = self.contract
-        if contract.code is None or self.schema is None:
-            return contract
-        use = [feature.name for feature in contract.features]
-        target = label(contract.output, rows[contract.output.name])
-        anew = fit_features(contract.code, use, self.schema, rows, target, self.together)
-        return replace(contract, features=anew.features, fitted=anew.fitted)
+        if self.schema is None:
+            return self.contract
+        return fitted_anew(self.contract, self.schema, self.together, rows)
 
     def inputs(self, contract: Contract) -> np.ndarray:
         "The same, encoded anew."
@@ -118,8 +119,12 @@ def measured_value(
     "A metric of a new model of a recipe on the rows that decide."
     rows = recipe.evaluation_set
     raw = learned(model, contract, recipe.judging(contract))
+    raw = calibrated(contract.output.calibration, raw)
     predicted = np.asarray(in_target_unit(contract.output, raw), dtype=float)
-    values = paired_draws(contract.task, rows.y, [predicted], [metric], rows.weight, 0)
+    at = [threshold_of(contract.output)]
+    values = paired_draws(
+        contract.task, rows.y, [predicted], [metric], rows.weight, 0, thresholds=at
+    )
     return float(values[metric][0, 0])
 
 # %% ../../notebooks/studies/trainings.ipynb #31be70e5

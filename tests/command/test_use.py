@@ -37,6 +37,7 @@ AFTER = """
 print(json.dumps({
     'first': first.id, 'lines': lines, 'refused': [first.accepted, first.verdict],
     'price': float(model.predict(car)[0]), 'reasons': model.explain(car)[0],
+    'range': model.interval(car)[0].tolist(),
     'mae': newer.metrics['mae'], 'verdict': compare(first, newer).verdict,
 }))
 """
@@ -62,7 +63,8 @@ def project(tmp_path_factory) -> tuple[Place, Path]:
     scenario['search'] |= {'rounds': 15}
     scenario['evaluate'] |= {'replicates': 50}
     scenario['compare'] |= {'trainings': 0}
-    scenario['gates'] = [{'metric': 'mae', 'max': 1}]
+    scenario['interval'] = {'coverage': 0.8}
+    scenario['gates'] = [{'metric': 'mae', 'max': 1}, {'metric': 'coverage', 'min': 0.6}]
     path.write_text(yaml.safe_dump(scenario), encoding='utf-8')
     return Place(folder), root
 
@@ -94,6 +96,7 @@ def test_readme_has_the_lines_that_are_run_here():
 
 def test_readmes_lines_predict_run_and_compare(said):
     assert 1_000 < said['price'] < 100_000
+    assert said['range'][0] < said['price'] < said['range'][1]
     assert {'name', 'words', 'unit', 'value', 'contribution', 'effect'} <= set(said['reasons'][0])
     assert said['verdict'] in ('better', 'worse', 'undecided')
     assert said['mae'] > 0

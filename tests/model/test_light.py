@@ -13,7 +13,8 @@ from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import contributions, predict
 
 SERVED = (
-    'contract', 'encoding', 'explanation', 'golden', 'loading', 'manifest', 'prediction', 'pyfunc',
+    'calibration', 'contract', 'decision', 'encoding', 'explanation', 'golden', 'intervals',
+    'loading', 'manifest', 'prediction', 'pyfunc',
 )
 
 
