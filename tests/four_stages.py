@@ -53,22 +53,22 @@ PAGES = {
         "Path(product['value']).write_text(json.dumps(rows))",
     ],
     'clean': [
-        'from cd4ml_nb.features import clipped',
+        'from cd4ml_nb.helpers import clipped',
         "rows = [clipped(x) for x in json.loads(Path(upstream['load']['value']).read_text())]",
         "Path(product['value']).write_text(json.dumps(rows))",
     ],
     'learn': [
-        'from cd4ml_nb import features',
+        'from cd4ml_nb import helpers',
         'from cd4ml_nb.scenario.definition import load_scenario',
         "plan = load_scenario(scenario, sections=['title'])",
         (
-            "value = sum(features.scaled(x) for x in"
+            "value = sum(helpers.scaled(x) for x in"
             " json.loads(Path(upstream['clean']['value']).read_text())) * rate"
         ),
         "Path(product['value']).write_text(json.dumps(value))",
     ],
     'judge': [
-        'from cd4ml_nb.features import template\ntemplate()',
+        'from cd4ml_nb.helpers import template\ntemplate()',
         "value = json.loads(Path(upstream['learn']['value']).read_text())",
         "Path(product['value']).write_text(json.dumps({'good': value > 0}))",
     ],
@@ -82,7 +82,7 @@ PARAMETERS = {
 def exported(cells: list[tuple[int, str]]) -> str:
     """A module as nbdev-export writes it."""
     return ''.join(
-        f'# %% ../notebooks/30_features.ipynb #cell-{k}\n' + text.removeprefix('#| export\n') + '\n'
+        f'# %% ../notebooks/30_helpers.ipynb #cell-{k}\n' + text.removeprefix('#| export\n') + '\n'
         for k, text in cells
     )
 
@@ -97,9 +97,9 @@ def four_stages(folder: Path) -> Path:
     (parts / 'words.html').write_text("{% include 'parts/more.html' %}")
     (parts / 'more.html').write_text('Good')
     (parts / 'other.html').write_text('Good')
-    helpers = ('# Features\n\n> Helpers.', '#| default_exp features', FEATURES, '## More', MORE)
-    write_notebook(folder / 'notebooks/30_features.ipynb', notebook(*helpers))
-    (folder / 'cd4ml_nb/features.py').write_text(exported([(2, FEATURES), (4, MORE)]))
+    helpers = ('# Helpers\n\n> Helpers.', '#| default_exp helpers', FEATURES, '## More', MORE)
+    write_notebook(folder / 'notebooks/30_helpers.ipynb', notebook(*helpers))
+    (folder / 'cd4ml_nb/helpers.py').write_text(exported([(2, FEATURES), (4, MORE)]))
     for stage in STAGES:
         own = PARAMETERS.get(stage, '')
         cells = ('import json\nfrom pathlib import Path', *PAGES[stage])
@@ -129,8 +129,8 @@ def helper(old: str, new: str) -> Callable[[Path], None]:
     """An edit of a helper, in the notebook and in the module, as an export leaves them."""
 
     def edit(folder: Path) -> None:
-        edited_notebook(folder / 'notebooks/30_features.ipynb', old, new)
-        edited(folder / 'cd4ml_nb/features.py', old, new)
+        edited_notebook(folder / 'notebooks/30_helpers.ipynb', old, new)
+        edited(folder / 'cd4ml_nb/helpers.py', old, new)
 
     return edit
 

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'READY', 'FEATURE', 'LOOK', 'SHOW', 'OWN', 'FUNCTION', 'WORTH', 'ABLATE', 'ADOPT', 'module_of_scenario',
-           'first_feature', 'feature_cells', 'write_feature_notebook']
+           'first_feature', 'feature_cells', 'write_feature_notebook', 'export_features']
 
 # %% ../../notebooks/command/first_features.ipynb #8211a56a
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ ABLATE = '''#| pipeline
 ablate({name!r}, {{{feature!r}: {feature}}})'''
 ADOPT = '''## Use it
 
-`make export`, then in `scenarios/{name}.yaml`:
+`make export` after each change, and in `scenarios/{name}.yaml`:
 
 ```yaml
 features: {{from: {module}, use: [{feature}]}}
@@ -148,4 +149,16 @@ def write_feature_notebook(
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         temporary.write_text(nbformat.writes(notebook) + '\n', encoding='utf-8')
+    export_features(path)
     return path
+
+# %% ../../notebooks/command/first_features.ipynb #39977463
+def export_features(path: Path) -> None:
+    "Export a notebook of features, where nbdev is installed."
+    with suppress(ImportError, ValueError):      # of nbdev: no project of its own
+        from nbdev.export import nb_export
+
+        folder = project_root() / 'cd4ml_nb' / 'features'
+        folder.mkdir(exist_ok=True)
+        (folder / '__init__.py').touch()
+        nb_export(path, lib_path=project_root() / 'cd4ml_nb')

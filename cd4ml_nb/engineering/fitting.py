@@ -17,7 +17,7 @@ from ..artefacts.schema import Schema
 from ..columns.stored_table import Table
 from ..core.errors import UserError, did_you_mean
 from ..core.float32 import input_shift
-from ..model.cross_fitting import N_FOLDS, fold_of
+from ..model.feature_folds import N_FOLDS, fold_of
 from ..model.contract import Derived, FeatureCode, FeatureSet, FeatureStates, Input
 from ..model.derived import applied
 from ..model.feature_code import feature_module

@@ -18,7 +18,7 @@ import xgboost as xgb
 from ..artefacts.sweep import BlendMember
 from ..columns.stored_table import Table, rows_at
 from .contract import Contract
-from .cross_fitting import learned_numbers
+from .feature_folds import learned_numbers
 from .ensemble import Ensemble, Member, Model, Part
 from .linear_columns import LinearColumn, fit_columns, linear_values
 from .monotone import constraints

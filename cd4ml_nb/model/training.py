@@ -30,7 +30,7 @@ from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from ..core.float32 import shifted  # noqa: E402
 from .contract import Contract, Output, feature_names, feature_types  # noqa: E402
-from .cross_fitting import learned_numbers  # noqa: E402
+from .feature_folds import learned_numbers  # noqa: E402
 from .encoding import encode  # noqa: E402
 from .ensemble import Model, model_bytes  # noqa: E402
 from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402

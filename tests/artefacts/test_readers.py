@@ -167,7 +167,7 @@ def test_no_stage_opens_a_typed_file():
         assert 'stage_paths(' in code
         if calls := typed_files_opened(code):
             opened[path.name] = calls
-    assert len(stages) == 9 and opened == {}
+    assert len(stages) == 10 and opened == {}
 
 
 def test_every_typed_file_that_a_record_names_is_looked_for():

@@ -121,8 +121,8 @@ def test_a_run_verifies_and_says_what_it_looked_at(made):
         *(
             f'stage {s}'
             for s in [
-                'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register',
-                'report',
+                'ingest', 'validate', 'split', 'features', 'sweep', 'train', 'evaluate', 'package',
+                'register', 'report',
             ]
         ),
         'data',
@@ -350,7 +350,7 @@ def test_a_run_is_reproduced_from_commit_patch_and_stored_data(kept):
     assert 'was reproduced, to the byte' in done.stdout and re.search(
         r'auc +0\.\d+ +0\.\d+ +0 *\n', done.stdout
     )
-    assert len(re.findall(r'the same', done.stdout)) == 9
+    assert len(re.findall(r'the same', done.stdout)) == 10
     assert git(project, 'worktree', 'list') == before
 
 

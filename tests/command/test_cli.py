@@ -643,7 +643,7 @@ def test_light_commands_do_not_load_the_scientific_stack(project):
 def test_status_and_why_of_a_scenario_that_never_ran(project, capsys):
     assert main(['status', '-s', 'small']) == 0
     out = capsys.readouterr().out
-    assert out.count('never') == 18 and 'report' in out           # state and cause of nine stages
+    assert out.count('never') == 20 and 'report' in out           # state and cause of ten stages
     assert main(['why', 'sweep', '-s', 'small']) == 0
     assert capsys.readouterr().out == 'it never ran\n'
 

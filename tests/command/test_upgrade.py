@@ -189,7 +189,7 @@ def test_the_new_version_plans_the_teams_scenario(upgraded):
     assert 'look at   scenarios/churn.yaml' not in done.stdout
     planned = own_command(folder, 'why', '-s', 'churn')
     assert planned.returncode == 0, planned.stderr
-    assert '0 of 9 stages are done' in planned.stdout
+    assert '0 of 10 stages are done' in planned.stdout
 
 
 def test_the_environment_is_made_again_since_its_entry_point_moved(upgraded):

@@ -168,7 +168,9 @@ def test_notebooks_run_one_by_one_with_papermill(tmp_path):
     notebooks = {path.stem[3:]: path for path in paths}
     papermill(place, notebooks['ingest'], '-p', 'rows', '0')                    # with a kernel
     papermill(place, notebooks['validate'], '--engine', 'cd4ml')
-    for stage in ('split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report'):
+    for stage in (
+        'split', 'features', 'sweep', 'train', 'evaluate', 'package', 'register', 'report'
+    ):
         papermill_in_a_child(place, notebooks[stage], **({'trials': 3} if stage == 'sweep' else {}))
     draft = tmp_path / 'products/breast_cancer'
     assert (draft / 'report/draft/report.html').exists()

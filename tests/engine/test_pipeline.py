@@ -20,7 +20,8 @@ from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import predict
 
 STAGES = [
-    'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report',
+    'ingest', 'validate', 'split', 'features', 'sweep', 'train', 'evaluate', 'package', 'register',
+    'report',
 ]
 
 
@@ -140,7 +141,7 @@ def test_a_second_run_does_nothing(first):
     place, _ = first
     before = place.record('breast_cancer')
     again = place.run(*SMALL)
-    assert again.returncode == 0 and '0 stages run, 9 unchanged' in again.stdout
+    assert again.returncode == 0 and '0 stages run, 10 unchanged' in again.stdout
     assert place.record('breast_cancer') == before  # and leaves no record, as nothing has happened
 
 
@@ -277,7 +278,7 @@ def test_a_stage_run_anew_takes_those_along_that_read_it(first):
     done = place.run(*SMALL, '--force', 'train')
     assert done.returncode == 0, done.stderr
     assert {stage: s['status'] for stage, s in place.record('breast_cancer')['stages'].items()} == {
-        stage: 'kept' if stage in ('ingest', 'validate', 'split', 'sweep') else 'done'
+        stage: 'kept' if stage in ('ingest', 'validate', 'split', 'features', 'sweep') else 'done'
         for stage in STAGES
     }
     runs = {

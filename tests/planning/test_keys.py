@@ -10,7 +10,8 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.settings import load_settings
 from cd4ml_nb.planning.plan import make_plan
 
-ALL = ['ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report']
+ALL = ['ingest', 'validate', 'split', 'features', 'sweep', 'train', 'evaluate', 'package',
+       'register', 'report']
 SCENARIO = 'scenarios/mine.yaml'
 TEXT = """name: mine
 title: Mine

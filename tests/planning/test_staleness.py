@@ -66,19 +66,19 @@ MATRIX = {
         helper('min(x, LIMIT)', 'min(LIMIT, x)'),
         (),
         ['clean', 'learn', 'judge'],
-        r'code features.clipped changed \(notebooks/30_features.ipynb:cell 3, line 5\)',
+        r'code helpers.clipped changed \(notebooks/30_helpers.ipynb:cell 3, line 5\)',
     ),
     'a constant that a helper reaches': (
         helper('LIMIT = 3', 'LIMIT = 4'),
         (),
         ['clean', 'learn', 'judge'],
-        r'code features.LIMIT changed \(notebooks/30_f',
+        r'code helpers.LIMIT changed \(notebooks/30_f',
     ),
     'a helper of a later stage, by its module': (
         helper('* 10', '* 20'),
         (),
         ['learn', 'judge'],
-        r'code features.scaled changed \(notebooks/30_features.ipynb:cell 5, line 2\)',
+        r'code helpers.scaled changed \(notebooks/30_helpers.ipynb:cell 5, line 2\)',
     ),
     'a template that a helper names includes': (
         lambda folder: edited(folder / 'cd4ml_nb/parts/more.html', 'Good', 'Bad'),
