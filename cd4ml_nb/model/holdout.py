@@ -20,6 +20,7 @@ from .explanation import drivers, reasons, telling_cases
 from .prediction import contributions
 from ..scenario.comparison import paired_gain
 from ..scenario.evaluation import by_group, calibration, group_labels, residuals
+from ..scenario.group_errors import errors_by_group
 from ..scenario.metrics import bootstrap
 
 # %% ../../notebooks/model/holdout.ipynb #f23fa59d
@@ -68,18 +69,20 @@ def holdout_metrics(
         'residuals': (
             None if is_classifier else residuals(rows.y, rows.predicted, rows.weight)
         ),
-        **_groups(rows, plan, seed),
+        **_groups(rows, plan, contract, seed),
     })
 
 # %% ../../notebooks/model/holdout.ipynb #7a66d4c4
-def _groups(rows: Holdout, plan: Any, seed: int) -> dict[str, Any]:    # fields of Metrics
+def _groups(
+    rows: Holdout, plan: Any, contract: Contract, seed: int
+) -> dict[str, Any]:         # fields of Metrics
     "The metrics of each group and each part of the market, and those that are too small."
     judging = plan.evaluate
-    columns = dict.fromkeys([*judging.groups, *filter(None, [judging.partition])])
+    names = dict.fromkeys([*filter(None, [judging.partition]), *judging.groups])
+    columns = {name: group_labels(rows.table[name], rows.weight) for name in names}
     judged = {}
     small = {}
-    for column in columns:
-        labels = group_labels(rows.table[column], rows.weight)
+    for column, labels in columns.items():
         judged[column], small[column] = by_group(
             plan.task, labels, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters
         )
@@ -91,6 +94,10 @@ def _groups(rows: Holdout, plan: Any, seed: int) -> dict[str, Any]:    # fields 
         'groups': {column: judged[column] for column in judging.groups},
         'groups_too_small': {column: small[column] for column in judging.groups},
         'partitions': partitions,
+        'errors': errors_by_group(
+            plan.task, columns, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters,
+            contract.output.classes or (),
+        ),
     }
 
 # %% ../../notebooks/model/holdout.ipynb #e2c94b17

@@ -16,6 +16,7 @@ from ..artefacts.metrics import Estimate, Metrics
 from ..artefacts.registration import GateOutcome, Registration
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, SPACE, interval, measured, percent, plural
+from .group_words import biased_said
 from .pages import render
 
 # %% ../../notebooks/show/verdict.ipynb #fa435693
@@ -133,8 +134,16 @@ def demand(gate: GateOutcome, unit: str = '') -> str:
     bounds = [
         f'{words[end]} {measured(gate.metric, float(value), unit)}' for end, value in ends
     ]
+    if gate.beats:
+        return f'better than the naive guess{_by_more_than(gate, ends, unit)}'
     each = f' for each {gate.each}' if gate.each else ''
     return (' and '.join(bounds) or gate.bound) + each
+
+# %% ../../notebooks/show/verdict.ipynb #757fae31
+def _by_more_than(gate: GateOutcome, ends: Sequence[tuple[str, str]], unit: str) -> str:
+    "By how much the naive guess must be beaten; nothing where any gain is enough."
+    least = max((float(value) for _, value in ends), default=0.0)
+    return f' by more than {measured(gate.metric, least, unit)}' if least else ''
 
 # %% ../../notebooks/show/verdict.ipynb #82fa396e
 def refusal(gate: GateOutcome, unit: str = '') -> str:
@@ -147,8 +156,11 @@ def refusal(gate: GateOutcome, unit: str = '') -> str:
     counts = 'the measured value counts'
     if gate.at == 'bound':
         counts = 'the unfavourable end of the interval counts'
+    words = METRICS[gate.metric].words
+    if gate.beats:
+        found = found.replace(' was measured', ' is the gain')
     return (
-        f'Gate {gate.metric} refused: the {METRICS[gate.metric].words} had to be'
+        f'Gate {gate.metric} refused: the {words} had to be'
         f' {demand(gate, unit)}; {found}, and {counts}.'
     )
 
@@ -160,11 +172,21 @@ def verdict(
     positive: str | None = None,
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
     "Whether the model is released, why not, and how good it is."
-    good = performance(metrics, target, positive)
+    good = [performance(metrics, target, positive), *filter(None, [biased_said(metrics)])]
     if registration.accepted:
-        return 'Accepted as a candidate.', [good]
+        return f'Accepted as a candidate{_nothing_demanded(registration)}.', good
     refused = [refusal(gate, metrics.unit) for gate in registration.refused]
-    return 'Not released.', [*refused, good]
+    return 'Not released.', [*refused, *good]
+
+# %% ../../notebooks/show/verdict.ipynb #2e493793
+def _nothing_demanded(registration: Registration) -> str:
+    "That the gates demanded nothing, or no more than anybody could guess; else nothing."
+    gates = registration.gates
+    if not gates:
+        return ': no gate demanded anything'
+    if all(gate.is_easy for gate in gates):
+        return ', though its gates demanded no more than a naive guess reaches'
+    return ''
 
 # %% ../../notebooks/show/verdict.ipynb #e533cca2
 # the first that is not the primary one
