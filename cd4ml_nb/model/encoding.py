@@ -144,7 +144,8 @@ def _encode_category(spec: Input, values: Any) -> tuple[np.ndarray, int]:
         places = np.arange(len(texts))
     numbers = _positions(spec, texts)
     nothing = {str(s) for s in spec.sentinels}
-    new = [isinstance(v, str) and v not in nothing for v in texts] & np.isnan(numbers)
+    is_text = [isinstance(v, str) and v not in nothing for v in texts]
+    new = np.array(is_text, dtype=bool) & np.isnan(numbers)      # of none, too
     # the place of a missing value is -1, the last
     return np.append(numbers, np.nan)[places], int(np.append(new, False)[places].sum())
 
