@@ -31,8 +31,8 @@ Notebook = dict[str, Any]
 # A folder imports only from itself and from those before it.
 FOLDERS = [
     'core', 'artefacts', 'scenario', 'columns', 'formats', 'sources', 'rows', 'checks', 'model',
-    'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit', 'studies',
-    'command',
+    'engineering', 'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit',
+    'studies', 'command', 'features',
 ]
 
 DIRECTIVES = {

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import one_line
+from .first_features import first_feature, module_of_scenario
 from ..scenario.metrics import PRIMARY
 
 # %% ../../notebooks/command/scenario_file.ipynb #a46d6d0d
@@ -156,6 +157,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
     return [
         line('split', *draft.split, at=60),
         '',
+        *_feature_lines(draft),
         'search:',
         line('metric', PRIMARY[task], 'what the sweep improves; a space of its own is optional', 2),
         '',
@@ -170,3 +172,13 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
         *(f'  # {one_line(note)}' for note in draft.notes),
         f'  - {flow(draft.gate[0]):<30}  # {one_line(draft.gate[1])}',
     ]
+
+# %% ../../notebooks/command/scenario_file.ipynb #b0fad0a3
+def _feature_lines(draft: Draft) -> list[str]:
+    "How features of the team's own are named, as a comment."
+    if not draft.columns[0]:
+        return []
+    module = module_of_scenario(draft.name)
+    feature = first_feature(draft.columns[0])[0]
+    said = f'# features: {{from: {module}, use: [{feature}]}}'
+    return [f'{said:<58}  # columns of your own: notebooks/features/{module}.ipynb', '']

@@ -72,6 +72,7 @@ def new(
     force: OverwriteOption = False,
 ) -> None:
     "Look at data and write a commented scenario that runs as it is."
+    from cd4ml_nb.command.first_features import write_feature_notebook
     from cd4ml_nb.command.new import new_scenario
     one_of('--task', task, ['regression', 'binary', 'multiclass'])
     one_of('--split', split, ['random', 'stratified', 'time', 'group'])
@@ -83,6 +84,8 @@ def new(
     print(shown(path) + ('' if task else reason))
     for text in finding_lines(findings):
         print(text)
+    if written := write_feature_notebook(name, draft.columns[0]):
+        print(f'{shown(written)}: for columns of your own')
     wrong = any(finding.level == 'error' for finding in findings)
     print(f'{"mend that first" if wrong else "read it"}, then: cd4ml run -s {name}')
 

@@ -185,16 +185,14 @@ class Model:
         "The inputs that moved each prediction most; of classes, that of the likeliest."
         import numpy as np
 
-        from cd4ml_nb.model.explanation import reasons
+        from cd4ml_nb.model.explanation import explained_rows, reasons
         from cd4ml_nb.model.prediction import contributions
 
         columns = as_columns(rows)
         shares = contributions(self.booster, self.contract, columns)
         if shares.ndim == 3:      # (n, classes, inputs + 1)
             shares = shares[np.arange(len(shares)), self.predict(columns).argmax(axis=1)]
-        names = [spec.name for spec in self.contract.inputs]
-        values = zip(*(columns[name] for name in names), strict=True)
-        cases = [dict(zip(names, case, strict=True)) for case in values]
+        cases = explained_rows(self.contract, columns)
         return [
             reasons(case, share, self.contract, most)
             for case, share in zip(cases, shares, strict=True)

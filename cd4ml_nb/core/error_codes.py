@@ -155,8 +155,13 @@ COMPARE|a model was not shown to be what was demanded|read the page
 SEEN|a model has learned from rows that shall judge it|choose rows that none has seen
 DECAY|a metric gets slowly worse|improve the model, or say since when it counts
 G05|a file of a model is not as packaged|package the model again
+G06|a wheel of features is not what its name says|fetch or train it again
 S03|an input is missing|send it
 S05|an input has another type|send what the contract says
+S11|the code of a model's features is not there|install the wheel that it names
+S12|a feature gives something else than a column|mend the feature
+S14|a table has a column that its schema does not know|declare it as a feature
+S13|a feature could give something else when the model serves|make it depend on its row alone
 S10|a file is no model|run train again
 X03|a model is in a form that could run code|save it as JSON
 ''')

@@ -18,7 +18,7 @@ from typing import Any
 from ..core.errors import Cd4mlError, InfrastructureError, UserError, revived
 from ..core.files import project_root, shown, write_text
 from .forked import JOURNAL, STDERR, read_journal
-from ..planning.code import place_of
+from ..core.code import place_of
 
 # %% ../../notebooks/engine/failure.ipynb #b0c3898a
 @dataclass

@@ -29,7 +29,7 @@ from ..core.settings import Settings
 from .failure import End, error_of, keep_failed, of_exit
 from .forkserver import Forked, Processes, Spawned
 from .forked import JOURNAL, PROGRESS, STDERR
-from ..planning.code import Notebook
+from ..core.code import Notebook
 from ..planning.keys import data_path
 from ..planning.plan import Plan, Step, changes_since, why
 from ..runs.paths import products_root

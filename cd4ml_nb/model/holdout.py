@@ -16,7 +16,7 @@ import xgboost as xgb
 from ..artefacts.explanation import Explanation
 from ..artefacts.metrics import Estimate, Metrics, Twins
 from .contract import Contract
-from .explanation import drivers, reasons, telling_cases
+from .explanation import drivers, explained_rows, reasons, telling_cases
 from .prediction import contributions
 from ..scenario.comparison import paired_gain
 from ..scenario.evaluation import by_group, calibration, group_labels, residuals
@@ -173,6 +173,7 @@ def _cases(rows: Holdout, booster: xgb.Booster, contract: Contract) -> list[dict
     titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)
     picked = rows.table.iloc[list(titles.values())]
     shares = contributions(booster, contract, picked)
+    values = explained_rows(contract, picked)
     cases = []
     for k, (title, row) in enumerate(titles.items()):
         predicted: Any = rows.predicted[row]
@@ -185,6 +186,6 @@ def _cases(rows: Holdout, booster: xgb.Booster, contract: Contract) -> list[dict
             'title': title,
             'actual': classes[rows.y[row]] if classes else float(rows.y[row]),
             'predicted': predicted if isinstance(predicted, str) else float(predicted),
-            'reasons': reasons(picked.iloc[k], share, contract),
+            'reasons': reasons(values[k], share, contract),
         })
     return cases

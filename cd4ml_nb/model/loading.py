@@ -15,6 +15,7 @@ import xgboost as xgb  # noqa: E402
 
 from ..core.errors import UserError  # noqa: E402
 from .contract import Contract, read_contract  # noqa: E402
+from .feature_code import offer_beside  # noqa: E402
 from .manifest import verify_model  # noqa: E402
 
 # %% ../../notebooks/model/loading.ipynb #b9214488
@@ -42,4 +43,5 @@ def load_model(folder: Path | str) -> tuple[xgb.Booster, Contract]:
     "Load a model's directory after checking it."
     folder = Path(folder)
     verify_model(folder)
+    offer_beside(folder)
     return load_booster(folder / 'model.json'), read_contract(folder / 'contract.json')

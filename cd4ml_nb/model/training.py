@@ -30,6 +30,7 @@ from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from ..core.float32 import shifted  # noqa: E402
 from .contract import Contract, Output, feature_names, feature_types  # noqa: E402
+from .cross_fitting import learned_numbers  # noqa: E402
 from .encoding import encode  # noqa: E402
 from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402
 
@@ -66,10 +67,12 @@ def observed(output: Output, target: pd.Series) -> np.ndarray:
     return values.astype(int if output.classes else float)
 
 # %% ../../notebooks/model/training.ipynb #0caaa279
-def _batch(contract: Contract, rows: pd.DataFrame, weight: str | None) -> dict[str, Any]:
+def _batch(
+    contract: Contract, rows: pd.DataFrame, weight: str | None, learned: bool
+) -> dict[str, Any]:
     "Some rows in the words of XGBoost."
     return {
-        'data': encode(contract, rows)[0],
+        'data': learned_numbers(contract, rows) if learned else encode(contract, rows)[0],
         'label': label(contract.output, rows[contract.output.name]),
         'weight': rows[weight].to_numpy(dtype=float) if weight else None,
         'feature_names': feature_names(contract),
@@ -80,10 +83,11 @@ def _batch(contract: Contract, rows: pd.DataFrame, weight: str | None) -> dict[s
 class _Batches(xgb.DataIter):
     "The pieces of a stored table, one after the other, as often as XGBoost asks for them."
 
-    def __init__(self, contract: Contract, table: StoredTable, weight: str | None):
+    def __init__(self, contract: Contract, table: StoredTable, weight: str | None, learned: bool):
         self.contract = contract
         self.table = table
         self.weight = weight
+        self.learned = learned
         self.left = table.pieces()
         super().__init__()
 
@@ -92,7 +96,7 @@ class _Batches(xgb.DataIter):
         rows = next(self.left, None)
         if rows is None:
             return False
-        input_data(**_batch(self.contract, rows, self.weight))
+        input_data(**_batch(self.contract, rows, self.weight, self.learned))
         return True
 
     def reset(self) -> None:
@@ -104,7 +108,7 @@ def matrix(
     contract: Contract,
     table: Table,                           # inputs and target, n rows
     weight: str | None = None,              # column of row weights
-    ref: xgb.QuantileDMatrix | None = None,
+    ref: xgb.QuantileDMatrix | None = None,     # rows are cut as there, and not learned from
     max_bin: int = 256,
     threads: int = 0,
 ) -> xgb.QuantileDMatrix:
@@ -112,9 +116,10 @@ def matrix(
     # weighted quantiles are cut a little differently by each number of threads
     threads = 1 if weight else threads
     how = {'enable_categorical': True, 'ref': ref, 'max_bin': max_bin, 'nthread': threads or None}
+    learned = ref is None       # what is cut as another table is only measured
     if isinstance(table, pd.DataFrame):
-        return xgb.QuantileDMatrix(**_batch(contract, table, weight), **how)
-    return xgb.QuantileDMatrix(_Batches(contract, table, weight), **how)
+        return xgb.QuantileDMatrix(**_batch(contract, table, weight, learned), **how)
+    return xgb.QuantileDMatrix(_Batches(contract, table, weight, learned), **how)
 
 # %% ../../notebooks/model/training.ipynb #832c0a4b
 def base_parameters(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError, one_line
-from .code import read_cells
+from ..core.code import read_cells
 
 # %% ../../notebooks/planning/exports.ipynb #eb71afe4
 def module_cells(

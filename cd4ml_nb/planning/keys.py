@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.cache import remembered
+from ..engineering.wheel import feature_roots
 from ..core.errors import UserError, did_you_mean
 from ..core.files import file_hash, in_project, json_hash, shown
 from ..core.settings import Settings
 from ..sources.source_identity import data_identities
 from ..sources.listing import is_folder
-from .code import Notebook, Reach, place_of, reached
+from ..core.code import Notebook, Reach, place_of, reached
 from ..scenario.definition import ASIDE, Data, Scenario, parts_read
 
 # %% ../../notebooks/planning/keys.ipynb #f31cc211
@@ -146,7 +147,7 @@ def ingredients(
     read = parts_read(scenario, sections)
     return {
         'page': {notebook.path.name: notebook.hashes()},
-        'code': _reached_once(notebook, reach),
+        'code': _reached_once(notebook, reach) | _features_reached(reach, scenario, sections),
         'scenario': {name: json_hash(value)[:16] for name, value in read.items()},
         'params': {name: value for name, value in params.items() if name != 'scenario'},
         'upstream': upstream,
@@ -162,8 +163,16 @@ def _reached_once(notebook: Notebook, reach: Reach) -> dict[str, str]:
         reach.known[notebook.code] = reached(reach, notebook.code)
     return reach.known[notebook.code]
 
+# %% ../../notebooks/planning/keys.ipynb #30f92e5d
+def _features_reached(reach: Reach, scenario: Scenario, sections: list[str]) -> dict[str, str]:
+    "The code of the features that a scenario uses, for a notebook that reads that section."
+    features = scenario.features
+    if 'features' not in sections or not features.use:
+        return {}
+    return reached(reach, feature_roots(f'features.{features.module}', features.use))
+
 # %% ../../notebooks/planning/keys.ipynb #4d7dfe27
-ANALYSIS = ('cd4ml_nb.planning.code', 'cd4ml_nb.core.cache', 'cd4ml_nb.scenario.definition')
+ANALYSIS = ('cd4ml_nb.core.code', 'cd4ml_nb.core.cache', 'cd4ml_nb.scenario.definition')
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import UserError, did_you_mean
 from ..core.files import shown
 from ..core.settings import Settings, device_of
-from .code import Notebook
+from ..core.code import Notebook
 from ..runs.paths import decisions
 from ..scenario.definition import Scenario
 

@@ -16,7 +16,7 @@ from ..core.cache import keep, recall
 from ..core.errors import InfrastructureError, UserError, did_you_mean
 from ..core.files import in_project, project_root, shown
 from ..core.settings import Settings, load_settings
-from .code import Notebook, Reach
+from ..core.code import Notebook, Reach
 from .keys import Parts, analysis_version, data_identity, differences, ingredients
 from .keys import refuse_other_versions, stage_key
 from .parameters import declared_parameters, parse_parameters, stage_parameters

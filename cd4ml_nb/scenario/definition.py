@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TableName', 'SqlFile', 'SecretName', 'ASIDE', 'JoinedSource', 'Data', 'Writing', 'Column', 'Target', 'Split',
-           'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend', 'objectives_of', 'Scenario', 'set_aside', 'parts_read',
-           'View', 'load_scenario', 'read_scenario']
+           'Evaluate', 'Gate', 'Contract', 'Compare', 'Features', 'Trend', 'objectives_of', 'Scenario', 'set_aside',
+           'parts_read', 'View', 'load_scenario', 'read_scenario']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
 import datetime
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, shown
@@ -254,6 +254,22 @@ class Compare(Section):
             )
         return self
 
+# %% ../../notebooks/scenario/definition.ipynb #95bf6aec
+class Features(Section):
+    "Features of the team's own, from a notebook in notebooks/features."
+    model_config = ConfigDict(populate_by_name=True)
+    module: Annotated[str, Field(alias='from', pattern=r'^[a-z][a-z0-9_]*$')] = ''
+    use: list[Annotated[str, Field(pattern=r'^[A-Za-z][A-Za-z0-9_]*$')]] = []
+
+    @model_validator(mode='after')
+    def _names_some(self) -> 'Features':
+        if bool(self.module) != bool(self.use):
+            raise ValueError('features need both: `from`, a notebook, and `use`, features of it')
+        if len(set(self.use)) < len(self.use):
+            double = next(name for name in self.use if self.use.count(name) > 1)
+            raise ValueError(f"features.use names '{double}' twice")
+        return self
+
 # %% ../../notebooks/scenario/definition.ipynb #e0d8036f
 class Trend(Section):
     "How much may be lost little by little."
@@ -348,6 +364,7 @@ class Scenario(Section):
     duplicates: Literal['keep', 'drop', 'refuse'] = 'keep'  # rows equal in every column but ids
     identity: list[str] = []    # columns whose content names a row; none: its ids, or all columns
     split: Split = Split()
+    features: Features = Features()
     search: Search = Search()
     evaluate: Evaluate = Evaluate()
     compare: Compare = Compare()
@@ -574,7 +591,9 @@ def _known_keys(loc: tuple) -> list[str]:
             kind = typing.get_args(kind)[-1]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = typing.get_args(kind)[0]
-    return list(kind.model_fields) if _is_section(kind) else []
+    if not _is_section(kind):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 # %% ../../notebooks/scenario/definition.ipynb #e5bea032
 def _is_section(kind: Any) -> bool:

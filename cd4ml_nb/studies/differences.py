@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from ..model.contract import Contract
-from ..model.explanation import reasons
+from ..model.explanation import explained_rows, reasons
 from ..model.prediction import contributions
 from ..show.reasons import effect, outcome, reason_value
 from .alternatives import Alternative, EvaluationSet
@@ -172,8 +172,9 @@ def _reasons(
     shares = contributions(alternative.booster, contract, table)
     if contract.task == 'multiclass':
         shares = shares[np.arange(len(table)), predicted.argmax(axis=1)]
+    rows = explained_rows(contract, table)
     return [
-        reasons(table.iloc[k], shares[k], contract, most=len(contract.inputs))
+        reasons(rows[k], shares[k], contract, most=len(contract.columns))
         for k in range(len(table))
     ]
 

@@ -8,7 +8,7 @@ __all__ = ['resampled', 'Recipe', 'Trainings', 'measured_value', 'max_bin_of', '
 
 # %% ../../notebooks/studies/trainings.ipynb #b4890e72
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,12 @@ import xgboost as xgb
 from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
+from ..artefacts.schema import Schema
+from ..engineering.fitting import fit_features
 from ..model.contract import Contract
 from ..model.encoding import encode
 from ..model.prediction import in_target_unit, named_matrix
-from ..model.training import fit, matrix
+from ..model.training import fit, label, matrix
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
 from ..search.trial import Kept
@@ -55,26 +57,41 @@ class Recipe(Kept):
     same_rows: bool   # whether each training learns from all these rows, or from as many drawn ones
     evaluation_set: EvaluationSet
     run: str = ''     # its name
+    schema: Schema | None = None      # of the rows, where features are fitted to them
 
-    def learning(self, seed: int, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
-        "The rows of one training."
+    def learning(
+        self, seed: int, max_bin: int, threads: int
+    ) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix]:
+        "The rows of one training, and the inputs of the rows that decide."
         if self.same_rows:
             return self.kept(max_bin, lambda: self.binned(self.seen, max_bin, threads))
         rows = resampled(self.seen, self.together, np.random.default_rng(seed))
         return self.binned(rows, max_bin, threads)
 
-    def binned(self, rows: pd.DataFrame, max_bin: int, threads: int) -> xgb.QuantileDMatrix:
-        "Rows as XGBoost trains on them."
-        return matrix(self.contract, rows, self.weight, max_bin=max_bin, threads=threads)
+    def binned(
+        self, rows: pd.DataFrame, max_bin: int, threads: int
+    ) -> tuple[xgb.QuantileDMatrix, xgb.DMatrix]:
+        "Rows as XGBoost trains on them, and those that decide as the new model sees them."
+        contract = self.fitted_to(rows)
+        learned = matrix(contract, rows, self.weight, max_bin=max_bin, threads=threads)
+        if contract.features:
+            return learned, self.inputs(contract, threads)
+        return learned, self.kept('judging', lambda: self.inputs(contract, threads))
 
-    def judging(self, threads: int) -> xgb.DMatrix:
+    def fitted_to(self, rows: pd.DataFrame) -> Contract:
+        "The contract, its features fitted anew."
+        contract = self.contract
+        if contract.code is None or self.schema is None:
+            return contract
+        use = [feature.name for feature in contract.features]
+        target = label(contract.output, rows[contract.output.name])
+        anew = fit_features(contract.code, use, self.schema, rows, target, self.together)
+        return replace(contract, features=anew.features, fitted=anew.fitted)
+
+    def inputs(self, contract: Contract, threads: int) -> xgb.DMatrix:
         "The inputs of the rows that decide."
-        return self.kept('judging', lambda: self.inputs(threads))
-
-    def inputs(self, threads: int) -> xgb.DMatrix:
-        "The same, made anew."
-        numbers, _ = encode(self.contract, self.evaluation_set.shown_to(self.run))
-        return named_matrix(self.contract, numbers, threads)
+        numbers, _ = encode(contract, self.evaluation_set.shown_to(self.run))
+        return named_matrix(contract, numbers, threads)
 
 # %% ../../notebooks/studies/trainings.ipynb #1f0a4906
 @dataclass(frozen=True)
@@ -89,16 +106,21 @@ class Trainings:
         assert task.seed is not None and task.rounds is not None
         recipe = self.recipes[task.rows]
         params = task.params | {'device': self.device, 'nthread': self.threads, 'seed': task.seed}
-        rows = recipe.learning(task.seed, max_bin_of(params), self.threads)
+        rows, judging = recipe.learning(task.seed, max_bin_of(params), self.threads)
         booster = fit(params, rows, task.rounds)
-        return {'value': measured_value(recipe, booster, self.metric, self.threads)}
+        return {'value': measured_value(recipe, booster, self.metric, judging)}
 
 # %% ../../notebooks/studies/trainings.ipynb #0e8a59d6
-def measured_value(recipe: Recipe, booster: xgb.Booster, metric: str, threads: int) -> float:
+def measured_value(
+    recipe: Recipe,
+    booster: xgb.Booster,
+    metric: str,
+    judging: xgb.DMatrix,      # inputs of the rows that decide
+) -> float:
     "A metric of a new model of a recipe on the rows that decide."
     contract = recipe.contract
     rows = recipe.evaluation_set
-    raw = booster.predict(recipe.judging(threads))
+    raw = booster.predict(judging)
     predicted = np.asarray(in_target_unit(contract.output, raw), dtype=float)
     values = paired_draws(contract.task, rows.y, [predicted], [metric], rows.weight, 0)
     return float(values[metric][0, 0])
@@ -121,6 +143,7 @@ def recipe_of(
         same_rows,
         evaluation_set,
         alternative.name,
+        alternative.schema,
     )
 
 # %% ../../notebooks/studies/trainings.ipynb #7b76c303
@@ -189,6 +212,5 @@ def prepare(recipes: dict[str, Recipe], tasks: list[Task], threads: int) -> None
     "Make the matrices of each recipe before the workers are forked, so that they share them."
     first_tasks = {task.rows: task for task in reversed(tasks)}
     for name, recipe in recipes.items():
-        recipe.judging(threads)
         if recipe.same_rows:
             recipe.learning(0, max_bin_of(first_tasks[name].params), threads)

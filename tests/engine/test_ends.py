@@ -124,8 +124,8 @@ def test_N07_a_cell_that_raises_is_named_and_the_command_on_the_screen_runs_it_a
 
 def test_N07_an_exception_in_the_package_names_the_notebook_of_its_function(tiny):
     copy_parts(tiny.folder, 'notebooks', 'cd4ml_nb')
-    tiny.add('one', 'from cd4ml_nb.planning.code import code_hash\n\ncode_hash(5)', WRITE)
-    cells = json.loads((ROOT / 'notebooks/planning/code.ipynb').read_text())['cells']
+    tiny.add('one', 'from cd4ml_nb.core.code import code_hash\n\ncode_hash(5)', WRITE)
+    cells = json.loads((ROOT / 'notebooks/core/code.ipynb').read_text())['cells']
     number = next(
         k
         for k, c in enumerate(cells, start=1)
@@ -134,7 +134,7 @@ def test_N07_an_exception_in_the_package_names_the_notebook_of_its_function(tiny
     tiny.run().check(
         1,
         'ERROR N07 pages/one.ipynb:cell 3, line 3: ',
-        f'(raised in notebooks/planning/code.ipynb:cell {number}, line ',
+        f'(raised in notebooks/core/code.ipynb:cell {number}, line ',
     )
 
 

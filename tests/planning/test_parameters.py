@@ -17,9 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from papermill.parameterize import parameterize_notebook
 
+from cd4ml_nb.core.code import Notebook
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.engine.warm import ExactTranslator
-from cd4ml_nb.planning.code import Notebook
 from cd4ml_nb.planning.parameters import (
     Declared,
     checked_value,

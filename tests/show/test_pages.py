@@ -13,9 +13,9 @@ from html_checks import check
 from markupsafe import Markup
 from report_examples import PAYLOADS
 
+from cd4ml_nb.core.code import Reach, reached
 from cd4ml_nb.core.files import project_root
 from cd4ml_nb.core.package_files import package_files
-from cd4ml_nb.planning.code import Reach, reached
 from cd4ml_nb.show.pages import asset, clean_html, frame, templates
 
 ROOT = project_root()
