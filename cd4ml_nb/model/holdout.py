@@ -6,6 +6,7 @@
 __all__ = ['Holdout', 'holdout_metrics', 'twin_metrics', 'prediction_table', 'explain_holdout']
 
 # %% ../../notebooks/model/holdout.ipynb #640fc758
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..scenario.comparison import paired_gain
 from ..scenario.evaluation import by_group, calibration, group_labels, residuals
 from ..scenario.group_errors import errors_by_group
 from ..scenario.metrics import bootstrap
+from ..scenario.worst_rows import named_row, row_errors, worst_rows
 
 # %% ../../notebooks/model/holdout.ipynb #f23fa59d
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def explain_holdout(
     contract: Contract,
     seed: int,                       # of the sample
     n_rows: int = 2000,              # sampled
+    names: Sequence[str] = (),       # columns that a row is known by, none of them personal
 ) -> Explanation:
     "What drives the predictions on the holdout, and the reasons of a few of them."
     n_rows = min(n_rows, len(rows.table))
@@ -159,18 +162,25 @@ def explain_holdout(
     sample = np.sort(drawn)
     shares = contributions(booster, contract, rows.table.iloc[sample])
     weight = None if rows.weight is None else rows.weight[sample]
+    titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)
     return Explanation.model_validate({
         'method': 'contributions of XGBoost (TreeSHAP)',
         'n_rows': n_rows,
         'global': drivers(shares, contract, weight),
-        'cases': _cases(rows, booster, contract),
+        'cases': _cases(rows, booster, contract, titles, names),
+        'worst': _worst(rows, booster, contract, names),
     })
 
 # %% ../../notebooks/model/holdout.ipynb #e2ec3362
-def _cases(rows: Holdout, booster: xgb.Booster, contract: Contract) -> list[dict[str, Any]]:
+def _cases(
+    rows: Holdout,
+    booster: xgb.Booster,
+    contract: Contract,
+    titles: Mapping[str, int],       # title -> row
+    names: Sequence[str],            # columns that a row is known by
+) -> list[dict[str, Any]]:
     "A few rows with their prediction and its reasons."
     classes = contract.output.classes
-    titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)
     picked = rows.table.iloc[list(titles.values())]
     shares = contributions(booster, contract, picked)
     values = explained_rows(contract, picked)
@@ -184,8 +194,28 @@ def _cases(rows: Holdout, booster: xgb.Booster, contract: Contract) -> list[dict
             share = share[chosen]
         cases.append({
             'title': title,
+            'who': named_row(picked.iloc[k], names),
             'actual': classes[rows.y[row]] if classes else float(rows.y[row]),
             'predicted': predicted if isinstance(predicted, str) else float(predicted),
             'reasons': reasons(values[k], share, contract),
         })
     return cases
+
+# %% ../../notebooks/model/holdout.ipynb #a87c9c2e
+def _worst(
+    rows: Holdout,
+    booster: xgb.Booster,
+    contract: Contract,
+    names: Sequence[str],            # columns that a row is known by
+    most: int = 10,                  # rows that are shown
+) -> dict[str, Any]:                 # fields of `Worst`
+    "The few rows that make most of the error."
+    errors = row_errors(contract.task, rows.y, rows.predicted)
+    worst, share = worst_rows(errors, rows.weight)
+    titles = {str(k): int(row) for k, row in enumerate(worst[:most], start=1)}
+    return {
+        'n': len(worst),
+        'of': len(worst) / len(errors),
+        'share': share,
+        'cases': _cases(rows, booster, contract, titles, names),
+    }

@@ -36,7 +36,7 @@ from ..search.halving import on_sample
 from .groups import groups_html
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
-from .reasons import drives_html
+from .reasons import drives_html, worst_html
 from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .trust import trust_html
 from .verdict import demand, head_html, listed
@@ -429,12 +429,13 @@ def report_sections(
     words = {column.name: column.words or column.name for column in facts.schema.columns}
     bins = metrics.calibration.model_dump() if metrics.calibration else None
     trust = trust_html(contract.task, predictions, contract.output, bins)
+    worst = worst_html(facts.explanation.worst, contract)
     search = search_html(facts.trials, facts.best, metrics.unit)
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
         ('For whom it is better or worse', 'groups', groups_html(metrics, words, contract.output)),
-        ('Can the numbers be trusted?', 'trust', trust),
+        ('Can the numbers be trusted?', 'trust', trust + worst),
         ('What drives a prediction', 'why', drives_html(facts.explanation, contract)),
         ('How it was found', 'search', search),
         ('Gates', 'gates', gates_html(facts.registration.gates, metrics.unit)),
