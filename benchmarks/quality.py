@@ -108,7 +108,8 @@ def new_text(name: str, data: Path) -> str:
     settings = load_settings()
     section = place_words([str(data / file)], '', '', settings, {})
     section, raw = read_as_written(section, target, {}, settings, {})
-    return scenario_text(draft_scenario(name, raw, section, target, **words))
+    draft = draft_scenario(name, raw, section, target, words.get('task'), words.get('split'))
+    return scenario_text(draft)
 
 
 def cd4ml(place: Path, data: Path | None, *words: str) -> None:
@@ -150,7 +151,7 @@ def ours(place: Path, data: Path | None, scenario: Path, args: argparse.Namespac
         side.seconds.append(time.perf_counter() - begun)
         cd4ml(place, data, *run, 'evaluate')
         table = pd.read_parquet(current(place, scenario.stem, 'evaluate') / 'predictions.parquet')
-        columns = [column for column in table if column.startswith('p_')] or ['predicted']
+        columns = [c for c in table.columns if str(c).startswith('p_')] or ['predicted']
         predicted = table[columns].to_numpy(dtype=float)
         side.predicted.append(predicted[:, 0] if columns == ['predicted'] else predicted)
     return side

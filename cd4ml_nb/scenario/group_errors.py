@@ -175,8 +175,9 @@ def bands_of(
     judging: Evaluate,
     bands: int = 5,
 ) -> Column:
-    "Bands of about equal weight along the prediction."
-    rows = equal_bins(predicted, row_weights(weight, len(predicted)), bands)
+    "Bands of about equal weight along the prediction, fewer where rows are few."
+    n_bands = min(bands, max(1, len(predicted) // judging.min_rows))
+    rows = equal_bins(predicted, row_weights(weight, len(predicted)), n_bands)
     band = np.empty(len(predicted), dtype=int)
     for k, members in enumerate(rows):
         band[members] = k

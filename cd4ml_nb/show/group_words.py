@@ -118,8 +118,10 @@ def whole_said(
         return ''
     of_what = f'Predictions of the {target}' if task == 'regression' else 'Probabilities'
     said = f'{of_what} are {signed(whole.bias.value, task)} on the whole'
-    if not _is_off(whole.bias, errors.margins.get(whole.outcome, 0.0)):
-        return f'{of_what} are right on the whole: neither too high nor too low.'
+    margin = errors.margins.get(whole.outcome, 0.0)
+    if not _is_off(whole.bias, margin):
+        least = 'chance' if _is_chance(whole.bias) else amount(margin, task)
+        return f'{of_what} are on the whole neither too high nor too low by more than {least}.'
     why = ''
     if of_ratios and whole.bias.value < 0:
         why = '; a model of ratios aims at the middle of what may be, below the average of amounts'
@@ -128,9 +130,12 @@ def whole_said(
 # %% ../../notebooks/show/group_words.ipynb #303911b9
 def _is_off(at: Estimate, margin: float) -> bool:
     "Whether all of an interval lies on one side of zero, and the value beyond the margin."
-    if at.value is None or at.low is None or at.high is None:
-        return False
-    return (at.low > 0 or at.high < 0) and abs(at.value) > margin
+    return not _is_chance(at) and abs(at.value or 0.0) > margin
+
+# %% ../../notebooks/show/group_words.ipynb #8ddfab4a
+def _is_chance(at: Estimate) -> bool:
+    "Whether an interval holds zero, or is not known."
+    return at.low is None or at.high is None or at.low <= 0 <= at.high
 
 # %% ../../notebooks/show/group_words.ipynb #4f00e390
 def biased_said(

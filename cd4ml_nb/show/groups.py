@@ -290,8 +290,18 @@ def compared(
     ends = [measured(metric, at.metrics[metric].value, metrics.unit) for at in ranked]
     return (
         f'Best for {ranked[0].value} ({ends[0]}), worst for {ranked[-1].value} ({ends[-1]});'
-        f' for all cases it is {measured(metric, metrics.primary.value, metrics.unit)}.'
+        f' for all cases it is {measured(metric, metrics.primary.value, metrics.unit)}'
+        f'{_within_groups(ranked, metrics)}.'
     )
+
+# %% ../../notebooks/show/groups.ipynb #1b3b382e
+def _within_groups(judged: Sequence[GroupMetrics], metrics: Metrics) -> str:
+    "Why every group may rank worse than the whole: the group itself tells the cases apart."
+    whole = metrics.primary.value
+    values = [group.metrics[metrics.metric].value for group in judged]
+    if metrics.metric != 'auc' or whole is None or any(v is None or v >= whole for v in values):
+        return ''
+    return ', since there the group itself helps to tell the cases apart'
 
 # %% ../../notebooks/show/groups.ipynb #5aa85198
 def _badness(metric: str, group: GroupMetrics) -> float:

@@ -35,7 +35,11 @@ ADDS_UP = {
 }
 
 # %% ../../notebooks/show/reasons.ipynb #e22b33c0
-def drives_html(explanation: Explanation, contract: Contract) -> Markup:
+def drives_html(
+    explanation: Explanation,
+    contract: Contract,
+    caution: str = '',           # a sentence that stands first
+) -> Markup:
     "What the model looks at, over all cases and in a few of them."
     task = contract.task
     output = contract.output
@@ -49,6 +53,7 @@ def drives_html(explanation: Explanation, contract: Contract) -> Markup:
     )
     return render(
         'templates/report/drives.html',
+        caution=caution,
         summary=summary,
         overall=overall,
         cases=[_case(case, task, output) for case in explanation.cases],

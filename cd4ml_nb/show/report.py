@@ -39,7 +39,7 @@ from .pages import without_paths, without_secrets
 from .reasons import drives_html, worst_html
 from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .trust import trust_html
-from .verdict import demand, head_html, listed
+from .verdict import caution, demand, found, found_between, head_html, listed
 
 # %% ../../notebooks/show/report.ipynb #fa422316
 @dataclass(frozen=True)
@@ -216,9 +216,9 @@ def _quality_row(metrics: Metrics, metric: str) -> list[Any]:
     naive = metrics.baseline.get(metric, Estimate())
     return [
         Markup('{} <span class="note code">{}</span>').format(METRICS[metric].words, metric),
-        measured(metric, at.value, metrics.unit),
-        interval(metric, at, metrics.unit),
-        measured(metric, naive.value, metrics.unit),
+        found(metric, at.value, metrics.unit),
+        found_between(metric, at, metrics.unit),
+        found(metric, naive.value, metrics.unit),
     ]
 
 # %% ../../notebooks/show/report.ipynb #648a2777
@@ -303,6 +303,8 @@ def _gate_row(gate: GateOutcome, unit: str) -> list[Any]:
     worst = f', the worst: {gate.worst}' if gate.worst else ''
     if gate.beats:
         worst = ' of gain'
+    elif gate.value is not None and gate.value < 0 and gate.metric == 'r2':
+        value = found(gate.metric, gate.value)
     colour = 'good' if gate.passed else 'bad'
     result = 'passed' if gate.passed else 'refused'
     if gate.is_easy:
@@ -311,7 +313,7 @@ def _gate_row(gate: GateOutcome, unit: str) -> list[Any]:
         METRICS[gate.metric].words,
         demand(gate, unit),
         value + worst,
-        interval(gate.metric, gate, unit),
+        interval(gate.metric, gate, unit) if gate.beats else found_between(gate.metric, gate, unit),
         counted(gate, unit),
         Markup('<span class="tag {}">{}</span>').format(colour, result),
     ]
@@ -323,10 +325,11 @@ def counted(gate: GateOutcome, unit: str) -> str:
     if gate.at == 'value' or gate.low is None or gate.high is None:
         return 'the value' if gate.value is not None else 'undefined'
     ends = {'max': ('upper', gate.high), 'min': ('lower', gate.low)}
+    written = measured if gate.beats else found
     said = []
     for bound in re.findall('min|max', gate.bound):
         name, end = ends[bound]
-        said.append(f'the {name} end, {measured(gate.metric, end, unit)}')
+        said.append(f'the {name} end, {written(gate.metric, end, unit)}')
     return ' and '.join(said)
 
 # %% ../../notebooks/show/report.ipynb #97e2cf70
@@ -430,13 +433,14 @@ def report_sections(
     bins = metrics.calibration.model_dump() if metrics.calibration else None
     trust = trust_html(contract.task, predictions, contract.output, bins)
     worst = worst_html(facts.explanation.worst, contract)
+    drives = drives_html(facts.explanation, contract, caution(metrics))
     search = search_html(facts.trials, facts.best, metrics.unit)
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
         ('For whom it is better or worse', 'groups', groups_html(metrics, words, contract.output)),
         ('Can the numbers be trusted?', 'trust', trust + worst),
-        ('What drives a prediction', 'why', drives_html(facts.explanation, contract)),
+        ('What drives a prediction', 'why', drives),
         ('How it was found', 'search', search),
         ('Gates', 'gates', gates_html(facts.registration.gates, metrics.unit)),
         ('Where it comes from', 'provenance', provenance_html(facts)),
