@@ -23,6 +23,9 @@ class GateOutcome(Estimate):
     reason: str = ''
     each: str | None = None            # the column
     worst: Any = None                  # its value
+    # naive: value, low and high are the gain over the naive guess, positive where it is beaten
+    beats: str | None = None
+    is_easy: bool = False              # the naive guess would have passed, too
 
 # %% ../../notebooks/artefacts/registration.ipynb #77402400
 class Registration(Artefact):

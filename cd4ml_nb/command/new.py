@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['MOST_GRADES', 'SKEWED', 'ALIKE', 'SORTED', 'PROTECTED', 'READ', 'LOST', 'check_name', 'choose_task', 'unfit_target',
            'target_words', 'amount_words', 'class_words', 'duplicate_words', 'repeated', 'identity_words',
-           'split_words', 'order_words', 'group_words', 'gate_words', 'draft_scenario', 'reasons_of', 'seed_words',
-           'proposed_table', 'totals_at_end', 'wanted_split', 'weight_of', 'first_findings', 'open_questions',
-           'read_as_written', 'new_scenario', 'write_draft']
+           'split_words', 'order_words', 'group_words', 'draft_scenario', 'rule_of', 'reasons_of', 'seed_words',
+           'proposed_table', 'totals_at_end', 'wanted_split', 'first_findings', 'open_questions', 'read_as_written',
+           'new_scenario', 'write_draft']
 
 # %% ../../notebooks/command/new.ipynb #84f26fe4
 import re
@@ -32,6 +32,7 @@ from ..columns.typed_table import typed_table
 from ..columns.types import Place, typed_column
 from .data_section import checked_data, encoding_findings, place_words, with_marks
 from .first_columns import column_words, joined, value_facts
+from .naive_rule import gate_words, naive_columns, rule_columns
 from .scenario_file import Draft, scenario_text
 from .second_look import OF_TARGET, OPEN, asks, column_for_now, goal_for_now
 from .second_look import is_open, is_written_date, look_again, split_by_entity
@@ -47,6 +48,7 @@ from ..rows.identity import LEAST_TOLD, telling_columns, told_apart
 from ..rows.repeats import repeats_in
 from ..rows.split import rows_of
 from ..scenario.definition import Column, Data, Scenario, Split, Target, read_scenario
+from ..scenario.metrics import PRIMARY
 from ..sources.sources import read_data
 
 # %% ../../notebooks/command/new.ipynb #57a66c66
@@ -298,29 +300,6 @@ def group_words(table: pd.DataFrame, columns: dict[str, dict[str, Any]]) -> list
         and table[name].nunique() <= 10
     ]
 
-# %% ../../notebooks/command/new.ipynb #b280b43b
-def gate_words(
-    y: pd.Series,
-    task: str,
-    weight: pd.Series | None = None,     # of the rows
-) -> tuple[dict[str, Any], str]:
-    "The one gate that needs no knowledge of the problem: be better than naive."
-    if task == 'regression':
-        return {'metric': 'r2', 'min': 0.0}, 'better than always saying the average'
-    if task == 'binary':
-        return {'metric': 'auc', 'min': 0.5}, 'better than a coin'
-    learned = learned_target(y, task)
-    worth = (
-        (pd.Series(1.0, learned.index) if weight is None else weight[learned.index])
-        .groupby(learned)
-        .sum()
-    )
-    most = float(worth.max() / worth.sum())
-    return {
-        'metric': 'accuracy',
-        'min': round(most, 3),
-    }, 'better than always saying the commonest class'
-
 # %% ../../notebooks/command/new.ipynb #0d2e21ce
 def draft_scenario(
     name: str,
@@ -343,6 +322,7 @@ def draft_scenario(
     if not split:
         parts = split_by_entity(known, columns[0], target, chosen[0], parts)
         parts = (parts[0], parts[1] + order_words(known[target], columns[0], parts[0]))
+    rule = rule_of(known, target, chosen[0], columns[0])
     draft = Draft(
         name,
         data,
@@ -352,12 +332,31 @@ def draft_scenario(
         duplicate_words(known, columns[0]),
         parts,
         group_words(table, columns[0]),
-        gate_words(y, chosen[0], weight_of(table, columns[0])),
+        gate_words(PRIMARY[chosen[0]], rule),
+        rule=rule,
         identity=identity_words(without_index(table, raw), columns[0], target),
     )
     draft.seed = seed_words(draft, known)
     draft.reasons = reasons_of(known, columns)
     return draft
+
+# %% ../../notebooks/command/new.ipynb #5c1e77aa
+def rule_of(
+    table: pd.DataFrame,                      # rows with a target
+    target: str,
+    task: str,
+    columns: dict[str, dict[str, Any]],
+) -> list[str]:
+    "The columns of the naive guess, as good as a person's rule."
+    y = table[target]
+    classes: list[str] = []
+    observed = y.to_numpy(dtype=float) if task == 'regression' else np.zeros(0)
+    if task != 'regression':
+        labels = learned_target(y, task).astype(str)
+        classes = sorted(labels.unique())
+        observed = labels.map({name: k for k, name in enumerate(classes)}).to_numpy(dtype=int)
+    names = rule_columns(table, columns)
+    return naive_columns(table, observed, task, names, len(classes))
 
 # %% ../../notebooks/command/new.ipynb #1364a823
 def reasons_of(
@@ -429,14 +428,6 @@ def wanted_split(
     wanted = split or next(iter(roles.values()), None)
     column = next((name for name, role in roles.items() if role == wanted), None)
     return split_words(task, columns, wanted, column)
-
-# %% ../../notebooks/command/new.ipynb #5bf77562
-def weight_of(table: pd.DataFrame, columns: dict[str, dict[str, Any]]) -> pd.Series | None:
-    "The weights of the rows, if a column holds them."
-    for name, words in columns.items():
-        if words.get('role') == 'weight':
-            return table[name]
-    return None
 
 # %% ../../notebooks/command/new.ipynb #d8ed8f2f
 def _no_column(column: str, key: str, raw: Raw) -> UserError:

@@ -69,6 +69,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     data_why: dict[str, str] = field(default_factory=dict)     # what was seen of the file
     identity: tuple[list[str], str] = ([], '')
+    rule: list[str] = field(default_factory=list)              # columns of the naive guess
     seed: tuple[int, str] = (0, 'of every random choice')
     reasons: dict[str, str] = field(default_factory=dict)      # of columns not learned from
 
@@ -171,7 +172,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
         why = 'is the model as good for each of them?'
     else:
         why = 'columns along which fairness is looked at'
-    naive = 'the naive baseline: the average within these columns; none: overall'
+    naive = 'the naive guess that a model must beat: the average within these; none: overall'
     return [
         line('split', *draft.split, at=60),
         '',
@@ -181,7 +182,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
         '',
         *CERTAINTY[task],
         'evaluate:',
-        line('baseline_by', [], naive, 2),
+        line('baseline_by', draft.rule, naive, 2),
         line('groups', draft.groups, why, 2),
         '',
         (

@@ -6,6 +6,7 @@
 __all__ = ['Holdout', 'holdout_metrics', 'of_ranges', 'certainty_measured', 'twin_metrics', 'prediction_table', 'explain_holdout']
 
 # %% ../../notebooks/model/holdout.ipynb #640fc758
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,17 @@ from .prediction import contributions
 from ..scenario.comparison import paired_gain
 from ..scenario.definition import Evaluate
 from ..scenario.evaluation import by_group, calibration, group_labels, residuals
-from ..scenario.metrics import HALF, bootstrap
-from ..scenario.ranges import decision_counts, range_metrics, ranges_along, with_ranges
+from ..scenario.group_errors import errors_by_group
+from ..scenario.metrics import HALF
+from ..scenario.metrics import bootstrap
+from ..scenario.ranges import decision_counts
+from ..scenario.ranges import range_metrics
+from ..scenario.ranges import ranges_along
+from ..scenario.ranges import with_ranges
+from ..scenario.worst_rows import named_row
+from ..scenario.worst_rows import row_errors
+from ..scenario.worst_rows import worst_rows
+
 
 # %% ../../notebooks/model/holdout.ipynb #f23fa59d
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def holdout_metrics(
         'residuals': (
             None if is_classifier else residuals(rows.y, rows.predicted, rows.weight)
         ),
-        **_groups(rows, plan, seed),
+        **_groups(rows, plan, contract, seed),
         **certainty_measured(rows, contract),
     })
 
@@ -85,15 +95,18 @@ def of_ranges(rows: Holdout, judging: Evaluate, seed: int) -> dict[str, Any]:
         return {}
     return range_metrics(rows.y, rows.ends, judging, rows.weight, rows.clusters, seed)
 
+
 # %% ../../notebooks/model/holdout.ipynb #6a018fcf
-def _groups(rows: Holdout, plan: Any, seed: int) -> dict[str, Any]:    # fields of Metrics
+def _groups(
+    rows: Holdout, plan: Any, contract: Contract, seed: int
+) -> dict[str, Any]:         # fields of Metrics
     "The metrics of each group and each part of the market, and those that are too small."
     judging = plan.evaluate
-    columns = dict.fromkeys([*judging.groups, *filter(None, [judging.partition])])
+    names = dict.fromkeys([*filter(None, [judging.partition]), *judging.groups])
+    columns = {name: group_labels(rows.table[name], rows.weight) for name in names}
     judged = {}
     small = {}
-    for column in columns:
-        labels = group_labels(rows.table[column], rows.weight)
+    for column, labels in columns.items():
         judged[column], small[column] = by_group(
             plan.task, labels, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters,
             rows.threshold,
@@ -109,6 +122,10 @@ def _groups(rows: Holdout, plan: Any, seed: int) -> dict[str, Any]:    # fields 
         'groups': {column: judged[column] for column in judging.groups},
         'groups_too_small': {column: small[column] for column in judging.groups},
         'partitions': partitions,
+        'errors': errors_by_group(
+            plan.task, columns, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters,
+            contract.output.classes or (), threshold=rows.threshold,
+        ),
     }
 
 # %% ../../notebooks/model/holdout.ipynb #2373912e
@@ -197,6 +214,7 @@ def explain_holdout(
     contract: Contract,
     seed: int,                       # of the sample
     n_rows: int = 2000,              # sampled
+    names: Sequence[str] = (),       # columns that a row is known by, none of them personal
 ) -> Explanation:
     "What drives the predictions on the holdout, and the reasons of a few of them."
     n_rows = min(n_rows, len(rows.table))
@@ -204,18 +222,25 @@ def explain_holdout(
     sample = np.sort(drawn)
     shares = contributions(booster, contract, rows.table.iloc[sample])
     weight = None if rows.weight is None else rows.weight[sample]
+    titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)
     return Explanation.model_validate({
         'method': 'contributions of XGBoost (TreeSHAP)',
         'n_rows': n_rows,
         'global': drivers(shares, contract, weight),
-        'cases': _cases(rows, booster, contract),
+        'cases': _cases(rows, booster, contract, titles, names),
+        'worst': _worst(rows, booster, contract, names),
     })
 
 # %% ../../notebooks/model/holdout.ipynb #e2ec3362
-def _cases(rows: Holdout, booster: Model, contract: Contract) -> list[dict[str, Any]]:
+def _cases(
+    rows: Holdout,
+    booster: Model,
+    contract: Contract,
+    titles: Mapping[str, int],       # title -> row
+    names: Sequence[str],            # columns that a row is known by
+) -> list[dict[str, Any]]:
     "A few rows with their prediction and its reasons."
     classes = contract.output.classes
-    titles = telling_cases(contract.task, rows.y, rows.predicted, rows.weight)
     picked = rows.table.iloc[list(titles.values())]
     shares = contributions(booster, contract, picked)
     values = explained_rows(contract, picked)
@@ -229,8 +254,28 @@ def _cases(rows: Holdout, booster: Model, contract: Contract) -> list[dict[str, 
             share = share[chosen]
         cases.append({
             'title': title,
+            'who': named_row(picked.iloc[k], names),
             'actual': classes[rows.y[row]] if classes else float(rows.y[row]),
             'predicted': predicted if isinstance(predicted, str) else float(predicted),
             'reasons': reasons(values[k], share, contract),
         })
     return cases
+
+# %% ../../notebooks/model/holdout.ipynb #a87c9c2e
+def _worst(
+    rows: Holdout,
+    booster: Model,
+    contract: Contract,
+    names: Sequence[str],            # columns that a row is known by
+    most: int = 10,                  # rows that are shown
+) -> dict[str, Any]:                 # fields of `Worst`
+    "The few rows that make most of the error."
+    errors = row_errors(contract.task, rows.y, rows.predicted)
+    worst, share = worst_rows(errors, rows.weight)
+    titles = {str(k): int(row) for k, row in enumerate(worst[:most], start=1)}
+    return {
+        'n': len(worst),
+        'of': len(worst) / len(errors),
+        'share': share,
+        'cases': _cases(rows, booster, contract, titles, names),
+    }

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RANKED', 'paired_draws', 'paired_gain', 'Difference', 'gain_of', 'critical', 'difference', 'n_units', 'margin_of',
-           'judged', 'chance_alone', 'trained_again', 'verdict_of', 'power', 'detectable', 'holm', 'judged_together',
-           'shared_confidence']
+           'judged', 'chance_alone', 'beyond_chance', 'trained_again', 'verdict_of', 'power', 'detectable', 'holm',
+           'judged_together', 'shared_confidence']
 
 # %% ../../notebooks/scenario/comparison.ipynb #5981e0a0
 import math
@@ -202,10 +202,20 @@ def judged(
 # %% ../../notebooks/scenario/comparison.ipynb #b3a43dd2
 def chance_alone(found: Difference, margin: float) -> float:
     "How likely so large a gain or loss is when the true one just reaches the margin; two-sided."
-    beyond = abs(found.gain) - margin
-    if not found.error > 0:
-        return math.nan if math.isnan(found.error) else float(beyond <= 0)
-    return float(min(1.0, 2 * stats.t.sf(beyond / found.error, found.freedom)))
+    return beyond_chance(found.gain, found.error, found.freedom, margin)
+
+# %% ../../notebooks/scenario/comparison.ipynb #54d9aa84
+def beyond_chance(
+    value: float,          # that was measured
+    error: float,          # its standard error; NaN: undefined
+    freedom: float,        # degrees of freedom behind it
+    margin: float,         # on both sides of zero
+) -> float:                # NaN: undefined
+    "How likely a value so far from zero is when the true one just reaches the margin; two-sided."
+    beyond = abs(value) - margin
+    if not error > 0:
+        return math.nan if math.isnan(error) else float(beyond <= 0)
+    return float(min(1.0, 2 * stats.t.sf(beyond / error, freedom)))
 
 # %% ../../notebooks/scenario/comparison.ipynb #b15c5608
 def trained_again(

@@ -208,6 +208,20 @@ class Evaluate(Section):
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
 
+# %% ../../notebooks/scenario/definition.ipynb #5fe116e5
+def _against_naive(gate: 'Gate', better: str) -> 'Gate':
+    "A gate against the naive guess, if it names nothing that does not go with it."
+    if gate.beats is None:
+        raise ValueError(f"gate '{gate.metric}' says by how much, and not whom: add beats: naive")
+    if gate.min is not None or gate.max is not None or gate.each:
+        raise ValueError(
+            f"gate '{gate.metric}' beats the naive guess on all rows: min, max and each do not go"
+            ' with it; write a gate of its own for them'
+        )
+    if better == 'zero':
+        raise ValueError(f"gate '{gate.metric}' is best at zero; beats is for other metrics")
+    return gate
+
 # %% ../../notebooks/scenario/definition.ipynb #9b48e74d
 class Gate(Section):
     """A bound that the model must keep. It holds for the unfavourable end of the interval, unless
@@ -218,6 +232,8 @@ class Gate(Section):
     at: Literal['bound', 'value'] = 'bound'
     # a column of evaluate.groups or the partition: the bound holds for each of its values
     each: str | None = None
+    beats: Literal['naive'] | None = None    # better than the naive guess on the same rows …
+    by: Annotated[float, Field(ge=0)] = 0.0  # … by more than this share of its value
 
     @model_validator(mode='after')
     def _has_a_threshold(self) -> 'Gate':
@@ -226,6 +242,8 @@ class Gate(Section):
                 f"unknown metric '{self.metric}': {did_you_mean(self.metric, METRICS)}"
             )
         better = METRICS[self.metric].better
+        if self.beats or self.by:
+            return _against_naive(self, better)
         if self.min is None and self.max is None:
             raise ValueError(f"gate '{self.metric}' has no threshold: give min or max")
         if better == 'low' and self.min is not None or better == 'high' and self.max is not None:

@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['HISTORY_SAYS', 'PATHS_SAY', 'SHOWN', 'Facts', 'about_html', 'data_facts', 'rows_there', 'predicts', 'freshness',
-           'row_counts', 'input_row', 'shown_value', 'quality_html', 'groups_html', 'group_part', 'group_size', 'sized',
-           'compared', 'search_html', 'parameter_rows', 'gates_html', 'counted', 'provenance_html', 'registered_as',
-           'executed_html', 'report_sections', 'report_html']
+           'row_counts', 'input_row', 'shown_value', 'quality_html', 'search_html', 'parameter_rows', 'gates_html',
+           'counted', 'provenance_html', 'registered_as', 'executed_html', 'report_sections', 'report_html']
 
 # %% ../../notebooks/show/report.ipynb #c0b29af7
 import re
@@ -22,7 +21,7 @@ from markupsafe import Markup
 from ..artefacts.catalogue import Catalogue
 from ..artefacts.explanation import Explanation
 from ..artefacts.findings import Findings
-from ..artefacts.metrics import Estimate, GroupMetrics, GroupSize, Metrics
+from ..artefacts.metrics import Estimate, Metrics
 from ..artefacts.registration import GateOutcome, Registration
 from ..artefacts.schema import Schema
 from ..artefacts.split_record import SplitRecord
@@ -31,22 +30,28 @@ from ..artefacts.training_record import TrainingRecord
 from ..model.contract import Contract, Input, Output
 from ..rows.differences import differences_said
 from ..scenario.metrics import METRICS
-from ..scenario.wording import NONE, SHARES, interval, measured, minute, number, percent
-from ..scenario.wording import plural, span
+from ..scenario.wording import NONE
+from ..scenario.wording import interval
+from ..scenario.wording import measured
+from ..scenario.wording import minute
+from ..scenario.wording import number
+from ..scenario.wording import percent
+from ..scenario.wording import plural
+from ..scenario.wording import span
 from ..search.halving import best_algorithm
 from ..search.halving import of_one_algorithm
 from ..search.halving import on_sample
 from .certainty import calibrated_html
 from .certainty import certainty_sections
-from .figures import with_unit
-from .model_figures import interval_dots
+from .groups import groups_html
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
 from .reasons import drives_html
+from .reasons import worst_html
 from .recipe_words import recipe_words
 from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
 from .trust import trust_html
-from .verdict import demand, head_html, listed
+from .verdict import caution, demand, found, found_between, head_html, listed
 
 # %% ../../notebooks/show/report.ipynb #fa422316
 @dataclass(frozen=True)
@@ -223,153 +228,10 @@ def _quality_row(metrics: Metrics, metric: str) -> list[Any]:
     naive = metrics.baseline.get(metric, Estimate())
     return [
         Markup('{} <span class="note code">{}</span>').format(METRICS[metric].words, metric),
-        measured(metric, at.value, metrics.unit),
-        interval(metric, at, metrics.unit),
-        measured(metric, naive.value, metrics.unit),
+        found(metric, at.value, metrics.unit),
+        found_between(metric, at, metrics.unit),
+        found(metric, naive.value, metrics.unit),
     ]
-
-# %% ../../notebooks/show/report.ipynb #4acb97b9
-def groups_html(metrics: Metrics, words: Mapping[str, str]) -> Markup:
-    "A section for each column along which the model was judged."
-    columns = dict(metrics.groups)
-    thin = dict(metrics.groups_too_small)
-    if market := metrics.partitions:
-        columns = {market.column: market.rows, **columns}
-        thin[market.column] = market.too_small
-    parts = []
-    for column, rows in columns.items():
-        part = group_part(words.get(column) or column, rows, thin.get(column) or [], metrics)
-        parts.append(part | {'refused': _not_offered(metrics, column)})
-    return render(
-        'templates/report/groups.html',
-        parts=parts,
-        sizes=['Cases #', 'Share by weight #'] if metrics.weight else ['Cases #'],
-        caption=METRICS[metrics.metric].words.capitalize(),
-    )
-
-# %% ../../notebooks/show/report.ipynb #2b4e3038
-def _not_offered(metrics: Metrics, column: str) -> str:
-    "The values of a column that get no model, with their sizes."
-    offer = metrics.offer
-    return sized(offer.refused) if offer and offer.column == column else ''
-
-# %% ../../notebooks/show/report.ipynb #77b5a934
-def group_part(
-    words: str,                              # of the column
-    rows: Sequence[GroupMetrics],
-    thin: Sequence[GroupSize],               # not judged
-    metrics: Metrics,
-) -> dict[str, Any]:
-    "What the template shows of one column."
-    metric = metrics.metric
-    ranked = sorted(rows, key=lambda row: -_weight_of(row))
-    judged = [row for row in ranked if row.metrics.get(metric, Estimate()).value is not None]
-    summary = compared(judged, metrics)
-    shown = [
-        [
-            str(row.value),
-            *group_size(row, metrics),
-            measured(metric, row.metrics[metric].value, metrics.unit),
-            interval(metric, row.metrics[metric], metrics.unit),
-        ]
-        for row in judged
-    ]
-    figure = _groups_figure(words, judged, summary, metrics) if judged else Markup('')
-    part = {'words': words, 'summary': summary, 'rows': shown, 'figure': figure}
-    return part | {'thin': sized(thin)}
-
-# %% ../../notebooks/show/report.ipynb #65a13acf
-def _groups_figure(
-    words: str,
-    judged: Sequence[GroupMetrics],
-    summary: str,
-    metrics: Metrics,
-) -> Markup:
-    "The metric of each group with its interval; shares in percent."
-    metric = metrics.metric
-    times = 100 if metric in SHARES else 1
-    dots = [
-        {
-            'value': row.value,
-            'n': row.n,
-            'size': _weight_of(row),
-            'middle': _times(row.metrics[metric].value, times),
-            'low': _times(row.metrics[metric].low, times),
-            'high': _times(row.metrics[metric].high, times),
-        }
-        for row in judged
-    ]
-    unit = metrics.unit if METRICS[metric].in_unit else '%' * (times == 100)
-    across = with_unit(METRICS[metric].words, unit)
-    return figure_html(
-        interval_dots(dots, across, reference=_times(metrics.primary.value, times)),
-        f'{METRICS[metric].words} by {words}. {summary}',
-        'Dot: value of the group; line: its interval; dashed: all cases; in brackets: cases.',
-    )
-
-# %% ../../notebooks/show/report.ipynb #bf981584
-def group_size(row: GroupMetrics, metrics: Metrics) -> list[str]:
-    "The cases of a group, and how much they weigh where they have weights."
-    cases = f'{row.n:,}'
-    return [cases, percent(row.share)] if metrics.weight else [cases]
-
-# %% ../../notebooks/show/report.ipynb #5affa3ef
-def sized(groups: Sequence[GroupSize], most: int = 60) -> str:
-    "Groups with their cases, and what these weigh, in one line."
-    listed = ', '.join(f'{group.value} ({_cases_of(group)})' for group in groups[:most])
-    more = f' and {len(groups) - most:,} more' if len(groups) > most else ''
-    return listed + more
-
-# %% ../../notebooks/show/report.ipynb #74b4c986
-def _cases_of(group: GroupSize) -> str:
-    "How many cases a group has, and what they weigh where they have weights: 9, weighing 12.5."
-    weighing = '' if group.weight is None else f', weighing {number(group.weight, digits=4)}'
-    return f'{group.n:,}{weighing}'
-
-# %% ../../notebooks/show/report.ipynb #28699f1c
-def _weight_of(row: GroupMetrics) -> float:
-    "What a group counts by: its share by weight, or its cases."
-    return row.n if row.share is None else row.share
-
-# %% ../../notebooks/show/report.ipynb #51e28713
-def _times(value: float | None, factor: float) -> float | None:
-    "A value on another scale."
-    return None if value is None else factor * value
-
-# %% ../../notebooks/show/report.ipynb #4e27cdcd
-def compared(judged: Sequence[GroupMetrics], metrics: Metrics) -> str:
-    "Best and worst group in a sentence, and how many differ from the whole by more than chance."
-    if not judged:
-        return 'No group has enough cases to be judged.'
-    if len(judged) == 1:
-        return 'There is only one group with enough cases.'
-    metric = metrics.metric
-    whole = metrics.primary.value
-    ranked = sorted(judged, key=lambda group: _badness(metric, group))
-    apart = [group for group in judged if _differs(group.metrics[metric], whole)]
-    ends = [measured(metric, at.metrics[metric].value, metrics.unit) for at in ranked]
-    return (
-        f'Best for {ranked[0].value} ({ends[0]}), worst for {ranked[-1].value} ({ends[-1]});'
-        f' for all cases it is {measured(metric, whole, metrics.unit)}.'
-        f" {plural(len(apart), 'group differs', 'groups differ')} from the whole by more than"
-        ' chance.'
-    )
-
-# %% ../../notebooks/show/report.ipynb #5aa85198
-def _badness(metric: str, group: GroupMetrics) -> float:
-    "How bad the value of a group is; the largest is the worst."
-    value = group.metrics[metric].value or 0.0
-    better = METRICS[metric].better
-    if better == 'zero':
-        return abs(value)
-    return value if better == 'low' else -value
-
-# %% ../../notebooks/show/report.ipynb #1253153b
-def _differs(at: Estimate, whole: float | None) -> bool:
-    "Whether a value lies outside an interval."
-    if whole is None or at.low is None or at.high is None:
-        return False
-    return not at.low <= whole <= at.high
 
 # %% ../../notebooks/show/report.ipynb #648a2777
 HISTORY_SAYS = 'The line should flatten; if it still moves at the end, more trials will pay.'
@@ -460,13 +322,19 @@ def _gate_row(gate: GateOutcome, unit: str) -> list[Any]:
     "A gate as a line of the table."
     value = measured(gate.metric, gate.value, unit)
     worst = f', the worst: {gate.worst}' if gate.worst else ''
+    if gate.beats:
+        worst = ' of gain'
+    elif gate.value is not None and gate.value < 0 and gate.metric == 'r2':
+        value = found(gate.metric, gate.value)
     colour = 'good' if gate.passed else 'bad'
     result = 'passed' if gate.passed else 'refused'
+    if gate.is_easy:
+        result = 'passed, as by a naive guess'
     return [
         METRICS[gate.metric].words,
         demand(gate, unit),
         value + worst,
-        interval(gate.metric, gate, unit),
+        interval(gate.metric, gate, unit) if gate.beats else found_between(gate.metric, gate, unit),
         counted(gate, unit),
         Markup('<span class="tag {}">{}</span>').format(colour, result),
     ]
@@ -478,10 +346,11 @@ def counted(gate: GateOutcome, unit: str) -> str:
     if gate.at == 'value' or gate.low is None or gate.high is None:
         return 'the value' if gate.value is not None else 'undefined'
     ends = {'max': ('upper', gate.high), 'min': ('lower', gate.low)}
+    written = measured if gate.beats else found
     said = []
     for bound in re.findall('min|max', gate.bound):
         name, end = ends[bound]
-        said.append(f'the {name} end, {measured(gate.metric, end, unit)}')
+        said.append(f'the {name} end, {written(gate.metric, end, unit)}')
     return ' and '.join(said)
 
 # %% ../../notebooks/show/report.ipynb #97e2cf70
@@ -586,13 +455,15 @@ def report_sections(
     trust = trust_html(contract.task, predictions, contract.output, bins)
     said = recipe_words(facts.trials, facts.best, contract, metrics.unit)
     search = search_html(facts.trials, facts.best, metrics.unit, said)
+    worst = worst_html(facts.explanation.worst, contract)
+    drives = drives_html(facts.explanation, contract, caution(metrics))
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),
-        ('For whom it is better or worse', 'groups', groups_html(metrics, words)),
-        ('Can the numbers be trusted?', 'trust', calibrated_html(contract.output) + trust),
+        ('For whom it is better or worse', 'groups', groups_html(metrics, words, contract.output)),
+        ('Can the numbers be trusted?', 'trust', calibrated_html(contract.output) + trust + worst),
         *certainty_sections(metrics, contract, predictions, words),
-        ('What drives a prediction', 'why', drives_html(facts.explanation, contract)),
+        ('What drives a prediction', 'why', drives),
         ('How it was found', 'search', search),
         ('Gates', 'gates', gates_html(facts.registration.gates, metrics.unit)),
         ('Where it comes from', 'provenance', provenance_html(facts)),

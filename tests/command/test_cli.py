@@ -200,6 +200,9 @@ def test_C04_a_parameter_that_xgboost_has_is_not_called_unknown(project, capsys,
     ('{metric: r3, min: 0.5}', "unknown metric 'r3'"),
     ('{metric: mae, min: 5}', 'wrong way'),
     ('{metric: auc, min: 0.5}', 'does not apply'),
+    ('{metric: mae, by: 0.1}', 'add beats: naive'),
+    ('{metric: mae, beats: naive, max: 9}', 'write a gate of its own'),
+    ('{metric: bias, beats: naive}', 'best at zero'),
 ])
 def test_C05_gates_that_could_not_close(project, capsys, gate, word):
     with_scenario(project, '{metric: r2, min: 0.0}', gate)

@@ -67,7 +67,8 @@ def test_a_plain_table_gets_types_roles_and_a_log_scale(project):
     assert (
         scenario.data.source == 'data.csv'
         and scenario.split.by == 'random'
-        and scenario.gates[0].metric == 'r2'
+        and scenario.gates[0].model_dump(exclude_defaults=True)
+        == {'metric': 'mae', 'beats': 'naive'}
     )
     assert 'by: time, column: listed judges on the latest rows' in text
     assert not [f for f in findings if f.level == 'error']
@@ -419,3 +420,21 @@ def test_real_files_get_a_scenario_that_runs(
     assert scenario.task == task and not [f for f in findings if f.level == 'error']
     assert {name: scenario.columns[name].role for name in roles} == roles
     make_plan(path)
+
+
+def test_the_naive_guess_is_a_persons_rule_and_the_gate_demands_to_beat_it(project):
+    chance = np.random.default_rng(0)
+    table = pd.DataFrame({
+        'hour': np.tile(np.arange(24), 50),
+        'weather': chance.choice(['dry', 'wet'], 1200),
+        'person': [f'p{k % 300}' for k in range(1200)],
+        'humidity': chance.normal(50, 9, 1200).round(2),
+    })
+    rush = 100.0 + 80 * table['hour'].isin([8, 17])
+    table['rented'] = (rush * np.where(table['weather'] == 'wet', 0.5, 1.0)).round()
+    table['rented'] += chance.integers(0, 9, 1200)
+    scenario, text, _ = written(project, table, target='rented')
+    assert set(scenario.evaluate.baseline_by) == {'hour', 'weather'}
+    assert 'the average of the same weather and hour' in text
+    table['rented'] = chance.permutation(table['rented'].to_numpy())
+    assert written(project, table, target='rented')[0].evaluate.baseline_by == []

@@ -119,3 +119,11 @@ def test_a_text_as_written_and_its_number_are_the_same_bits():
 def test_a_contract_that_says_nothing_of_texts_keeps_its_content():
     parts = Contract('cars', 'regression', (Input('km', 'f0001', 'number'),), Output('price'))
     assert not {'written', 'format'} & parts.to_json()['inputs'][0].keys()
+
+
+def test_rows_of_which_none_has_a_category_are_encoded():
+    nothing = pd.Series([None, None], dtype='str')
+    table = pd.DataFrame({'km': [1.0, 2.0], 'new': pd.array([True, None], dtype='boolean')})
+    table['day'] = np.array(['2020-01-01', 'NaT'], dtype='datetime64[us]')
+    numbers, unseen = encode(CONTRACT, table.assign(**{MAKE: nothing}))
+    assert np.isnan(numbers[:, 0]).all() and not unseen

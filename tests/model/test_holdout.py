@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from cars import CONTRACT
 
+from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.model.holdout import Holdout, holdout_metrics
 from cd4ml_nb.scenario.definition import Scenario
+from cd4ml_nb.scenario.worst_rows import naming_columns
 
 SCENARIO = {
     'name': 'cars',
@@ -51,3 +53,18 @@ def test_each_market_has_the_metrics_of_its_own_rows_and_the_small_one_none():
 def test_without_a_partition_no_market_is_measured():
     found = measured(groups=['market'])
     assert found.partitions is None and list(found.judged) == ['market']
+
+
+def test_no_personal_column_names_a_row_and_ids_go_before_other_names():
+    columns = [
+        {'name': 'passport', 'type': 'text', 'role': 'id', 'personal': True},
+        {'name': 'offer', 'type': 'number', 'role': 'id'},
+        {'name': 'make', 'type': 'category', 'role': 'feature'},
+        {'name': 'street', 'type': 'text', 'role': 'ignore', 'personal': True},
+    ]
+    target = {'name': 'y', 'task': 'regression'}
+    schema = Schema.model_validate({'target': target, 'columns': columns})
+    assert naming_columns(schema, ['make', 'street']) == ['offer']
+    without = Schema.model_validate({'target': target, 'columns': [columns[0], *columns[2:]]})
+    assert naming_columns(without, ['make', 'street', 'y']) == ['make']
+    assert naming_columns(without, []) == []

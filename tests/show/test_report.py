@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from html_checks import check
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from report_examples import ABOUT, PAYLOADS, copied, facts, hostile, predictions, typed
+from report_examples import ABOUT, MAKES, PAYLOADS, copied, ends, facts, hostile, predictions, typed
 
 from cd4ml_nb.artefacts.artefact import parsed
 from cd4ml_nb.artefacts.metrics import Metrics
@@ -85,11 +85,88 @@ def test_a_refused_regression_names_gate_bound_and_value():
     )
 
 
+def test_a_model_of_which_nothing_was_demanded_is_called_so():
+    products = copied(facts('regression', True))
+    products['registration']['gates'] = []
+    text = check(report(products=products)).text
+    assert 'Accepted as a candidate: no gate demanded anything.' in text
+    products = copied(facts('regression', True))
+    for gate in products['registration']['gates']:
+        gate['is_easy'] = True
+    text = check(report(products=products)).text
+    assert 'its gates demanded no more than a naive guess reaches' in text
+
+
+def test_a_model_worse_than_the_average_explains_nothing():
+    products = copied(facts('regression', False))
+    below = {'value': -0.12, 'low': -0.2, 'high': -0.03}
+    products['metrics']['holdout']['r2'] = below
+    products['metrics']['gain'] = {'mae': {'value': 3.0, 'low': 1.0, 'high': 5.0}}
+    products['registration']['gates'][0] |= {'metric': 'r2', 'bound': 'min 0', **below}
+    text = plain(check(report(products=products)).text)
+    assert '−12.0 %' not in text and '−20.0' not in text
+    assert 'none was measured' in text and 'not what matters' in text
+    products['metrics']['metric'] = 'r2'
+    said = plain(performance(parsed(Metrics, products['metrics'], 'metrics.json'), 'price'))
+    assert 'none of the variation in the price is explained' in said
+
+
+def test_a_gate_against_the_naive_guess_is_read_as_a_gain():
+    products = copied(facts('regression', False))
+    gain = {'value': 40.0, 'low': -10.0, 'high': 90.0}
+    gate = {'metric': 'mae', 'bound': 'min 29', 'at': 'bound', 'passed': False, 'beats': 'naive'}
+    products['registration']['gates'] = [gate | gain]
+    text = plain(check(report(products=products)).text)
+    assert 'better than that of the naive guess by more than 29.0 EUR' in text
+    assert 'the gain is 40.0 EUR (−10.0 to 90.0 EUR)' in text
+
+
+def biased(products):
+    """Products of a model that predicts Dacias too low, and is far off for Porsches."""
+    none = {'value': 0.001, 'low': -0.004, 'high': 0.006}
+    row = {'n': 90, 'bias': none, 'error': ends(0.09), 'others': 0.001, 'error_of_others': 0.09}
+    low = {'bias': {'value': -0.081, 'low': -0.102, 'high': -0.06}, 'side': 'under'}
+    makes = [row | {'value': make} for make in MAKES[:-2]]
+    makes.append(row | low | {'value': 'Dacia'})
+    makes.append(row | {'value': 'Porsche', 'larger': True, 'error': ends(0.2)})
+    bands = [row | {'value': [5000.0 * k, 5000.0 * k + 4999]} for k in range(5)]
+    products['metrics']['errors'] = {
+        'whole': [row | {'value': 'all'}], 'columns': {'make': makes}, 'bands': bands,
+        'margins': {'': 0.009},
+    }
+    return products
+
+
+def test_who_is_predicted_too_low_is_named_in_the_verdict_and_by_its_group():
+    text = plain(check(report(products=biased(copied(facts())))).text)
+    assert 'Predictions are systematically off for make Dacia (8.1 % too low).' in text
+    assert (
+        'Systematically predicted too low: Dacia, by 8.1 % (6.0 to 10.2), all others 0.1 % too'
+        ' high.'
+    ) in text
+    assert 'for Porsche, 20.0 % against 9.0 % for all others' in text
+    assert 'most for Porsche (20.0 %)' in text and 'Along the predicted price' in text
+    text = plain(check(report()).text)
+    assert 'systematically' not in text                  # records of earlier versions
+
+
+def test_the_worst_cases_are_shown_with_what_names_them():
+    products = copied(facts())
+    case = products['explanation']['cases'][0] | {'who': {'offer': '17', 'day': '2026-01-31'}}
+    nameless = products['explanation']['cases'][1]
+    products['explanation']['worst'] = {
+        'n': 88, 'of': 0.01, 'share': 0.31, 'cases': [case, nameless],
+    }
+    text = plain(check(report(products=products)).text)
+    assert 'The worst 88 cases make 31.0 % of the whole error, and are 1.0 % of all cases.' in text
+    assert 'offer 17, day 2026-01-31' in text and 'mileage 21,000 km, year of first' in text
+
+
 def test_an_accepted_binary_model_says_how_well_it_ranks():
     assert (
         spoken('binary', True)
         == 'Accepted as a candidate. On 8,799 cases that it has not learned from, it ranks a case'
-        ' that is “>50K” above one that is not 92.7 % (89.9 to 95.5) of the time; for a naive'
+        ' whose income is “>50K” above another 92.7 % (89.9 to 95.5) of the time; for a naive'
         ' guess it is 50.0 %. The naive guess is the frequency of each outcome.'
     )
 

@@ -1,0 +1,320 @@
+"""How good our models are, against FLAML and AutoGluon in the same time, on the same rows.
+
+    python benchmarks/quality.py --data FOLDER [--only titanic …] [--trials 30] [--seeds 3]
+                                 [--times 1] [--peers flaml autogluon] [--search 'blend: 5' …]
+                                 [--margin 0] [--out FILE]
+
+Of each data set `cd4ml new` writes the scenario, nothing is edited, and stages `ingest` to `split`
+divide the rows. A sweep of so many trials and the training of its winner take what they take, by
+the clock; a peer gets the same seconds, or `--times` as many, the same rows, inputs and threads,
+and the same metric to improve. Judged are all of them on the sealed holdout: mean error of numbers,
+AUC of two classes, log loss of several.
+
+The gain has a paired interval: the same draws of rows for both sides, averaged over the seeds, and
+the luck of the seeds beside it (as `cd4ml compare` does). Better or worse is what lies beyond the
+margin, a share of the peer's value; all else is undecided.
+
+Each peer lives in an environment of its own, made once in `--cache` by uv. `--search` adds lines to
+the section `search` of each scenario. Data that is not in FOLDER is left out; the built-in market
+needs none. The table goes to the screen, every figure to `--out` as JSON.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+SETS = {      # name -> file, target, further words for the scenario
+    'ames_housing': ('ames_housing.csv', 'SalePrice', {}),
+    'california_housing': ('california_housing.csv', 'median_house_value', {}),
+    'bike_sharing_hour': ('bike_sharing_hour.csv', 'cnt', {}),
+    'diamonds': ('diamonds.csv', 'price', {}),
+    'adult': ('adult.csv', 'income', {}),
+    'telco_churn': ('telco_churn.csv', 'Churn', {}),
+    'bank_customer_churn': ('bank_customer_churn.csv', 'Exited', {}),
+    'german_credit': ('german_credit.csv', 'class-label', {}),
+    'titanic': ('titanic.csv', 'Survived', {}),
+    'electricity_elec2': ('electricity_elec2.csv', 'class', {'split': 'time'}),
+    'wine_quality': ('wine_quality.csv', 'quality', {'task': 'multiclass'}),
+    'penguins': ('penguins.csv', 'species', {}),
+}
+SCENARIOS = {     # name -> the data that its scenario needs; the built-in market needs none
+    'used_cars': '',
+    'used_cars_de': 'cars_autoscout24_de_2021.csv',
+}
+NEEDS = {
+    'flaml': ['flaml[automl]==2.*', 'pyarrow'],
+    'autogluon': ['autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.*', 'pyarrow'],
+}
+METRIC = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}
+
+
+@dataclass
+class Side:
+    """What one side has predicted on the holdout, a table for each seed."""
+    predicted: list[np.ndarray] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def environment_of(peer: str, needs: Sequence[str], cache: Path) -> Path:
+    """The interpreter of a peer's environment, made where it is not there yet."""
+    digest = hashlib.sha256('\n'.join([*needs, sys.version]).encode()).hexdigest()[:10]
+    folder = cache / f'{peer}-{digest}'
+    python = folder / 'bin/python'
+    if (folder / '.ready').exists():
+        return python
+    uv = str(BIN / 'uv')
+    print(f'making an environment for {peer} in {folder}', file=sys.stderr, flush=True)
+    subprocess.run([uv, 'venv', '-q', '--python', sys.executable, str(folder)], check=True)
+    subprocess.run([uv, 'pip', 'install', '-q', '--python', str(python), *needs], check=True)
+    (folder / '.ready').touch()
+    return python
+
+
+def scenario_of(name: str, place: Path, data: Path | None, search: Sequence[str]) -> Path:
+    """The scenario of a data set, with lines added to its section `search`."""
+    if name in SCENARIOS:
+        text = (ROOT / 'scenarios' / f'{name}.yaml').read_text()
+    else:
+        text = new_text(name, Path(str(data)))
+    lines = text.split('\n')
+    at = lines.index('search:') + 1
+    lines[at:at] = [f'  {line}' for line in search]
+    path = place / f'{name}.yaml'
+    path.write_text('\n'.join(lines))
+    return path
+
+
+def new_text(name: str, data: Path) -> str:
+    """The scenario that `cd4ml new` would write."""
+    from cd4ml_nb.command.data_section import place_words
+    from cd4ml_nb.command.new import draft_scenario, read_as_written
+    from cd4ml_nb.command.scenario_file import scenario_text
+    from cd4ml_nb.core.settings import load_settings
+    file, target, words = SETS[name]
+    settings = load_settings()
+    section = place_words([str(data / file)], '', '', settings, {})
+    section, raw = read_as_written(section, target, {}, settings, {})
+    draft = draft_scenario(name, raw, section, target, words.get('task'), words.get('split'))
+    return scenario_text(draft)
+
+
+def cd4ml(place: Path, data: Path | None, *words: str) -> None:
+    """Run our command, with products and tracking in a folder of their own."""
+    surroundings = os.environ | {
+        'CD4ML_PRODUCTS': str(place / 'products'),
+        'CD4ML_TRACKING_URI': f'sqlite:///{place}/m.db',
+        'CD4ML_ARTIFACT_ROOT': str(place / 'files'),
+    }
+    if data:
+        surroundings['CD4ML_DATA_ROOT'] = str(data)
+    command = [str(BIN / 'cd4ml'), *words]
+    done = subprocess.run(
+        command, cwd=ROOT, env=surroundings, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-1000:])
+
+
+def current(place: Path, name: str, stage: str) -> Path:
+    """The products of a stage."""
+    home = place / 'products' / name / stage
+    return home / (home / 'current').read_text().strip()
+
+
+def ours(place: Path, data: Path | None, scenario: Path, args: argparse.Namespace) -> Side:
+    """Our sweep and the training of its winner, for each seed; then its predictions."""
+    side = Side()
+    cd4ml(place, data, 'run', '-q', '-s', str(scenario), '--until', 'split')
+    for seed in range(args.seeds):
+        given = [
+            '-p', f'sweep.trials={args.trials}', '-p', f'sweep.seed={seed}',
+            '-p', f'train.seed={seed}', '-p', f'sweep.threads={args.threads}',
+            '-p', f'train.threads={args.threads}',
+        ]
+        run = ['run', '-q', '-s', str(scenario), *given, '--until']
+        begun = time.perf_counter()
+        cd4ml(place, data, *run, 'train')
+        side.seconds.append(time.perf_counter() - begun)
+        cd4ml(place, data, *run, 'evaluate')
+        table = pd.read_parquet(current(place, scenario.stem, 'evaluate') / 'predictions.parquet')
+        columns = [c for c in table.columns if str(c).startswith('p_')] or ['predicted']
+        predicted = table[columns].to_numpy(dtype=float)
+        side.predicted.append(predicted[:, 0] if columns == ['predicted'] else predicted)
+    return side
+
+
+def write_tables(place: Path, name: str) -> tuple[str, np.ndarray]:      # task, observed
+    """Write what the peers learn from and are judged on: the inputs of our model, and `y`."""
+    from cd4ml_nb.columns.table import read_table, unseal
+    from cd4ml_nb.model.contract import read_contract
+    from cd4ml_nb.model.training import observed
+    contract = read_contract(current(place, name, 'train') / 'contract.json')
+    split = current(place, name, 'split')
+    learned = [read_table(split / f'{part}.parquet') for part in ('train', 'validation')]
+    tables = {
+        'learn': pd.concat(learned, ignore_index=True),
+        'judge': unseal(split / 'holdout.sealed', 'evaluate', 'quality'),
+    }
+    y = np.zeros(0)
+    for part, table in tables.items():
+        inputs = [spec.name for spec in contract.inputs if spec.name in table]
+        y = observed(contract.output, table[contract.output.name])
+        plain = table[inputs].rename(columns={c: f'c{k}' for k, c in enumerate(inputs)})
+        plain.assign(y=y).to_parquet(place / f'{part}.parquet', index=False)
+    return contract.task, y
+
+
+def theirs(
+    peer: str, python: Path, place: Path, task: str, seconds: Sequence[float],
+    args: argparse.Namespace,
+) -> Side:
+    """What a peer predicts in the seconds that our side took, or a multiple of them."""
+    side = Side()
+    for seed, ours_took in enumerate(seconds):
+        with tempfile.TemporaryDirectory() as folder:
+            for part in ('learn', 'judge'):
+                os.link(place / f'{part}.parquet', Path(folder) / f'{part}.parquet')
+            words = [folder, task, f'{args.times * ours_took:.1f}', str(seed), str(args.threads)]
+            done = subprocess.run(
+                [str(python), str(ROOT / 'benchmarks/quality_peer.py'), peer, *words],
+                cwd=folder, capture_output=True, text=True, check=False,
+            )
+            if done.returncode:
+                raise RuntimeError(f'{peer}: {done.stderr.strip()[-1000:]}')
+            side.predicted.append(np.load(Path(folder) / 'predicted.npy'))
+            side.seconds.append(json.loads(done.stdout.strip().split('\n')[-1])['seconds'])
+    return side
+
+
+def verdict(
+    task: str, y: np.ndarray, peer: Side, own: Side, share: float
+) -> dict[str, Any]:      # reference: the peer's value; challenger: ours; value: the gain
+    """Better, worse or undecided, on the same rows, over all seeds."""
+    from cd4ml_nb.scenario import comparison
+    metric = METRIC[task]
+    pairs = zip(peer.predicted, own.predicted, strict=True)
+    draws = np.array([
+        comparison.paired_draws(task, y, list(pair), [metric], replicates=1000, seed=0)[metric]
+        for pair in pairs
+    ])                                                     # (seeds, 2, 1 + replicates)
+    found = comparison.difference(metric, draws.mean(axis=0), len(y))
+    if len(draws) > 1:
+        theirs, ours = draws[:, 0, 0].tolist(), draws[:, 1, 0].tolist()
+        first = comparison.Difference(metric, theirs[0], ours[0], found.error, found.freedom)
+        found = comparison.trained_again(first, theirs[1:], ours[1:], same_rows=True)
+    return comparison.judged(found, comparison.margin_of(found.reference, share))
+
+
+def measured(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
+    """All figures of one data set."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        scenario = scenario_of(name, place, args.data, args.search)
+        own = ours(place, args.data, scenario, args)
+        task, y = write_tables(place, name)
+        peers: dict[str, Any] = {}
+        for peer, python in pythons.items():
+            side = theirs(peer, python, place, task, own.seconds, args)
+            found = verdict(task, y, side, own, args.margin)
+            peers[peer] = found | {'seconds': side.seconds}
+        return {
+            'set': name,
+            'task': task,
+            'metric': METRIC[task],
+            'rows': len(y),
+            'seconds': own.seconds,
+            'peers': peers,
+        }
+
+
+def shown(figures: dict[str, Any]) -> list[str]:
+    """The lines of the table for one data set."""
+    lines = []
+    for peer, found in figures['peers'].items():
+        took = f'{np.mean(figures["seconds"]):.0f} s : {np.mean(found["seconds"]):.0f} s'
+        ends = f'{found["low"]:+.4g} to {found["high"]:+.4g}'
+        lines.append(
+            f'{figures["set"]:<20} {figures["metric"]:<9} {peer:<10}'
+            f' {found["challenger"]:>10.5g} {found["reference"]:>10.5g}  {ends:<24}'
+            f' {took:<16} {found["verdict"]}'
+        )
+    return lines
+
+
+def wanted(args: argparse.Namespace) -> list[str]:
+    """The data sets that are asked for and there."""
+    files = {name: words[0] for name, words in SETS.items()} | SCENARIOS
+    names = []
+    for name, file in files.items():
+        there = not file or (args.data is not None and (args.data / file).is_file())
+        if there and (not args.only or name in args.only):
+            names.append(name)
+    return names
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    parser.add_argument('--data', type=Path, default=None)
+    parser.add_argument('--only', nargs='+', default=[])
+    parser.add_argument('--trials', type=int, default=30)
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--times', type=float, default=1.0)
+    parser.add_argument('--peers', nargs='+', choices=list(NEEDS), default=list(NEEDS))
+    parser.add_argument('--search', nargs='+', default=[])
+    parser.add_argument('--margin', type=float, default=0.0)
+    parser.add_argument('--threads', type=int, default=os.cpu_count() or 1)
+    parser.add_argument('--cache', type=Path, default=home / 'cd4ml_nb' / 'quality')
+    parser.add_argument('--autogluon', default='', help='its requirement, such as a smaller one')
+    parser.add_argument('--out', type=Path, default=None)
+    args = parser.parse_args()
+    args.data = args.data.resolve() if args.data else None
+    return args
+
+
+def main() -> None:
+    args = options()
+    if args.data:
+        os.environ['CD4ML_DATA_ROOT'] = str(args.data)
+    needs = NEEDS | ({'autogluon': [args.autogluon, 'pyarrow']} if args.autogluon else {})
+    pythons = {peer: environment_of(peer, needs[peer], args.cache) for peer in args.peers}
+    print(
+        f'{"set":<20} {"metric":<9} {"peer":<10} {"ours":>10} {"theirs":>10}'
+        f'  {"gain, 95 %":<24} {"time":<16} verdict'
+    )
+    rows = []
+    for name in wanted(args):
+        try:
+            rows.append(measured(name, args, pythons))
+        except RuntimeError as error:
+            print(f'{name:<20} failed: {error}', flush=True)
+            continue
+        print('\n'.join(shown(rows[-1])), flush=True)
+        if args.out:
+            settings = {key: str(value) for key, value in vars(args).items()}
+            args.out.write_text(json.dumps({'options': settings, 'sets': rows}, indent=1))
+    for peer in args.peers:
+        words = [row['peers'][peer]['verdict'] for row in rows]
+        counts = {word: words.count(word) for word in ('better', 'worse', 'undecided')}
+        said = ', '.join(f'{word} on {n}' for word, n in counts.items())
+        print(f'against {peer} with {args.times:g} times the seconds: {said}')
+
+
+if __name__ == '__main__':
+    main()
