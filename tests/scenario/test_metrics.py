@@ -116,7 +116,7 @@ def test_an_interval_of_95_percent_covers_in_about_95_percent():
 def test_directions_are_what_the_names_say():
     assert {name for name, m in METRICS.items() if m.better == 'high'} == {
         'r2', 'within_10', 'auc', 'accuracy', 'precision', 'recall', 'f1', 'macro_f1',
-        'balanced_accuracy',
+        'balanced_accuracy', 'coverage',
     }
 
 
