@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TableName', 'SqlFile', 'SecretName', 'ClassWeights', 'NOT_MONOTONE', 'ASIDE', 'JoinedSource', 'Data', 'Writing',
-           'Column', 'Target', 'Split', 'Validation', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Features', 'Trend',
+           'Column', 'Target', 'Split', 'Validation', 'Evaluate', 'Gate', 'Contract', 'Compare', 'Trend',
            'objectives_of', 'Scenario', 'set_aside', 'parts_read', 'View', 'load_scenario', 'read_scenario']
 
 # %% ../../notebooks/scenario/definition.ipynb #3a2f9944
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, shown
@@ -25,6 +25,7 @@ from .certainty import Decision, PredictionInterval, ProbabilityCalibration
 from .certainty import certainty_error
 from .metrics import METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
+from .own_features import Features
 from .search_space import SPACES, Search
 from .section import Name, Section, Share
 from .xgboost_names import OBJECTIVES
@@ -278,22 +279,6 @@ class Compare(Section):
             raise ValueError(
                 'one further training shows no spread: give trainings: 0, or 2 at least'
             )
-        return self
-
-# %% ../../notebooks/scenario/definition.ipynb #95bf6aec
-class Features(Section):
-    "Features of the team's own, from a notebook in notebooks/features."
-    model_config = ConfigDict(populate_by_name=True)
-    module: Annotated[str, Field(alias='from', pattern=r'^[a-z][a-z0-9_]*$')] = ''
-    use: list[Annotated[str, Field(pattern=r'^[A-Za-z][A-Za-z0-9_]*$')]] = []
-
-    @model_validator(mode='after')
-    def _names_some(self) -> 'Features':
-        if bool(self.module) != bool(self.use):
-            raise ValueError('features need both: `from`, a notebook, and `use`, features of it')
-        if len(set(self.use)) < len(self.use):
-            double = next(name for name in self.use if self.use.count(name) > 1)
-            raise ValueError(f"features.use names '{double}' twice")
         return self
 
 # %% ../../notebooks/scenario/definition.ipynb #e0d8036f

@@ -213,7 +213,7 @@ def weighed(
     found = ratios(totals)
     groups = [column.rows(k) for k in range(len(column.judged))]
     units = np.array([_units(rows, clusters) for rows in groups], dtype=int)
-    floor = _floor(groups, sums, row_weights(weight, len(sums.size)))
+    floor = _floor(groups, sums, row_weights(weight, len(sums.size)), clusters)
     questions = []
     if column.codes.max() > 0:
         for k in range(len(sums.outcomes)):
@@ -227,12 +227,21 @@ def _units(rows: np.ndarray, clusters: np.ndarray | None) -> int:
     return n_units(int(rows.sum()), None if clusters is None else clusters[rows])
 
 # %% ../../notebooks/scenario/group_errors.ipynb #300bd07b
-def _floor(groups: Sequence[np.ndarray], sums: Sums, weight: np.ndarray) -> np.ndarray:
-    "The standard error of each group's bias if outcomes come true as predicted, shape (k, groups)."
+def _floor(
+    groups: Sequence[np.ndarray],       # the rows of each
+    sums: Sums,
+    weight: np.ndarray,
+    clusters: np.ndarray | None,        # rows of one come true together
+) -> np.ndarray:                        # shape (k, groups)
+    "The standard error of each group's bias if outcomes come true as predicted."
     found = np.zeros((sums.over.shape[1], len(groups)))
     for k, rows in enumerate(groups):
         own = weight[rows]
-        variance = (own[:, None] ** 2 * sums.chance[rows]).sum(axis=0)
+        spread = own[:, None] * np.sqrt(sums.chance[rows])
+        if clusters is not None:
+            places = pd.factorize(clusters[rows])[0]
+            spread = np.column_stack([np.bincount(places, weights=one) for one in spread.T])
+        variance = (spread**2).sum(axis=0)
         found[:, k] = np.sqrt(variance) / max(float(own.sum()), 1e-300)
     return found
 

@@ -27,7 +27,8 @@ from cd4ml_nb.model.golden import verify_golden
 from cd4ml_nb.model.intervals import conformal_quantile, quantile_range, residual_range
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
-from cd4ml_nb.model.training import base_parameters, fit_winner, matrix
+from cd4ml_nb.model.members import fit_winner
+from cd4ml_nb.model.training import base_parameters, matrix
 from cd4ml_nb.scenario.certainty import Decision, PredictionInterval, ProbabilityCalibration
 from cd4ml_nb.scenario.definition import Scenario
 from cd4ml_nb.scenario.metrics import score

@@ -113,7 +113,7 @@ def test_the_form_of_contract_json_has_not_changed():
 @pytest.mark.parametrize(
     ('changed', 'why'),
     [
-        (lambda c: c['inputs'][1].update(type='text'), r"key 'inputs\.2\.type' is 'text', not"),
+        (lambda c: c['inputs'][1].update(type='texts'), r"key 'inputs\.2\.type' is 'texts', not"),
         (lambda c: c['inputs'][0].update(categories='BMW'), r"'inputs\.1\.categories' is 'BMW'"),
         (lambda c: c['inputs'][2].pop('internal'), r"key 'inputs\.3\.internal' is missing"),
         (lambda c: c['output'].update(scael='log'), r"'output\.scael' — did you mean 'scale'"),
