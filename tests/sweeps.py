@@ -37,7 +37,9 @@ from tiny import Tiny
 
 from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import revived
+from cd4ml_nb.core.files import write_json
 from cd4ml_nb.core.log import decoded
+from cd4ml_nb.model.contract import FeatureSet
 from cd4ml_nb.search.workers import pause_openmp
 
 TARGETS = {
@@ -257,8 +259,12 @@ def run_notebook(
         'scenario': 'scenarios/used_cars.yaml',
         'trials': trials,
         'threads': 2,
-        'upstream': {'split': {n: f'data/{f}' for n, f in SPLIT.items()}},
+        'upstream': {
+            'split': {n: f'data/{f}' for n, f in SPLIT.items()},
+            'features': {'features': 'data/feature_set.json', 'code': 'data/features.whl'},
+        },
     }
+    write_json(project.folder / 'data/feature_set.json', FeatureSet().to_json())      # none
 
     def work() -> None:
         os.chdir(project.folder)

@@ -235,13 +235,15 @@ def verify_model(
     if not number or package is None:
         return None
     own = (read_manifest(package) or {})['files']
+    home = Path(own['manifest']['path']).parent      # of the model's files, not of their code
     hashes = {}
     for name, file in own.items():
-        if name != 'nb':
-            hashes[Path(file['path']).name] = file['sha256']
+        path = Path(file['path'])
+        if name != 'nb' and path.parent == home:
+            hashes[path.name] = file['sha256']
     if wrong := _wrong_in_store(registration, str(number), hashes):
         return Finding('model', wrong)
-    text = f'{registration.model_name} version {number}, {len(own) - 1} files as packaged'
+    text = f'{registration.model_name} version {number}, {len(hashes)} files as packaged'
     return Finding('model', '', text)
 
 # %% ../../notebooks/audit/verify.ipynb #1c44b4d4

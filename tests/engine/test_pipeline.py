@@ -82,8 +82,8 @@ def test_the_model_is_one_tracked_run_registered_as_candidate(first):
     assert kept == {
         f'model/{name}'
         for name in (
-            'model.json', 'contract.json', 'golden.jsonl', 'manifest.json', 'MLmodel',
-            'input_example.json',
+            'model.json', 'contract.json', 'features.json', 'golden.jsonl', 'manifest.json',
+            'MLmodel', 'input_example.json',
         )
     }
 
