@@ -120,7 +120,7 @@ def test_it_is_found_by_its_tracked_run_and_shown_by_status_index_and_trend(moni
     assert find_record('c0ffee', root=products) in record_paths('tiny', products)
     assert 'mae 950 EUR (900 to 1,000)' in command(monitor, 'status')
     index = (products / 'index.html').read_text(encoding='utf-8')
-    assert 'Accepted as a candidate.' in index and 'Watched' in index
+    assert 'Accepted as a candidate: no gate demanded anything.' in index and 'Watched' in index
     assert f'tiny/tell/{read_sealed_record(latest).stages["tell"].key}/told/report.html' in index
     releases = read_trend(products, 'tiny').releases
     assert releases and all(release.report for release in releases)

@@ -184,7 +184,7 @@ def test_a_cell_that_was_edited_after_it_ran_is_named(project):
         project,
         PACKAGE,
         f'cell {first} was edited after it had run, at `inputs = golden_inputs(',
-        'sets `inputs`',
+        'sets `ends`',
     )
 
 
