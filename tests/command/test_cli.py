@@ -181,9 +181,9 @@ def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
     ),
     (
         'search: {space: {booster: {choice: [gbtree, dart]}}}',
-        ['not supported here', 'always gbtree'],
+        ['not supported here', 'search.algorithms'],
     ),
-    ('search: {fixed: {booster: gblinear}}', ['not supported here', 'always gbtree']),
+    ('search: {fixed: {booster: gblinear}}', ['not supported here', 'search.algorithms']),
     ('search: {fixed: {multi_strategy: multi_output_tree}}', ['not supported here']),
     ('search: {fixed: {eta: 0.1}}', ["is written as 'learning_rate'"]),
     ('search: {fixed: {n_estimators: 100}}', ["is written as 'search.rounds'"]),
