@@ -72,7 +72,7 @@ MATRIX = {
         helper('LIMIT = 3', 'LIMIT = 4'),
         (),
         ['clean', 'learn', 'judge'],
-        r'code helpers.LIMIT changed \(notebooks/30_f',
+        r'code helpers.LIMIT changed \(notebooks/30_h',
     ),
     'a helper of a later stage, by its module': (
         helper('* 10', '* 20'),
