@@ -3905,7 +3905,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'cd4ml_nb.search.folds._lumps_dealt': ('search/folds.html#_lumps_dealt', 'cd4ml_nb/search/folds.py'),
                                        'cd4ml_nb.search.folds._refuse_lacking': ( 'search/folds.html#_refuse_lacking',
                                                                                   'cd4ml_nb/search/folds.py'),
-                                       'cd4ml_nb.search.folds.fitted_anew': ('search/folds.html#fitted_anew', 'cd4ml_nb/search/folds.py'),
                                        'cd4ml_nb.search.folds.fold_sides': ('search/folds.html#fold_sides', 'cd4ml_nb/search/folds.py'),
                                        'cd4ml_nb.search.folds.interval_of': ('search/folds.html#interval_of', 'cd4ml_nb/search/folds.py'),
                                        'cd4ml_nb.search.folds.lumps_of': ('search/folds.html#lumps_of', 'cd4ml_nb/search/folds.py'),
