@@ -2236,6 +2236,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'cd4ml_nb/formats/fetching.py'),
                                            'cd4ml_nb.formats.fetching._fetch': ( 'formats/fetching.html#_fetch',
                                                                                  'cd4ml_nb/formats/fetching.py'),
+                                           'cd4ml_nb.formats.fetching._forget_old_clients': ( 'formats/fetching.html#_forget_old_clients',
+                                                                                              'cd4ml_nb/formats/fetching.py'),
                                            'cd4ml_nb.formats.fetching.asked': ( 'formats/fetching.html#asked',
                                                                                 'cd4ml_nb/formats/fetching.py'),
                                            'cd4ml_nb.formats.fetching.check_size': ( 'formats/fetching.html#check_size',

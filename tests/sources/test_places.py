@@ -551,6 +551,16 @@ def test_the_endpoint_of_a_store_may_stand_in_the_settings(project, store, monke
     assert len(read_data(Data(source='s3://cars/two.csv'), 0, project, 1).table) == 3
 
 
+def test_a_store_that_moves_while_the_program_runs_is_found_where_it_is_now(project, monkeypatch):
+    for price in (1.0, 2.0):
+        with s3_store() as now:
+            for name, value in now.environment.items():
+                monkeypatch.setenv(name, value)
+            now.put('moved/a.parquet', OFFERS.assign(price=price))
+            raw = read_data(Data(source='s3://cars/moved/'), 0, project, 1)
+        assert set(raw.table['price'].to_pylist()) == {price}
+
+
 def test_a_locked_database_is_tried_again_later(project):
     with duckdb.connect(str(project / 'a.duckdb')) as connection:
         connection.execute('create table offers as select 1 as x')
