@@ -90,7 +90,7 @@ def fitted_anew(
     contract: Contract,
     schema: Schema,
     together: Sequence[str],       # columns: rows that agree in them are in one fold
-    rows: pd.DataFrame,            # that a model learns from
+    rows: Table,                   # that a model learns from
 ) -> Contract:
     "The contract, its features fitted to these rows."
     if contract.code is None:

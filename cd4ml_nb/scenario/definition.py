@@ -26,6 +26,7 @@ from .certainty import certainty_error
 from .metrics import METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
 from .own_features import Features
+from .partition_models import PartitionModels, partition_error, with_partition
 from .search_space import SPACES, Search
 from .section import Name, Section, Share
 from .xgboost_names import OBJECTIVES
@@ -385,6 +386,8 @@ def _fitting_its_task(scenario: 'Scenario') -> 'Scenario':
     _check_objectives(scenario.search, task)
     _check_knowledge(scenario)
     target = scenario.target
+    if error := partition_error(scenario.partitions, scenario.columns, target.column):
+        raise ValueError(error)
     if target.column in scenario.columns:
         raise ValueError(
             f"target '{target.column}' stands under columns too; describe it under target only"
@@ -412,6 +415,7 @@ class Scenario(Section):
     validation: Validation = Validation()
     features: Features = Features()
     search: Search = Search()
+    partitions: PartitionModels | None = None    # of the rows, with models of their own
     interval: PredictionInterval | None = None            # a range around each predicted number
     calibration: ProbabilityCalibration | None = None     # of the probabilities of classes
     decision: Decision | None = None          # two outcomes: told apart here; None: at one half
@@ -422,6 +426,7 @@ class Scenario(Section):
     contract: Contract = Contract()
 
     _space = model_validator(mode='before')(_with_a_space)
+    _partition = model_validator(mode='before')(with_partition)
     _task = model_validator(mode='after')(_fitting_its_task)
 
     @property

@@ -83,7 +83,7 @@ def _by_time(when: np.ndarray, folds: int) -> list[Sides]:
     return [(np.flatnonzero(span <= k), np.flatnonzero(span == k + 1)) for k in range(folds)]
 
 # %% ../../notebooks/search/folds.ipynb #87e6a36d
-Prepare = Callable[[pd.DataFrame], Contract]     # from the rows that teach
+Prepare = Callable[[Table], Contract]     # from the rows that teach
 
 
 def make_folds(

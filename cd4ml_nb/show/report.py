@@ -46,6 +46,7 @@ from .certainty import certainty_sections
 from .groups import groups_html
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .pages import without_paths, without_secrets
+from .partitions import partitions_html
 from .reasons import drives_html
 from .reasons import worst_html
 from .recipe_words import recipe_words
@@ -455,6 +456,7 @@ def report_sections(
     trust = trust_html(contract.task, predictions, contract.output, bins)
     said = recipe_words(facts.trials, facts.best, contract, metrics.unit)
     search = search_html(facts.trials, facts.best, metrics.unit, said)
+    search += partitions_html(facts.training.partitions, facts.best.metric, metrics.unit, words)
     worst = worst_html(facts.explanation.worst, contract)
     drives = drives_html(facts.explanation, contract, caution(metrics))
     return [

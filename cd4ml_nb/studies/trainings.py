@@ -25,6 +25,7 @@ from ..model.calibration import calibrated
 from ..model.contract import Contract
 from ..model.decision import threshold_of
 from ..model.encoding import encode
+from ..model.ensemble import Condition
 from ..model.ensemble import Model
 from ..model.ensemble import learned
 from ..model.members import Kept
@@ -34,6 +35,7 @@ from ..model.members import make_ready
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
+from ..search.partitions import conditions_of
 from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
 from .alternatives import Alternative, EvaluationSet
 
@@ -64,7 +66,8 @@ class Recipe(Kept):
     evaluation_set: EvaluationSet
     run: str = ''     # its name
     members: Sequence[BlendMember] = ()      # of its model, where that is a blend
-    schema: Schema | None = None      # of the rows, where features are fitted to them
+    partitions: Sequence[Condition] = ()     # with models of their own
+    schema: Schema | None = None             # of the rows, where features are fitted to them
 
     def learning(self, seed: int, threads: int) -> LearningRows:
         "The rows of one training."
@@ -104,9 +107,12 @@ class Trainings:
     def __call__(self, task: Task, judge: Judge, busy: Busy) -> dict[str, Any]:      # {value}
         assert task.seed is not None and task.rounds is not None
         recipe = self.recipes[task.rows]
-        technical = {'device': self.device, 'nthread': self.threads, 'seed': task.seed}
+        technical: dict[str, Any] = {
+            'device': self.device, 'nthread': self.threads, 'seed': task.seed,
+        }
         rows = recipe.learning(task.seed, self.threads)
-        model = fit_recipe(rows, task.params, task.rounds, recipe.members, **technical)
+        model = fit_recipe(rows, task.params, task.rounds, recipe.members, recipe.partitions,
+                           **technical)
         return {'value': measured_value(recipe, model, rows.contract, self.metric)}
 
 # %% ../../notebooks/studies/trainings.ipynb #0e8a59d6
@@ -141,6 +147,7 @@ def recipe_of(
         evaluation_set,
         alternative.name,
         alternative.best.members,
+        conditions_of(alternative.training.partitions),
         alternative.schema,
     )
 
@@ -214,4 +221,5 @@ def prepare(recipes: dict[str, Recipe], tasks: list[Task], threads: int) -> None
         if recipe.same_rows:
             rows = recipe.learning(0, threads)
             for params in [m.params for m in recipe.members] or [first_tasks[name].params]:
-                make_ready(rows, params)
+                for part in [rows, *map(rows.where, recipe.partitions)]:
+                    make_ready(part, params)
