@@ -58,6 +58,7 @@ SPLIT = {
     'schema': 'schema.json',
     'split': 'split.json',
 }
+FEATURES = {'features': 'feature_set.json', 'code': 'features.whl'}      # there are none
 PAGE = 'notebooks/stages/14_sweep.ipynb'
 COPY = '''import shutil
 from pathlib import Path
@@ -117,13 +118,17 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
         folder,
         [
             pipeline_task('split', 'notebooks/split.ipynb', SPLIT, params=params),
-            pipeline_task('sweep', PAGE, files, ['split'], params | own),
+            pipeline_task('features', 'notebooks/features.ipynb', FEATURES, ['split'], params),
+            pipeline_task('sweep', PAGE, files, ['split', 'features'], params | own),
         ],
     )
     write_settings(folder, products='products')
     parameters = "scenario = ''\n" + PARAMETERS
     split = stage_notebook('Split', COPY, parameters=parameters)
     write_notebook(folder / 'notebooks/split.ipynb', split)
+    write_notebook(
+        folder / 'notebooks/features.ipynb', stage_notebook('Features', COPY, parameters=parameters)
+    )
     notebook = json.loads((ROOT / PAGE).read_text())
     code = [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
     notebook['cells'] = [cell for cell in code if needed(cell)]
@@ -148,6 +153,8 @@ def sweep_project(folder: Path, task: str = 'regression', **search: Any) -> Tiny
     (folder / 'data/split.json').write_text(
         json.dumps({'by': 'random', 'n': {}, 'hash': {'train': task, 'validation': task}})
     )
+    write_json(folder / 'data/feature_set.json', FeatureSet().to_json())
+    (folder / 'data/features.whl').touch()
     return Tiny(folder)
 
 
@@ -261,10 +268,9 @@ def run_notebook(
         'threads': 2,
         'upstream': {
             'split': {n: f'data/{f}' for n, f in SPLIT.items()},
-            'features': {'features': 'data/feature_set.json', 'code': 'data/features.whl'},
+            'features': {n: f'data/{f}' for n, f in FEATURES.items()},
         },
     }
-    write_json(project.folder / 'data/feature_set.json', FeatureSet().to_json())      # none
 
     def work() -> None:
         os.chdir(project.folder)

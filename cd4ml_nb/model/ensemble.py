@@ -106,7 +106,7 @@ def _of_parts(
     found: np.ndarray | None = None
     for k, part in enumerate(model.parts):
         inside = chosen == k
-        if not inside.any() and found is not None:
+        if len(numbers) and not inside.any():
             continue
         rows = numbers if inside.all() else numbers[inside]
         total = sum(member.weight * answers(member, contract, rows).astype(float)

@@ -460,7 +460,7 @@ def test_gc_never_removes_what_a_registered_model_needs(made):
     assert len(stages_of(project)['train']) == 1
     assert (
         place.run('run', '-s', 'mine', '-p', 'trials=2', cwd=project).stdout.count('unchanged')
-        == 10
+        == 11
     )
 
 
