@@ -9,6 +9,7 @@ __all__ = ['Model', 'BATCH', 'BEGIN', 'Member', 'Condition', 'Part', 'Ensemble',
 # %% ../../notebooks/model/ensemble.ipynb #abb63e17
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,23 +203,18 @@ def model_bytes(model: Model) -> bytes:
     "A model as its file holds it; equal models are equal files."
     if not isinstance(model, Ensemble):
         return bytes(model.save_raw('json'))
-    parts = []
-    for part in model.parts:
-        members = ','.join(_member_text(member) for member in part.members)
-        parts.append(f'{{"when":{_text(part.when)},"members":[{members}]}}')
-    return b'%b1,"parts":[%b]}' % (BEGIN, ','.join(parts).encode())
+    members = [member for part in model.parts for member in part.members]
+    boosters = [bytes(member.booster.save_raw('json')) for member in members]
+    assert not any(b'\n' in raw for raw in boosters)
+    first = json.dumps([_described(part) for part in model.parts], ensure_ascii=False).encode()
+    return b'%b1,"parts":%b,"boosters":[\n%b\n]}' % (BEGIN, first, b',\n'.join(boosters))
 
 # %% ../../notebooks/model/ensemble.ipynb #c920163a
-def _text(value: Any) -> str:
-    "A dataclass, or several, as JSON."
-    return json.dumps(as_json(value), ensure_ascii=False)
-
-# %% ../../notebooks/model/ensemble.ipynb #f41b4d86
-def _member_text(member: Member) -> str:
-    "A member as JSON."
-    booster = bytes(member.booster.save_raw('json')).decode()
-    weight = json.dumps(member.weight)
-    return f'{{"weight":{weight},"columns":{_text(member.columns)},"booster":{booster}}}'
+def _described(part: Part) -> dict[str, Any]:
+    "A part as JSON, without its boosters."
+    members = [{'weight': member.weight, 'columns': as_json(member.columns)}
+               for member in part.members]
+    return {'when': as_json(part.when), 'members': members}
 
 # %% ../../notebooks/model/ensemble.ipynb #a0e30c2e
 def model_from(
@@ -228,28 +224,32 @@ def model_from(
     "The model in the bytes of a file; what is wrong is named."
     if not raw.startswith(BEGIN):
         return _booster(raw, where)
+    first, *lines = raw.split(b'\n')
     try:
-        value = json.loads(raw)
-        return Ensemble(tuple(_part(part, where) for part in value['parts']))
-    except (ValueError, KeyError, TypeError) as error:
+        if lines[-1:] != [b']}']:
+            raise ValueError('the file is cut off')
+        described = json.loads(first + b']}')['parts']
+        boosters = iter(lines[:-1])
+        return Ensemble(tuple(_part(part, boosters, where) for part in described))
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
         what = f'not a model of this program: {type(error).__name__}: {error}'[:200]
         raise UserError(what, 'run train again', where=where, code='S10') from None
 
 # %% ../../notebooks/model/ensemble.ipynb #2d795e3f
-def _part(value: dict[str, Any], where: str) -> Part:
-    "A part from its JSON."
+def _part(value: dict[str, Any], boosters: Iterator[bytes], where: str) -> Part:
+    "A part from its JSON, its boosters the next in the file."
     when = value['when']
     condition = None if when is None else as_typed(Condition, when, where, 'when')
-    return Part(tuple(_member(member, where) for member in value['members']), condition)
+    members = [_member(member, next(boosters), where) for member in value['members']]
+    return Part(tuple(members), condition)
 
 # %% ../../notebooks/model/ensemble.ipynb #9fb16248
-def _member(value: dict[str, Any], where: str) -> Member:
-    "A member from its JSON."
+def _member(value: dict[str, Any], line: bytes, where: str) -> Member:
+    "A member from its JSON and its booster's."
     columns = value['columns']
     if columns is not None:
         columns = tuple(as_typed(LinearColumn, column, where, 'columns') for column in columns)
-    raw = json.dumps(value['booster']).encode()
-    return Member(_booster(raw, where), float(value['weight']), columns)
+    return Member(_booster(line.removesuffix(b','), where), float(value['weight']), columns)
 
 # %% ../../notebooks/model/ensemble.ipynb #16057e41
 def _booster(raw: bytes, where: str) -> xgb.Booster:

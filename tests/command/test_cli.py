@@ -857,8 +857,8 @@ def test_a_stage_of_your_own_runs_between_split_and_sweep(project):
         '    params: {scenario: scenarios/used_cars.yaml}\n\n'
     )
     path = project / 'pipeline.yaml'
-    reads_split = 'upstream: [split]\n    product: {nb: products/ploomber/sweep'
-    edited(path, reads_split, reads_split.replace('split]', 'split, shelf]'))
+    reads_split = 'upstream: [split, features]\n    product: {nb: products/ploomber/sweep'
+    edited(path, reads_split, reads_split.replace('split,', 'split, shelf,'))
     edited(path, 'evaluate, package, register]', 'evaluate, package, register, shelf]')
     edited(path, '  - name: sweep', f'{task}  - name: sweep')
     done = Place(project).run(*RUN, '--until', 'shelf', cwd=project)
@@ -867,7 +867,7 @@ def test_a_stage_of_your_own_runs_between_split_and_sweep(project):
     rows = Place(project).json('small', 'shelf', 'shelf.json')
     assert rows == Place(project).json('small', 'split', 'split.json')['n']['train']
     plan = make_plan('scenarios/small.yaml')
-    assert list(plan.steps).index('shelf') == 3 and 'shelf' in plan.steps['report'].upstream
+    assert list(plan.steps).index('shelf') == 4 and 'shelf' in plan.steps['report'].upstream
 
 
 # ---- lab and ui

@@ -47,6 +47,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     'used_cars': {
         'search': {'algorithms': ['trees', 'dart'], 'blend': 3, 'rounds': 60},
         'monotone': ('mileage_km', 'decreasing'),
+        'partitions': {'models': 'each', 'min_rows': 300},
     },
 }
 
@@ -63,6 +64,7 @@ def test_other_recipes_run_from_end_to_end(tmp_path, name):
         scenario['validation'] = recipe['validation']
         scenario['target']['class_weights'] = recipe['class_weights']
     if 'monotone' in recipe:
+        scenario['partitions'] = recipe['partitions']
         column, direction = recipe['monotone']
         scenario['columns'][column]['monotone'] = direction
     write_scenario(project, name, scenario)
@@ -85,6 +87,10 @@ def test_other_recipes_run_from_end_to_end(tmp_path, name):
         assert 'by cross-validation' in report and 'In training a row counted' in report
     if 'monotone' in recipe:
         assert 'A higher mileage never raises the predicted price' in report
+        record = place.json(name, 'train', 'training.json')['partitions']
+        kept = [trial for trial in record['trials'] if trial['kept']]
+        assert kept and all(trial['n_rows'] >= 300 for trial in kept)
+        assert len(json.loads(raw)['parts']) == len(kept) + 1 and 'Models of their own' in report
     again = place.run(*words, cwd=project)
     assert again.returncode == 0 and '0 stages run' in again.stdout + again.stderr
 

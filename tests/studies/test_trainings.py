@@ -23,6 +23,7 @@ from cd4ml_nb.artefacts.sweep import BlendMember
 from cd4ml_nb.columns.table import write_table
 from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
+from cd4ml_nb.model.ensemble import Condition
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
@@ -55,7 +56,7 @@ def made_alternative(
     if weight is None:
         content['columns'] = content['columns'][:-1]
     contract = make_contract(Schema.model_validate(content), 'toy', 'Toy', '1.0.0')
-    places = {product: folder / name / product for product in ('split', 'best')}
+    places = {product: folder / name / product for product in ('split', 'best', 'training')}
     write_table(rows[:120], places['split'] / 'train.parquet')
     write_table(rows[120:160], places['split'] / 'validation.parquet')
     write_json(places['split'] / 'schema.json', content)
@@ -66,6 +67,7 @@ def made_alternative(
         'subsample': 0.7,
     }
     write_json(places['best'] / 'best.json', BEST | {'params': params})
+    write_json(places['training'] / 'training.json', {'run_id': name})
     found = {product: published(place) for product, place in places.items()}
     return Alternative(RunRecord(run=name), found, None, contract)         # type: ignore[arg-type]
 
@@ -310,6 +312,24 @@ def test_a_blend_is_trained_again_as_a_blend(made):
     said = predict(model, contract, evaluation_set.table)
     there = score('regression', evaluation_set.y, said, evaluation_set.weight)['mae']
     assert found['value'] == pytest.approx(there, rel=1e-6)
+
+
+def test_partitions_are_trained_again_with_models_of_their_own(made):
+    alternatives, evaluation_set = made('regression', 'w')
+    conditions = [Condition('kind', ('u',))]
+    recipe = recipe_of(alternatives[0], evaluation_set, True)
+    params, rounds = alternatives[0].best.params, alternatives[0].best.rounds
+    trainings = Trainings('mae', {'first': replace(recipe, partitions=conditions)}, 'cpu', 1)
+    found = trainings(Task(0, params, 'first', rounds, 5), lambda rung, value: True, lambda: 1)
+    contract = alternatives[0].contract
+    expected = []
+    for partitions in (conditions, []):
+        model = fit_winner(contract, recipe.seen, params, rounds, 'w', (), partitions,
+                           device='cpu', nthread=1, seed=5)
+        said = predict(model, contract, evaluation_set.table)
+        expected.append(score('regression', evaluation_set.y, said, evaluation_set.weight)['mae'])
+    assert found['value'] == pytest.approx(expected[0], rel=1e-6)
+    assert found['value'] != pytest.approx(expected[1], rel=1e-6)
 
 
 def test_a_task_is_frozen():
