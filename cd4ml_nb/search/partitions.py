@@ -207,7 +207,7 @@ def try_partitions(
     schema: Schema,
     fit: Fit,
 ) -> PartitionRecord:
-    "Try a model of its own for each value of each level that has rows enough."
+    "Try a model of its own for each value of each level that has enough rows."
     trials: list[PartitionTrial] = []
     small = {}
     for column in plan.levels:

@@ -21,15 +21,15 @@ from .verdict import listed
 def kept_words(record: PartitionRecord, words: Mapping[str, str]) -> str:
     "Which parts of the rows have a model of their own, and why."
     names = listed([words.get(column) or column for column in reversed(record.levels)])
-    rule = 'wherever there were rows enough'
+    rule = 'wherever there were enough rows'
     if record.models == 'where_better':
         rule = 'where it predicted rows better that it had not learned from, by more than luck'
-    have = plural(len(record.kept), 'value has', 'values have')
+    n = len(record.kept)
     tried = sum(bool(trial.verdict) for trial in record.trials)
     return (
         f'Values of {names} could get a model of their own {rule}.'
-        f' Of {plural(tried, "value")} tried, {have} one. All other cases are predicted by the'
-        ' model for all.'
+        f' Of {plural(tried, "value")} that {"was" if tried == 1 else "were"} tried, {n:,}'
+        f' {"has" if n == 1 else "have"} one. All other cases are predicted by the model for all.'
     )
 
 # %% ../../notebooks/show/partitions.ipynb #30133d6e
