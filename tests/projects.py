@@ -4,6 +4,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,6 +60,21 @@ def write_scenario(folder: Path, name: str, words: dict[str, Any] | str) -> Path
     text = words if isinstance(words, str) else yaml.safe_dump(words, sort_keys=False)
     path.write_text(text, encoding='utf-8')
     return path
+
+
+def write_features(project: Path, name: str, *cells: str) -> None:
+    """Write `notebooks/features/NAME.ipynb` with exported cells, and its module."""
+    path = f'notebooks/features/{name}.ipynb'
+    content = notebook(f'#| default_exp features.{name}', *(f'#| export\n{c}' for c in cells))
+    write_notebook(project / path, content)
+    export_features(project, path)
+
+
+def export_features(project: Path, path: str) -> None:
+    """Export one notebook of features, as `make export` does."""
+    code = 'from pathlib import Path; from cd4ml_nb.command.first_features import export_features'
+    command = [sys.executable, '-c', f'{code}; export_features(Path({path!r}))']
+    subprocess.run(command, cwd=project, check=True)
 
 
 def write_settings(folder: Path, **values: str) -> None:

@@ -9,16 +9,21 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from four_stages import four_stages, notebook_edit
 from mlflow.tracking import MlflowClient
-from projects import copied_project, edited
+from projects import copied_project, edited, edited_notebook, export_features, write_features
 from runs import Place
 
 from cd4ml_nb.artefacts.run_record import read_run_record
 from cd4ml_nb.audit.verify import verify_code
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import sealed
+from cd4ml_nb.model.encoding import encode
+from cd4ml_nb.model.loading import load_model
+from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.runs.find import find_record
 from cd4ml_nb.studies.compare import compare_runs
 
@@ -27,9 +32,16 @@ title: Mine
 task: binary
 data: {source: data.csv}
 target: {column: bought}
+features: {from: mine, use: [usual, decades]}
 search: {rounds: 60}
 gates: [{metric: auc, min: 0.5, at: value}]
 """
+FEATURES = (
+    'import numpy as np\n\nfrom cd4ml_nb.model.features import feature\n'
+    'from cd4ml_nb.model.ready_made import target_mean',
+    "usual = target_mean('kind')",
+    "@feature('age', unit='decades')\ndef decades(age):\n    return np.floor(age / 10)",
+)
 
 
 def git(folder: Path, *words: str) -> str:
@@ -57,6 +69,7 @@ def made(tmp_path_factory):
     project = copied_project(tmp_path_factory.mktemp('kept') / 'project', 'scenarios/mine.yaml')
     (project / '.gitignore').write_text('products/\n/files/\nmlflow.db\n__pycache__/\n')
     (project / 'scenarios/mine.yaml').write_text(SCENARIO)
+    write_features(project, 'mine', *FEATURES)
     with_data(project)
     (project / 'requirements.lock').write_text(f'numpy=={version("numpy")}\n')
     git(project, 'init', '-q')
@@ -352,6 +365,45 @@ def test_a_run_is_reproduced_from_commit_patch_and_stored_data(kept):
     )
     assert len(re.findall(r'the same', done.stdout)) == 10
     assert git(project, 'worktree', 'list') == before
+
+
+def test_an_edited_feature_is_named_and_the_model_before_answers_as_before(kept):
+    """In one program with the new one, from the wheel beside it."""
+    project, place = kept
+    run = ('run', '-s', 'mine', '-p', 'trials=2')
+    before = shutil.copytree(product(project, 'package', 'model').parent, project.parent / 'before')
+    model, contract = load_model(before / 'model')
+    assert [spec.name for spec in contract.columns][-2:] == ['usual', 'decades']
+    rows = pd.read_csv(project / 'data.csv')
+    expected = predict(model, contract, rows)
+
+    edited_notebook(project / 'notebooks/features/mine.ipynb', 'age / 10', '(age + 5) / 10')
+    export_features(project, 'notebooks/features/mine.ipynb')
+    why = place.run('why', 'features', *run[1:], cwd=project)
+    assert 'features/mine.ipynb' in why.stdout and 'decades' in why.stdout, why.stdout
+    done = place.run(*run, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert {name: bool(re.search(rf'{name} +done in', done.stdout)) for name in (
+        'ingest', 'validate', 'split', 'features', 'sweep', 'train', 'package'
+    )} == {'ingest': False, 'validate': False, 'split': False, 'features': True, 'sweep': True,
+           'train': True, 'package': True}
+    verified = place.run('verify', cwd=project)
+    assert verified.returncode == 0, verified.stdout
+
+    new_model, new_contract = load_model(product(project, 'package', 'model'))
+    assert new_contract.code.package != contract.code.package
+    assert predict(new_model, new_contract, rows).shape == expected.shape
+    new, old = (encode(one, rows)[0][:, -1] for one in (new_contract, contract))
+    assert np.array_equal(new, np.floor((rows['age'] + 5) / 10).astype(np.float32))
+    assert np.array_equal(old, np.floor(rows['age'] / 10).astype(np.float32))
+    assert np.array_equal(predict(model, contract, rows), expected)
+    again = load_model(before / 'model')
+    assert np.array_equal(predict(*again, rows), expected)
+    alone = [predict(*again, rows[k:k + 1])[0] for k in range(40)]
+    assert np.array_equal(alone, expected[:40])
+    runs = sorted((project / 'products/mine/runs').glob('*.json'))
+    compared = place.run('compare', '-s', 'mine', *(path.stem for path in runs[-2:]), cwd=project)
+    assert compared.returncode == 0 and 'verdict' in compared.stdout, compared.stderr
 
 
 def test_without_the_data_a_run_is_not_reproduced_and_says_what_is_missing(kept):
