@@ -105,6 +105,15 @@ GOOD = {
     'a text': one('note', each('np.nan if t is None else len(t)')),
     'a category': one('make', each('t and t.upper()', 'object'), kind="'category'"),
     'fitted': one('km', 'x - state[0]', FIT.format('[float(np.nanmean(x))]'), fit='fit_it'),
+    'a cache of a pure function': one(
+        'note', each('measure(t)'), 'import functools\n\n\n@functools.lru_cache(9)\n'
+        'def measure(t):\n    return len(t or "")'
+    ),
+    'a total inside': one(
+        'note', each('total(t)'), 'def total(t):\n    n = 0\n    def add():\n        nonlocal n\n'
+        '        n += 1\n    add()\n    return n + len(t or "")'
+    ),
+    'a sorted set': one('note', each("len(''.join(sorted(set(t or ''))))")),
     'seeded chance': one(
         'km', 'TABLE[np.nan_to_num(x).astype(int) % 7]',
         'TABLE = np.random.default_rng(3).random(7)',
@@ -134,8 +143,54 @@ BAD = {    # body, what is said, imports
     'the environment': (one('km', 'x + len(os.environ)'), 'imports os', 'import os'),
     'the hash of a text': (one('note', each('hash(t) % 7')), 'uses hash', ''),
     'the order of a set': (
-        one('note', each(f"ord(min({WITHOUT_ORDER}, key=lambda s: 0)[0])")), 'another process', ''
+        one('note', each(f"ord(min({WITHOUT_ORDER}, key=lambda s: 0)[0])")), 'order of a set', ''
     ),
+    'the order of a set by another way': (
+        one('note', each("ord(' '.join(SOME(t))[0])"), 'SOME = lambda t: {t or " ", "b", "aa"}'),
+        'another process', '',
+    ),
+    'a code by first sight': (
+        one('make', each('SEEN.setdefault(t, len(SEEN))'), 'SEEN = {}'), 'remembers something', ''
+    ),
+    'a default that changes': (
+        one('make', each('code(t)'), 'def code(t, seen={}):\n'
+            '    return seen.setdefault(t, len(seen))'), 'remembers something', '',
+    ),
+    'the first batch': (
+        one('km', 'x - (LAST or LAST.append(float(np.nan_to_num(x)[-1])) or LAST)[0]',
+            'LAST = []'), 'remembers something', '',
+    ),
+    'a generator of the module': (
+        one('km', 'np.where(np.isnan(x), R.random(), x)', 'R = np.random.default_rng(1)'),
+        'its batch', '',
+    ),
+    'a state that it changes': (
+        one('km', 'x / (state.append(1.0) or sum(state))', FIT.format('[1.0]'), fit='fit_it'),
+        'its batch', '',
+    ),
+    'a state kept elsewhere': (
+        one('km', 'x - KEPT[0]', 'KEPT = [0.0]\ndef fit_it(x):\n'
+            '    KEPT[0] = float(np.nanmean(x))\n    return True', fit='fit_it'), 'outside its state', '',
+    ),
+    'a fit by chance': (
+        one('km', 'x - state', 'R = np.random.default_rng(1)\n'
+            + FIT.format('float(R.choice(np.nan_to_num(x)))'), fit='fit_it'), 'fitted', '',
+    ),
+    'the median of rows without a make': (
+        "\n\n@feature('km', 'make')\ndef f(x, make):\n"
+        "    known = np.array([t in ('a', 'b') for t in make])\n    rest = np.median(x[~known]) if (~known).any() else 0.0\n"
+        '    return np.where(known, x, rest)', 'its batch', '',
+    ),
+    'a module that looks at the machine': (
+        one('km', 'x + resource.getpagesize()'), 'imports resource', 'import resource'
+    ),
+    'what a module keeps for itself': (
+        one('km', 'x + len(re._cache)'), 'uses re._cache', 'import re'
+    ),
+    'several columns without names': (
+        one('km', 'np.outer(x, [1.0, 2.0])'), 'not one value for each row', ''
+    ),
+    'how its column lies in memory': (one('km', 'x + x.flags.owndata'), 'uses .flags', ''),
     'another program': (
         one('km', 'x + NOW.returncode', 'NOW = subprocess.run(["date"])'),
         'imports subprocess', 'import subprocess',
