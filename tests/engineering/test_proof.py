@@ -170,7 +170,8 @@ BAD = {    # body, what is said, imports
     ),
     'a state kept elsewhere': (
         one('km', 'x - KEPT[0]', 'KEPT = [0.0]\ndef fit_it(x):\n'
-            '    KEPT[0] = float(np.nanmean(x))\n    return True', fit='fit_it'), 'outside its state', '',
+            '    KEPT[0] = float(np.nanmean(x))\n    return True', fit='fit_it'),
+        'outside its state', '',
     ),
     'a fit by chance': (
         one('km', 'x - state', 'R = np.random.default_rng(1)\n'
@@ -178,7 +179,8 @@ BAD = {    # body, what is said, imports
     ),
     'the median of rows without a make': (
         "\n\n@feature('km', 'make')\ndef f(x, make):\n"
-        "    known = np.array([t in ('a', 'b') for t in make])\n    rest = np.median(x[~known]) if (~known).any() else 0.0\n"
+        "    known = np.array([t in ('a', 'b') for t in make])\n"
+        '    rest = np.median(x[~known]) if (~known).any() else 0.0\n'
         '    return np.where(known, x, rest)', 'its batch', '',
     ),
     'a module that looks at the machine': (
