@@ -9,6 +9,8 @@ __all__ = ['CLOCKS', 'CHANCES', 'NUMPY_CHANCES', 'EVENTS', 'ROWS_EACH', 'Tripped
 # %% ../../notebooks/engineering/feature_trial.ipynb #4f0488ac
 import collections
 import datetime
+import decimal
+import functools
 import hashlib
 import json
 import os
@@ -32,6 +34,15 @@ from ..model.features import features_of
 # %% ../../notebooks/engineering/feature_trial.ipynb #c968e9b4
 class Tripped(Exception):
     "A feature does what it may not do; the text says what."
+
+# %% ../../notebooks/engineering/feature_trial.ipynb #129457fc
+_seen: list[str] = []      # what tripwires have seen, as a feature may catch what they raise
+
+
+def _trip(what: str) -> Tripped:
+    "Note what a feature does, and give the error."
+    _seen.append(what)
+    return Tripped(what)
 
 # %% ../../notebooks/engineering/feature_trial.ipynb #3890dbf7
 _active = [False]      # whether a feature is tried now
@@ -58,7 +69,7 @@ def _wire(owner: Any, name: str, what: str, harmless: Callable[..., bool] = _nev
 
     def wired(*given: Any, **named: Any) -> Any:
         if _active[0] and not harmless(*given, *named.values()):
-            raise Tripped(what)
+            raise _trip(what)
         return real(*given, **named)
 
     setattr(owner, name, wired)
@@ -134,7 +145,7 @@ def _audit(event: str, given: tuple[Any, ...]) -> None:
         return
     for beginning, what in EVENTS.items():
         if event.startswith(beginning) and not _is_import(event, given):
-            raise Tripped(f'{what} ({event} {given[0]!r:.60})' if given else what)
+            raise _trip(f'{what} ({event} {given[0]!r:.60})' if given else what)
 
 # %% ../../notebooks/engineering/feature_trial.ipynb #6946eb28
 def _is_import(event: str, given: tuple[Any, ...]) -> bool:
@@ -247,10 +258,20 @@ def _held(value: Any, package: str) -> list[Any] | None:      # None: to be pick
     if isinstance(value, type):
         own = value.__module__.startswith(package)
         return [v for n, v in vars(value).items() if not n.startswith('__')] if own else []
-    if hasattr(value, '__wrapped__'):
-        return [value.__wrapped__]
+    if isinstance(value, decimal.Context):
+        return [value.prec, value.rounding]
+    for named in ('__wrapped__', 'pyfunc'):      # of lru_cache, of numpy.vectorize
+        if hasattr(value, named):
+            return [getattr(value, named)]
     own = type(value).__module__.startswith(package)
-    return list(vars(value).items()) if own and hasattr(value, '__dict__') else None
+    return _own_values(value) if own and hasattr(value, '__dict__') else None
+
+# %% ../../notebooks/engineering/feature_trial.ipynb #0183a6c4
+def _own_values(value: Any) -> list[Any]:
+    "What an object of a feature's module holds, but for what a property computes once."
+    once = functools.cached_property
+    return [pair for pair in vars(value).items()
+            if not isinstance(getattr(type(value), pair[0], None), once)]
 
 # %% ../../notebooks/engineering/feature_trial.ipynb #e3f8c99e
 def _closed_over(function: types.FunctionType) -> list[Any]:
@@ -329,8 +350,11 @@ def try_feature(function: Any, task: dict[str, Any], package: str = '') -> dict[
     try:
         state = _fitted(function, arrays, np.array(task['target'], dtype=float), package)
         before = memory(package), json.dumps(state)
+        _seen.clear()
         with watched():
             found = tried(function, with_odd(arrays, odd), state, task.get('alone_first', False))
+        if _seen:
+            raise Tripped(_seen[0])
         if (memory(package), json.dumps(state)) != before:
             raise Tripped('remembers something from one call to the next')
     except Tripped as error:

@@ -109,9 +109,21 @@ GOOD = {
         'note', each('measure(t)'), 'import functools\n\n\n@functools.lru_cache(9)\n'
         'def measure(t):\n    return len(t or "")'
     ),
+    'an object of numpy': one(
+        'note', 'measure(x)', 'measure = np.vectorize(lambda t: len(t or ""))'
+    ),
+    'what a property computes once': one(
+        'km', 'x * SHAPE.factor', 'import functools\n\n\nclass Shape:\n'
+        '    @functools.cached_property\n    def factor(self):\n        return 2.0\n\n\n'
+        'SHAPE = Shape()'
+    ),
     'a total inside': one(
         'note', each('total(t)'), 'def total(t):\n    n = 0\n    def add():\n        nonlocal n\n'
         '        n += 1\n    add()\n    return n + len(t or "")'
+    ),
+    'a table over a set': one(
+        'note', 'table(x)', 'def table(x):\n    known = {t: len(t or "") for t in set(x)}\n'
+        '    return np.array([known[t] for t in x], dtype=float)'
     ),
     'a sorted set': one('note', each("len(''.join(sorted(set(t or ''))))")),
     'seeded chance': one(
@@ -148,6 +160,10 @@ BAD = {    # body, what is said, imports
     'the order of a set by another way': (
         one('note', each("ord(' '.join(SOME(t))[0])"), 'SOME = lambda t: {t or " ", "b", "aa"}'),
         'another process', '',
+    ),
+    'chance whose error it catches': (
+        "\n\n@feature('km')\ndef f(x):\n    try:\n        return x + np.random.permutation(9)[0]\n"
+        '    except Exception:\n        return x + 0.0', 'chance', '',
     ),
     'a code by first sight': (
         one('make', each('SEEN.setdefault(t, len(SEEN))'), 'SEEN = {}'), 'remembers something', ''
