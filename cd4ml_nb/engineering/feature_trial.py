@@ -19,6 +19,7 @@ import random
 import sys
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -369,6 +370,7 @@ def try_feature(function: Any, task: dict[str, Any], package: str = '') -> dict[
 def main() -> None:
     "Try the features that standard input names, and print what came of each."
     task = json.load(sys.stdin)
+    warnings.simplefilter('ignore')      # to show one, Python opens the file that it is about
     set_tripwires()
     code = FeatureCode(**{**task['code'], 'requires': tuple(task['code']['requires'])})
     offer_wheel(Path(task['wheel']))

@@ -112,6 +112,9 @@ GOOD = {
     'an object of numpy': one(
         'note', 'measure(x)', 'measure = np.vectorize(lambda t: len(t or ""))'
     ),
+    'a warning of numpy': one(
+        'km', 'measure(x)', 'measure = np.vectorize(lambda v: float(np.log(v)), otypes=[float])'
+    ),
     'what a property computes once': one(
         'km', 'x * SHAPE.factor', 'import functools\n\n\nclass Shape:\n'
         '    @functools.cached_property\n    def factor(self):\n        return 2.0\n\n\n'
