@@ -3,11 +3,12 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from waiting import wait_for
 
@@ -51,7 +52,8 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     try:
         yield Postgres(server)
     finally:
-        server.cleanup()
+        with suppress(psutil.NoSuchProcess):      # one that a test has stopped is a zombie for a while
+            server.cleanup()
 
 
 @contextmanager
