@@ -52,7 +52,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     try:
         yield Postgres(server)
     finally:
-        with suppress(psutil.NoSuchProcess):      # one that a test has stopped is a zombie for a while
+        with suppress(psutil.NoSuchProcess):      # a test has stopped it
             server.cleanup()
 
 
