@@ -32,8 +32,8 @@ from ..model.contract import FeatureCode
 # of Python's own library: what computes from what it is given
 PURE_MODULES = {
     '__future__', 'abc', 'array', 'ast', 'base64', 'binascii', 'bisect', 'calendar', 'cmath',
-    'collections', 'colorsys', 'contextlib', 'copy', 'csv', 'dataclasses', 'datetime', 'decimal',
-    'codecs', 'difflib', 'enum', 'fnmatch', 'fractions', 'functools', 'hashlib', 'heapq', 'hmac',
+    'codecs', 'collections', 'colorsys', 'contextlib', 'copy', 'csv', 'dataclasses', 'datetime',
+    'decimal', 'difflib', 'enum', 'fnmatch', 'fractions', 'functools', 'hashlib', 'heapq', 'hmac',
     'html', 'io', 'ipaddress', 'itertools', 'json', 'math', 'numbers', 'operator', 're',
     'statistics', 'string', 'struct', 'textwrap', 'types', 'typing', 'unicodedata', 'urllib.parse',
     'zlib',

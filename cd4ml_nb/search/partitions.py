@@ -22,7 +22,7 @@ from ..core.errors import UserError, did_you_mean
 from ..model.contract import Contract
 from ..model.ensemble import Condition
 from ..model.folds import clusters_of
-from ..model.members import LearningRows
+from ..model.members import LearningRows, can_teach
 from ..model.prediction import predict
 from ..model.training import observed
 from ..scenario.comparison import Difference, difference, judged_together, margin_of, n_units
@@ -128,7 +128,7 @@ def own_answers(
     found = []
     for side in measured.sides:
         own = LearningRows(side.contract, side.teach, weight, 1).where(condition)
-        if not own.teach:
+        if not can_teach(own):
             return None
         inside = side.measure[condition.input].isin(condition.values).to_numpy(dtype=bool)
         if inside.any():
