@@ -32,6 +32,7 @@ from ..columns.typed_table import typed_table
 from ..columns.types import Place, typed_column
 from .data_section import checked_data, encoding_findings, place_words, with_marks
 from .first_columns import column_words, joined, value_facts
+from .first_validation import fold_words
 from .naive_rule import gate_words, naive_columns, rule_columns
 from .scenario_file import Draft, scenario_text
 from .second_look import OF_TARGET, OPEN, asks, column_for_now, goal_for_now
@@ -337,6 +338,7 @@ def draft_scenario(
         identity=identity_words(without_index(table, raw), columns[0], target),
     )
     draft.seed = seed_words(draft, known)
+    draft.folds = fold_words(known, target, chosen[0], parts[0])
     draft.reasons = reasons_of(known, columns)
     return draft
 

@@ -71,6 +71,7 @@ class Draft:
     identity: tuple[list[str], str] = ([], '')
     rule: list[str] = field(default_factory=list)              # columns of the naive guess
     seed: tuple[int, str] = (0, 'of every random choice')
+    folds: tuple[int, str] = (0, '')                           # of validation; 0: none
     reasons: dict[str, str] = field(default_factory=dict)      # of columns not learned from
 
 # %% ../../notebooks/command/scenario_file.ipynb #d99dff4c
@@ -177,6 +178,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
         line('split', *draft.split, at=60),
         '',
         *_feature_lines(draft),
+        *_validation_lines(draft),
         'search:',
         line('metric', PRIMARY[task], 'what the sweep improves; a space of its own is optional', 2),
         '',
@@ -202,3 +204,9 @@ def _feature_lines(draft: Draft) -> list[str]:
     feature = first_feature(draft.columns[0])[0]
     said = f'# features: {{from: {module}, use: [{feature}]}}'
     return [f'{said:<58}  # columns of your own: notebooks/features/{module}.ipynb', '']
+
+# %% ../../notebooks/command/scenario_file.ipynb #96feefd3
+def _validation_lines(draft: Draft) -> list[str]:
+    "How trials are measured, where the table is small."
+    folds, why = draft.folds
+    return [line('validation', {'folds': folds}, why), ''] if folds else []
