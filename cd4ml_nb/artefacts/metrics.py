@@ -133,6 +133,7 @@ class Metrics(Artefact):
     residuals: list[dict[str, Any]] | None = None       # quartiles of the error, along predictions
     ranges: Ranges | None = None             # None: the model gives none
     decision: Decided | None = None          # None: at one half, or no decision at all
+    quantile: float | None = None            # of a number, that is predicted; None: its middle
 
     @property
     def primary(self) -> Estimate:

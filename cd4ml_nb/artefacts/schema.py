@@ -54,6 +54,7 @@ class SchemaTarget(Part):
     offset: float = 0.0
     factor: float = 1.0
     ratio_factor: float = 1.0
+    quantile: float | None = None              # of a number, that is predicted; None: its middle
     # how much a row of each class counts in training; balanced: to be computed from the rows
     class_weights: dict[str, float] | Literal['balanced'] | None = None
 

@@ -121,7 +121,8 @@ def target_schema(
         task=task,
     )
     if task == 'regression':
-        return about.model_copy(update={'min': float(y.min()), 'max': float(y.max())})
+        ends = {'min': float(y.min()), 'max': float(y.max())}
+        return about.model_copy(update={**ends, 'quantile': target.quantile})
     counts = class_counts(y)
     classes = class_order(counts)
     positive = positive_class(counts, target.positive) if task == 'binary' else None

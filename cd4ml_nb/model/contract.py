@@ -117,6 +117,7 @@ class Output:
     interval: Range | None = field(default=None, metadata=RARE)         # around each prediction
     calibration: Calibration | None = field(default=None, metadata=RARE)      # of probabilities
     decision: Decision | None = field(default=None, metadata=RARE)      # None: at one half
+    quantile: float | None = field(default=None, metadata=RARE)      # None: the middle of a number
 
     @property
     def title(self) -> str:

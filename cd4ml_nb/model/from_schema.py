@@ -97,6 +97,8 @@ def output_of(
     parts = {key: getattr(target, key) for key in keys}
     parts['link'] = 'log' if objective in LOG_LINKS else 'identity'
     parts |= _shift_for(target, objectives)
+    if target.quantile is not None:
+        parts['quantile'] = target.quantile
     if isinstance(target.class_weights, dict):
         parts['class_weights'] = [target.class_weights[name] for name in target.classes or ()]
     return as_typed(Output, parts, 'schema.json', 'target')

@@ -46,7 +46,7 @@ class Holdout:
     weight: np.ndarray | None        # shape (n,)
     clusters: np.ndarray | None      # rows of one cluster resemble each other, shape (n,)
     ends: np.ndarray | None = None   # of the range around each prediction, shape (n, 2)
-    threshold: float = HALF          # binary: from which probability on a case is positive
+    cut: float = HALF                # as of `moments`
 
 # %% ../../notebooks/model/holdout.ipynb #692b58e5
 def holdout_metrics(
@@ -62,7 +62,7 @@ def holdout_metrics(
         'confidence': judging.confidence,
         'seed': seed,
         'clusters': rows.clusters,
-        'threshold': rows.threshold,
+        'cut': rows.cut,
     }
     is_classifier = bool(contract.output.classes)
     pair = (rows.predicted, rows.naive)
@@ -71,6 +71,7 @@ def holdout_metrics(
         'task': plan.task,
         'metric': plan.metric,
         'unit': contract.output.unit,
+        'quantile': contract.output.quantile,
         'n_rows': len(rows.table),
         'weighing': None if rows.weight is None else float(rows.weight.sum()),
         'confidence': judging.confidence,
@@ -109,7 +110,7 @@ def _groups(
     for column, labels in columns.items():
         judged[column], small[column] = by_group(
             plan.task, labels, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters,
-            rows.threshold,
+            rows.cut,
         )
         judged[column] = with_ranges(
             judged[column], labels, rows.y, rows.ends, judging, rows.weight, rows.clusters, seed
@@ -122,9 +123,10 @@ def _groups(
         'groups': {column: judged[column] for column in judging.groups},
         'groups_too_small': {column: small[column] for column in judging.groups},
         'partitions': partitions,
-        'errors': errors_by_group(
+        # a quantile lies to one side on purpose
+        'errors': None if contract.output.quantile is not None else errors_by_group(
             plan.task, columns, rows.y, rows.predicted, rows.weight, judging, seed, rows.clusters,
-            contract.output.classes or (), threshold=rows.threshold,
+            contract.output.classes or (), threshold=rows.cut,
         ),
     }
 
@@ -189,7 +191,7 @@ def _primary(rows: Holdout, mask: np.ndarray, plan: Any, seed: int) -> Estimate 
     weight, clusters = chosen
     found = bootstrap(
         plan.task, rows.y[mask], rows.predicted[mask], weight,
-        plan.evaluate.replicates, plan.evaluate.confidence, seed, clusters, rows.threshold,
+        plan.evaluate.replicates, plan.evaluate.confidence, seed, clusters, rows.cut,
     )
     return Estimate.model_validate(found[plan.metric])
 

@@ -146,6 +146,7 @@ def base_parameters(
     device: str,          # 'cpu' or 'cuda'
     threads: int,
     seed: int,
+    quantile: float | None = None,     # of a number, that is predicted; None: its middle
 ) -> dict[str, Any]:
     "The parameters that every fit of a task shares; what a sweep finds comes on top."
     parameters: dict[str, Any] = {
@@ -155,6 +156,8 @@ def base_parameters(
         'nthread': threads,
         'seed': seed,
     }
+    if quantile is not None:
+        parameters |= {'objective': 'reg:quantileerror', 'quantile_alpha': quantile}
     return parameters | ({'num_class': n_classes} if task == 'multiclass' else {})
 
 # %% ../../notebooks/model/training.ipynb #e72c4796

@@ -49,10 +49,13 @@ def certainty_error(
     interval: PredictionInterval | None,
     calibration: ProbabilityCalibration | None,
     decision: Decision | None,
+    quantile: float | None = None,      # of the target
 ) -> str:       # empty: they fit
     "Why a key does not fit a task."
     if interval and task != 'regression':
         return 'interval is for regression; for classes there is calibration'
+    if interval and quantile is not None:
+        return 'interval is around the middle; with target.quantile the prediction is an end itself'
     if calibration and task == 'regression':
         return 'calibration is for classes; for regression there is interval'
     if decision and task != 'binary':

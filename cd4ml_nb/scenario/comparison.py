@@ -34,14 +34,14 @@ def paired_draws(
     replicates: int = 1000,               # 0: the values only
     seed: int = 0,
     clusters: np.ndarray | None = None,   # of each row, as of `bootstrap`
-    thresholds: Sequence[float] = (),     # of each model, as of `moments`; none: at one half
+    cuts: Sequence[float] = (),           # of each model, as of `moments`; none: at one half
 ) -> dict[str, np.ndarray]:
     # metric -> (models, 1 + replicates); first the value on the rows as they are
     "Metrics of several models under the same draws of rows."
-    wanted = list(metrics_of(task) if names is None else names)
+    wanted = list(metrics_of(task, *cuts[:1]) if names is None else names)
     rows = row_weights(weight, len(y))
-    pairs = zip(models, thresholds or [HALF] * len(models), strict=True)
-    evaluators = [_evaluator_of(task, y, p, wanted, threshold) for p, threshold in pairs]
+    pairs = zip(models, cuts or [HALF] * len(models), strict=True)
+    evaluators = [_evaluator_of(task, y, p, wanted, cut) for p, cut in pairs]
     draws = _draws(len(y), replicates, seed, clusters)
     blocks = [_side_by_side(evaluators, drawn * rows) for drawn in draws]
     return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in wanted}
@@ -65,16 +65,16 @@ def _side_by_side(
 
 # %% ../../notebooks/scenario/comparison.ipynb #5506fbc1
 def _evaluator_of(
-    task: str, y: np.ndarray, predicted: np.ndarray, names: list[str], threshold: float
+    task: str, y: np.ndarray, predicted: np.ndarray, names: list[str], cut: float
 ) -> Any:
     "As `evaluator`, without sorting the rows where no metric needs it."
     if set(names) & set(RANKED):
-        return evaluator(task, y, predicted, threshold)
+        return evaluator(task, y, predicted, cut)
     columns = moments(
         task,
         np.asarray(y, dtype=float if task == 'regression' else int),
         np.asarray(predicted, dtype=float),
-        threshold,
+        cut,
     )
     matrix = np.column_stack(list(columns.values()))
 
@@ -93,13 +93,13 @@ def paired_gain(
     confidence: float = 0.95,
     seed: int = 0,
     clusters: np.ndarray | None = None,    # of each row, as of `bootstrap`
-    threshold: float = HALF,               # of both, as of `moments`
+    cut: float = HALF,                     # of both, as of `moments`
 ) -> dict[str, dict[str, float | None]]:   # metric -> {value, low, high} of ours minus theirs
     "The difference in each metric, with a paired bootstrap interval."
     found = {
         name: d[0] - d[1]
         for name, d in paired_draws(
-            task, y, [ours, theirs], None, weight, replicates, seed, clusters, [threshold] * 2
+            task, y, [ours, theirs], None, weight, replicates, seed, clusters, [cut] * 2
         ).items()
     }
     return {

@@ -23,7 +23,7 @@ from ..core.yaml_files import read_yaml
 from .addresses import check_places, without_credentials
 from .certainty import Decision, PredictionInterval, ProbabilityCalibration
 from .certainty import certainty_error
-from .metrics import METRICS, PRIMARY, metrics_of
+from .metrics import HALF, METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
 from .own_features import Features
 from .partition_models import PartitionModels, partition_error, with_partition
@@ -156,6 +156,8 @@ class Target(Section):
     written: Writing | None = None     # how its numbers are written; None: as in the file
     # how much a row of a class counts in training; balanced: each class as much as any other
     class_weights: ClassWeights | None = None
+    # regression: what is predicted lies above this share of the actual values; None: the middle
+    quantile: Annotated[float, Field(ge=0.01, le=0.99)] | None = None
 
     @model_validator(mode='after')
     def _range_is_a_range(self) -> 'Target':
@@ -308,7 +310,7 @@ def _check_gates(gates: list[Gate], evaluate: Evaluate, task: str) -> None:
 def _check_certainty(scenario: 'Scenario') -> None:
     "Refuse a key of ranges, probabilities or decisions that does not fit the task, or the gates."
     asked = (scenario.interval, scenario.calibration, scenario.decision)
-    if error := certainty_error(scenario.task, *asked):
+    if error := certainty_error(scenario.task, *asked, scenario.target.quantile):
         raise ValueError(error)
     of_ranges = [g.metric for g in scenario.gates if METRICS[g.metric].of_ranges]
     if of_ranges and scenario.interval is None:
@@ -335,6 +337,26 @@ def _check_objectives(search: Search, task: str) -> None:
                 f" {', '.join(OBJECTIVES[task])}"
             )
 
+# %% ../../notebooks/scenario/definition.ipynb #62eb735b
+def _check_quantile(scenario: 'Scenario') -> None:
+    "Refuse what contradicts a quantile, and metrics that need one."
+    metrics = [scenario.search.metric, *(gate.metric for gate in scenario.gates)]
+    if scenario.target.quantile is None:
+        if odd := next((m for m in metrics if m and METRICS[m].of_quantiles), None):
+            raise ValueError(f"metric '{odd}' needs a quantile: add target.quantile, such as 0.9")
+        return
+    if scenario.task != 'regression':
+        raise ValueError('target.quantile is for regression')
+    if scenario.target.quantile == HALF:
+        raise ValueError('target.quantile: one half is the middle, which is predicted without it')
+    if scenario.search.metric not in (None, 'pinball'):
+        raise ValueError(
+            f"search.metric '{scenario.search.metric}' is best for the middle; with target.quantile"
+            ' it is pinball, and may be left out'
+        )
+    if 'objective' in {**scenario.search.fixed, **scenario.search.space}:
+        raise ValueError('search: target.quantile chooses the objective')
+
 # %% ../../notebooks/scenario/definition.ipynb #c4e02a62
 # their leaves are set after a tree has grown, and then break its constraints (XGBoost 3.2)
 NOT_MONOTONE = ('reg:absoluteerror', 'reg:quantileerror')
@@ -351,15 +373,18 @@ def _check_knowledge(scenario: 'Scenario') -> None:
         raise ValueError(f"columns.{names[0]}.monotone: of several classes none is higher")
     if 'linear' in scenario.search.algorithms:
         raise ValueError('search.algorithms: linear keeps no monotone of a column')
+    if scenario.target.quantile is not None:
+        raise ValueError('target.quantile keeps no monotone of a column')
     for objective in objectives_of(scenario.search, scenario.task):
         if objective in NOT_MONOTONE:
             raise ValueError(f"objective '{objective}' keeps no monotone of a column")
 
 # %% ../../notebooks/scenario/definition.ipynb #84bea732
-def _check_metric(section: str, metric: str, task: str) -> None:
+def _check_metric(section: str, metric: str, task: str, cut: float = HALF) -> None:
     "Refuse a metric that a task lacks, and one that does not rank models."
-    if metric not in metrics_of(task):
-        raise ValueError(f"{section}.metric '{metric}': {did_you_mean(metric, metrics_of(task))}")
+    names = metrics_of(task, cut)
+    if metric not in names:
+        raise ValueError(f"{section}.metric '{metric}': {did_you_mean(metric, names)}")
     if METRICS[metric].better == 'zero':
         raise ValueError(
             f"{section}.metric '{metric}' is best at zero, which cannot be ranked; choose another"
@@ -381,8 +406,10 @@ def _fitting_its_task(scenario: 'Scenario') -> 'Scenario':
     task = scenario.task
     _check_gates(scenario.gates, scenario.evaluate, task)
     _check_certainty(scenario)
-    _check_metric('search', scenario.metric, task)
-    _check_metric('compare', scenario.compare.metric or scenario.metric, task)
+    _check_quantile(scenario)
+    cut = scenario.target.quantile or HALF
+    _check_metric('search', scenario.metric, task, cut)
+    _check_metric('compare', scenario.compare.metric or scenario.metric, task, cut)
     _check_objectives(scenario.search, task)
     _check_knowledge(scenario)
     target = scenario.target
@@ -432,7 +459,8 @@ class Scenario(Section):
     @property
     def metric(self) -> str:
         "The metric that the sweep improves and the report leads with."
-        return self.search.metric or PRIMARY[self.task]
+        usual = PRIMARY[self.task] if self.target.quantile is None else 'pinball'
+        return self.search.metric or usual
 
     def with_role(self, role: str) -> list[str]:
         "The columns with a role."

@@ -27,15 +27,14 @@ def baseline(
     by: list[str],              # columns within which the average is taken
     n_classes: int = 0,
     weight: np.ndarray | None = None,   # of the training rows
+    cut: float = HALF,          # of a number: the quantile that is predicted
 ) -> np.ndarray:                # like a model's prediction
-    "The average within the columns: the median of a number, the shares of classes."
+    "The average within the columns: the median of a number, or a quantile; the shares of classes."
     if task != 'multiclass':
         values = target.astype(float)
-        return _level(
-            train, values, table, by, 'median' if task == 'regression' else 'mean', weight
-        )
+        return _level(train, values, table, by, cut if task == 'regression' else None, weight)
     members = [(target == k).astype(float) for k in range(n_classes)]
-    return np.column_stack([_level(train, values, table, by, 'mean', weight) for values in members])
+    return np.column_stack([_level(train, values, table, by, None, weight) for values in members])
 
 # %% ../../notebooks/scenario/evaluation.ipynb #d2d4bbbe
 AVERAGE = '\0average'   # a name that no column has
@@ -46,13 +45,13 @@ def _level(
     values: np.ndarray,         # of the training rows
     table: pd.DataFrame,
     by: list[str],
-    average: str,               # mean or median
+    quantile: float | None,     # None: the mean
     weight: np.ndarray | None,
 ) -> np.ndarray:
     "The average within all of the columns, else within fewer, else over everyone."
-    result = np.full(len(table), _average(values, average, weight))
+    result = np.full(len(table), _average(values, quantile, weight))
     for n in range(1, len(by) + 1):
-        known = _averages(train, by[:n], values, average, weight)
+        known = _averages(train, by[:n], values, quantile, weight)
         found = table[by[:n]].merge(known, on=by[:n], how='left')[AVERAGE].to_numpy(dtype=float)
         result = np.where(np.isnan(found), result, found)
     return result
@@ -62,29 +61,36 @@ def _averages(
     train: pd.DataFrame,
     by: list[str],
     values: np.ndarray,
-    average: str,
+    quantile: float | None,     # None: the mean
     weight: np.ndarray | None,
 ) -> pd.DataFrame:     # the columns, and AVERAGE
     "The average for each combination of the columns' values."
     def within(rows: pd.Series) -> float:
-        return _average(values, average, weight, rows.to_numpy())
+        return _average(values, quantile, weight, rows.to_numpy())
 
     each = values if weight is None else np.arange(len(values))
     groups = pd.Series(each, train.index, name=AVERAGE).groupby(
         [train[column] for column in by], dropna=False, observed=True
     )
-    return groups.agg(average if weight is None else within).reset_index()
+    if weight is not None:
+        return groups.agg(within).reset_index()
+    found = groups.mean() if quantile is None else groups.quantile(quantile)
+    return found.reset_index()
 
 # %% ../../notebooks/scenario/evaluation.ipynb #4661f236
 def _average(
-    values: np.ndarray, average: str, weight: np.ndarray | None, rows: Any = slice(None)
+    values: np.ndarray,
+    quantile: float | None,     # None: the mean
+    weight: np.ndarray | None,
+    rows: Any = slice(None),
 ) -> float:
-    "The mean or median of some rows."
+    "The mean or a quantile of some rows."
     if weight is None:
-        return float(np.mean(values[rows]) if average == 'mean' else np.median(values[rows]))
-    if average == 'mean':
+        found = values[rows]
+        return float(np.mean(found) if quantile is None else np.quantile(found, quantile))
+    if quantile is None:
         return float(np.average(values[rows], weights=weight[rows]))
-    return weighted_quantile(values[rows], weight[rows])
+    return weighted_quantile(values[rows], weight[rows], quantile)
 
 # %% ../../notebooks/scenario/evaluation.ipynb #15d73653
 def group_labels(
@@ -134,7 +140,7 @@ def by_group(
     plan: Evaluate,
     seed: int,
     clusters: np.ndarray | None = None,
-    threshold: float = HALF,     # binary: from which probability on a case is taken for positive
+    cut: float = HALF,          # as of `moments`
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     # judged: as of `group_sizes`, and metrics; too small: as of `group_sizes`
     "Every metric for each group that is large enough, largest first."
@@ -149,7 +155,7 @@ def by_group(
         own_clusters = None if clusters is None else clusters[rows]
         metrics = bootstrap(
             task, y[rows], predicted[rows], own_weight,
-            plan.replicates, plan.confidence, seed, own_clusters, threshold,
+            plan.replicates, plan.confidence, seed, own_clusters, cut,
         )
         judged.append(group | {'metrics': metrics})
     return judged, small

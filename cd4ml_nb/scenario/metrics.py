@@ -24,6 +24,7 @@ class Metric:
     words: str                 # for people who do not read formulas
     in_unit: bool = False      # measured in the target's unit
     of_ranges: bool = False    # of ranges around predictions, not of predictions
+    of_quantiles: bool = False     # where a quantile is predicted, not the middle
 
 # %% ../../notebooks/scenario/metrics.ipynb #b69cd8aa
 NUMBER = ('regression',)
@@ -35,6 +36,14 @@ OF_NUMBERS = [
     Metric('r2', NUMBER, 'high', 'share of the variation explained'),
     Metric('bias', NUMBER, 'zero', 'average of predicted minus actual', in_unit=True),
     Metric('within_10', NUMBER, 'high', 'share of predictions within 10 % of the actual value'),
+    Metric(
+        'pinball', NUMBER, 'low', 'error that weighs more on the side where few cases should lie',
+        in_unit=True, of_quantiles=True,
+    ),
+    Metric(
+        'level_gap', NUMBER, 'zero', 'share of actual values below, minus the share that should be',
+        of_quantiles=True,
+    ),
     Metric('coverage', NUMBER, 'high', 'share of actual values inside the range', of_ranges=True),
     Metric('width', NUMBER, 'low', 'average width of the range', in_unit=True, of_ranges=True),
 ]
@@ -66,22 +75,27 @@ METRICS = {metric.name: metric for metric in [*OF_NUMBERS, *OF_CLASSES]}
 PRIMARY = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}
 
 # %% ../../notebooks/scenario/metrics.ipynb #3133a300
-def metrics_of(task: str) -> list[str]:
-    "The names of the metrics of a task's predictions."
+HALF = 0.5     # where two outcomes, or the lower and the upper values of a number, part
+
+
+def metrics_of(task: str, cut: float = HALF) -> list[str]:
+    "The names of the metrics of a task's predictions; those of quantiles where one is predicted."
     return [
-        name for name, metric in METRICS.items() if task in metric.tasks and not metric.of_ranges
+        name
+        for name, metric in METRICS.items()
+        if task in metric.tasks
+        and not metric.of_ranges
+        and not (metric.of_quantiles and cut == HALF)
     ]
 
 # %% ../../notebooks/scenario/metrics.ipynb #35c6b9e8
-HALF = 0.5     # where two outcomes are told apart, unless a decision says otherwise
-
-
 def moments(
     task: str,
     y: np.ndarray,       # regression: observed, shape (n,); classes: index of the class, shape (n,)
     # regression: shape (n,); binary: probability of class 1, (n,); multiclass: (n, classes)
     predicted: np.ndarray,
-    threshold: float = HALF,     # binary: from which probability on a case is taken for positive
+    # binary: from which probability on a case is positive; of a number: the quantile predicted
+    cut: float = HALF,
 ) -> dict[str, np.ndarray]:  # name -> column, shape (n,)
     "The columns whose averages determine all metrics but `auc` and `medae`."
     if task == 'regression':
@@ -97,9 +111,11 @@ def moments(
             'y2': centred**2,
             'ratio': ratio,
             'near': (ratio <= 0.1).astype(float),
+            'pinball': np.maximum(-cut * error, (1 - cut) * error),
+            'below': (error >= 0) - cut,
         }
     if task == 'binary':
-        return _binary_moments(y, predicted, threshold)
+        return _binary_moments(y, predicted, cut)
     return _class_moments(y, predicted)
 
 # %% ../../notebooks/scenario/metrics.ipynb #4ecc333d
@@ -159,6 +175,8 @@ def _of_numbers(m: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         'mape': m['ratio'],
         'bias': m['e'],
         'within_10': m['near'],
+        'pinball': m['pinball'],
+        'level_gap': m['below'],
         'r2': 1 - m['e2'] / _positive(m['y2'] - m['y'] ** 2),
     }
 
@@ -251,7 +269,7 @@ def evaluator(
     task: str,
     y: np.ndarray,
     predicted: np.ndarray,
-    threshold: float = HALF,     # as of `moments`
+    cut: float = HALF,           # as of `moments`
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:  # weights (b, n) -> metric -> values (b,)
     "Prepare once, then evaluate every metric under many weightings of the rows."
     y = np.asarray(y)
@@ -259,7 +277,7 @@ def evaluator(
     _refuse_mismatch(y, predicted)
     if task == 'regression':
         y = y.astype(float)
-    columns = moments(task, y, predicted, threshold)
+    columns = moments(task, y, predicted, cut)
     matrix = np.column_stack(list(columns.values()))
     ranked = _ranked_metrics(task, y, predicted)
 
@@ -267,7 +285,7 @@ def evaluator(
         values = from_moments(task, averages(columns, matrix, weights))
         for name, measure in ranked.items():
             values[name] = measure(weights)
-        return {name: values[name] for name in metrics_of(task)}
+        return {name: values[name] for name in metrics_of(task, cut)}
     return evaluate
 
 # %% ../../notebooks/scenario/metrics.ipynb #7f956684
@@ -307,11 +325,11 @@ def score(
     y: np.ndarray,
     predicted: np.ndarray,
     weight: np.ndarray | None = None,  # shape (n,), of the rows
-    threshold: float = HALF,     # as of `moments`
+    cut: float = HALF,           # as of `moments`
 ) -> dict[str, float]:
     "Every metric of the task."
     weights = row_weights(weight, len(y))[None]
-    found = evaluator(task, y, predicted, threshold)(weights)
+    found = evaluator(task, y, predicted, cut)(weights)
     return {name: float(value[0]) for name, value in found.items()}
 
 # %% ../../notebooks/scenario/metrics.ipynb #1647a3b3
@@ -355,11 +373,11 @@ def bootstrap(
     seed: int = 0,
     # of each row, where rows of one customer, say, resemble each other
     clusters: np.ndarray | None = None,
-    threshold: float = HALF,     # as of `moments`
+    cut: float = HALF,           # as of `moments`
 ) -> dict[str, dict[str, float | None]]:  # metric -> {value, low, high}, None where undefined
     "Every metric with a percentile bootstrap interval."
-    evaluate = evaluator(task, y, predicted, threshold)
-    values = score(task, y, predicted, weight, threshold)
+    evaluate = evaluator(task, y, predicted, cut)
+    values = score(task, y, predicted, weight, cut)
     rows = row_weights(weight, len(y))
     draws: dict[str, list] = {name: [] for name in values}
     for weights in bootstrap_weights(len(y), replicates, seed, clusters=clusters):

@@ -82,6 +82,7 @@ OWN: dict[str, dict[str, Any]] = {    # algorithm -> parameters of XGBoost that 
 LINEAR = {
     'objective', 'reg_lambda', 'reg_alpha', 'scale_pos_weight', 'huber_slope', 'seed', 'nthread',
     'tweedie_variance_power', 'device', 'num_class', 'eval_metric', 'disable_default_eval_metric',
+    'quantile_alpha',
 }
 
 # %% ../../notebooks/scenario/search_space.ipynb #dfd64b96

@@ -58,7 +58,7 @@ def decimals(value: float | None, digits: int = 3) -> str:
 # %% ../../notebooks/scenario/wording.ipynb #af071844
 SHARES = {
     'mape', 'r2', 'within_10', 'accuracy', 'precision', 'recall', 'balanced_accuracy',
-    'calibration_error', 'coverage',
+    'calibration_error', 'coverage', 'level_gap',
 }
 
 

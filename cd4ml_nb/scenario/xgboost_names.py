@@ -69,6 +69,8 @@ INSTEAD = {  # name in XGBoost -> what is written here instead
     'n_estimators': "'search.rounds'",
     'early_stopping_rounds': "'search.early_stopping'",
     'eval_metric': "'search.metric'",
+    'monotone_constraints': "'monotone' of a column",
+    'quantile_alpha': "'target.quantile'",
     'seed': "the scenario's 'seed'",
     'random_state': "the scenario's 'seed'",
     'device': "'device' in settings.ini",
@@ -87,8 +89,7 @@ UNSUPPORTED = {  # why not -> names in XGBoost
         'max_cached_hist_node', 'debug_synchronize', 'default_direction', 'opt_dense_col',
         'sparse_threshold',
     ],
-    'a scenario has no constraints or weights of columns': [
-        'monotone_constraints',
+    'a scenario has no interactions or weights of columns': [
         'interaction_constraints',
         'feature_weights',
     ],
@@ -97,7 +98,7 @@ UNSUPPORTED = {  # why not -> names in XGBoost
         'num_class', 'num_feature', 'num_trees', 'base_score', 'boost_from_average',
     ],
     'it belongs to an objective that is not offered, or is left at its default': [
-        'quantile_alpha', 'aft_loss_distribution', 'aft_loss_distribution_scale',
+        'aft_loss_distribution', 'aft_loss_distribution_scale',
         'lambdarank_pair_method', 'lambdarank_num_pair_per_sample', 'lambdarank_normalization',
         'lambdarank_score_normalization', 'lambdarank_unbiased', 'lambdarank_bias_norm',
         'ndcg_exp_gain',
@@ -136,6 +137,8 @@ def check_parameter(name: str) -> str:
 # %% ../../notebooks/scenario/xgboost_names.ipynb #726a15d8
 def check_value(name: str, value: Any) -> None:
     "Refuse a value of a parameter that XGBoost would misuse, or that a scenario may not choose."
+    if value == 'reg:quantileerror' and name == 'objective':
+        raise ValueError(f"XGBoost's objective '{value}' is written as 'target.quantile'")
     if value in OTHER_OBJECTIVES and name == 'objective':
         raise ValueError(
             f"XGBoost's objective '{value}' is not supported here; there are:"

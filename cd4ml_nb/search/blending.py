@@ -16,6 +16,7 @@ import numpy as np
 
 from ..artefacts.sweep import BlendMember
 from ..model.contract import LOG_LINKS, Contract
+from ..model.decision import cut_of
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.metrics import METRICS, score
@@ -111,11 +112,12 @@ class Judge:
         sign = 1 if METRICS[self.metric].better == 'low' else -1
         weight = None if self.weight is None else self.weight[rows]
         quick = QUICK.get(self.metric) if weight is None else None
+        cut = cut_of(self.contract.output)
         y = self.y[rows]
 
         def loss(margin: np.ndarray) -> float:
             p = in_target_unit(self.contract.output, linked(self.contract, margin))
-            value = quick(y, p) if quick else score(self.task, y, p, weight)[self.metric]
+            value = quick(y, p) if quick else score(self.task, y, p, weight, cut)[self.metric]
             return sign * value if np.isfinite(value) else np.inf
         return loss
 

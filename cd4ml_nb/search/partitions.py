@@ -20,6 +20,7 @@ from ..artefacts.training_record import PartitionRecord, PartitionTrial
 from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError, did_you_mean
 from ..model.contract import Contract
+from ..model.decision import cut_of
 from ..model.ensemble import Condition
 from ..model.folds import clusters_of
 from ..model.members import LearningRows, can_teach
@@ -28,6 +29,7 @@ from ..model.training import observed
 from ..scenario.comparison import Difference, difference, judged_together, margin_of, n_units
 from ..scenario.comparison import paired_draws
 from ..scenario.definition import Validation
+from ..scenario.metrics import HALF
 from ..scenario.partition_models import PartitionModels
 from .folds import Prepare, seen_rows, sides_of
 
@@ -84,6 +86,7 @@ class Measured:
     weight: np.ndarray | None        # shape (n,)
     cluster: np.ndarray | None       # rows of one cluster belong together, shape (n,)
     answers: np.ndarray              # of what stands so far, shape (n,) or (n, classes)
+    cut: float = HALF                # of metrics, as of `moments`
 
     def inside(self, condition: Condition) -> np.ndarray:      # bool, shape (n,)
         "The rows that measure for which a condition holds."
@@ -110,6 +113,7 @@ def measured_rows(
         rows[schema.weight].to_numpy(dtype=float) if schema.weight else None,
         clusters_of(rows, split),
         np.concatenate(answers),
+        cut_of(output),
     )
 
 # %% ../../notebooks/search/partitions.ipynb #417981c3
@@ -154,7 +158,7 @@ def gain(
     y = measured.y[inside]
     models = [measured.answers[inside], own]
     draws = paired_draws(measured.task, y, models, [measured.metric], weight, REPLICATES,
-                         clusters=cluster)
+                         clusters=cluster, cuts=[measured.cut] * 2)
     return difference(measured.metric, draws[measured.metric], n_units(len(y), cluster))
 
 # %% ../../notebooks/search/partitions.ipynb #8ed3c80c

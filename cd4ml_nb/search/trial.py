@@ -24,6 +24,7 @@ from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError
 from ..core.files import atomic
 from ..model.contract import Contract
+from ..model.decision import cut_of
 from ..model.encoding import encode
 from ..model.ensemble import named_matrix
 from ..model.members import Kept, LearningRows, is_linear, linear_matrix
@@ -213,13 +214,14 @@ def validation_metric(
     if built_in_metric(problem):
         return lambda booster: float(booster.eval(validation).rsplit(':', 1)[1])
     metric = problem.metric
+    cut = cut_of(problem.contract.output)
     quick = QUICK.get(problem.metric) if fold.row_weight is None else None
 
     def measure(booster: xgb.Booster) -> float:
         p = in_target_unit(fold.contract.output, booster.predict(validation))
         if quick:
             return quick(fold.y, p)
-        return score(problem.task, fold.y, p, fold.row_weight)[metric]
+        return score(problem.task, fold.y, p, fold.row_weight, cut)[metric]
     return measure
 
 # %% ../../notebooks/search/trial.ipynb #9c6d04fd

@@ -116,7 +116,10 @@ def rows_there(catalogue: Catalogue) -> int:
 def predicts(output: Output, task: str) -> str:
     "What comes out, in words."
     if task == 'regression':
-        return f'{output.title}, in {output.unit}' if output.unit else output.title
+        what = output.title
+        if output.quantile is not None:
+            what = f'the {what} that {percent(output.quantile)} of such cases stay below'
+        return f'{what}, in {output.unit}' if output.unit else what
     classes = ', '.join(f'“{c}”' for c in (output.classes or ())[:12])
     if task == 'binary':
         return f'the probability that {output.title} is “{output.positive}”'

@@ -29,6 +29,8 @@ SENTENCES = {
     'r2': '{value} of the variation in the {target} is explained',
     'bias': 'predictions of the {target} differ from the actual value by {value} on average',
     'within_10': '{value} of the predictions lie within 10{space}% of the actual {target}',
+    'pinball': 'its error, weighing more on the side where few cases should lie, is {value}',
+    'level_gap': 'the share of actual values below is {value} from where it should be',
     'coverage': 'the range around the predicted {target} holds {value} of the actual values',
     'width': 'the range around the predicted {target} is {value} wide on average',
     'auc': 'it ranks a case whose {target} is {positive} above another {value} of the time',
@@ -94,11 +96,24 @@ def performance(
     named = [metrics.metric]
     if metrics.metric in ('log_loss', 'brier'):
         named.append('accuracy')
-    sentences = '. Also, '.join(_sentence(metrics, name, target, positive) for name in named)
+    said = [_sentence(metrics, name, target, positive) for name in named]
+    if metrics.quantile is not None:
+        said.append(_level_said(metrics, target))
+    sentences = '. Also, '.join(said)
     return (
         f"On {plural(metrics.n_rows, 'case')} that it has not learned from, {sentences}."
         f" The naive guess is {naive_guess(metrics, target)}.{_twins_said(metrics)}"
     )
+
+# %% ../../notebooks/show/verdict.ipynb #24dadfaf
+def _level_said(metrics: Metrics, target: str) -> str:
+    "How many actual values lie below a predicted quantile, and how many should."
+    level = metrics.quantile or 0.0
+    at = metrics.holdout['level_gap']
+    ends = [None if end is None else end + level for end in (at.value, at.low, at.high)]
+    shares = Estimate(value=ends[0], low=ends[1], high=ends[2])
+    below = with_ends('coverage', shares, '')
+    return f'{below} of the actual values lie below the predicted {target}; {percent(level)} should'
 
 # %% ../../notebooks/show/verdict.ipynb #3f9e70c5
 def twins_said(metrics: Metrics) -> str:
@@ -150,6 +165,8 @@ def naive_guess(metrics: Metrics, target: str) -> str:
         within = f' among those of the same {listed(metrics.baseline_by)}'
     guess = f'median {target}' if metrics.task == 'regression' else 'frequency of each outcome'
     weighted = 'weighted ' if metrics.weight else ''
+    if metrics.quantile is not None:
+        return f'the {target} that {percent(metrics.quantile)} of the cases stay below{within}'
     return f'the {weighted}{guess}{within}'
 
 # %% ../../notebooks/show/verdict.ipynb #0b44b4e3
@@ -238,7 +255,8 @@ def key_numbers(metrics: Metrics) -> list[tuple[str, str, str]]:
     if naive is not None:
         value = found(main, naive, metrics.unit)
         facts.append((value, 'the same for a naive guess', gained(metrics)))
-    others = [m for m in SECOND[metrics.task] if m != main and m in metrics.holdout]
+    second = SECOND[metrics.task] if metrics.quantile is None else ['level_gap']
+    others = [m for m in second if m != main and m in metrics.holdout]
     facts += [_measured_fact(metrics, metric) for metric in others[:1]]
     cases = f'{metrics.n_rows:,}'
     more = 'never used to learn or to choose'

@@ -23,6 +23,7 @@ from ..columns.stored_table import Table, stored
 from ..core.errors import UserError
 from ..engineering.fitting import fit_features
 from ..model.contract import Contract, FeatureCode, FeatureSet
+from ..model.decision import cut_of
 from ..model.features import Feature, features_of
 from ..model.from_schema import make_contract, output_of
 from ..model.prediction import predict
@@ -85,9 +86,12 @@ class Trial:
         learned = matrix(contract, self.rows['train'], self.schema.weight)
         measured = matrix(contract, self.rows['validation'], self.schema.weight, ref=learned)
         n_classes = len(contract.output.classes or ())
-        base = base_parameters(self.scenario.task, n_classes, 'cpu', 0, self.scenario.seed)
-        objective = objectives_of(self.scenario.search, self.scenario.task)[0]
-        base |= {'learning_rate': 0.1, 'objective': objective}
+        base = base_parameters(
+            self.scenario.task, n_classes, 'cpu', 0, self.scenario.seed, contract.output.quantile
+        )
+        base['learning_rate'] = 0.1
+        if contract.output.quantile is None:
+            base['objective'] = objectives_of(self.scenario.search, self.scenario.task)[0]
         booster = fit(base, learned, ROUNDS, evals=[(measured, 'validation')],
                       early_stopping_rounds=PATIENCE)
         best = booster[: booster.best_iteration + 1]
@@ -113,11 +117,13 @@ def ablate(
     names = [derived.name for derived in fitted.features]
     sets = {'all': FeatureSet()} | {name: without(fitted, name) for name in names}
     whole = trial.predicted(fitted)
-    y = observed(output_of(trial.schema.target), trial.rows['validation'][plan.target.column])
+    output = output_of(trial.schema.target)
+    y = observed(output, trial.rows['validation'][plan.target.column])
+    cut = cut_of(output)
     rows = []
     for name, others in sets.items():
         draws = paired_draws(plan.task, y, [whole, trial.predicted(others)], [plan.metric],
-                             _weights(trial))[plan.metric]
+                             _weights(trial), cuts=[cut] * 2)[plan.metric]
         rows.append({'without': name} | _gain(draws, plan.metric, confidence))
     return pd.DataFrame(rows).set_index('without')
 

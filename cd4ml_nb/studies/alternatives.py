@@ -303,7 +303,7 @@ class EvaluationSet:
     clusters: np.ndarray | None     # of each row, where rows of one group belong together
     # run -> the same rows with the inputs of its model, where those are not in `table`
     shown: dict[str, pd.DataFrame] = field(default_factory=dict)
-    thresholds: tuple[float, ...] = ()      # of each model; none: at one half
+    cuts: tuple[float, ...] = ()      # of each model, as of `moments`; none: at one half
 
     @property
     def units(self) -> int:
@@ -318,7 +318,7 @@ class EvaluationSet:
         shown = {name: table[inside] for name, table in self.shown.items()}
         table = self.table[inside]
         return EvaluationSet(
-            table, self.y[inside], weight, clusters, shown, self.thresholds
+            table, self.y[inside], weight, clusters, shown, self.cuts
         )
 
     def shown_to(self, run: str) -> pd.DataFrame:
@@ -348,7 +348,7 @@ def overall_draws(
     rows = evaluation_set
     return paired_draws(
         task, rows.y, predicted, None, rows.weight, plan.replicates, seed, rows.clusters,
-        rows.thresholds,
+        rows.cuts,
     )
 
 # %% ../../notebooks/studies/alternatives.ipynb #18aa4c33
@@ -413,7 +413,7 @@ def metric_draws(
     rows = evaluation_set
     draws = paired_draws(
         task, rows.y, predicted, [metric], rows.weight, plan.replicates, seed, rows.clusters,
-        rows.thresholds,
+        rows.cuts,
     )
     return draws[metric]
 

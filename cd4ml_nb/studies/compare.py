@@ -25,7 +25,7 @@ from ..columns.table import unseal
 from ..core.errors import UserError
 from ..core.files import in_project, write_json, write_text
 from ..core.provenance import sealed
-from ..model.decision import threshold_of
+from ..model.decision import cut_of, threshold_of
 from ..model.from_schema import worded_schema
 from ..rows.identity import share_looked_at
 from ..runs.paths import looks_ledger, products_root
@@ -216,13 +216,15 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     }
     digest = owner.split.hash['holdout']
     same = all(match.same_holdout for match in matches.values())
-    thresholds = tuple(threshold_of(found.contract.output) for found in alternatives)
+    cuts = tuple(cut_of(one.contract.output) for one in alternatives)
+    if plan.task == 'regression':       # one quantile for all: what the judging run predicts
+        cuts = (cut_of(owner.contract.output),) * len(alternatives)
     facts = {'rows': len(fresh), 'judged': len(table), 'same': same, 'seen': seen}
     facts |= {'lacking': lacking, 'unseen': int(fresh.sum())} if lacking else {}
     return Comparison(
         alternatives,
         plan,
-        replace(evaluation_set_of(owner, table), shown=shown, thresholds=thresholds),
+        replace(evaluation_set_of(owner, table), shown=shown, cuts=cuts),
         [predictions_of(alternative, shown[alternative.name]) for alternative in alternatives],
         {'run': owner.name, 'hash': digest, **facts} | _weighed(owner, table),
         looks_at(ledger, digest, rows[owner.name].sealed),

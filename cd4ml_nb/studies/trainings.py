@@ -23,7 +23,7 @@ from ..core.settings import device_of, load_settings, threads_of
 from ..engineering.fitting import fitted_anew
 from ..model.calibration import calibrated
 from ..model.contract import Contract
-from ..model.decision import threshold_of
+from ..model.decision import cut_of
 from ..model.encoding import encode
 from ..model.ensemble import Condition
 from ..model.ensemble import Model
@@ -127,9 +127,9 @@ def measured_value(
     raw = learned(model, contract, recipe.judging(contract))
     raw = calibrated(contract.output.calibration, raw)
     predicted = np.asarray(in_target_unit(contract.output, raw), dtype=float)
-    at = [threshold_of(contract.output)]
+    at = [cut_of(contract.output)]
     values = paired_draws(
-        contract.task, rows.y, [predicted], [metric], rows.weight, 0, thresholds=at
+        contract.task, rows.y, [predicted], [metric], rows.weight, 0, cuts=at
     )
     return float(values[metric][0, 0])
 
