@@ -72,8 +72,8 @@ def write_features(project: Path, name: str, *cells: str) -> None:
 
 def export_features(project: Path, path: str) -> None:
     """Export one notebook of features, as `make export` does."""
-    code = 'from pathlib import Path; from cd4ml_nb.command.first_features import export_features'
-    command = [sys.executable, '-c', f'{code}; export_features(Path({path!r}))']
+    code = 'from pathlib import Path; from cd4ml_nb.workbench import feature_notebook as f'
+    command = [sys.executable, '-c', f'{code}; f.export_features(Path({path!r}))']
     subprocess.run(command, cwd=project, check=True)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from ..core.errors import one_line
-from .first_features import first_feature, module_of_scenario
+from .first_features import first_feature
 from ..scenario.metrics import PRIMARY
+from ..workbench.feature_notebook import module_of_scenario
 
 # %% ../../notebooks/command/scenario_file.ipynb #a46d6d0d
 class _OneLine(yaml.SafeDumper):

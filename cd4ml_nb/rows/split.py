@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Rows', 'rows_of', 'lots', 'parts_by_lot', 'repaired', 'split_by_lot', 'groups_of', 'group_keys', 'split_by_group',
-           'split_by_time', 'split_rows', 'overlap', 'check_parts', 'seen_schema']
+           'split_by_time', 'split_rows', 'overlap', 'check_parts', 'seen_schema', 'balanced']
 
 # %% ../../notebooks/rows/split.ipynb #01ea9d08
 from collections.abc import Mapping, Sequence
@@ -254,11 +254,11 @@ def seen_schema(
 ) -> Schema:
     "The schema with ranges and categories of the seen rows only."
     columns = [_seen_column(column, seen[column.name]) for column in schema.columns]
-    target = _balanced(schema.target, seen)
+    target = balanced(schema.target, seen)
     return schema.model_copy(update={'columns': columns, 'target': target})
 
 # %% ../../notebooks/rows/split.ipynb #14fedfe9
-def _balanced(target: SchemaTarget, seen: Columns) -> SchemaTarget:
+def balanced(target: SchemaTarget, seen: Columns) -> SchemaTarget:
     "The target with the weights of its classes: all rows of one count as those of another."
     if target.class_weights != 'balanced':
         return target

@@ -19,13 +19,14 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..core.errors import UserError, did_you_mean
 from ..core.files import in_project, shown
-from ..core.yaml_files import read_yaml
+from ..core.yaml_files import changed, read_yaml
 from .addresses import check_places, without_credentials
 from .certainty import Decision, PredictionInterval, ProbabilityCalibration
 from .certainty import certainty_error
 from .metrics import HALF, METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
 from .own_features import Features
+from .quantiles import quantile_error
 from .partition_models import PartitionModels, partition_error, with_partition
 from .search_space import SPACES, Search
 from .section import Name, Section, Share
@@ -337,26 +338,6 @@ def _check_objectives(search: Search, task: str) -> None:
                 f" {', '.join(OBJECTIVES[task])}"
             )
 
-# %% ../../notebooks/scenario/definition.ipynb #62eb735b
-def _check_quantile(scenario: 'Scenario') -> None:
-    "Refuse what contradicts a quantile, and metrics that need one."
-    metrics = [scenario.search.metric, *(gate.metric for gate in scenario.gates)]
-    if scenario.target.quantile is None:
-        if odd := next((m for m in metrics if m and METRICS[m].of_quantiles), None):
-            raise ValueError(f"metric '{odd}' needs a quantile: add target.quantile, such as 0.9")
-        return
-    if scenario.task != 'regression':
-        raise ValueError('target.quantile is for regression')
-    if scenario.target.quantile == HALF:
-        raise ValueError('target.quantile: one half is the middle, which is predicted without it')
-    if scenario.search.metric not in (None, 'pinball'):
-        raise ValueError(
-            f"search.metric '{scenario.search.metric}' is best for the middle; with target.quantile"
-            ' it is pinball, and may be left out'
-        )
-    if 'objective' in {**scenario.search.fixed, **scenario.search.space}:
-        raise ValueError('search: target.quantile chooses the objective')
-
 # %% ../../notebooks/scenario/definition.ipynb #c4e02a62
 # their leaves are set after a tree has grown, and then break its constraints (XGBoost 3.2)
 NOT_MONOTONE = ('reg:absoluteerror', 'reg:quantileerror')
@@ -406,7 +387,10 @@ def _fitting_its_task(scenario: 'Scenario') -> 'Scenario':
     task = scenario.task
     _check_gates(scenario.gates, scenario.evaluate, task)
     _check_certainty(scenario)
-    _check_quantile(scenario)
+    parameters = {**scenario.search.fixed, **scenario.search.space}
+    asked = (scenario.search.metric, [gate.metric for gate in scenario.gates], parameters)
+    if error := quantile_error(scenario.target.quantile, task, *asked):
+        raise ValueError(error)
     cut = scenario.target.quantile or HALF
     _check_metric('search', scenario.metric, task, cut)
     _check_metric('compare', scenario.compare.metric or scenario.metric, task, cut)
@@ -562,11 +546,15 @@ def load_scenario(
     return scenario if sections is None else View(scenario, sections)
 
 # %% ../../notebooks/scenario/definition.ipynb #956563bf
-def read_scenario(path: str | Path) -> Scenario:
+def read_scenario(
+    path: str | Path,
+    changes: typing.Mapping[str, Any] | None = None,   # dotted key -> value, other than the file's
+) -> Scenario:
     """Read and check a scenario, whatever its file is called: a draft, or the copy of an earlier
     state."""
     place = in_project(path)
     value, lines = read_yaml(place)
+    value = changed(value, changes or {})
     if nested := next(((k, v) for k, v in _texts(value) if '{{' in v or '${' in v), None):
         raise UserError(
             'templates are not evaluated here',
