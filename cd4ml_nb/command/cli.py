@@ -22,6 +22,7 @@ from .pipeline_commands import run, status, why
 from .audit_commands import check, gc, reproduce, sync, verify
 from .server_commands import lab, ui
 from .setup_commands import doctor, new, upgrade, version
+from .workbench_commands import try_variant
 
 # %% ../../notebooks/command/cli.ipynb #41358d89
 PLAIN: dict[str, Any] = {
@@ -68,6 +69,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.command('try')(try_variant)
 data_app.command('ls')(data_ls)
 data_app.command('describe')(data_describe)
 data_app.command('sample')(data_sample)

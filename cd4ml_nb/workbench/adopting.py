@@ -8,7 +8,6 @@ __all__ = ['changed_text', 'Adoption', 'code_of', 'adoption_of', 'refuse_unreada
 # %% ../../notebooks/workbench/adopting.ipynb #9e72cfa8
 import difflib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from ..artefacts.attempt import Attempt, DraftFeature
 from ..core.errors import UserError
@@ -47,26 +46,36 @@ def changed_text(
         section = document
         for name in above:
             if not isinstance(section.get(name), dict):
-                made = CommentedMap()
-                made.fa.set_flow_style()
-                section[name] = made
+                _put(section, name, _in_one_line({}))
             section = section[name]
         if value is None:
             section.pop(last, None)
         else:
-            section[last] = _in_one_line(value)
+            _put(section, last, _in_one_line(value))
     out = io.StringIO()
     yaml.dump(document, out)
     return out.getvalue()
 
 # %% ../../notebooks/workbench/adopting.ipynb #e076b474
+def _put(section: CommentedMap, key: str, value: Any) -> None:
+    "Set a key; a new one goes first, and a new section before the search, where readers look."
+    if key in section or section.fa.flow_style():
+        section[key] = value
+        return
+    names = list(section)
+    section.insert(names.index('search') if 'search' in names else 0, key, value)
+
+
 def _in_one_line(value: Any) -> Any:
     "A mapping or list as it stands in one line of YAML."
-    if isinstance(value, dict | list):
-        loaded = _yaml().load(json.dumps(value))
-        loaded.fa.set_flow_style()
-        return loaded
-    return value
+    made: Any = value
+    if isinstance(value, dict):
+        made = CommentedMap({key: _in_one_line(inner) for key, inner in value.items()})
+        made.fa.set_flow_style()
+    elif isinstance(value, list | tuple):
+        made = CommentedSeq([_in_one_line(inner) for inner in value])
+        made.fa.set_flow_style()
+    return made
 
 # %% ../../notebooks/workbench/adopting.ipynb #d9749818
 @dataclass(frozen=True, repr=False)

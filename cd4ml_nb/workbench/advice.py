@@ -10,7 +10,7 @@ from ..artefacts.attempt import Attempt
 from ..scenario.metrics import METRICS
 from ..scenario.wording import percent
 from .attempts import all_attempts
-from .looking import comparable
+from .looking import comparable, n_different
 from .trying import Desk
 
 # %% ../../notebooks/workbench/advice.ipynb #d1c61280
@@ -92,7 +92,7 @@ def _imbalance(desk: Desk, attempt: Attempt) -> list[str]:
 # %% ../../notebooks/workbench/advice.ipynb #2418baef
 def _many(desk: Desk, attempt: Attempt) -> list[str]:
     "So many attempts that a small gain can no longer be told."
-    n = len(comparable(all_attempts(desk.plan.name), attempt))
+    n = n_different(comparable(all_attempts(desk.plan.name), attempt))
     if n < 20 or n % 10:
         return []
     return [

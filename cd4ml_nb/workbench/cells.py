@@ -106,20 +106,22 @@ def _variable(value: Any) -> str:
 # %% ../../notebooks/workbench/cells.ipynb #74e0e384
 def drafts_of(features: Mapping[str, Feature]) -> list[DraftFeature]:
     "What was written in cells, to be kept with an attempt."
-    cells = cells_run()
     found = []
     for name, one in features.items():
+        cells = cells_run()
         source = source_of(name, cells)
         if not source:
-            source = _function_source(one)
+            cells = _file_of(one)
+            source = source_of(name, cells)
         imports = imports_for(source, cells) if source else []
         found.append(DraftFeature(name=name, source=source, imports=imports))
     return found
 
 
-def _function_source(one: Feature) -> str:
-    "The source of a function in a file; '' where it cannot be read."
+def _file_of(one: Feature) -> list[str]:
+    "The source of the file that defines a feature's function, as one cell; none without a file."
+    module = inspect.getmodule(one.apply)
     try:
-        return inspect.getsource(one.apply)
+        return [inspect.getsource(module)] if module else []
     except (OSError, TypeError):
-        return ''
+        return []

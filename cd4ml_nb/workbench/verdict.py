@@ -14,10 +14,12 @@ import numpy as np
 from markupsafe import Markup
 
 from ..artefacts.attempt import Attempt
+from ..artefacts.metrics import Estimate
 from ..core.errors import UserError
 from ..scenario.comparison import Difference, difference, gain_of, judged, margin_of
 from ..scenario.comparison import n_units, paired_draws, shared_confidence
 from ..scenario.definition import Scenario
+from ..scenario.wording import interval
 from ..scenario.wording import measured as in_words
 from ..scenario.wording import plural
 from .measuring import Measured
@@ -135,7 +137,8 @@ def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:
     def said(value: float) -> str:
         return in_words(verdict.metric, value, unit).replace('\N{NO-BREAK SPACE}', ' ')
 
-    low, high = (said(end) for end in verdict.interval)
+    low, high = verdict.interval
+    ends = interval(verdict.metric, Estimate(value=verdict.gain, low=low, high=high), unit)
     headline = {
         'better': f'{verdict.challenger} is better than {verdict.reference}.',
         'worse': f'{verdict.challenger} is worse than {verdict.reference}.',
@@ -146,7 +149,7 @@ def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:
     numbers = (
         f'{verdict.metric} {said(verdict.values[1])} against {said(verdict.values[0])} on'
         f' {verdict.n_rows:,} training rows that neither learned from: a gain of'
-        f' {said(verdict.gain)} ({low} to {high}{allowed}); less than {said(verdict.margin)} would'
+        f' {said(verdict.gain)} ({ends}{allowed}); less than {said(verdict.margin)} would'
         ' not count.'
     )
     return headline, numbers.replace('\N{NO-BREAK SPACE}', ' ')
