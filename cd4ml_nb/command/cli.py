@@ -19,6 +19,7 @@ from .data_commands import data_describe, data_ls
 from .data_lineage import data_lineage, data_sample, data_search
 from .last_line import failed, stoppable, stopped
 from .pipeline_commands import run, status, why
+from .predict_command import predict
 from .audit_commands import check, gc, reproduce, sync, verify
 from .server_commands import lab, ui
 from .setup_commands import doctor, new, upgrade, version
@@ -64,8 +65,8 @@ def data(context: typer.Context) -> None:
 
 # %% ../../notebooks/command/cli.ipynb #b62618ad
 COMMANDS = (
-    run, status, why, verify, reproduce, gc, check, new, compare, trend, doctor, lab, ui, sync,
-    upgrade, version,
+    run, status, why, verify, reproduce, gc, check, new, compare, trend, predict, doctor, lab, ui,
+    sync, upgrade, version,
 )
 for command in COMMANDS:
     app.command()(command)
