@@ -33,22 +33,22 @@ def page_tile(title: str, page: str) -> dict[str, Any]:
     "The tile of one of our pages."
     return tile(title, page, [*PYTHON, 'cd4ml_nb.command.lab_pages', page, '{port}'])
 
-
+# %% ../../notebooks/command/lab_tiles.ipynb #e7062ad3
 def tour() -> dict[str, Any]:
     "Where to begin."
     return page_tile('Tour', 'tour')
 
-
+# %% ../../notebooks/command/lab_tiles.ipynb #33e17640
 def workbench() -> dict[str, Any]:
     "The worked example of a scientist's day."
     return page_tile('Workbench', 'workbench')
 
-
+# %% ../../notebooks/command/lab_tiles.ipynb #e515a52b
 def new_study() -> dict[str, Any]:
     "A notebook to try things in."
     return page_tile('New study', 'new-study')
 
-
+# %% ../../notebooks/command/lab_tiles.ipynb #259f4d07
 def reports() -> dict[str, Any]:
     "The pages that runs have left."
     return page_tile('Reports', 'reports')
@@ -62,7 +62,7 @@ def mlflow() -> dict[str, Any]:
     found['launcher_entry']['path_info'] = training_view('cd4ml-mlflow', 'experiments')
     return found
 
-
+# %% ../../notebooks/command/lab_tiles.ipynb #0861b617
 def optuna() -> dict[str, Any]:
     "Optuna's dashboard on the latest sweep."
     command = [*PYTHON, 'cd4ml_nb', 'ui', '--study', '--port', '{port}']

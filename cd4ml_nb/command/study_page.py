@@ -56,7 +56,7 @@ class _Silent(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
         "Say nothing."
 
-
+# %% ../../notebooks/command/study_page.ipynb #57c7684f
 def main() -> None:
     "python -m cd4ml_nb.command.study_page STORAGE PORT PREFIX"
     import optuna_dashboard

@@ -65,7 +65,7 @@ def _put(section: CommentedMap, key: str, value: Any) -> None:
     names = list(section)
     section.insert(names.index('search') if 'search' in names else 0, key, value)
 
-
+# %% ../../notebooks/workbench/adopting.ipynb #2c4cfad4
 def _in_one_line(value: Any) -> Any:
     "A mapping or list as it stands in one line of YAML."
     made: Any = value

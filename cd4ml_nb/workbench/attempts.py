@@ -25,7 +25,7 @@ def attempts_folder(scenario: str) -> Path:
     "Where the attempts of a scenario lie."
     return products_root() / scenario / 'attempts'
 
-
+# %% ../../notebooks/workbench/attempts.ipynb #e3954b72
 def new_id() -> str:
     "The id of an attempt: the second, and a few letters."
     return f'{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}'
@@ -62,7 +62,7 @@ def attempt_named(scenario: str, name: str) -> Attempt:
     todo = did_you_mean(name, names) if names else 'try something first: bench.fit()'
     raise UserError(what, todo, where='attempt', code='C10')
 
-
+# %% ../../notebooks/workbench/attempts.ipynb #36a017e0
 def predicted_by(attempt: Attempt) -> Measured:
     "What an attempt predicted for rows that it was not tuned on."
     return load_measured(attempts_folder(attempt.scenario) / attempt.id / PREDICTED)

@@ -23,7 +23,7 @@ def cells_run() -> list[str]:        # in their order
     shell = get_ipython()
     return [str(cell) for cell in shell.user_ns.get('In', [])] if shell else []
 
-
+# %% ../../notebooks/workbench/cells.ipynb #ee6dccb7
 def current_cell() -> str:
     "The source of the cell that is running; '' outside a notebook."
     return (cells_run() or [''])[-1]
@@ -56,7 +56,7 @@ def _decorators(statement: ast.stmt) -> list[ast.expr]:
     "The decorators of a function."
     return statement.decorator_list if isinstance(statement, ast.FunctionDef) else []
 
-
+# %% ../../notebooks/workbench/cells.ipynb #e4a1d13a
 def _bound(statement: ast.stmt) -> set[str]:
     "The names that a definition or an assignment binds."
     if isinstance(statement, ast.FunctionDef):
@@ -94,7 +94,7 @@ def named_features(given: Mapping[str, Any] | Sequence[Any]) -> dict[str, Featur
         found[one.name or _variable(one)] = one
     return found
 
-
+# %% ../../notebooks/workbench/cells.ipynb #e18364e1
 def _variable(value: Any) -> str:
     "The name of the variable that holds a value."
     shell = get_ipython()
@@ -117,7 +117,7 @@ def drafts_of(features: Mapping[str, Feature]) -> list[DraftFeature]:
         found.append(DraftFeature(name=name, source=source, imports=imports))
     return found
 
-
+# %% ../../notebooks/workbench/cells.ipynb #67c29ecc
 def _file_of(one: Feature) -> list[str]:
     "The source of the file that defines a feature's function, as one cell; none without a file."
     module = inspect.getmodule(one.apply)

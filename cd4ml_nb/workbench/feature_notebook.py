@@ -23,7 +23,7 @@ def module_of_scenario(name: str) -> str:
     module = re.sub(r'\W', '_', name.lower(), flags=re.ASCII)
     return module if module[0].isalpha() else f'of_{module}'
 
-
+# %% ../../notebooks/workbench/feature_notebook.ipynb #67cba3a4
 def feature_notebook(module: str) -> Path:
     "Where the features of a module are written."
     return in_project(f'notebooks/features/{module}.ipynb')

@@ -16,12 +16,13 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 from markupsafe import Markup
 
+from ..artefacts.metrics import Estimate
 from ..model.decision import cut_of
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws
 from ..scenario.metrics import METRICS, central
-from ..scenario.wording import measured, span
+from ..scenario.wording import interval, measured, span
 from ..search.blending import judge_of, link_of
 from ..search.dealing import Record
 from ..search.halving import on_sample
@@ -120,8 +121,8 @@ class LivePlot:
         if best['number'] != self.best[0]:
             words = f'{metric} {measured(metric, best["value"], self.unit)}'
             if ends := best_interval(self.problem, best):
-                low, high = (measured(metric, end, self.unit) for end in ends)
-                words = f'{words} ({low} to {high} on other rows)'
+                at = Estimate(value=None, low=ends[0], high=ends[1])
+                words = f'{words} ({interval(metric, at, self.unit)} on other rows)'
             self.best = (best['number'], words)
         return self.best[1]
 

@@ -32,7 +32,7 @@ def comparable(attempts: Sequence[Attempt], attempt: Attempt) -> list[Attempt]:
     "The attempts that were measured on the same rows by the same metric."
     return [a for a in attempts if (a.rows, a.metric) == (attempt.rows, attempt.metric)]
 
-
+# %% ../../notebooks/workbench/looking.ipynb #00441c23
 def reference_of(attempts: Sequence[Attempt], attempt: Attempt) -> Attempt | None:
     "What an attempt is compared with: the scenario as it is, else what was tried first."
     alike = comparable(attempts, attempt)

@@ -146,10 +146,10 @@ def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:
     }[verdict.word]
     others = verdict.n_attempts - 1
     allowed = f', allowing for {plural(verdict.n_attempts, "attempt")}' if others > 1 else ''
+    counts = f'; less than {said(verdict.margin)} would not count' if verdict.margin >= 5e-4 else ''
     numbers = (
         f'{verdict.metric} {said(verdict.values[1])} against {said(verdict.values[0])} on'
         f' {verdict.n_rows:,} training rows that neither learned from: a gain of'
-        f' {said(verdict.gain)} ({ends}{allowed}); less than {said(verdict.margin)} would'
-        ' not count.'
+        f' {said(verdict.gain)} ({ends}{allowed}){counts}.'
     )
     return headline, numbers.replace('\N{NO-BREAK SPACE}', ' ')
