@@ -23,6 +23,7 @@ from .predict_command import predict
 from .audit_commands import check, gc, reproduce, sync, verify
 from .server_commands import lab, ui
 from .setup_commands import doctor, new, upgrade, version
+from .summary_command import summary
 from .workbench_commands import try_variant
 
 # %% ../../notebooks/command/cli.ipynb #41358d89
@@ -65,8 +66,8 @@ def data(context: typer.Context) -> None:
 
 # %% ../../notebooks/command/cli.ipynb #b62618ad
 COMMANDS = (
-    run, status, why, verify, reproduce, gc, check, new, compare, trend, predict, doctor, lab, ui,
-    sync, upgrade, version,
+    run, status, why, verify, reproduce, gc, check, new, compare, trend, summary, predict, doctor,
+    lab, ui, sync, upgrade, version,
 )
 for command in COMMANDS:
     app.command()(command)

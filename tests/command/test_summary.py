@@ -1,0 +1,117 @@
+"""A pull request's answer: better, worse or broken, against the run that it would replace."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from projects import copied_project, copy_parts, edited, edited_notebook
+from runs import Place
+
+SCENARIO = '''name: cars
+title: Cars <b>|</b>
+task: regression
+data: {source: cars.csv}
+target: {column: y}
+columns: {km: {type: number}, kw: {type: number}, make: {type: category}}
+search: {rounds: 6}
+evaluate: {groups: [make], replicates: 100}
+compare: {trainings: 0, replicates: 300}
+gates:
+  - {metric: r2, min: -5}
+'''
+
+
+class Pull:
+    """A project with a run on its main branch."""
+
+    def __init__(self, folder):
+        self.place = Place(folder)
+        self.project = copied_project(folder / 'project', 'scenarios/cars.yaml')
+        self.scenario = self.project / 'scenarios/cars.yaml'
+        self.scenario.write_text(SCENARIO)
+        rng = np.random.default_rng(0)
+        km, kw = rng.uniform(0, 100, 900), rng.uniform(40, 200, 900)
+        rows = {'km': km, 'kw': kw, 'make': rng.choice(['a|x', '<i>b'], 900)}
+        rows['y'] = 300 - km + kw / 2 + rng.normal(0, 3, 900)
+        pd.DataFrame(rows).to_csv(folder / 'cars.csv', index=False)
+
+    def cd4ml(self, *words):
+        return self.place.run(
+            *words, cwd=self.project, CD4ML_DATA_ROOT=str(self.place.folder)
+        )
+
+    def run(self) -> int:
+        return self.cd4ml('run', '-s', 'cars', '-p', 'sweep.trials=1').returncode
+
+    def summary(self, *words) -> str:
+        done = self.cd4ml('summary', '-s', 'cars', *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope='module')
+def pull(tmp_path_factory):
+    made = Pull(tmp_path_factory.mktemp('pull'))
+    assert made.run() == 0
+    made.first = made.summary()
+    return made
+
+
+def test_S9_without_a_reference_nothing_is_called_better(pull):
+    assert 'Nothing was compared' in pull.first
+    assert 'better or worse' not in pull.first and '▲' not in pull.first
+
+
+def test_S9_better_worse_and_broken_are_said_with_what_changed_and_for_whom(pull):
+    edited(pull.scenario, 'rounds: 6', 'rounds: 60')
+    assert pull.run() == 0
+    page = pull.project / 'page.md'
+    assert pull.summary('--markdown', str(page)) == ''
+    better = page.read_text()
+    assert 'better' in better.split('\n')[2] and '▲ better' in better
+    assert 'search.rounds' in better and '| 6 | 60 |' in better
+    assert 'make: a\\|x' in better and 'make: &lt;i&gt;b' in better
+    assert '<b>' not in better and '<i>' not in better
+    edited(pull.scenario, 'rounds: 60', 'rounds: 2')
+    assert pull.run() == 0
+    worse = pull.summary()
+    assert 'worse' in worse.split('\n')[2] and worse.index('▼ worse') > 0
+    stage = pull.project / 'notebooks/stages/16_evaluate.ipynb'
+    edited_notebook(stage, 'naive = baseline(', 'raise ValueError("boom")\nnaive = baseline(')
+    assert pull.run() == 1
+    broken = pull.summary()
+    assert '**The run failed** (exit code 1)' in broken and 'boom' in broken
+    assert '16_evaluate' in broken and 'Nothing was compared' in broken and '▲' not in broken
+
+
+def git(folder, *words):
+    subprocess.run(['git', '-C', str(folder), *words], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_S9_ci_runs_what_a_change_touches_as_it_was_and_as_it_is(tmp_path):
+    pull = Pull(tmp_path)
+    copy_parts(pull.project, '.ci')
+    (pull.project / '.gitignore').write_text('products\n__pycache__\n*.db\n')
+    git(pull.project, 'init', '-q')
+    for words in (['config', 'user.email', 'a@b.c'], ['config', 'user.name', 'A'], ['add', '-A'],
+                  ['commit', '-qm', 'base']):
+        git(pull.project, *words)
+    edited(pull.scenario, 'rounds: 6', 'rounds: 60')
+    git(pull.project, 'commit', '-qam', 'more rounds')
+    surroundings = {'CD4ML_DATA_ROOT': str(tmp_path), 'BIN': str(Path(sys.executable).parent)}
+    done = pull.place.run(
+        'HEAD~1', 'page.md', cwd=pull.project, command=pull.project / '.ci/models', **surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    page = (pull.project / 'page.md').read_text()
+    assert page.count('## Cars') == 1 and '▲ better' in page and '| 6 | 60 |' in page
+    assert not (pull.project / '.git/worktrees').exists()
+    same = pull.place.run(
+        'HEAD', 'page.md', cwd=pull.project, command=pull.project / '.ci/models', **surroundings
+    )
+    assert same.returncode == 0
+    assert 'No scenario' in (pull.project / 'page.md').read_text()
