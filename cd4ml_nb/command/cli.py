@@ -20,6 +20,7 @@ from .data_lineage import data_lineage, data_sample, data_search
 from .last_line import failed, stoppable, stopped
 from .pipeline_commands import run, status, why
 from .predict_command import predict
+from .publish_command import publish
 from .audit_commands import check, gc, reproduce, sync, verify
 from .server_commands import lab, ui
 from .setup_commands import doctor, new, upgrade, version
@@ -66,8 +67,8 @@ def data(context: typer.Context) -> None:
 
 # %% ../../notebooks/command/cli.ipynb #b62618ad
 COMMANDS = (
-    run, status, why, verify, reproduce, gc, check, new, compare, trend, summary, predict, doctor,
-    lab, ui, sync, upgrade, version,
+    run, status, why, verify, reproduce, gc, check, new, compare, trend, summary, publish, predict,
+    doctor, lab, ui, sync, upgrade, version,
 )
 for command in COMMANDS:
     app.command()(command)

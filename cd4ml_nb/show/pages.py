@@ -48,7 +48,9 @@ def source_name(source: str) -> str:
     "Where data came from, without folders of this machine and without secrets."
     if '://' not in source and PurePath(source).is_absolute():
         return PurePath(source).name
-    return without_paths(without_secrets(source))
+    bare = without_paths(without_secrets(source))
+    local = re.fullmatch(r'(sqlite|duckdb|file):/{2,4}(/.+)', bare)
+    return f'{local[1]}: {PurePath(local[2]).name}' if local else bare
 
 # %% ../../notebooks/show/pages.ipynb #38953c27
 PLAIN = (

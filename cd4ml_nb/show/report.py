@@ -45,7 +45,6 @@ from .certainty import calibrated_html
 from .certainty import certainty_sections
 from .groups import groups_html
 from .pages import clean_html, figure_html, frame, pairs, render, source_name
-from .pages import without_paths, without_secrets
 from .partitions import partitions_html
 from .reasons import drives_html
 from .reasons import worst_html
@@ -368,7 +367,7 @@ def provenance_html(facts: Facts) -> Markup:
     items = {
         'Code': (training.commit or 'not in a repository') + changed,
         **_digests(facts),
-        'Tracking store': without_paths(without_secrets(training.tracking or '')),
+        'Tracking store': source_name(training.tracking or ''),
         'Registered as': registered_as(facts.registration),
         'Computed on': ', '.join(filter(None, [training.device, threads])),
         'Seed': training.seed,
