@@ -154,7 +154,7 @@ def publish(target: str, today: datetime.date | None = None) -> Published:
     before = read_list(system, f'{base}/{LIST}')
     now = f'{today or datetime.date.today():%Y-%m-%d}'
     listed = {name: since(name, page, before, now) for name, page in pages.items()}
-    pages['about.html'] = about_page(listed)
+    pages['about.html'] = about_page(listed, pages)
     listed['about.html'] = since('about.html', pages['about.html'], before, now)
     refuse_leaks(pages, root)
     return _written(system, base, pages, listed, before)
@@ -199,13 +199,15 @@ box.addEventListener('input', () => {
 """
 
 
-def about_page(listed: Mapping[str, Mapping[str, str]]) -> str:
+def about_page(listed: Mapping[str, Mapping[str, str]], pages: Mapping[str, str]) -> str:
     "What is on the site and since when, with a search that needs no server."
-    rows = [
-        [Markup('<a href="{}">{}</a>').format(name, name), KINDS.get(PurePosixPath(name).name, ''),
-         day(entry['since'])]
-        for name, entry in sorted(listed.items())
-    ]
+    rows = []
+    for name, entry in sorted(listed.items()):
+        title = re.search(r'<title>([^<]*)', pages[name])
+        words = Markup(title[1]) if title else name
+        link = Markup('<a href="{}">{}</a><br><small>{}</small>').format(name, words, name)
+        when = day(entry['since']).replace(' ', '\N{NO-BREAK SPACE}')
+        rows.append([link, KINDS.get(PurePosixPath(name).name, ''), when])
     find = Markup('<p><label for="find">Find a page</label> <input id="find" type="search"></p>')
     body = find + table('Pages, and since when each is as it is', ['Page', 'What', 'Since'], rows)
     return frame('What is published here', body, 'cd4ml', script=FILTER)

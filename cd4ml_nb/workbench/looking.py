@@ -97,6 +97,10 @@ def slices_of(desk: Desk, attempt: Attempt, by: Sequence[str]) -> pd.DataFrame:
     if not names:
         todo = "slices(name, by=['column'])"
         raise UserError('no groups are named', todo, where='by', code='C02')
+    personal = {column.name for column in desk.rows.schema.columns if column.personal}
+    if told := sorted(personal & set(names)):
+        what = f"'{told[0]}' is personal, and its values are not shown"
+        raise UserError(what, 'name another column', where='by', code='D52')
     found = predicted_by(attempt)
     table = row_table(desk, found)
     rows: list[dict[str, Any]] = []

@@ -151,6 +151,13 @@ print(profile._repr_html_())
     assert 'Ann' not in said and 'Birch' not in said
     worst = study.code(BENCH + 'print(bench.worst("as it is", 5).to_string())')
     assert 'predicted' in worst and 'Ann' not in worst
+    refused = study.code(BENCH + '''
+try:
+    bench.slices('as it is', by=['owner'])
+except Exception as error:
+    print(error)
+''')
+    assert 'is personal' in refused and 'Ann' not in refused
     slices = study.code(BENCH + 'print(bench.slices("as it is").to_string())')
     assert ' a ' in slices and ' b ' in slices
 
