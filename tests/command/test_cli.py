@@ -172,8 +172,7 @@ def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
 
 @pytest.mark.parametrize(('text', 'words'), [
     (
-        'search: {fixed: {monotone_constraints: [1, 0]}}',
-        ['not supported here', 'constraints', 'remove it'],
+        'search: {fixed: {monotone_constraints: [1, 0]}}', ["is written as 'monotone' of a column"],
     ),
     (
         'search: {fixed: {interaction_constraints: "[[0, 1]]"}}',
@@ -186,6 +185,8 @@ def test_C04_typo_in_a_parameter_of_xgboost(project, capsys, text):
     ('search: {fixed: {booster: gblinear}}', ['not supported here', 'search.algorithms']),
     ('search: {fixed: {multi_strategy: multi_output_tree}}', ['not supported here']),
     ('search: {fixed: {eta: 0.1}}', ["is written as 'learning_rate'"]),
+    ('search: {fixed: {quantile_alpha: 0.9}}', ["is written as 'target.quantile'"]),
+    ('search: {fixed: {feature_weights: 1}}', ['not supported here', 'remove it']),
     ('search: {fixed: {n_estimators: 100}}', ["is written as 'search.rounds'"]),
     ('search: {fixed: {objective: "rank:ndcg"}}', ['not supported here', 'reg:squarederror']),
 ])
