@@ -465,6 +465,6 @@ def test_ownership_names_what_a_team_writes_and_nothing_of_the_tools():
     assert is_teams('notebooks/studies/ours/a.ipynb', patterns)
     examples = [path for path in files if is_teams(path, patterns)]
     assert all(
-        path.startswith(('scenarios/', 'notebooks/features/', 'cd4ml_nb/features/'))
+        path.startswith(('scenarios/', 'notebooks/features/', 'cd4ml_nb/features/', 'explore/'))
         for path in examples
     )
