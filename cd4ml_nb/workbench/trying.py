@@ -27,7 +27,7 @@ from ..model.features import Feature
 from ..model.from_schema import output_of
 from ..model.training import label
 from ..planning.exports import refuse_stale_export
-from ..core.files import atomic, json_hash, project_root
+from ..core.files import atomic, project_root
 from ..planning.plan import make_plan
 from ..scenario.definition import Scenario
 from ..scenario.metrics import METRICS
