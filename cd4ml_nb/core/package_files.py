@@ -9,7 +9,7 @@ __all__ = ['SUFFIXES', 'package_files']
 from pathlib import Path
 
 # %% ../../notebooks/core/package_files.ipynb #d7468e4f
-SUFFIXES = ('.py', '.html', '.css', '.js')
+SUFFIXES = ('.py', '.html', '.css', '.js', '.svg')
 
 
 def package_files(folder: Path) -> list[Path]:

@@ -193,9 +193,9 @@ def test_E8_no_threshold_has_a_better_metric_or_smaller_costs():
     rng = np.random.default_rng(0)
     p = np.round(rng.random(300), 2)
     hit = (rng.random(300) < p**2).astype(int)
-    f1 = [score('binary', hit, p, threshold=t)['f1'] for t in np.arange(0.005, 1, 0.01)]
+    f1 = [score('binary', hit, p, cut=t)['f1'] for t in np.arange(0.005, 1, 0.01)]
     best = best_threshold(p, hit, metric='f1')
-    assert score('binary', hit, p, threshold=best)['f1'] == pytest.approx(np.nanmax(f1))
+    assert score('binary', hit, p, cut=best)['f1'] == pytest.approx(np.nanmax(f1))
     costs = [((p >= t) & (hit == 0)).sum() + 4 * ((p < t) & (hit == 1)).sum()
              for t in np.arange(0.005, 1, 0.01)]
     best = best_threshold(p, hit, costs=(1.0, 4.0))

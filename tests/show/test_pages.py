@@ -78,10 +78,12 @@ def test_a_notebook_finds_them_without_a_file_of_its_own():
 
 
 def test_every_file_is_used_and_every_file_that_is_named_is_there():
-    every = 'from cd4ml_nb.show import comparison_page, data_page, report, site, trend\n'
-    found = reached(
-        Reach(ROOT / 'cd4ml_nb'), f'{every}print(comparison_page, data_page, report, site, trend)'
+    every = (
+        'from cd4ml_nb.show import comparison_page, data_page, report, site, trend\n'
+        'from cd4ml_nb.workbench import profile\n'
+        'print(comparison_page, data_page, report, site, trend, profile)'
     )
+    found = reached(Reach(ROOT / 'cd4ml_nb'), every)
     prefix = 'cd4ml_nb/show/'
     assert {name.removeprefix(prefix) for name in found if name.startswith(prefix)} == set(FILES)
 
