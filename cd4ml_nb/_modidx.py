@@ -4660,6 +4660,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'cd4ml_nb/show/partitions.py'),
                                           'cd4ml_nb.show.partitions.small_words': ( 'show/partitions.html#small_words',
                                                                                     'cd4ml_nb/show/partitions.py')},
+            'cd4ml_nb.show.profile_page': { 'cd4ml_nb.show.profile_page.profile_html': ( 'show/profile_page.html#profile_html',
+                                                                                         'cd4ml_nb/show/profile_page.py')},
             'cd4ml_nb.show.reasons': { 'cd4ml_nb.show.reasons._case': ('show/reasons.html#_case', 'cd4ml_nb/show/reasons.py'),
                                        'cd4ml_nb.show.reasons._looks': ('show/reasons.html#_looks', 'cd4ml_nb/show/reasons.py'),
                                        'cd4ml_nb.show.reasons._most_important': ( 'show/reasons.html#_most_important',

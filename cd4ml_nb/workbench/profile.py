@@ -19,7 +19,7 @@ from ..model.training import observed
 from ..scenario.definition import Scenario
 from ..scenario.wording import percent
 from ..show.data_page import column_card
-from ..show.pages import render
+from ..show.profile_page import profile_html
 from .bench_rows import BenchRows
 
 # %% ../../notebooks/workbench/profile.ipynb #a402440c
@@ -80,10 +80,7 @@ class Profile:
         return '\n'.join([head, *found, self.table.to_string(index=False)])
 
     def _repr_html_(self) -> str:
-        return str(render(
-            'templates/workbench/profile.html', title=self.title, n_rows=self.n_rows, of=self.of,
-            cards=self.cards, findings=self.findings,
-        ))
+        return str(profile_html(self.title, self.n_rows, self.of, self.cards, self.findings))
 
 # %% ../../notebooks/workbench/profile.ipynb #c1f226c8
 def profile_of(
