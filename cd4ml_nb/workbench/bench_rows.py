@@ -53,5 +53,5 @@ def holdout_is_sealed(scenario: str) -> UserError:
         'the holdout is sealed: a look at it while trying would make it one more tuning set',
         f'try on train and validation rows; cd4ml run -s {scenario} and cd4ml compare open it',
         where='holdout',
-        code='D40',
+        code='SEALED',
     )
