@@ -20,7 +20,8 @@ def quantile_error(
 ) -> str:                            # empty: they fit
     "Why a scenario's keys do not go with its quantile, or with none."
     if quantile is None:
-        named = [name for name in (metric, *demanded) if name and METRICS[name].of_quantiles]
+        of_quantiles = {name for name, known in METRICS.items() if known.of_quantiles}
+        named = [name for name in (metric, *demanded) if name in of_quantiles]
         needs = 'needs a quantile: add target.quantile, such as 0.9'
         return f"metric '{named[0]}' {needs}" if named else ''
     if task != 'regression':

@@ -25,10 +25,11 @@ from markupsafe import Markup
 from ..artefacts.schema import read_schema
 from ..columns.stored_table import stored
 from ..core.errors import Cd4mlError, GateRefused, UserError
-from ..runs.paths import current_folder, products_root, read_pipeline, stage_files
+from ..runs.paths import products_root
 from ..scenario.wording import day
 from ..show.pages import frame, table
 from ..show.site import scenarios_that_ran, write_index
+from .ablation import split_paths
 from .leak_check import Leak, leaks_in
 
 # %% ../../notebooks/studies/publishing.ipynb #cff8751b
@@ -96,10 +97,9 @@ def without_dead_links(name: str, page: str, pages: Mapping[str, str]) -> str:
 def personal_values(scenario: str, most: int = 200_000) -> dict[str, set[str]]:
     "What the personal columns of a scenario hold, by column."
     try:
-        folder = current_folder('split', scenario)
-        files = stage_files('split', read_pipeline())
-        schema = read_schema(folder / files['schema'])
-        rows = stored(folder / files['train'], folder / files['validation'])
+        paths = split_paths(scenario)
+        schema = read_schema(paths['schema'])
+        rows = stored(paths['train'], paths['validation'])
     except Cd4mlError:
         return {}
     found = {}

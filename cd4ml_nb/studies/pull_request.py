@@ -12,6 +12,7 @@ from typing import Any
 
 from ..artefacts.registration import Registration
 from ..artefacts.run_record import RunRecord
+from ..core.errors import one_line
 from ..scenario.wording import measured
 from ..show.verdict import demand
 
@@ -44,8 +45,8 @@ def summary_of(
     title = plain(record.title or record.scenario)
     lines = [f'## {title}', '']
     if record.error:
-        lines += [f'**The run failed** (exit code {record.exit_code}).', '', '```', record.error,
-                  '```', '']
+        lines += [f'**The run failed** (exit code {record.exit_code}).', '',
+                  f'    {one_line(record.error)}', '']      # a block of code, whatever it holds
     elif record.accepted is False:
         lines += [f'**Refused by its gates.** {plain(record.verdict or "")}', '']
     if compared:

@@ -23,6 +23,7 @@ from ..core.files import in_project, shown, write_text
 from ..core.yaml_files import key_path
 from ..scenario.definition import read_scenario
 from .feature_notebook import add_cells, feature_notebook, module_of_scenario
+from .variant import without_searched
 
 # %% ../../notebooks/workbench/adopting.ipynb #868847d4
 def _yaml() -> YAML:
@@ -133,11 +134,7 @@ def adoption_of(
     if drafts:
         use = [*plan.features.use, *(draft.name for draft in drafts)]
         changes |= {'features.from': module, 'features.use': use}
-    fixed = [key.removeprefix('search.fixed.') for key in changes if 'search.fixed.' in key]
-    searched = plan.search
-    if 'space' in searched.model_fields_set and 'search.space' not in changes:
-        changes |= {f'search.space.{name}': None for name in fixed if name in searched.space}
-    after = changed_text(before, changes)
+    after = changed_text(before, without_searched(plan.search, changes))
     if unread := [draft.name for draft in drafts if not draft.source]:
         what = f'the source of feature {unread[0]} could not be read'
         todo = f'write it into {shown(features)} yourself, then adopt again'

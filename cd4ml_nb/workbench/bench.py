@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ..artefacts.artefact import readable
 from ..artefacts.attempt import Attempt
@@ -35,7 +34,7 @@ from .looking import verdict_between, worst_of
 from .profile import Profile, profile_of
 from .trying import AS_IT_IS, Desk, Wanted, try_fit, try_sweep, until_split
 from .variant import changes_of
-from .verdict import Verdict
+from .verdict import Verdict, lines_html
 
 # %% ../../notebooks/workbench/bench.ipynb #330f16ab
 @dataclass(frozen=True, repr=False)
@@ -62,9 +61,7 @@ class Tried:
         return '\n'.join(self.lines)
 
     def _repr_html_(self) -> str:
-        first, *others = self.lines
-        rest = Markup('').join(Markup('<br>{}').format(line) for line in others)
-        return str(Markup('<p><strong>{}</strong>{}</p>').format(first, rest))
+        return lines_html(self.lines)
 
 # %% ../../notebooks/workbench/bench.ipynb #b0e2ed7d
 def with_interval(attempt: Attempt, unit: str) -> str:

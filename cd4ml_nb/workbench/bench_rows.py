@@ -14,8 +14,7 @@ from ..artefacts.schema import Schema, read_schema
 from ..artefacts.split_record import SplitRecord, read_split
 from ..columns.stored_table import Table, stored
 from ..core.errors import UserError
-from ..core.files import json_hash
-from ..runs.paths import current_folder, read_pipeline, stage_files
+from ..studies.ablation import split_paths
 
 # %% ../../notebooks/workbench/bench_rows.ipynb #244ae194
 @dataclass(frozen=True)
@@ -27,17 +26,10 @@ class BenchRows:
     split: SplitRecord
     train_file: Path
 
-    @property
-    def digest(self) -> str:
-        "What tells these rows from those of another split."
-        return json_hash([self.split.hash['train'], self.split.hash['validation']])[:16]
-
 # %% ../../notebooks/workbench/bench_rows.ipynb #54be062e
 def bench_rows(scenario: str) -> BenchRows:
     "The rows of a scenario's current split, by its name."
-    folder = current_folder('split', scenario)
-    files = stage_files('split', read_pipeline())
-    paths: dict[str, Path] = {product: folder / name for product, name in files.items()}
+    paths = split_paths(scenario)
     return BenchRows(
         stored(paths['train']),
         stored(paths['validation']),

@@ -56,15 +56,14 @@ def progress_line(
     ended: int,
     wanted: int,
     best: str,             # in words; '': no trial is complete
-    seconds: float,        # since the first trial began
-    before: int = 0,       # trials that an earlier session has ended
+    seconds: float,        # since this session began
+    fresh: int,            # trials that this session has ended
 ) -> str:
     "How far a sweep is, in one line."
     parts = [f'trial {ended} of {wanted}']
     if best:
         parts.append(f'best {best}')
-    fresh = ended - before
-    if fresh > 0 and ended < wanted:
+    if fresh and ended < wanted:
         parts.append(f'about {span(seconds / fresh * (wanted - ended))} left')
     return ' · '.join(parts).replace('\N{NO-BREAK SPACE}', ' ')
 
@@ -87,21 +86,19 @@ class LivePlot:
         self.unit = unit
         self.say = say
         self.handle: Any = None
-        self.begun = time.monotonic()
+        self.begun = time.time()         # as records say when a trial has ended
         self.shown = -EVERY
-        self.before: int | None = None
         self.best: tuple[int, str] = (-1, '')    # its number, and in words
 
     def __call__(self, records: Sequence[Record]) -> None:
         "Show these trials, if it is time."
-        now = time.monotonic() - self.begun
-        if self.before is None:      # what an earlier session has ended comes at once
-            self.before = len(records) - 1 if now < EVERY else 0
+        now = time.time() - self.begun
         every = EVERY if in_notebook() else 10 * EVERY
         if now - self.shown < every and len(records) < self.wanted:
             return
         self.shown = now
-        line = progress_line(len(records), self.wanted, self.said(records), now, self.before)
+        fresh = sum(record['at'] > self.begun for record in records)
+        line = progress_line(len(records), self.wanted, self.said(records), now, fresh)
         if not in_notebook():
             self.say(line)
             return

@@ -17,7 +17,6 @@ from ..core.log import Log
 from ..model.contract import Contract, FeatureSet
 from ..model.from_schema import make_contract
 from ..model.training import base_parameters
-from ..runs.paths import products_root
 from ..scenario.definition import Scenario, objectives_of
 from ..scenario.metrics import METRICS
 from ..search.blending import blended
@@ -26,6 +25,7 @@ from ..search.search import Course, best_of, search
 from ..search.study import begin, finish, make_workers, study_path
 from ..search.trial import Problem, make_problem, recipe_parameters, run_trial
 from ..search.workers import plan_workers
+from .attempts import attempts_folder
 from .bench_rows import BenchRows
 
 # %% ../../notebooks/workbench/tuning.ipynb #2cdcf56c
@@ -144,5 +144,4 @@ def _best(problem: Problem, plan: Scenario, records: list[Record], trials: int) 
 # %% ../../notebooks/workbench/tuning.ipynb #8cb29caf
 def sweep_path(scenario: str, decides: dict[str, Any]) -> Path:
     "Where the journal of a workbench's sweep lies."
-    name = study_path(scenario, decides).name
-    return products_root() / scenario / 'attempts' / 'sweeps' / name
+    return attempts_folder(scenario) / 'sweeps' / study_path(scenario, decides).name

@@ -67,6 +67,7 @@ def test_the_pinball_loss_is_what_its_definition_says():
     ({'columns': {'a': {'type': 'number', 'monotone': 'increasing'}}}, 'keeps no monotone'),
     ({'target': {'column': 'y'}, 'gates': [{'metric': 'pinball', 'max': 3}]}, 'needs a quantile'),
     ({'target': {'column': 'y'}, 'search': {'metric': 'pinball'}}, 'needs a quantile'),
+    ({'target': {'column': 'y'}, 'search': {'metric': 'pinbal'}}, "search.metric 'pinbal'"),
     (
         {'target': {'column': 'y'}, 'search': {'fixed': {'objective': 'reg:quantileerror'}}},
         "written as 'target.quantile'",
