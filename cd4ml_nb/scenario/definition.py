@@ -23,7 +23,7 @@ from ..core.yaml_files import changed, read_yaml
 from .addresses import check_places, without_credentials
 from .certainty import Decision, PredictionInterval, ProbabilityCalibration
 from .certainty import certainty_error
-from .metrics import HALF, METRICS, PRIMARY, metrics_of
+from .metrics import AT_THRESHOLD, HALF, METRICS, PRIMARY, metrics_of
 from .names import refuse_other_ending, refuse_other_name
 from .own_features import Features
 from .quantiles import quantile_error
@@ -446,6 +446,11 @@ class Scenario(Section):
         usual = PRIMARY[self.task] if self.target.quantile is None else 'pinball'
         return self.search.metric or usual
 
+    @property
+    def judged_decision(self) -> Decision | None:
+        "How trials tell two outcomes apart; None: the metric does not depend on it."
+        return self.decision if self.metric in AT_THRESHOLD else None
+
     def with_role(self, role: str) -> list[str]:
         "The columns with a role."
         return [name for name, column in self.columns.items() if column.role == role]
@@ -490,7 +495,10 @@ def parts_read(
     sections: list[str],       # that a notebook asks for, kinds of what stands aside among them
 ) -> dict[str, Any]:           # JSON
     "All that a notebook can see of a scenario."
-    seen = set_aside(scenario, []).model_dump(mode='json', include={'name', 'task', *sections})
+    include = {'name', 'task', *sections}
+    if 'search' in sections and scenario.judged_decision:
+        include.add('decision')
+    seen = set_aside(scenario, []).model_dump(mode='json', include=include)
     for kind in ASIDE.keys() & set(sections):
         keys = {section: ASIDE[kind][section] for section in ASIDE[kind].keys() & set(sections)}
         seen[kind] = {
@@ -516,7 +524,7 @@ class View:
                 f"a scenario has no section '{sorted(unknown)[0]}':"
                 f" {did_you_mean(sorted(unknown)[0], known)}"
             )
-        derived = {'search': ['metric'], 'columns': ['with_role']}
+        derived = {'search': ['metric', 'judged_decision'], 'columns': ['with_role']}
         self._scenario = set_aside(scenario, sections)
         self._sections = [
             'name',

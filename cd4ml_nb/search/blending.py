@@ -16,7 +16,7 @@ import numpy as np
 
 from ..artefacts.sweep import BlendMember
 from ..model.contract import LOG_LINKS, Contract
-from ..model.decision import cut_of
+from ..model.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.metrics import METRICS, score
@@ -106,18 +106,22 @@ class Judge:
     contract: Contract
     y: np.ndarray
     weight: np.ndarray | None
+    decision: Any = None             # of the scenario, where the metric depends on it
 
     def loss(self, rows: np.ndarray) -> Loss:       # places of some rows
         "The loss of margins of these rows."
         sign = 1 if METRICS[self.metric].better == 'low' else -1
         weight = None if self.weight is None else self.weight[rows]
         quick = QUICK.get(self.metric) if weight is None else None
-        cut = cut_of(self.contract.output)
         y = self.y[rows]
 
         def loss(margin: np.ndarray) -> float:
             p = in_target_unit(self.contract.output, linked(self.contract, margin))
-            value = quick(y, p) if quick else score(self.task, y, p, weight, cut)[self.metric]
+            if quick:
+                value = quick(y, p)
+            else:
+                cut = cut_at(self.contract.output, self.decision, p, y, weight)
+                value = score(self.task, y, p, weight, cut)[self.metric]
             return sign * value if np.isfinite(value) else np.inf
         return loss
 
@@ -129,7 +133,7 @@ def judge_of(problem: Problem, link: Link) -> Judge:      # link: of the candida
     y = np.concatenate([fold.y for fold in problem.folds])
     weights = [fold.row_weight for fold in problem.folds if fold.row_weight is not None]
     weight = np.concatenate(weights) if weights else None
-    return Judge(problem.task, problem.metric, contract, y, weight)
+    return Judge(problem.task, problem.metric, contract, y, weight, problem.decision)
 
 # %% ../../notebooks/search/blending.ipynb #637f6a68
 @dataclass(frozen=True)

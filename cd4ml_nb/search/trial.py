@@ -24,7 +24,7 @@ from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError
 from ..core.files import atomic
 from ..model.contract import Contract
-from ..model.decision import cut_of
+from ..model.certainty import cut_at
 from ..model.encoding import encode
 from ..model.ensemble import named_matrix
 from ..model.members import Kept, LearningRows, is_linear, linear_matrix
@@ -98,6 +98,7 @@ class Problem:
     rows: np.ndarray                 # a few encoded validation rows, to time one prediction
     sample: 'Problem | None' = None  # the same on a part of the rows, which trials begin with
     margins: Path | None = None      # where complete trials leave what they say of these rows
+    decision: Any = None             # of the scenario, where the metric depends on it
 
     @property
     def sample_rounds(self) -> int:
@@ -143,10 +144,11 @@ def make_problem(
     validation: Table,
     weight: str | None = None,           # column of row weights
     margins: Path | None = None,         # where complete trials leave what they say
+    decision: Any = None,                # of the scenario, where the metric depends on it
 ) -> Problem:
     "A sweep's problem from its tables, with a sample where trials begin with one."
     fold = make_fold(contract, train, validation, weight, base['nthread'])
-    whole = problem_of(task, metric, base, search, [fold], margins)
+    whole = problem_of(task, metric, base, search, [fold], margins, decision)
     share = share_first(search, len(train))
     if share == 1:
         return whole
@@ -161,13 +163,16 @@ def problem_of(
     search: Search,
     folds: Sequence[Fold],
     margins: Path | None = None,         # where complete trials leave what they say
+    decision: Any = None,                # of the scenario, where the metric depends on it
 ) -> Problem:
     "A sweep's problem from its folds."
     first = folds[0]
     few = rows_at(first.validation, np.arange(min(32, len(first.validation))))
     rows = encode(first.contract, few)[0]
     contract = first.contract
-    return Problem(task, metric, contract, base, search, tuple(folds), rows, margins=margins)
+    return Problem(
+        task, metric, contract, base, search, tuple(folds), rows, margins=margins, decision=decision
+    )
 
 # %% ../../notebooks/search/trial.ipynb #6e8dade7
 def _sample(problem: Problem, share: float) -> Problem:
@@ -214,13 +219,13 @@ def validation_metric(
     if built_in_metric(problem):
         return lambda booster: float(booster.eval(validation).rsplit(':', 1)[1])
     metric = problem.metric
-    cut = cut_of(problem.contract.output)
     quick = QUICK.get(problem.metric) if fold.row_weight is None else None
 
     def measure(booster: xgb.Booster) -> float:
         p = in_target_unit(fold.contract.output, booster.predict(validation))
         if quick:
             return quick(fold.y, p)
+        cut = cut_at(problem.contract.output, problem.decision, p, fold.y, fold.row_weight)
         return score(problem.task, fold.y, p, fold.row_weight, cut)[metric]
     return measure
 

@@ -17,7 +17,7 @@ from IPython.display import HTML, display
 from markupsafe import Markup
 
 from ..artefacts.metrics import Estimate
-from ..model.decision import cut_of
+from ..model.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws
@@ -45,7 +45,7 @@ def best_interval(
     p = in_target_unit(judge.contract.output, linked(judge.contract, margin))
     draws = paired_draws(
         problem.task, judge.y, [p], [problem.metric], judge.weight, replicates,
-        cuts=[cut_of(judge.contract.output)],
+        cuts=[cut_at(judge.contract.output, judge.decision, p, judge.y, judge.weight)],
     )[problem.metric][0]
     ends = central(draws[1:], 0.95)
     low, high = ends['low'], ends['high']

@@ -155,11 +155,12 @@ def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFram
     for name in asked:
         if name in features:
             contract = contract_of(made.rows.schema, made.plan, without(made.features, name))
-            less = measure(made.rows, contract, fit, made.plan.seed)
+            variant = replace(made, contract=contract)
         else:
             gone = {**attempt.changes, f'columns.{name}.role': 'ignore'}
-            other = prepared(desk, Wanted(attempt.name, gone, drafts))
-            less = measure(other.rows, other.contract, fit, other.plan.seed)
+            variant = prepared(desk, Wanted(attempt.name, gone, drafts))
+        plan = variant.plan
+        less = measure(variant.rows, variant.contract, fit, plan.seed, plan.decision)
         found = gain_between(desk.plan.task, attempt.metric, less, whole)
         rows.append({'feature': name} | judged_gain(desk.plan, found, len(asked)))
     return pd.DataFrame(rows)

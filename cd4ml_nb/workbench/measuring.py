@@ -19,7 +19,7 @@ from ..artefacts.metrics import Estimate
 from ..core.files import atomic, json_hash
 from ..engineering.fitting import fitted_anew
 from ..model.contract import Contract
-from ..model.decision import cut_of
+from ..model.certainty import cut_at
 from ..model.folds import clusters_of, cross_fitted, make_folds, sampled
 from ..model.members import fit_winner
 from ..model.prediction import predict
@@ -49,7 +49,13 @@ class Measured:
 Fit = Callable[[Contract, pd.DataFrame], Any]      # contract, rows -> a model
 
 
-def measure(rows: BenchRows, contract: Contract, fit: Fit, seed: int) -> Measured:
+def measure(
+    rows: BenchRows,
+    contract: Contract,
+    fit: Fit,
+    seed: int,
+    decision: Any = None,        # of the scenario
+) -> Measured:
     "Predict training rows by models that have not learned from them."
     table = sampled(rows.train, seed)
     output = contract.output
@@ -66,15 +72,18 @@ def measure(rows: BenchRows, contract: Contract, fit: Fit, seed: int) -> Measure
 
     place, predicted = cross_fitted(table, folds, pair, answer)
     cluster = clusters_of(table, rows.split)
-    weight = rows.schema.weight
+    name = rows.schema.weight
+    y = observed(output, table[output.name])[place]
+    p = np.asarray(predicted, dtype=float)
+    weight = table[name].to_numpy(dtype=float)[place] if name else None
     return Measured(
-        observed(output, table[output.name])[place],
-        np.asarray(predicted, dtype=float),
+        y,
+        p,
         folds.number[place],
-        table[weight].to_numpy(dtype=float)[place] if weight else None,
+        weight,
         None if cluster is None else np.unique(cluster[place], return_inverse=True)[1],
         place,
-        cut_of(output),
+        cut_at(output, decision, p, y, weight),
     )
 
 # %% ../../notebooks/workbench/measuring.ipynb #edf725ae

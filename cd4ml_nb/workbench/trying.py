@@ -141,11 +141,13 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
     "Try so many combinations, and measure the best."
     begun = time.monotonic()
     made = prepared(desk, wanted)
+    decision = made.plan.judged_decision
     decides = {
         'contract': made.contract.to_json(),
         'features': made.contract.fitted.to_json(),
         'data': desk.rows.split.hash,
         'metric': made.plan.metric,
+        'decision': decision and decision.model_dump(),
         'search': made.plan.search.model_dump(),
         'device': desk.machine.device,
         'seed': desk.machine.seed,
@@ -165,7 +167,8 @@ def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned) -> Measured:
         tuned.params, tuned.rounds, made.rows.schema.weight, tuned.members,
         **desk.machine.technical,
     )
-    return measure(made.rows, made.contract, fit, made.plan.seed)
+    plan = made.plan
+    return measure(made.rows, made.contract, fit, plan.seed, plan.decision)
 
 # %% ../../notebooks/workbench/trying.ipynb #aae4d27d
 def kept(

@@ -77,7 +77,7 @@ def problem_at(
     )
     return make_problem(
         plan.task, plan.metric, contract, base, plan.search, rows.train, rows.validation,
-        rows.schema.weight, margins,
+        rows.schema.weight, margins, plan.judged_decision,
     )
 
 # %% ../../notebooks/workbench/tuning.ipynb #77634405
