@@ -18,7 +18,7 @@ class DraftFeature(Part):
     "A feature that was written in a cell."
     name: str
     source: str              # of the function or the statement; '': it could not be read
-    imports: list[str] = []  # lines that it needs
+    imports: list[str] = []  # statements that it needs: imports, then definitions of other cells
 
 # %% ../../notebooks/artefacts/attempt.ipynb #1a486590
 class Attempt(Artefact):
@@ -33,6 +33,7 @@ class Attempt(Artefact):
     seconds: float
     changes: dict[str, Any] = {}     # dotted key of the scenario -> value, other than the file's
     drafts: list[DraftFeature] = []  # features that no scenario names yet
+    base: str = ''                   # the scenario without these, as of `base_of`
     params: dict[str, Any]           # of XGBoost, without device and threads
     rounds: int
     members: list[BlendMember] = []  # of a blend; none: these parameters alone are the model

@@ -34,9 +34,14 @@ class Finding:
     @property
     def line(self) -> str:
         "The finding as a command prints it."
+        return f'{self.level.upper():5} {self.code} {self.sentence}'
+
+    @property
+    def sentence(self) -> str:
+        "What was found, and what to do."
         column = f'{self.column}: ' if self.column else ''
         todo = f' — {self.todo}' if self.todo else ''
-        return f'{self.level.upper():5} {self.code} {column}{self.what}{todo}'
+        return f'{column}{self.what}{todo}'
 
 # %% ../../notebooks/artefacts/findings.ipynb #d04b613b
 class Findings(Artefact):

@@ -40,7 +40,7 @@ from .live import LivePlot
 from .measuring import Measured, estimate, measure, recipe_fit
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
-from .variant import schema_of, variant
+from .variant import base_of, schema_of, variant
 
 # %% ../../notebooks/workbench/trying.ipynb #0c1a1a75
 @dataclass(frozen=True)
@@ -187,6 +187,7 @@ def kept(
         'seconds': time.monotonic() - begun,
         'changes': dict(wanted.changes),
         'drafts': drafts_of(wanted.features),
+        'base': base_of(variant(desk.path, {})),
         'params': tuned.params,
         'rounds': tuned.rounds,
         'members': list(tuned.members),

@@ -43,9 +43,11 @@ FEATURE = '''
 import numpy as np
 from cd4ml_nb.model.features import feature
 
+LEAST = 1
+
 @feature('km', 'kw', words='km for each kW')
 def km_per_kw(km, kw):
-    return km / np.maximum(kw, 1)
+    return km / np.maximum(kw, LEAST)
 '''
 BENCH = 'from cd4ml_nb import Workbench\nbench = Workbench("cars", say=lambda line: None)\n'
 
@@ -184,6 +186,24 @@ print(adoption.write())
     assert done.returncode == 0, done.stderr
     contract = study.place.json('cars', 'train', 'contract.json')
     assert 'km_per_kw' in json.dumps(contract)
+    again = study.code(BENCH + FEATURE.replace('LEAST = 1', 'LEAST = 2') + '''
+print('again:', bench.adopt('with ratio'))
+print(bench.table().to_string())
+print(bench.fit('deep', max_depth=6))
+try:
+    bench.compare('as it is', 'deep')
+except Exception as error:
+    print(error)
+bench.fit()
+bench.fit('other least', features=[km_per_kw])
+bench.adopt('other least').write()
+''')
+    assert 'again: nothing changes' in again and 'as it was' in again
+    assert 'Nothing to compare with yet' in again
+    assert 'was changed since it was tried as it is' in again
+    module = (study.project / 'cd4ml_nb/features/cars.py').read_text()
+    assert 'LEAST = 2' in module and 'LEAST = 1' not in module
+    assert module.count('def km_per_kw') == 1
 
 
 @pytest.fixture
