@@ -15,13 +15,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-CD4ML = Path(sys.executable).with_name('cd4ml')
+from own_project import CD4ML, environment, project
+
 SETS = {       # file -> target, column of the groups, further words for `new`
     'ames_housing': ('SalePrice', 'MS Zoning', ()),
     'diamonds': ('price', 'cut', ()),
@@ -30,27 +29,6 @@ SETS = {       # file -> target, column of the groups, further words for `new`
     'wine_quality': ('quality', 'color', ('--task', 'regression')),
     'cars_autoscout24_de_2021': ('price', 'fuel', ()),
 }
-
-
-def project(place: Path) -> Path:
-    """A project of its own, in which scenarios can be written."""
-    root = place / 'project'
-    (root / 'scenarios').mkdir(parents=True)
-    for name in ('cd4ml_nb', 'notebooks'):
-        shutil.copytree(ROOT / name, root / name)
-    for name in ('pipeline.yaml', 'settings.ini', 'pyproject.toml'):
-        shutil.copy(ROOT / name, root / name)
-    return root
-
-
-def environment(place: Path) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
-    return clean | {
-        'CD4ML_PRODUCTS': str(place / 'products'),
-        'CD4ML_TRACKING_URI': f'sqlite:///{place}/mlflow.db',
-        'CD4ML_ARTIFACT_ROOT': str(place / 'files'),
-        'CI': 'true',
-    }
 
 
 def command(place: Path, *words: str) -> None:

@@ -1,19 +1,19 @@
 """Where time and memory go as a table grows: a folder of Parquet files, from ingest to the report.
 
     python benchmarks/scale.py [--rows 100000 1000000 10000000] [--limit-gb 8] [--trials 3]
+                               [--features]
 
 For each size the stages run one after the other, each by a command of its own; printed are the
 seconds of the stage itself and the peak memory (proportional set size) of all processes that the
 command has started. A stage that ends badly is named, and the next size begins. `--limit-gb` bounds
-the address space of each process (RLIMIT_AS).
+the address space of each process (RLIMIT_AS). With `--features` the model learns from two features
+of its own as well: a ratio, and the mean of the target by make, fitted out of fold.
 """
 
 import argparse
 import json
-import os
 import resource
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,12 +23,12 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from own_project import CD4ML, environment, project, write_features
 
-ROOT = Path(__file__).resolve().parent.parent
-CD4ML = Path(sys.executable).with_name('cd4ml')
 PIECE = 100_000                        # rows of a file
 STAGES = [
-    'ingest', 'validate', 'split', 'sweep', 'train', 'evaluate', 'package', 'register', 'report',
+    'ingest', 'validate', 'split', 'features', 'sweep', 'train', 'evaluate', 'package', 'register',
+    'report',
 ]
 SCENARIO = """\
 name: scale
@@ -43,6 +43,12 @@ evaluate: {{replicates: 50}}
 gates:
   - {{metric: r2, min: 0.0}}
 """
+USE = 'features: {from: scale, use: [ratio, usual]}\n'
+FEATURES = (
+    'from cd4ml_nb.model.ready_made import ratio as ratio_of, target_mean',
+    "ratio = ratio_of('x1', 'x2')",
+    "usual = target_mean('make')",
+)
 
 
 def piece(rows: int, seed: int) -> pa.Table:
@@ -63,16 +69,6 @@ def write_folder(folder: Path, rows: int) -> float:
         path = folder / f'part-{k // PIECE:05}.parquet'
         pq.write_table(piece(min(PIECE, rows - k), k), path)
     return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-
-
-def environment(place: Path) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith('CD4ML_')}
-    return clean | {
-        'CD4ML_PRODUCTS': str(place / 'products'),
-        'CD4ML_TRACKING_URI': f'sqlite:///{place}/mlflow.db',
-        'CD4ML_ARTIFACT_ROOT': str(place / 'files'),
-        'CI': 'true',
-    }
 
 
 class Peak:
@@ -119,8 +115,8 @@ def stage(name: str, place: Path, scenario: Path, args: argparse.Namespace) -> t
     command += ['-p', f'trials={args.trials}']
     begun = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, preexec_fn=bounded(args.limit_gb),
+        command, cwd=place / 'project', env=environment(place), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, preexec_fn=bounded(args.limit_gb),
     )
     peak = Peak(psutil.Process(process.pid))
     said, _ = process.communicate()
@@ -139,8 +135,13 @@ def measure(rows: int, args: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix='cd4ml-scale-') as folder:
         place = Path(folder)
         size = write_folder(place / 'data', rows)
-        scenario = place / 'scale.yaml'
-        scenario.write_text(SCENARIO.format(folder=place / 'data'), encoding='utf-8')
+        root = project(place)
+        scenario = root / 'scenarios/scale.yaml'
+        text = SCENARIO.format(folder=place / 'data')
+        if args.features:
+            write_features(root, 'scale', *FEATURES)
+            text += USE
+        scenario.write_text(text, encoding='utf-8')
         print(f'\n{rows:,} rows, {size:,.0f} MB of Parquet')
         for name in STAGES:
             try:
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument('--rows', type=int, nargs='+', default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument('--limit-gb', type=float, default=0.0, help='0: none')
     parser.add_argument('--trials', type=int, default=3)
+    parser.add_argument('--features', action='store_true', help='two features of its own')
     args = parser.parse_args()
     before: dict[str, float] = {}
     last = 0
