@@ -174,14 +174,19 @@ def prove(
     }
     with ThreadPoolExecutor(len(PLACES)) as side_by_side:
         found = list(side_by_side.map(_run, [task] * len(PLACES), PLACES, FIRST))
-    refused = _refusals(found)
-    if refused:
-        name, why = next(iter(refused.items()))
-        more = f'; also refused: {", ".join(list(refused)[1:])}' if len(refused) > 1 else ''
-        todo = f'make it depend on its row alone{more}'
-        raise UserError(f'{name} {why}', todo, where=f'features.use:{name}', code='S13')
+    _refuse(_refusals(found))
     said = f'{n_rows} rows and odd ones, any batch, {len(PLACES)} environments: equal bits'
     return [said for _ in use]
+
+# %% ../../notebooks/engineering/proof.ipynb #067f5e99
+def _refuse(refused: Mapping[str, str]) -> None:      # name of a feature -> why
+    "Refuse the first, and name the others."
+    if not refused:
+        return
+    (name, why), *others = refused.items()
+    more = f'; also refused: {", ".join(other for other, _ in others)}' if others else ''
+    todo = f'make it depend on its row alone{more}'
+    raise UserError(f'{name} {why}', todo, where=f'features.use:{name}', code='S13')
 
 # %% ../../notebooks/engineering/proof.ipynb #8e1f874a
 def refuse_suspects(modules: Mapping[str, str]) -> None:      # path in a package -> source

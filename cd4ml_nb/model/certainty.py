@@ -72,19 +72,19 @@ def with_certainty(
         return with_range(
             contract, table, rows, plan.interval, split, weight, fit, fit_ends, seed, fitted_to
         )
-    folds = make_folds(rows, split, contract.output.name, seed)
+    output = contract.output
+    folds = make_folds(rows, split, output.name, seed)
     pairs = _pairs(contract, fit, fitted_to)
     places, predicted = cross_fitted(rows, folds, pairs, _asked(on_learned_scale))
-    y = observed(contract.output, rows[contract.output.name])[places]
+    y = observed(output, rows[output.name])[places]
     worth = _weights(rows, weight, places)
     if asked:
         calibration = fit_calibration(asked.method, predicted, y, worth)
-        contract = replace(contract, output=replace(contract.output, calibration=calibration))
+        output = replace(output, calibration=calibration)
         predicted = calibrated(calibration, predicted)
-    if chosen is None:
-        return _declared(contract, plan.decision), None
-    found = chosen_decision(chosen, predicted, y, worth)
-    return replace(contract, output=replace(contract.output, decision=found)), None
+    if chosen:
+        output = replace(output, decision=chosen_decision(chosen, predicted, y, worth))
+    return _declared(replace(contract, output=output), plan.decision), None
 
 # %% ../../notebooks/model/certainty.ipynb #bd481897
 def _declared(contract: Contract, decision: Any) -> Contract:

@@ -60,17 +60,7 @@ def measure(
     table = sampled(rows.train, seed)
     output = contract.output
     folds = make_folds(table, rows.split, output.name if output.classes else '', seed)
-    anew = partial(fitted_anew, contract, rows.schema, rows.split.together)
-
-    def pair(learned: pd.DataFrame) -> tuple[Any, Contract]:
-        own = anew(learned)
-        return fit(own, learned), own
-
-    def answer(found: tuple[Any, Contract], new: pd.DataFrame) -> np.ndarray:
-        model, own = found
-        return predict(model, own, new)
-
-    place, predicted = cross_fitted(table, folds, pair, answer)
+    place, predicted = cross_fitted(table, folds, _pairs(rows, contract, fit), _answer)
     cluster = clusters_of(table, rows.split)
     name = rows.schema.weight
     y = observed(output, table[output.name])[place]
@@ -85,6 +75,21 @@ def measure(
         place,
         cut_at(output, decision, p, y, weight),
     )
+
+# %% ../../notebooks/workbench/measuring.ipynb #efcdea02
+def _pairs(
+    rows: BenchRows, contract: Contract, fit: Fit
+) -> Callable[[pd.DataFrame], tuple[Any, Contract]]:      # rows -> a model, and its contract
+    "Fit models, each with features that are fitted to its own rows."
+    def pair(learned: pd.DataFrame) -> tuple[Any, Contract]:
+        own = fitted_anew(contract, rows.schema, rows.split.together, learned)
+        return fit(own, learned), own
+    return pair
+
+# %% ../../notebooks/workbench/measuring.ipynb #c52a118d
+def _answer(pair: tuple[Any, Contract], new: pd.DataFrame) -> np.ndarray:
+    "What one of the pairs says of new rows."
+    return predict(*pair, new)
 
 # %% ../../notebooks/workbench/measuring.ipynb #edf725ae
 def recipe_fit(

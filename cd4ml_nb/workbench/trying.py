@@ -170,7 +170,7 @@ def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned) -> Measured:
     plan = made.plan
     return measure(made.rows, made.contract, fit, plan.seed, plan.decision)
 
-# %% ../../notebooks/workbench/trying.ipynb #aae4d27d
+# %% ../../notebooks/workbench/trying.ipynb #d856bb9d
 def kept(
     desk: Desk, wanted: Wanted, made: Prepared, tuned: Tuned, begun: float, kind: str = 'fit'
 ) -> Attempt:
@@ -180,33 +180,47 @@ def kept(
     state = code_state()
     attempt = Attempt.model_validate({
         'id': new_id(),
-        'name': wanted.title,
         'kind': kind,
         'scenario': plan.name,
-        'at': f'{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S}',
-        'seconds': time.monotonic() - begun,
-        'changes': dict(wanted.changes),
-        'drafts': drafts_of(wanted.features),
-        'base': base_of(variant(desk.path, {})),
-        'params': tuned.params,
-        'rounds': tuned.rounds,
-        'members': list(tuned.members),
         'metric': plan.metric,
         'better': METRICS[plan.metric].better,
         'measured': estimate(found, plan.task, plan.metric, plan.evaluate.confidence),
-        'tuned': tuned.value,
-        'trials': tuned.trials,
-        'wanted': tuned.wanted,
         'rows': found.digest,
         'n_rows': len(found.y),
         'commit': state['commit'],
         'dirty': state['dirty'],
         'cell': current_cell(),
+        'at': f'{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S}',
+        'seconds': time.monotonic() - begun,
+        **_tried(desk, wanted),
+        **_tuned(tuned),
     })
     folder = keep_attempt(attempt, found)
     with atomic(folder / PATCH) as temporary:
         temporary.write_bytes(state['patch'])
     return tracked(desk, attempt, folder)
+
+# %% ../../notebooks/workbench/trying.ipynb #f20302a4
+def _tried(desk: Desk, wanted: Wanted) -> dict[str, Any]:
+    "What of an attempt the scientist has asked for, and of which scenario."
+    return {
+        'name': wanted.title,
+        'changes': dict(wanted.changes),
+        'drafts': drafts_of(wanted.features),
+        'base': base_of(variant(desk.path, {})),
+    }
+
+# %% ../../notebooks/workbench/trying.ipynb #a4b56d57
+def _tuned(tuned: Tuned) -> dict[str, Any]:
+    "What of an attempt the validation rows have chosen."
+    return {
+        'params': tuned.params,
+        'rounds': tuned.rounds,
+        'members': list(tuned.members),
+        'tuned': tuned.value,
+        'trials': tuned.trials,
+        'wanted': tuned.wanted,
+    }
 
 # %% ../../notebooks/workbench/trying.ipynb #83ca90d2
 def tracked(desk: Desk, attempt: Attempt, folder: Any) -> Attempt:
