@@ -113,8 +113,6 @@ def main() -> None:
         target, groups, words = SETS[name]
         file = Path(asked.data).resolve() / f'{name}.csv'
         command(place, 'new', name, '--data', str(file), '--target', target, *words)
-        # its notebook of features, which no scenario here uses, is not exported
-        (place / f'project/notebooks/features/{name}.ipynb').unlink(missing_ok=True)
         path = place / f'project/scenarios/{name}.yaml'
         text = path.read_text(encoding='utf-8')
         path.write_text(with_range(text, groups, asked.coverage, ''), encoding='utf-8')

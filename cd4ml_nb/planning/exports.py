@@ -232,10 +232,11 @@ def refuse_stale_export(root: Path) -> None:
         raise edited(edits)
     alone = without_notebook(root)
     if alone and len(alone) == len(stale):
-        what = f'run export: no notebook writes {", ".join(path.name for path in alone[:5])}'
+        places = [path.relative_to(root).as_posix() for path in alone]
+        what = f'run export: no notebook writes {", ".join(places[:5])}'
         write = f'write a notebook with #| default_exp {_dotted(alone[0])}'
         todo = f'{write}, or move the file out of cd4ml_nb'
-        raise StaleExport(what, todo, where=f'cd4ml_nb/{alone[0].name}', code='N01')
+        raise StaleExport(what, todo, where=places[0], code='N01')
     files = f'{len(stale)} file{"s differ" if len(stale) > 1 else " differs"}'
     what = f'run export: {files} from the notebooks: {", ".join(stale[:5])}'
     raise StaleExport(what, 'make export', where='cd4ml_nb', code='N01')
