@@ -53,7 +53,8 @@ def _optimism(attempt: Attempt) -> list[str]:
         return []
     return [
         f'On the rows that chose it, its {attempt.metric} is {attempt.tuned:.4g}, on others'
-        f' {at.value:.4g}: the choice fits these rows. validation: {{folds: 5}} chooses on more.'
+        f' {at.value:.4g}: the choice fits these rows. A run with validation: {{folds: 5}} chooses'
+        ' on more of them.'
     ]
 
 # %% ../../notebooks/workbench/advice.ipynb #237faa49
