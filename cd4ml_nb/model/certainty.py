@@ -23,7 +23,7 @@ from ..core.float32 import shifted
 from .calibration import calibrated, fit_calibration
 from .contract import Contract, Decision, Output
 from .decision import best_threshold, cut_of
-from .folds import cross_fitted, make_folds, sampled
+from .folds import cross_fitted, near_folds, sampled
 from .intervals import ENDS, learned_ends, quantile_range, residual_range
 from .prediction import on_learned_scale
 from .training import label, observed, save_model
@@ -73,7 +73,7 @@ def with_certainty(
             contract, table, rows, plan.interval, split, weight, fit, fit_ends, seed, fitted_to
         )
     output = contract.output
-    folds = make_folds(rows, split, output.name, seed)
+    folds = near_folds(rows, split, output.name, seed)
     pairs = _pairs(contract, fit, fitted_to)
     places, predicted = cross_fitted(rows, folds, pairs, _asked(on_learned_scale))
     y = observed(output, rows[output.name])[places]
@@ -162,7 +162,7 @@ def with_range(
     of_ends = plan.method == 'quantiles'
     places, predicted = cross_fitted(
         rows,
-        make_folds(rows, split, seed=seed),
+        near_folds(rows, split, seed=seed),
         _pairs(contract, fit_ends if of_ends else fit, fitted_to),
         _asked(learned_ends if of_ends else on_learned_scale),
     )
