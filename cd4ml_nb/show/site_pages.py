@@ -6,7 +6,7 @@
 __all__ = ['PLACES', 'KINDS', 'MINUTE', 'LONGEST', 'way_to', 'with_ways', 'kind_of', 'text_of', 'name_of', 'PagePart', 'parts_of',
            'entries_of', 'search_page', 'DataSet', 'reach', 'column_row', 'catalogue_page', 'about_page']
 
-# %% ../../notebooks/show/site_pages.ipynb #75b5e69b
+# %% ../../notebooks/show/site_pages.ipynb #efc871d9
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from ..scenario.wording import NONE, SPACE, day, number, percent, plural
 from .data_page import ROLES, TYPES
 from .pages import asset, frame, render, source_name
 
-# %% ../../notebooks/show/site_pages.ipynb #9ce61982
+# %% ../../notebooks/show/site_pages.ipynb #169a2911
 PLACES = {
     'index.html': 'All models',
     'data.html': 'Data catalogue',
@@ -36,7 +36,7 @@ def way_to(place: str, page: str) -> str:      # both from the root of the site
     "A relative address from one page to another."
     return '../' * page.count('/') + quote(place)
 
-# %% ../../notebooks/show/site_pages.ipynb #7a23ca51
+# %% ../../notebooks/show/site_pages.ipynb #1eb8977c
 def with_ways(page: str, name: str) -> str:
     "A page with the ways through the site above it."
     places = [(words, way_to(place, name), place == name) for place, words in PLACES.items()]
@@ -45,10 +45,11 @@ def with_ways(page: str, name: str) -> str:
     page = page.replace('</head>', f'{style}\n</head>', 1)
     return page.replace('<body>', f'<body>\n{ways}', 1)
 
-# %% ../../notebooks/show/site_pages.ipynb #b7e7200e
+# %% ../../notebooks/show/site_pages.ipynb #59b77942
 KINDS = {
     'index.html': 'All models',
     'data.html': 'Data catalogue',
+    'search.html': 'Search',
     'about.html': 'What is published here',
     'report.html': 'Model report',
     'data_report.html': 'Data report',
@@ -62,19 +63,19 @@ def kind_of(name: str) -> str:
     "What kind of page a file is."
     return KINDS.get(PurePosixPath(name).name, 'Page')
 
-# %% ../../notebooks/show/site_pages.ipynb #0e218dc2
+# %% ../../notebooks/show/site_pages.ipynb #df2f8b49
 def text_of(page: str, element: str) -> str:
     "The text of the first element of a kind, such as h1."
     found = re.search(rf'<{element}(?: [^>]*)?>([^<]*)', page)
     return unescape(found[1]).strip() if found else ''
 
-# %% ../../notebooks/show/site_pages.ipynb #29fe5fd3
+# %% ../../notebooks/show/site_pages.ipynb #50d9e1f5
 def name_of(name: str, page: str) -> str:
     "A page by its kind, and its time where it has one."
     found = re.search(rf'<p class="byline">[^<]*?({MINUTE})', page)
     return f'{kind_of(name)} of {found[1]}' if found else kind_of(name)
 
-# %% ../../notebooks/show/site_pages.ipynb #ac49f774
+# %% ../../notebooks/show/site_pages.ipynb #79cfc01a
 @dataclass
 class PagePart:
     "What stands under one heading of a page."
@@ -82,7 +83,7 @@ class PagePart:
     anchor: str = ''      # its id; empty where it has none
     words: list[str] = field(default_factory=list)
 
-# %% ../../notebooks/show/site_pages.ipynb #1bea6ee5
+# %% ../../notebooks/show/site_pages.ipynb #be11b8c1
 class _Parts(HTMLParser):
     "Collects the parts of a page, without what is drawn, and the ways through the site."
     SILENT = ('style', 'script', 'svg', 'nav', 'footer', 'title')
@@ -113,7 +114,7 @@ class _Parts(HTMLParser):
         else:
             self.parts[-1].words.append(data)
 
-# %% ../../notebooks/show/site_pages.ipynb #2c9618fd
+# %% ../../notebooks/show/site_pages.ipynb #27072fa0
 def parts_of(page: str) -> list[PagePart]:
     "What stands under each heading of a page; first what stands above all."
     reader = _Parts()
@@ -121,7 +122,7 @@ def parts_of(page: str) -> list[PagePart]:
     reader.close()
     return reader.parts
 
-# %% ../../notebooks/show/site_pages.ipynb #7db1ac4a
+# %% ../../notebooks/show/site_pages.ipynb #bf09fd0b
 LONGEST = 6000       # letters of an entry
 
 
@@ -144,7 +145,7 @@ def entries_of(name: str, page: str, whole: bool) -> list[dict[str, str]]:
         if part.words
     ]
 
-# %% ../../notebooks/show/site_pages.ipynb #6ecfc569
+# %% ../../notebooks/show/site_pages.ipynb #d7dce319
 def search_page(pages: Mapping[str, str]) -> str:
     "A page that finds words in all pages, without a server."
     entries: list[dict[str, str]] = []
@@ -159,7 +160,7 @@ def search_page(pages: Mapping[str, str]) -> str:
     byline = f'{plural(len(entries), "part")} of {plural(len(pages), "page")}'
     return frame('Search', body, 'cd4ml', byline, script=asset('assets/search.js'))
 
-# %% ../../notebooks/show/site_pages.ipynb #c464c678
+# %% ../../notebooks/show/site_pages.ipynb #ff90dc4f
 @dataclass(frozen=True)
 class DataSet:
     "A data set, and who uses it."
@@ -167,12 +168,14 @@ class DataSet:
     owner: str = ''
     licence: str = ''
     words: Mapping[str, str] = field(default_factory=dict)      # column -> what it means
+    units: Mapping[str, str] = field(default_factory=dict)      # column -> its unit
     personal: frozenset[str] = frozenset()
-    users: Mapping[str, str] = field(default_factory=dict)      # title -> address of a page
+    users: Mapping[str, str] = field(default_factory=dict)      # title -> address of its report
+    page: str = ''                                              # what was found in the data
     target: str = ''                                            # of the first user
 
-# %% ../../notebooks/show/site_pages.ipynb #70899ac0
-def reach(column: CatalogueColumn) -> str:
+# %% ../../notebooks/show/site_pages.ipynb #1c88ded8
+def reach(column: CatalogueColumn, unit: str = '') -> str:
     "From where to where the values of a column go, or how many there are."
     if column.role in ('id', 'ignore') or column.type == 'text':
         return f'{column.n_distinct:,} different'
@@ -181,17 +184,17 @@ def reach(column: CatalogueColumn) -> str:
     ends = (column.min, column.max)
     if all(isinstance(end, int | float) for end in ends):
         low, high = (_number(end) for end in ends)
-        return f'{low} to {high}' + (f'{SPACE}{column.unit}' if column.unit else '')
+        return f'{low} to {high}' + (f'{SPACE}{unit}' if unit else '')
     return f'{str(ends[0])[:10]} to {str(ends[1])[:10]}'
 
-# %% ../../notebooks/show/site_pages.ipynb #c5fdeb7a
+# %% ../../notebooks/show/site_pages.ipynb #30868a48
 def _number(value: float) -> str:
     "A number of a range: a whole one below 10,000 may be a year."
     if value == int(value) and abs(value) < 10_000:
         return f'{value:.0f}'.replace('-', '−')
-    return number(int(value) if value == int(value) else value, digits=4)
+    return number(int(value) if value == int(value) else value, digits=5)
 
-# %% ../../notebooks/show/site_pages.ipynb #e97bbc83
+# %% ../../notebooks/show/site_pages.ipynb #658fb5f5
 def column_row(column: CatalogueColumn, data: DataSet) -> list[str]:
     # name, meaning, type, role, values, missing
     "A column as a line of the catalogue."
@@ -204,9 +207,10 @@ def column_row(column: CatalogueColumn, data: DataSet) -> list[str]:
         return [column.name, meaning, '', f'{role}, personal', 'not shown', '']
     missing = column.n_missing / data.entry.n_rows if data.entry.n_rows else 0
     shown = percent(missing) if column.n_missing else 'none'
-    return [column.name, meaning, TYPES.get(column.type, ''), role, reach(column), shown]
+    values = reach(column, column.unit or data.units.get(column.name, ''))
+    return [column.name, meaning, TYPES.get(column.type, ''), role, values, shown]
 
-# %% ../../notebooks/show/site_pages.ipynb #15a77353
+# %% ../../notebooks/show/site_pages.ipynb #c7de0968
 def catalogue_page(sets: Sequence[DataSet]) -> str:
     "The data catalogue as one HTML file."
     shown = []
@@ -224,12 +228,13 @@ def catalogue_page(sets: Sequence[DataSet]) -> str:
             'anchor': f'data-{place}',
             'facts': facts,
             'users': data.users.items(),
+            'page': data.page,
             'rows': [column_row(column, data) for column in entry.columns],
         })
     body = render('templates/site/catalogue.html', sets=shown)
     return frame('Data catalogue', body, 'cd4ml', plural(len(sets), 'data set'))
 
-# %% ../../notebooks/show/site_pages.ipynb #7297fec3
+# %% ../../notebooks/show/site_pages.ipynb #a2b04bad
 def about_page(
     listed: Mapping[str, Mapping[str, str]],      # page -> since, first: ISO dates
     pages: Mapping[str, str],
@@ -242,7 +247,7 @@ def about_page(
         groups.setdefault(folder, []).append(name)
     parts = []
     for folder, names in groups.items():
-        title = text_of(pages[names[0]], 'h1') if folder else 'All models'
+        title = text_of(pages[names[0]], 'h1') if folder else 'The whole site'
         rows = [_about_row(name, pages[name], listed[name]) for name in names]
         caption = f'Pages of {title}' if folder else 'Pages of the whole site'
         parts.append({'title': title, 'caption': caption, 'rows': rows})
@@ -251,7 +256,7 @@ def about_page(
     body = render('templates/site/about.html', parts=parts, most=most)
     return frame('What is published here', body, 'cd4ml', byline)
 
-# %% ../../notebooks/show/site_pages.ipynb #22163fe4
+# %% ../../notebooks/show/site_pages.ipynb #a5eadee2
 def _about_row(name: str, page: str, entry: Mapping[str, str]) -> list[Any]:
     "A page as a line of the list."
     words = Markup('<a href="{}">{}</a>').format(quote(name), name_of(name, page))

@@ -21,11 +21,11 @@ from markupsafe import Markup
 from ..artefacts.metrics import Estimate, Interval
 from ..core.files import write_json, write_text
 from ..scenario.decay import LENGTHS, NEEDED, share
-from ..scenario.metrics import METRICS
+from ..scenario.metrics import METRICS, possible_limits
 from ..scenario.wording import NONE, SPACE, day, interval, measured, plural
 from .pages import frame, render
 from .releases import Demands, Release, demands_of, releases_of
-from .trend_charts import chart_of, possible_limits, title_of
+from .trend_charts import chart_of, title_of
 from .trend_verdict import MetricTrend, Verdict, metric_name, metric_trends, verdict_of
 
 # %% ../../notebooks/show/trend.ipynb #ca68add7
