@@ -37,5 +37,5 @@ def is_too_wide(browser: Any) -> bool:
 
 def as_usual(browser: Any) -> None:
     """Undo what `opened` asked the browser to be."""
-    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': []})
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': '', 'features': []})
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})

@@ -8,7 +8,7 @@ __all__ = ['MEANT', 'MOST', 'CASES', 'SAID', 'LIST', 'TYPES', 'targets', 'place_
            'known_of', 'site_of', 'any_of', 'refuse_leaks', 'leak_error', 'Published', 'publish', 'refuse_place',
            'refuse_foreign', 'digest', 'since', 'read_list', 'written', 'is_there', 'write']
 
-# %% ../../notebooks/studies/publishing.ipynb #309a97b7
+# %% ../../notebooks/studies/publishing.ipynb #7113a193
 import datetime
 import hashlib
 import json
@@ -24,8 +24,8 @@ from ..core.errors import GateRefused, UserError
 from ..core.files import shown
 from ..formats.fetching import SCHEMES, asked, store_of
 from ..runs.paths import products_root
-from ..show.pages import source_name
-from ..show.site import WRITTEN, scenarios_that_ran, write_index
+from ..show.pages import WRITTEN, source_name
+from ..show.site import scenarios_that_ran, write_index
 from ..show.site_pages import DataSet, about_page, catalogue_page, kind_of, search_page
 from ..show.site_pages import text_of, with_ways
 from .leak_check import Leak, leaks_in
@@ -53,7 +53,7 @@ def place_of(page: str, href: str) -> str:      # from the root, as the page's o
         steps = steps[:-1] if step == '..' else [*steps, step]
     return '/'.join(steps)
 
-# %% ../../notebooks/studies/publishing.ipynb #4797f0ae
+# %% ../../notebooks/studies/publishing.ipynb #e388ecc9
 def meant_pages(root: Path) -> dict[str, str]:      # path from the root -> HTML
     "The pages that are meant for others, as a reader reaches them from the index."
     pages: dict[str, str] = {}
@@ -68,7 +68,8 @@ def meant_pages(root: Path) -> dict[str, str]:      # path from the root -> HTML
         counts[place] = counts.get(place, 0) + 1
         if counts[place] > MOST:
             continue
-        pages[name] = without_notebooks((root / name).read_text(encoding='utf-8'))
+        page = (root / name).read_text(encoding='utf-8').replace(WRITTEN, 'This file')
+        pages[name] = without_notebooks(page)
         waiting += [place_of(name, href) for href in targets(pages[name])]
     return pages
 
@@ -138,7 +139,7 @@ def data_sets(
         found[key] = known_of(scenario, data, personal[scenario])
     return sorted(found.values(), key=lambda data: source_name(data.entry.source).casefold())
 
-# %% ../../notebooks/studies/publishing.ipynb #882a5af2
+# %% ../../notebooks/studies/publishing.ipynb #bc2ae701
 def known_of(
     name: str,                      # of the scenario
     before: DataSet,                # what other scenarios say
@@ -159,10 +160,10 @@ def known_of(
         words[scenario.target.column] = scenario.target.words
         units[scenario.target.column] = scenario.target.unit
         target = target or scenario.target.column
-    own = {'owner': owner, 'licence': licence, 'words': words, 'units': units, 'target': target}
-    return replace(before, personal=before.personal | personal, **own)
+    own: dict[str, Any] = {'owner': owner, 'licence': licence, 'target': target}
+    return replace(before, words=words, units=units, personal=before.personal | personal, **own)
 
-# %% ../../notebooks/studies/publishing.ipynb #931725a3
+# %% ../../notebooks/studies/publishing.ipynb #f6afac3d
 def site_of(root: Path) -> dict[str, str]:      # path from the root -> HTML
     "All pages but the one that says since when they are here; refused where one says too much."
     pages = meant_pages(root)
@@ -173,7 +174,6 @@ def site_of(root: Path) -> dict[str, str]:      # path from the root -> HTML
             pages[name] = without_cases(pages[name])
             if has_cases(pages[name]):
                 del pages[name]
-    pages['index.html'] = pages['index.html'].replace(WRITTEN, 'This file')
     pages['data.html'] = catalogue_page(data_sets(root, pages, personal))
     refuse_leaks(pages, personal)
     pages['search.html'] = search_page(pages)
