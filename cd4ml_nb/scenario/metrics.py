@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NUMBER', 'OF_NUMBERS', 'TWO', 'SEVERAL', 'OF_CLASSES', 'METRICS', 'PRIMARY', 'HALF', 'AT_THRESHOLD', 'Metric',
-           'metrics_of', 'moments', 'from_moments', 'weighted_quantile', 'evaluator', 'averages', 'score',
-           'row_weights', 'bootstrap_weights', 'bootstrap', 'central', 'calibration_bins', 'equal_bins',
-           'effective_rows']
+           'possible_limits', 'metrics_of', 'moments', 'from_moments', 'weighted_quantile', 'evaluator', 'averages',
+           'score', 'row_weights', 'bootstrap_weights', 'bootstrap', 'central', 'without_bias', 'calibration_bins',
+           'equal_bins', 'effective_rows']
 
 # %% ../../notebooks/scenario/metrics.ipynb #403feee0
 from collections.abc import Callable, Iterable
@@ -74,6 +74,15 @@ METRICS = {metric.name: metric for metric in [*OF_NUMBERS, *OF_CLASSES]}
 
 # %% ../../notebooks/scenario/metrics.ipynb #adcb58e5
 PRIMARY = {'regression': 'mae', 'binary': 'auc', 'multiclass': 'log_loss'}
+
+# %% ../../notebooks/scenario/metrics.ipynb #0bbd557e
+def possible_limits(metric: str, low: float, high: float) -> tuple[float, float]:
+    "Limits, no farther than the metric can go."
+    if metric not in ('bias', 'r2', 'level_gap'):
+        low = max(0.0, low)
+    if METRICS[metric].better == 'high':
+        high = min(1.0, high)
+    return low, high
 
 # %% ../../notebooks/scenario/metrics.ipynb #3133a300
 HALF = 0.5     # where two outcomes, or the lower and the upper values of a number, part
@@ -385,10 +394,13 @@ def bootstrap(
     for weights in bootstrap_weights(len(y), replicates, seed, clusters=clusters):
         for name, drawn in evaluate(weights * rows).items():
             draws[name].append(drawn)
-    return {
-        name: {'value': _number(value), **central(np.concatenate(draws[name]), confidence)}
-        for name, value in values.items()
-    }
+    ends = {}
+    for name, value in values.items():
+        drawn = np.concatenate(draws[name])
+        if name == 'calibration_error':
+            drawn = without_bias(drawn, float(value))
+        ends[name] = {'value': _number(value), **central(drawn, confidence)}
+    return ends
 
 # %% ../../notebooks/scenario/metrics.ipynb #a79f4283
 def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   # {low, high}
@@ -398,6 +410,14 @@ def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   
         return {'low': None, 'high': None}
     low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
     return {'low': float(low), 'high': float(high)}
+
+# %% ../../notebooks/scenario/metrics.ipynb #1bc854af
+def without_bias(
+    draws: np.ndarray,     # of a metric that is never below zero
+    value: float,          # on the rows as they are
+) -> np.ndarray:
+    "Draws, shifted so that on average they are the value."
+    return np.maximum(0.0, draws - (np.nanmean(draws) - value))
 
 # %% ../../notebooks/scenario/metrics.ipynb #618d50d0
 def _number(value: Any) -> float | None:

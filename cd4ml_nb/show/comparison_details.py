@@ -47,6 +47,8 @@ def groups_html(summary: Mapping[str, Any]) -> Markup:
 # %% ../../notebooks/show/comparison_details.ipynb #db718665
 def groups_intro(n: int) -> str:
     "How the verdicts on `n` groups are to be read."
+    if n == 1:
+        return 'The same question for the one group that is large enough.'
     return (
         'The same question for each group, about the models as they are. So many questions at'
         f' once raise false alarms, so the verdicts allow for all {plural(n, "group")} (Holm'
@@ -127,8 +129,9 @@ def group_words(rows: Sequence[Mapping[str, Any]], challenger: str) -> str:
             parts.append(f'{challenger} is {verdict} for {few(names)}')
     n_open = sum(r['verdict'] == 'undecided' for r in rows)
     if n_open:
-        which = 'all' if n_open == len(rows) else 'the other'
-        parts.append(f'it is undecided for {which} {plural(n_open, "group")}')
+        which = 'all ' if n_open == len(rows) > 1 else ''
+        which = 'the other ' if n_open < len(rows) else which
+        parts.append(f'it is undecided for {which}{plural(n_open, "group")}')
     text = '; '.join(parts)
     return f'{text[0].upper()}{text[1:]}.'
 
@@ -196,10 +199,11 @@ def _agreement_figure(
 # %% ../../notebooks/show/comparison_details.ipynb #c7200084
 def cases_intro(task: str) -> str:
     "How the cases below are chosen, and what the numbers beside their inputs mean."
-    if task == 'regression':
-        effects = 'by how much, starting from its average prediction.'
-    else:
-        effects = 'by which factor they change the odds.'
+    effects = {
+        'regression': 'by how much, starting from its average prediction.',
+        'binary': 'by which factor they change the odds.',
+        'multiclass': 'by which factor they change the weight of the class that it names.',
+    }[task]
     return (
         'The cases that they see most differently, and the inputs that moved each most: ' + effects
     )
@@ -261,7 +265,7 @@ def agreement(
         return (
             f'They {agree} in {percent(float(share))} of the'
             f' cases{by_weight}; half of their probabilities lie within'
-            f' {percent(_quantile(distance, 0.5, weight))} of each other.'
+            f' {number(100 * _quantile(distance, 0.5, weight), digits=2)} points of each other.'
         )
     half, most = (_quantile(distance, share, weight) for share in (0.5, 0.95))
     return (

@@ -280,10 +280,10 @@ def reached_words(
         f" {measured(metric, _best_trial(sweep).get('value'), unit)}"
         for letter, sweep in sweeps.items()
     ]
-    return (
-        f'{METRICS[metric].words.capitalize()} on the rows that were set aside for choosing.'
-        f' {"; ".join(reached)}.'
-    )
+    crossed = {bool(_best_trial(sweep).get('folds')) for sweep in sweeps.values()}
+    places = {True: 'in cross-validation', False: 'on the rows that were set aside for choosing'}
+    where = ' or '.join(words for is_crossed, words in places.items() if is_crossed in crossed)
+    return f'{METRICS[metric].words.capitalize()} {where}. {"; ".join(reached)}.'
 
 # %% ../../notebooks/show/comparison_page.ipynb #80e8c4c7
 def _best_trial(sweep: Mapping[str, Any]) -> dict[str, Any]:

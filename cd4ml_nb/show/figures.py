@@ -11,6 +11,7 @@ __all__ = ['PALETTE', 'INK', 'MUTED', 'LINE', 'ACCENT', 'ACCENT_2', 'GOOD', 'BAD
 import hashlib
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def new_sheet(
         axes = figure.subplots()
         axes.set_title(plain(title, 80))
         axes.set_xlabel(plain(across, 80))
-        axes.set_ylabel(plain(up, 60))
+        axes.set_ylabel(textwrap.fill(plain(up, 90), int(13 * size[1])))
         axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_formatter(FuncFormatter(short))
         yield figure, axes

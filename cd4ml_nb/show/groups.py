@@ -99,7 +99,7 @@ def errors_of(metrics: Metrics, column: str) -> list[GroupErrors]:
 def headings(metrics: Metrics, errors: Sequence[GroupErrors]) -> list[str]:
     "Of the columns of a table of groups, but for the first."
     sizes = ['Cases #', 'Share by weight #'] if metrics.weight else ['Cases #']
-    named = [*sizes, f'{METRICS[metrics.metric].words.capitalize()} #', 'Interval']
+    named = [*sizes, f'{METRICS[metrics.metric].words.capitalize()} #', 'Interval #']
     if not errors or metrics.task == 'multiclass':
         return named
     if metrics.task == 'binary':

@@ -12,6 +12,7 @@ from typing import Any
 from ..artefacts.sweep import Best, SweepRecord
 from ..model.contract import Contract
 from ..model.monotone import direction_words
+from ..scenario.metrics import possible_limits
 from ..scenario.wording import measured, plural
 
 # %% ../../notebooks/show/recipe_words.ipynb #b59841c0
@@ -72,10 +73,11 @@ def fold_words(best: Best, unit: str) -> list[str]:
     if not best.folds or best.interval is None:
         return []
     again = f'; {best.repeats} times, with other parts' if best.repeats > 1 else ''
-    low, high = (measured(best.metric, end, unit) for end in best.interval)
+    ends = possible_limits(best.metric, *best.interval)
+    low, high = (measured(best.metric, end, unit) for end in ends)
     return [
         f'Each trial was measured by cross-validation: the rows that are not sealed were cut into'
-        f' {best.folds} parts, and each part was predicted by models of others{again}. For the'
+        f' {best.folds} parts, and each part was predicted by a model of the others{again}. For the'
         f' best trial the mean lies between {low} and {high} (95 % confidence). The holdout has no'
         ' part in this.'
     ]

@@ -49,7 +49,8 @@ from .partitions import partitions_html
 from .reasons import drives_html
 from .reasons import worst_html
 from .recipe_words import recipe_words
-from .sweep_figures import parallel_coordinates, parameter_importance, sweep_history
+from .sweep_figures import FEW, parallel_coordinates, parameter_importance
+from .sweep_figures import sweep_history
 from .trust import trust_html
 from .verdict import caution, demand, found, found_between, head_html, listed
 
@@ -88,7 +89,7 @@ def about_html(facts: Facts, about: Mapping[str, str]) -> Markup:
         description=about['description'],
         model=model,
         data=data_facts(facts.catalogue),
-        rows=row_counts(facts.catalogue, facts.findings, facts.split),
+        rows=row_counts(facts.catalogue, facts.findings, facts.split, facts.best.folds),
         differences=differences_said(facts.split),
         dropped=[[reason, f'{n:,}'] for reason, n in dropped if n],
         findings=noticed,
@@ -133,9 +134,13 @@ def freshness(catalogue: Catalogue) -> str:
     return f'{published}, {plural(catalogue.age_days, "day")} old when it was read'
 
 # %% ../../notebooks/show/report.ipynb #cbe70692
-def row_counts(catalogue: Catalogue, findings: Findings, split: SplitRecord) -> str:
+def row_counts(
+    catalogue: Catalogue,
+    findings: Findings,
+    split: SplitRecord,
+    folds: int = 0,          # of cross-validation, which learns and chooses on the same rows
+) -> str:
     "What became of the rows, in sentences."
-    n = split.n
     left = findings.n_left_out
     were = 'was' if left == 1 else 'were'
     others = 'The others' if left else 'They'
@@ -145,10 +150,16 @@ def row_counts(catalogue: Catalogue, findings: Findings, split: SplitRecord) -> 
         sample = f' They are a seeded sample of the {whole} there are.'
     return (
         f"Of {plural(findings.n_rows_in, 'row')}, {f'{left:,}' if left else 'none'} {were} left"
-        f' out.{sample} {others} were divided {_divided(split)}: {n["train"]:,} to learn from,'
-        f' {n["validation"]:,} to choose parameters with, and {n["holdout"]:,} sealed until the'
-        f' end, to judge the model on. {_apart(split)}'
+        f' out.{sample} {others} were divided {_divided(split)}: {_uses(split.n, folds)}, and'
+        f' {split.n["holdout"]:,} sealed until the end, to judge the model on. {_apart(split)}'
     )
+
+# %% ../../notebooks/show/report.ipynb #a999f6da
+def _uses(n: Mapping[str, int], folds: int) -> str:
+    "What the rows that are not sealed are for."
+    if folds:
+        return f'{n["train"] + n["validation"]:,} to learn from and to choose parameters with'
+    return f'{n["train"]:,} to learn from, {n["validation"]:,} to choose parameters with'
 
 # %% ../../notebooks/show/report.ipynb #ab5c0f3e
 def _apart(split: SplitRecord) -> str:
@@ -184,13 +195,14 @@ def input_row(spec: Input) -> list[str]:
     else:
         values = spec.unit or NONE
     missing = 'yes' if spec.missing else 'no'
-    return [spec.name, spec.words or NONE, spec.type, values, missing]
+    meaning = NONE if spec.words in ('', spec.name) else spec.words
+    return [spec.name, meaning, spec.type, values, missing]
 
 # %% ../../notebooks/show/report.ipynb #ac177c3e
 def shown_value(value: Any, unit: str = '') -> str:
     "A value of an input as people write it; a year has no comma."
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return NONE if value is None else str(value)
+        return NONE if value is None else str(value).removesuffix('T00:00:00')
     if unit in ('year', '') and value == int(value) and 1800 <= value <= 2200:
         return str(int(value))
     return number(int(value) if value == int(value) else value, unit)
@@ -264,7 +276,7 @@ def search_html(
         importance = figure_html(bars, 'Importance of each parameter.')
     paths = Markup('')
     winners = of_one_algorithm(tried, best_algorithm(tried, sweep.better))
-    if sum(trial['state'] == 'complete' for trial in winners) > 1:
+    if sum(trial['state'] == 'complete' for trial in winners) >= FEW:
         lines = parallel_coordinates(winners, sweep.better)
         paths = figure_html(lines, 'Parameters of every trial, the best in colour.', PATHS_SAY)
     return render(
@@ -460,7 +472,8 @@ def report_sections(
     search = search_html(facts.trials, facts.best, metrics.unit, said)
     search += partitions_html(facts.training.partitions, facts.best.metric, metrics.unit, words)
     worst = worst_html(facts.explanation.worst, contract)
-    drives = drives_html(facts.explanation, contract, caution(metrics))
+    warning = caution(metrics, facts.registration.gates)
+    drives = drives_html(facts.explanation, contract, warning)
     return [
         ('What it does, from which data', 'what', about_html(facts, about)),
         ('How good it is', 'good', quality_html(metrics)),

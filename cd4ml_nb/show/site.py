@@ -26,7 +26,7 @@ from ..model.contract import Contract, read_contract
 from ..runs.find import current_file, read_records, runs_there, scenarios_that_ran
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE, interval, measured, minute, plural, span
-from .pages import frame, render
+from .pages import WRITTEN, frame, render
 from .trend import write_trend
 from .verdict import verdict
 
@@ -190,7 +190,7 @@ def index_html(cards: list[dict[str, Any]]) -> str:
         )
     else:
         byline = ''
-    footer = 'Written anew after each run. This file asks for nothing from any network.'
+    footer = f'{WRITTEN} asks for nothing from any network.'
     body = render('templates/index.html', cards=cards)
     return frame('Models and their reports', body, 'cd4ml', byline, footer=footer)
 

@@ -21,11 +21,11 @@ from markupsafe import Markup
 from ..artefacts.metrics import Estimate, Interval
 from ..core.files import write_json, write_text
 from ..scenario.decay import LENGTHS, NEEDED, share
-from ..scenario.metrics import METRICS
+from ..scenario.metrics import METRICS, possible_limits
 from ..scenario.wording import NONE, SPACE, day, interval, measured, plural
-from .pages import frame, render
+from .pages import WRITTEN, frame, render
 from .releases import Demands, Release, demands_of, releases_of
-from .trend_charts import chart_of, possible_limits, title_of
+from .trend_charts import chart_of, title_of
 from .trend_verdict import MetricTrend, Verdict, metric_name, metric_trends, verdict_of
 
 # %% ../../notebooks/show/trend.ipynb #ca68add7
@@ -284,7 +284,7 @@ def page_html(home: Path, name: str, trend: Trend) -> str:
         f'Trend · {name}',
         _byline(trend.releases),
         render('templates/trend/verdict.html', verdict=trend.verdict, facts=facts),
-        'Written anew after each run. This file asks for nothing from any network.',
+        f'{WRITTEN} asks for nothing from any network.',
     )
 
 # %% ../../notebooks/show/trend.ipynb #12ea1927

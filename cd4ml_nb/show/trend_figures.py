@@ -99,8 +99,9 @@ def value_range(
     core += [*line, *(end for band in bands for end in (band.low, band.high))]
     low = min(core)
     high = max(core)
-    room = (high - low) or abs(high) * 0.02 or 1.0
     ends = [end for mark in accepted for end in (mark.low, mark.high) if end is not None]
+    farthest = max((abs(end - low) for end in ends), default=0.0)
+    room = (high - low) or farthest or abs(high) * 0.02 or 1.0
     refused = [mark.value for mark in marks if mark.refused]
     core += [v for v in [*ends, *refused, *gates] if low - room <= v <= high + room]
     bottom = max(min([*core, *ends]), low - room)

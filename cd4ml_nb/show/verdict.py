@@ -287,10 +287,12 @@ def gained(metrics: Metrics) -> str:
     return 'a difference that may be chance'
 
 # %% ../../notebooks/show/verdict.ipynb #f19c7418
-def caution(metrics: Metrics) -> str:
+def caution(metrics: Metrics, gates: Sequence[GateOutcome] = ()) -> str:
     "What to keep in mind of a model that is not better than the naive guess; else nothing."
     gain = metrics.gain.get(metrics.metric, Estimate())
     if gain.value is None or gained(metrics).startswith('the model is better'):
+        return ''
+    if any(gate.beats and gate.passed for gate in gates):     # by another metric it is better
         return ''
     return (
         'It predicts no better than the naive guess, as far as these cases tell. So this says what'

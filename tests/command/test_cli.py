@@ -579,8 +579,8 @@ def test_V7_a_refused_model_ends_with_3_and_names_the_gate(project, capsys, monk
     assert main(RUN) == 3
     captured = capsys.readouterr()
     assert re.search(
-        r'verdict  refused: mae\nreport   products/small/report/\w+/report.html\ntime     1 min 1'
-        r' s, 1 stage run, 0 unchanged',
+        r'verdict  refused: mae\nreport   products/small/report/\w+/report.html\n'
+        r'share    cd4ml publish FOLDER [^\n]*\ntime     1 min 1 s, 1 stage run, 0 unchanged',
         captured.out,
     )
     assert re.match(
