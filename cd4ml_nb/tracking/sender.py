@@ -34,6 +34,7 @@ from ..core.settings import Settings, load_settings
 from ..runs.identities import outbox, registered_version, remember_id, remember_version
 from ..runs.identities import resolved
 from ..search.dealing import Record
+from .comparisons import sweep_view
 from .queue import Message, Missing, Sweep, address, as_text, down_since, is_named
 from .queue import is_under_way, mark_down, mark_up, missing, note_sent
 from .queue import note_unsent, now, owner, read_message, registering
@@ -45,6 +46,7 @@ from .store import as_error, begin_run, brought_back, close_interrupted, experim
 from .store import find_run, is_final, log, log_inputs, reason_of
 from .store import register_candidate, set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
+from .views import View, save_views
 
 # %% ../../notebooks/tracking/sender.ipynb #6d16f87f
 LIMIT = 10.0  # s that a process waits for a store which does not answer
@@ -343,6 +345,7 @@ def send_message(sender: Sender, path: Path) -> bool:    # False: another proces
         if asked := message.register:
             version = register_candidate(sender.client, run_id=run_id, **asked)
             remember_version(sender.root, asked['digest'], version, sender.store, asked['at'])
+        _save(sender, [View(**view) for view in message.views])
         if message.status:
             set_status(sender.client, run_id, message.status, message.ended)
         faultpoint('outbox.sent')
@@ -398,6 +401,12 @@ def experiment_id(sender: Sender, name: str) -> str:
         say = partial(say_soon, sender)
         sender.experiments[name] = experiment(sender.client, name, sender.settings, say)
     return sender.experiments[name]
+
+# %% ../../notebooks/tracking/sender.ipynb #6d39d4c8
+def _save(sender: Sender, views: list[View]) -> None:
+    "Have the store keep views of experiments."
+    id_of = partial(experiment_id, sender)
+    save_views(sender.client, views, id_of, sender.root, sender.store)
 
 # %% ../../notebooks/tracking/sender.ipynb #33d3786f
 def _send_files(sender: Sender, run_id: str, message: Message, folder: Path) -> None:
@@ -573,6 +582,8 @@ def send_sweep(sender: Sender, sweep: Sweep) -> bool:    # whether all was sent
             _end_sweep(sender, sweep)
         sweep.trials = trials
         if is_over or not sweep.is_ours:
+            view = sweep_view(sweep)
+            _save(sender, [view] if view else [])
             note_sent(sender.root, sweep.name, sweep.n_entries)
             sender.n_sent += 1
         return True
