@@ -406,7 +406,11 @@ def experiment_id(sender: Sender, name: str) -> str:
 def _save(sender: Sender, views: list[View]) -> None:
     "Have the store keep views of experiments."
     id_of = partial(experiment_id, sender)
-    save_views(sender.client, views, id_of, sender.root, sender.store)
+    try:
+        save_views(sender.client, views, id_of, sender.root, sender.store)
+    except MlflowException as error:
+        if not is_final(error):     # a view that a store does not take costs the run nothing
+            raise
 
 # %% ../../notebooks/tracking/sender.ipynb #33d3786f
 def _send_files(sender: Sender, run_id: str, message: Message, folder: Path) -> None:

@@ -7,7 +7,7 @@ __all__ = ['TAG', 'PACKED', 'SWEEPS', 'MOST', 'EARLIER', 'View', 'column', 'stat
            'points_chart', 'bars_chart', 'curves_chart', 'differences_chart', 'no_chart', 'envelope', 'opened',
            'save_view', 'remove_surplus', 'Saved', 'save_views', 'saved_views']
 
-# %% ../../notebooks/tracking/views.ipynb #d76b859d
+# %% ../../notebooks/tracking/views.ipynb #cd50ac79
 import base64
 import json
 import re
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..core.files import json_or_none, write_json
 
-# %% ../../notebooks/tracking/views.ipynb #56b7408d
+# %% ../../notebooks/tracking/views.ipynb #ac17df22
 TAG = 'mlflow.sharedViewState.'
 
 
@@ -35,12 +36,12 @@ class View:
     state: dict[str, Any]        # what is shown
     mode: str = 'CHART'          # what opens: charts, or the TABLE
 
-# %% ../../notebooks/tracking/views.ipynb #eb0cf656
+# %% ../../notebooks/tracking/views.ipynb #09124eb8
 def column(kind: str, name: str) -> str:      # kind: metrics, params, tags or attributes
     "A column, as MLflow names it."
     return f'{kind}.`{name}`'
 
-# %% ../../notebooks/tracking/views.ipynb #c9f1b959
+# %% ../../notebooks/tracking/views.ipynb #8d055bb5
 def state_of(
     runs: str,                                   # MLflow's filter
     order: str,                                  # the column that sorts
@@ -65,7 +66,7 @@ def state_of(
         'compareRunCharts': charts,
     }
 
-# %% ../../notebooks/tracking/views.ipynb #3f8c796d
+# %% ../../notebooks/tracking/views.ipynb #858d4a21
 def section(
     name: str,                # its title; metrics named NAME/… get their charts in it
     wide: int = 3,            # charts beside each other
@@ -77,25 +78,25 @@ def section(
     known = {'uuid': f'cd4ml {name}', 'name': name, 'display': is_open, 'columns': wide}
     return known | size | {'isReordered': True, 'deleted': False, 'isGenerated': False}
 
-# %% ../../notebooks/tracking/views.ipynb #c504ccff
+# %% ../../notebooks/tracking/views.ipynb #0f3f04c4
 def chart(kind: str, name: str, **options: Any) -> dict[str, Any]:
     "A chart of all runs that are shown."
     known = {'type': kind, 'uuid': f'cd4ml {kind} {name}', 'runsCountToCompare': 100}
     return known | {'isGenerated': False, 'deleted': False} | options
 
-# %% ../../notebooks/tracking/views.ipynb #30b83459
+# %% ../../notebooks/tracking/views.ipynb #8ff237b0
 def lines_chart(metric: str, params: Sequence[str]) -> dict[str, Any]:
     "A line for each run, through its parameters to its metric."
     chosen = {'selectedParams': list(params), 'selectedMetrics': [metric], 'showAllRuns': True}
     return chart('PARALLEL', metric, **chosen)
 
-# %% ../../notebooks/tracking/views.ipynb #88dac18c
+# %% ../../notebooks/tracking/views.ipynb #4f68c577
 def points_chart(metric: str, param: str) -> dict[str, Any]:
     "A point for each run: its parameter and its metric."
     axes = {'xaxis': {'key': param, 'type': 'PARAM'}, 'yaxis': {'key': metric, 'type': 'METRIC'}}
     return chart('SCATTER', f'{metric} {param}', **axes)
 
-# %% ../../notebooks/tracking/views.ipynb #ee950911
+# %% ../../notebooks/tracking/views.ipynb #84c6e39f
 def bars_chart(*metrics: str) -> dict[str, Any]:
     "A bar for each run and metric."
     options: dict[str, Any] = {'metricKey': metrics[0], 'displayName': metrics[0]}
@@ -103,7 +104,7 @@ def bars_chart(*metrics: str) -> dict[str, Any]:
         options['selectedMetricKeys'] = list(metrics)
     return chart('BAR', ' '.join(metrics), **options)
 
-# %% ../../notebooks/tracking/views.ipynb #75ed7e20
+# %% ../../notebooks/tracking/views.ipynb #a2bd9b83
 def curves_chart(metric: str) -> dict[str, Any]:
     "The curve of each run, along its steps."
     return chart(
@@ -113,7 +114,7 @@ def curves_chart(metric: str) -> dict[str, Any]:
         useGlobalLineSmoothing=True, range={},
     )
 
-# %% ../../notebooks/tracking/views.ipynb #89a0c06f
+# %% ../../notebooks/tracking/views.ipynb #383d2b66
 def differences_chart(*groups: str) -> dict[str, Any]:    # Parameters, Model metrics …
     "A table of that in which the runs differ, a column each."
     return chart(
@@ -121,13 +122,13 @@ def differences_chart(*groups: str) -> dict[str, Any]:    # Parameters, Model me
         showChangeFromBaseline=False, showDifferencesOnly=True, baselineColumnUuid='',
     )
 
-# %% ../../notebooks/tracking/views.ipynb #d1e7fe73
+# %% ../../notebooks/tracking/views.ipynb #d2971f31
 def no_chart(metric: str) -> dict[str, Any]:
     "A metric that gets no chart."
     gone = {'metricKey': metric, 'isGenerated': True, 'deleted': True}
     return chart('BAR', f'no {metric}', **gone)
 
-# %% ../../notebooks/tracking/views.ipynb #55df6e50
+# %% ../../notebooks/tracking/views.ipynb #cc358c92
 PACKED = 'deflate;'
 
 
@@ -137,7 +138,7 @@ def envelope(view: View) -> str:
     known = {'name': view.name, 'createdAt': view.at, 'updatedAt': view.at}
     return json.dumps(known | {'state': PACKED + base64.b64encode(packed).decode()})
 
-# %% ../../notebooks/tracking/views.ipynb #230f7bf0
+# %% ../../notebooks/tracking/views.ipynb #04e89027
 def opened(value: str) -> dict[str, Any]:
     # name, createdAt, updatedAt, state; empty: unreadable
     "What a tag holds, with its state unpacked."
@@ -150,7 +151,7 @@ def opened(value: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return {}
 
-# %% ../../notebooks/tracking/views.ipynb #df03bfd9
+# %% ../../notebooks/tracking/views.ipynb #1021c6dc
 def save_view(client: MlflowClient, experiment_id: str, view: View) -> bool:
     "Have an experiment keep a view; whether anything was written."
     known = opened(client.get_experiment(experiment_id).tags.get(TAG + view.key, ''))
@@ -161,7 +162,7 @@ def save_view(client: MlflowClient, experiment_id: str, view: View) -> bool:
     client.set_experiment_tag(experiment_id, TAG + view.key, envelope(view))
     return True
 
-# %% ../../notebooks/tracking/views.ipynb #ffea3a5a
+# %% ../../notebooks/tracking/views.ipynb #e1a63219
 SWEEPS = 'cd4ml-sweep-'
 MOST = 12                # sweeps of an experiment that keep their view
 # of a sweep, as versions before this one named it
@@ -179,7 +180,7 @@ def remove_surplus(client: MlflowClient, experiment_id: str) -> list[str]:   # t
         client.delete_experiment_tag(experiment_id, TAG + key)
     return gone
 
-# %% ../../notebooks/tracking/views.ipynb #6a437d7b
+# %% ../../notebooks/tracking/views.ipynb #1abb4cdf
 @dataclass(frozen=True)
 class Saved:
     "A view that a store keeps."
@@ -191,7 +192,7 @@ class Saved:
     at: int                  # as of `View`
     mode: str
 
-# %% ../../notebooks/tracking/views.ipynb #5cdfad4a
+# %% ../../notebooks/tracking/views.ipynb #0e5a85b1
 def save_views(
     client: MlflowClient,
     views: Iterable[View],
@@ -203,14 +204,22 @@ def save_views(
     for view in views:
         place = id_of(view.experiment)
         save_view(client, place, view)
-        gone = remove_surplus(client, place) if view.key.startswith(SWEEPS) else []
+        gone = _removed(client, place) if view.key.startswith(SWEEPS) else []
         saved = Saved(store, view.experiment, place, view.key, view.name, view.at, view.mode)
         folder = root / 'views' / view.experiment
         write_json(folder / f'{view.key}.json', vars(saved))
         for key in gone:
             (folder / f'{key}.json').unlink(missing_ok=True)
 
-# %% ../../notebooks/tracking/views.ipynb #1191b92e
+# %% ../../notebooks/tracking/views.ipynb #f7ef579c
+def _removed(client: MlflowClient, experiment_id: str) -> list[str]:     # the keys
+    "As `remove_surplus`, where the store can do so: servers of earlier versions cannot."
+    try:
+        return remove_surplus(client, experiment_id)
+    except MlflowException:
+        return []
+
+# %% ../../notebooks/tracking/views.ipynb #f5c6cde1
 def saved_views(
     root: Path,                  # of the outbox
     experiment: str = '*',       # '*': of all
