@@ -42,11 +42,12 @@ from .queue import remember_candidate, run_lock, store_name, sweep_of
 from .queue import write_message
 from .reach import Unavailable, holders, reach, set_up
 from .relocation import moved_words, take_along
+from .saving import save_views
 from .store import as_error, begin_run, brought_back, close_interrupted, experiment
 from .store import find_run, is_final, log, log_inputs, reason_of
 from .store import register_candidate, set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
-from .views import View, save_views
+from .views import View
 
 # %% ../../notebooks/tracking/sender.ipynb #6d16f87f
 LIMIT = 10.0  # s that a process waits for a store which does not answer
