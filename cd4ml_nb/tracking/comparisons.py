@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ATTEMPTS', 'TRIED', 'MODELS', 'is_low', 'searched', 'sweep_key', 'when', 'sweep_view', 'attempts_view', 'models_view']
 
-# %% ../../notebooks/tracking/comparisons.ipynb #3deb21cb
+# %% ../../notebooks/tracking/comparisons.ipynb #5200dbeb
 import time
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ from .views import SWEEPS, View, bars_chart, column, curves_chart
 from .views import differences_chart, lines_chart, no_chart, points_chart
 from .views import section, state_of
 
-# %% ../../notebooks/tracking/comparisons.ipynb #756ef140
+# %% ../../notebooks/tracking/comparisons.ipynb #979e29d2
 def is_low(metric: str) -> bool:
     "Whether lower is better, as far as a table can sort."
     return metric not in METRICS or METRICS[metric].better != 'high'
 
-# %% ../../notebooks/tracking/comparisons.ipynb #cb9f9845
+# %% ../../notebooks/tracking/comparisons.ipynb #0323a01d
 def searched(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     # of all trials, and of some
     "The parameters that differ between trials."
@@ -37,17 +37,17 @@ def searched(records: Sequence[Record]) -> tuple[list[str], list[str]]:
             common.append(name)
     return common, partial
 
-# %% ../../notebooks/tracking/comparisons.ipynb #b4d09e40
+# %% ../../notebooks/tracking/comparisons.ipynb #405566fa
 def sweep_key(run: str) -> str:      # run: identity of a sweep's run, ours
     "The key of a sweep's view, which is known before the store has it."
     return f'{SWEEPS}{run.removeprefix("local-")[:12]}'
 
-# %% ../../notebooks/tracking/comparisons.ipynb #4a6c9e7e
+# %% ../../notebooks/tracking/comparisons.ipynb #b0668be0
 def when(at: float) -> str:          # at: ms since 1970
     "A moment, alike on every machine."
     return time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(at / 1000))
 
-# %% ../../notebooks/tracking/comparisons.ipynb #8e213ab2
+# %% ../../notebooks/tracking/comparisons.ipynb #0087f532
 def sweep_view(sweep: Sweep) -> View | None:      # None: no trial has ended
     "The trials of a sweep, the best first."
     if not sweep.records:
@@ -72,7 +72,7 @@ def sweep_view(sweep: Sweep) -> View | None:      # None: no trial has ended
     title = f'{opening.opens["name"]}, {when(opening.at)}'
     return View(opening.opens['experiment'], sweep_key(opening.run), title, opening.at, state)
 
-# %% ../../notebooks/tracking/comparisons.ipynb #9e9aea5f
+# %% ../../notebooks/tracking/comparisons.ipynb #5a939467
 ATTEMPTS = 'cd4ml-attempts'
 TRIED = "tags.`cd4ml.kind` LIKE 'attempt%'"
 
@@ -95,9 +95,9 @@ def attempts_view(
         (section('Each metric', is_open=False), [tuned]),
     ]
     state = state_of(TRIED, column('metrics', measured[0]), is_low(metric), columns, sections)
-    return View(scenario, ATTEMPTS, 'Workbench: what was tried', 0, state, 'TABLE')
+    return View(scenario, ATTEMPTS, 'What was tried', 0, state)
 
-# %% ../../notebooks/tracking/comparisons.ipynb #da2c6278
+# %% ../../notebooks/tracking/comparisons.ipynb #9f8fb336
 MODELS = 'cd4ml-models'
 
 
@@ -122,4 +122,4 @@ def models_view(
     state = state_of(
         "tags.`cd4ml.model` != ''", 'attributes.start_time', False, columns, sections
     )
-    return View(scenario, MODELS, 'Models', 0, state, 'TABLE')
+    return View(scenario, MODELS, 'Models', 0, state)

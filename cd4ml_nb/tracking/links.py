@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TILE', 'page_address', 'view_address', 'server_pages', 'lab_pages', 'note_pages', 'running_pages', 'pages_of', 'Link',
-           'comparisons_in']
+           'links_to', 'comparisons_in']
 
-# %% ../../notebooks/tracking/links.ipynb #f98bd3e3
+# %% ../../notebooks/tracking/links.ipynb #21124b7b
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +19,9 @@ from ..core.processes import began, is_gone
 from ..core.settings import Settings
 from ..runs.identities import outbox
 from .queue import is_named, store_name
-from .views import SWEEPS, Saved, saved_views
+from .views import SWEEPS, Saved, mode_of, saved_views
 
-# %% ../../notebooks/tracking/links.ipynb #dc19df52
+# %% ../../notebooks/tracking/links.ipynb #77a415d5
 def page_address(
     base: str,                 # address of MLflow's pages
     page: str,                 # such as experiments/1/runs
@@ -29,14 +30,15 @@ def page_address(
     "A page of MLflow as it is for models that are trained, and not for language models."
     return f'{base}/#/{page}?{urlencode({**query, "workflowType": "machine_learning"})}'
 
-# %% ../../notebooks/tracking/links.ipynb #99e5eb20
+# %% ../../notebooks/tracking/links.ipynb #a252ce9b
 def view_address(base: str, saved: Saved) -> str:
     "The page that shows a saved view."
-    opens = {'compareRunsMode': saved.mode} if saved.mode != 'TABLE' else {}
+    mode = mode_of(saved.key)
+    opens = {'compareRunsMode': mode} if mode != 'TABLE' else {}
     page = f'experiments/{quote(saved.experiment_id)}/runs'
     return page_address(base, page, viewStateShareKey=saved.key, **opens)
 
-# %% ../../notebooks/tracking/links.ipynb #56cc9ea5
+# %% ../../notebooks/tracking/links.ipynb #00e0d57f
 def server_pages(uri: str) -> str:      # '': the store is no server with pages at its address
     "The pages of a tracking server."
     parts = urlsplit(uri)
@@ -45,7 +47,7 @@ def server_pages(uri: str) -> str:      # '': the store is no server with pages 
     host = parts.netloc.rpartition('@')[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip('/'), '', ''))
 
-# %% ../../notebooks/tracking/links.ipynb #7f3ad150
+# %% ../../notebooks/tracking/links.ipynb #4190a922
 TILE = 'cd4ml-mlflow'
 
 
@@ -61,7 +63,7 @@ def lab_pages(records: Path | None = None) -> str:     # '': no JupyterLab, or o
     known = json_or_none(records / f'jpserver-{server}.json') or {}
     return f'{known["base_url"]}{TILE}' if 'base_url' in known else ''
 
-# %% ../../notebooks/tracking/links.ipynb #f3162c52
+# %% ../../notebooks/tracking/links.ipynb #f7b3552c
 def note_pages(settings: Settings, port: int) -> Path:       # the note, to be removed at the end
     "Note that this process serves MLflow's pages of a store."
     path = outbox(settings) / 'pages.json'
@@ -70,7 +72,7 @@ def note_pages(settings: Settings, port: int) -> Path:       # the note, to be r
     write_json(path, known | {'store': store_name(settings)})
     return path
 
-# %% ../../notebooks/tracking/links.ipynb #27f38e00
+# %% ../../notebooks/tracking/links.ipynb #4578d6c4
 def running_pages(settings: Settings) -> str:       # '': nobody serves them, as far as is known
     "The pages of a store that `cd4ml ui` serves on this machine."
     known = json_or_none(outbox(settings) / 'pages.json') or {}
@@ -78,14 +80,14 @@ def running_pages(settings: Settings) -> str:       # '': nobody serves them, as
         return ''
     return f'http://127.0.0.1:{known["port"]}'
 
-# %% ../../notebooks/tracking/links.ipynb #d44b9d7d
+# %% ../../notebooks/tracking/links.ipynb #c69a15b8
 def pages_of(settings: Settings, in_cell: bool = False) -> str:     # '': none that is running
     # in_cell: a path will do
     "Where MLflow's pages of a store are for whoever reads what this process shows."
     found = server_pages(settings.tracking_uri)
     return found or (in_cell and lab_pages()) or running_pages(settings)
 
-# %% ../../notebooks/tracking/links.ipynb #07d0dbd3
+# %% ../../notebooks/tracking/links.ipynb #0f6ed932
 @dataclass(frozen=True)
 class Link:
     "A comparison that a store keeps."
@@ -104,7 +106,24 @@ class Link:
         "Its address, or the command that opens it."
         return self.address or f'cd4ml ui --compare {self.kind} -s {self.experiment}'
 
-# %% ../../notebooks/tracking/links.ipynb #2df8f0d7
+# %% ../../notebooks/tracking/links.ipynb #cd1cba8d
+def links_to(
+    views: Iterable[Saved],      # the latest first
+    base: str,                   # of MLflow's pages; '': none run
+    sweeps: int = 1,             # the latest of each experiment
+) -> list[Link]:                 # models and attempts first
+    "Links to saved views."
+    found = []
+    left: dict[str, int] = {}
+    for saved in views:
+        is_sweep = saved.key.startswith(SWEEPS)
+        left[saved.experiment] = left.get(saved.experiment, sweeps) - is_sweep
+        if left[saved.experiment] >= 0 or not is_sweep:
+            address = view_address(base, saved) if base else ''
+            found.append(Link(saved.experiment, saved.key, saved.name, address))
+    return sorted(found, key=lambda link: (link.experiment, link.kind == 'sweep'))
+
+# %% ../../notebooks/tracking/links.ipynb #17c32639
 def comparisons_in(
     settings: Settings,
     base: str,                   # of MLflow's pages; '': none run
@@ -112,12 +131,5 @@ def comparisons_in(
     sweeps: int = 1,             # the latest of each experiment
 ) -> list[Link]:                 # models and attempts first
     "The comparisons that a store keeps, as far as is known here."
-    found = []
-    left: dict[str, int] = {}
-    for saved in saved_views(outbox(settings), experiment):
-        is_sweep = saved.key.startswith(SWEEPS)
-        left[saved.experiment] = left.get(saved.experiment, sweeps) - is_sweep
-        if is_named(saved.store, settings) and (left[saved.experiment] >= 0 or not is_sweep):
-            address = view_address(base, saved) if base else ''
-            found.append(Link(saved.experiment, saved.key, saved.name, address))
-    return sorted(found, key=lambda link: (link.experiment, link.kind == 'sweep'))
+    views = saved_views(outbox(settings), experiment)
+    return links_to((v for v in views if is_named(v.store, settings)), base, sweeps)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST', 'EARLIER', 'save_view', 'remove_surplus', 'save_views']
 
-# %% ../../notebooks/tracking/saving.ipynb #a6118e8a
+# %% ../../notebooks/tracking/saving.ipynb #3eda461e
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from ..core.files import write_json
 from .views import SWEEPS, TAG, Saved, View, envelope, opened
 
-# %% ../../notebooks/tracking/saving.ipynb #1ca026e7
+# %% ../../notebooks/tracking/saving.ipynb #08ee1864
 def save_view(client: MlflowClient, experiment_id: str, view: View) -> bool:
     "Have an experiment keep a view; whether anything was written."
     known = opened(client.get_experiment(experiment_id).tags.get(TAG + view.key, ''))
@@ -27,7 +27,7 @@ def save_view(client: MlflowClient, experiment_id: str, view: View) -> bool:
     client.set_experiment_tag(experiment_id, TAG + view.key, envelope(view))
     return True
 
-# %% ../../notebooks/tracking/saving.ipynb #8c67469c
+# %% ../../notebooks/tracking/saving.ipynb #87008d62
 MOST = 12                # sweeps of an experiment that keep their view
 # of a sweep, as versions before this one named it
 EARLIER = re.compile(r'cd4ml[0-9a-f]{12}')
@@ -44,7 +44,7 @@ def remove_surplus(client: MlflowClient, experiment_id: str) -> list[str]:   # t
         client.delete_experiment_tag(experiment_id, TAG + key)
     return gone
 
-# %% ../../notebooks/tracking/saving.ipynb #9365770a
+# %% ../../notebooks/tracking/saving.ipynb #e55c6d7d
 def save_views(
     client: MlflowClient,
     views: Iterable[View],
@@ -57,13 +57,13 @@ def save_views(
         place = id_of(view.experiment)
         save_view(client, place, view)
         gone = _removed(client, place) if view.key.startswith(SWEEPS) else []
-        saved = Saved(store, view.experiment, place, view.key, view.name, view.at, view.mode)
+        saved = Saved(store, view.experiment, place, view.key, view.name, view.at)
         folder = root / 'views' / view.experiment
         write_json(folder / f'{view.key}.json', vars(saved))
         for key in gone:
             (folder / f'{key}.json').unlink(missing_ok=True)
 
-# %% ../../notebooks/tracking/saving.ipynb #6fec8686
+# %% ../../notebooks/tracking/saving.ipynb #f7167aba
 def _removed(client: MlflowClient, experiment_id: str) -> list[str]:     # the keys
     "As `remove_surplus`, where the store can do so: servers of earlier versions cannot."
     try:

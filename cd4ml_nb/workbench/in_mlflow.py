@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST', 'NOTHING', 'verdict_words', 'changed_names', 'told', 'note_verdict', 'Compared', 'shown_link', 'compared']
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #f26aee30
+# %% ../../notebooks/workbench/in_mlflow.ipynb #8acd9a23
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from .looking import verdicts_of
 from .trying import Desk
 from .verdict import Verdict
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #5a61d216
+# %% ../../notebooks/workbench/in_mlflow.ipynb #1a266ac1
 def verdict_words(verdict: Verdict | None, unit: str) -> str:
     "A verdict in a cell of a table."
     if verdict is None:
@@ -37,7 +37,7 @@ def verdict_words(verdict: Verdict | None, unit: str) -> str:
     said = f'{word} {verdict.reference}: a gain of {gain} ({ends})'
     return said.replace('\N{NO-BREAK SPACE}', ' ')
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #6d27de94
+# %% ../../notebooks/workbench/in_mlflow.ipynb #2e7ddc7f
 MOST = 10                # columns of what was changed
 
 
@@ -46,7 +46,7 @@ def changed_names(attempts: Sequence[Attempt]) -> list[str]:
     keys = dict.fromkeys(key for attempt in attempts for key in attempt.changes)
     return [f'try.{key}' for key in sorted(keys)][:MOST]
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #c6102cf5
+# %% ../../notebooks/workbench/in_mlflow.ipynb #938cdf82
 def told(
     desk: Desk,
     settings: Settings,
@@ -68,13 +68,13 @@ def told(
         messages[last] = amended(messages[last], {}, [view])
     return messages
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #22d6762f
+# %% ../../notebooks/workbench/in_mlflow.ipynb #59df5fe4
 def note_verdict(desk: Desk, attempt: Attempt, verdict: Verdict | None) -> None:
     "Have MLflow show the verdict on an attempt that has just ended."
     settings = load_settings()
     say_again(settings, told(desk, settings, [(attempt, verdict)]))
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #2f357501
+# %% ../../notebooks/workbench/in_mlflow.ipynb #0725b929
 @dataclass(frozen=True, repr=False)
 class Compared:
     "Where MLflow compares what was tried, and the trials of sweeps."
@@ -95,7 +95,7 @@ class Compared:
         found += [Markup('<p>{}</p>').format(text) for text in filter(None, [self.waits])]
         return str(Markup('').join(found)) or NOTHING
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #82b90a61
+# %% ../../notebooks/workbench/in_mlflow.ipynb #ccc3f6dc
 NOTHING = 'nothing tried yet: bench.fit()'
 
 
@@ -106,7 +106,7 @@ def shown_link(link: Link) -> Markup:
     anchor = Markup('<p><a href="{}" target="_blank">{}</a></p>')
     return anchor.format(link.address, link.name)
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #f08bb3fd
+# %% ../../notebooks/workbench/in_mlflow.ipynb #db0bd148
 def compared(desk: Desk, sweeps: int = 5) -> Compared:       # sweeps: the latest that are named
     "Bring MLflow up to date about all that was tried, and say where it compares it."
     settings = load_settings()
