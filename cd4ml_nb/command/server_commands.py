@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['PortOption', 'OpenOption', 'SweepOf', 'StudyOption', 'HostsOption', 'CompareOption', 'UnderOption', 'BrowserOption',
-           'lab', 'ended_well', 'ui', 'mlflow_ui', 'running_base', 'open_comparison', 'study_ui']
+           'lab', 'ended_well', 'ui', 'mlflow_ui', 'refuse_unknown_comparison', 'running_base', 'open_comparison',
+           'study_ui']
 
 # %% ../../notebooks/command/server_commands.ipynb #55991915
 import signal
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from .options import DEFAULT, scenario_path
-from ..core.errors import InfrastructureError, UserError
+from ..core.errors import InfrastructureError, UserError, did_you_mean
 from ..core.files import project_root
 from ..core.settings import load_settings
 
@@ -57,10 +58,10 @@ HostsOption = Annotated[
     ),
 ]
 CompareOption = Annotated[
-    Literal['', 'attempts', 'models', 'sweep'],
+    str,
     typer.Option(
-        help='The saved comparison that is meant: attempts, models or the latest sweep.',
-        show_default=False,
+        help='The saved comparison that is meant: attempts, models, sweep (the latest).',
+        metavar='WHAT',
     ),
 ]
 UnderOption = Annotated[str, typer.Option(hidden=True)]     # the path of a proxy, for --study
@@ -80,6 +81,7 @@ def ui(
     and sweeps."""
     from cd4ml_nb.scenario.definition import load_scenario
     name = load_scenario(scenario_path(scenario), sections=['title']).name if scenario else ''
+    refuse_unknown_comparison(compare)
     base = running_base() if compare and not study else ''
     if base:
         open_comparison(base, name, compare, browser)
@@ -117,6 +119,14 @@ def mlflow_ui(
         note.unlink(missing_ok=True)
     ended_well(code, 'MLflow')
 
+# %% ../../notebooks/command/server_commands.ipynb #69df3993
+def refuse_unknown_comparison(compare: str) -> None:
+    "Refuse a word that means no comparison."
+    known = ['attempts', 'models', 'sweep']
+    if compare and compare not in known and not compare.startswith('sweep-'):
+        what = f"'{compare}' is not compared"
+        raise UserError(what, did_you_mean(compare, known), where='--compare', code='C02')
+
 # %% ../../notebooks/command/server_commands.ipynb #3bab17ad
 def running_base() -> str:      # '': none runs
     "The address of MLflow's pages that run already."
@@ -129,9 +139,9 @@ def open_comparison(base: str, scenario: str, compare: str, browser: bool) -> No
     import webbrowser
 
     from cd4ml_nb.command.servers import say_links
-    from cd4ml_nb.tracking.links import comparisons_in
-    found = comparisons_in(load_settings(), base, scenario or '*')
-    links = [link for link in found if link.kind == compare]
+    from cd4ml_nb.tracking.links import chosen, comparisons_in
+    found = comparisons_in(load_settings(), base, scenario or '*', sweeps=100)
+    links = chosen(found, compare)
     if not links:
         todo = {'attempts': 'cd4ml try', 'models': 'cd4ml run'}.get(compare, 'cd4ml run')
         what = 'nothing is compared yet'

@@ -30,7 +30,8 @@ import psutil
 from ..core.errors import InfrastructureError, UserError
 from ..core.files import in_project, shown
 from ..core.settings import Settings, tracking_uri, without_password
-from ..tracking.links import Link, links_to, page_address, server_pages
+from ..tracking.links import Link, chosen, links_to, page_address
+from ..tracking.links import server_pages
 from ..tracking.queue import address
 from ..tracking.views import TAG, Saved, opened
 
@@ -183,7 +184,7 @@ def comparisons_at(
     base: str,                  # address of MLflow's pages
     experiment: str = '',       # of a scenario; '': of any
 ) -> list[Link]:
-    "The comparisons that MLflow keeps: models and attempts, and the latest sweep."
+    "The comparisons that MLflow keeps of models, attempts and sweeps."
     wanted: dict[str, Any] = {'max_results': 1000}
     if experiment:
         wanted['filter'] = f"name = '{experiment}'"
@@ -195,7 +196,7 @@ def comparisons_at(
             if kept:
                 place = (one['name'], one['experiment_id'], key)
                 found.append(Saved('', *place, kept['name'], kept['createdAt']))
-    return links_to(sorted(found, key=lambda saved: -saved.at), base)
+    return links_to(sorted(found, key=lambda saved: -saved.at), base, len(found))
 
 # %% ../../notebooks/command/servers.ipynb #9e057af5
 def when_it_answers(base: str, seconds: float = 120.0) -> bool:
@@ -212,7 +213,7 @@ def when_it_answers(base: str, seconds: float = 120.0) -> bool:
 def show_comparisons(
     base: str,                 # address of MLflow's pages, which are about to be there
     experiment: str = '',
-    compare: str = '',         # attempts, models or sweep: what a browser opens
+    compare: str = '',         # the comparison that is meant; '': all, with the latest sweeps
     browser: bool = False,     # open one
 ) -> None:
     "As soon as MLflow answers, say where it compares what."
@@ -220,17 +221,17 @@ def show_comparisons(
     if when_it_answers(base):
         with suppress(OSError, KeyError, ValueError):      # the pages are there without them
             links = comparisons_at(base, experiment)
-    say_links(links, compare)
+    meant = chosen(links, compare)
+    say_links(meant or chosen(links, ''))
     if browser:
-        chosen = [link.address for link in links if compare == link.kind]
-        webbrowser.open(chosen[0] if chosen else page_address(base, 'experiments'))
+        found = [link.address for link in meant if compare]
+        webbrowser.open([*found, page_address(base, 'experiments')][0])
 
 # %% ../../notebooks/command/servers.ipynb #5266799a
-def say_links(links: list[Link], compare: str = '') -> None:     # compare: '': all
+def say_links(links: list[Link]) -> None:
     "Say where comparisons are, a line each."
     for link in links:
-        if compare in ('', link.kind):
-            print(f'{link.experiment}, {link.name}: {link.where}', flush=True)
+        print(f'{link.experiment}, {link.name}: {link.where}', flush=True)
 
 # %% ../../notebooks/command/servers.ipynb #1e5877ed
 def study_dashboard_command(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ATTEMPTS', 'TRIED', 'MODELS', 'is_low', 'searched', 'sweep_key', 'when', 'sweep_view', 'attempts_view', 'models_view']
 
-# %% ../../notebooks/tracking/comparisons.ipynb #5200dbeb
+# %% ../../notebooks/tracking/comparisons.ipynb #35a5aa11
 import time
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ from .views import SWEEPS, View, bars_chart, column, curves_chart
 from .views import differences_chart, lines_chart, no_chart, points_chart
 from .views import section, state_of
 
-# %% ../../notebooks/tracking/comparisons.ipynb #979e29d2
+# %% ../../notebooks/tracking/comparisons.ipynb #ba9f3437
 def is_low(metric: str) -> bool:
     "Whether lower is better, as far as a table can sort."
     return metric not in METRICS or METRICS[metric].better != 'high'
 
-# %% ../../notebooks/tracking/comparisons.ipynb #0323a01d
+# %% ../../notebooks/tracking/comparisons.ipynb #d825c4ba
 def searched(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     # of all trials, and of some
     "The parameters that differ between trials."
@@ -37,17 +37,17 @@ def searched(records: Sequence[Record]) -> tuple[list[str], list[str]]:
             common.append(name)
     return common, partial
 
-# %% ../../notebooks/tracking/comparisons.ipynb #405566fa
+# %% ../../notebooks/tracking/comparisons.ipynb #cf667120
 def sweep_key(run: str) -> str:      # run: identity of a sweep's run, ours
     "The key of a sweep's view, which is known before the store has it."
     return f'{SWEEPS}{run.removeprefix("local-")[:12]}'
 
-# %% ../../notebooks/tracking/comparisons.ipynb #b0668be0
+# %% ../../notebooks/tracking/comparisons.ipynb #4c8d3f7f
 def when(at: float) -> str:          # at: ms since 1970
     "A moment, alike on every machine."
     return time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(at / 1000))
 
-# %% ../../notebooks/tracking/comparisons.ipynb #0087f532
+# %% ../../notebooks/tracking/comparisons.ipynb #018aec98
 def sweep_view(sweep: Sweep) -> View | None:      # None: no trial has ended
     "The trials of a sweep, the best first."
     if not sweep.records:
@@ -72,7 +72,7 @@ def sweep_view(sweep: Sweep) -> View | None:      # None: no trial has ended
     title = f'{opening.opens["name"]}, {when(opening.at)}'
     return View(opening.opens['experiment'], sweep_key(opening.run), title, opening.at, state)
 
-# %% ../../notebooks/tracking/comparisons.ipynb #5a939467
+# %% ../../notebooks/tracking/comparisons.ipynb #1d3011d9
 ATTEMPTS = 'cd4ml-attempts'
 TRIED = "tags.`cd4ml.kind` LIKE 'attempt%'"
 
@@ -83,9 +83,10 @@ def attempts_view(
     changed: Sequence[str],      # parameters of the runs that say what was changed
 ) -> View:
     "What was tried at the workbench, the best first."
-    measured = [f'try.{metric}', f'try.{metric}.low', f'try.{metric}.high']
-    columns = {column('metrics', name): 110 for name in measured}
-    columns |= {column('tags', 'cd4ml.verdict'): 330, column('tags', 'cd4ml.changes'): 260}
+    measured = [f'try.{metric}.low', f'try.{metric}', f'try.{metric}.high']
+    columns = {column('metrics', f'try.{metric}'): 100}
+    columns |= {column('tags', 'cd4ml.changes'): 210, column('tags', 'cd4ml.verdict'): 270}
+    columns |= {column('metrics', name): 100 for name in measured}
     columns |= {column('params', name): 0 for name in changed}
     columns |= {column('attributes', 'Dataset'): 0}
     tuned = no_chart(f'sweep.{metric}')
@@ -94,10 +95,11 @@ def attempts_view(
         (section('What differs', 1, 420), [differences_chart('Parameters', 'Model metrics')]),
         (section('Each metric', is_open=False), [tuned]),
     ]
-    state = state_of(TRIED, column('metrics', measured[0]), is_low(metric), columns, sections)
+    order = column('metrics', f'try.{metric}')
+    state = state_of(TRIED, order, is_low(metric), columns, sections)
     return View(scenario, ATTEMPTS, 'What was tried', 0, state)
 
-# %% ../../notebooks/tracking/comparisons.ipynb #9f8fb336
+# %% ../../notebooks/tracking/comparisons.ipynb #7b0d9fd2
 MODELS = 'cd4ml-models'
 
 
@@ -107,12 +109,12 @@ def models_view(
     groups: Sequence[str],       # the beginnings of metrics of groups, such as holdout.region
 ) -> View:
     "The models that were trained for a scenario, the latest first."
-    measured = [f'holdout.{metric}', f'holdout.{metric}.low', f'holdout.{metric}.high']
-    columns = {column('attributes', 'Models'): 0}
-    columns |= {column('metrics', name): 120 for name in measured}
-    columns |= {column('metrics', f'baseline.{metric}'): 120}
-    columns |= {column('metrics', f'{name}.worst'): 140 for name in groups}
-    columns |= {column('tags', 'cd4ml.verdict'): 330, column('attributes', 'Dataset'): 0}
+    measured = [f'holdout.{metric}.low', f'holdout.{metric}', f'holdout.{metric}.high']
+    columns = {column('attributes', 'Models'): 150, column('metrics', f'holdout.{metric}'): 110}
+    columns |= {column('tags', 'cd4ml.verdict'): 250}
+    columns |= {column('metrics', name): 110 for name in measured}
+    columns |= {column('metrics', f'{name}.worst'): 150 for name in groups}
+    columns |= {column('metrics', f'baseline.{metric}'): 120, column('attributes', 'Dataset'): 0}
     sections = [
         (section('On the holdout', 1, 300), [bars_chart(*measured)]),
         (section('What differs', 1, 420), [differences_chart('Parameters')]),

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TILE', 'page_address', 'view_address', 'server_pages', 'lab_pages', 'note_pages', 'running_pages', 'pages_of', 'Link',
-           'links_to', 'comparisons_in']
+           'links_to', 'chosen', 'comparisons_in']
 
-# %% ../../notebooks/tracking/links.ipynb #21124b7b
+# %% ../../notebooks/tracking/links.ipynb #c61ed810
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..runs.identities import outbox
 from .queue import is_named, store_name
 from .views import SWEEPS, Saved, mode_of, saved_views
 
-# %% ../../notebooks/tracking/links.ipynb #77a415d5
+# %% ../../notebooks/tracking/links.ipynb #cac53162
 def page_address(
     base: str,                 # address of MLflow's pages
     page: str,                 # such as experiments/1/runs
@@ -30,7 +30,7 @@ def page_address(
     "A page of MLflow as it is for models that are trained, and not for language models."
     return f'{base}/#/{page}?{urlencode({**query, "workflowType": "machine_learning"})}'
 
-# %% ../../notebooks/tracking/links.ipynb #a252ce9b
+# %% ../../notebooks/tracking/links.ipynb #6e96cfe4
 def view_address(base: str, saved: Saved) -> str:
     "The page that shows a saved view."
     mode = mode_of(saved.key)
@@ -38,7 +38,7 @@ def view_address(base: str, saved: Saved) -> str:
     page = f'experiments/{quote(saved.experiment_id)}/runs'
     return page_address(base, page, viewStateShareKey=saved.key, **opens)
 
-# %% ../../notebooks/tracking/links.ipynb #00e0d57f
+# %% ../../notebooks/tracking/links.ipynb #85d9a61b
 def server_pages(uri: str) -> str:      # '': the store is no server with pages at its address
     "The pages of a tracking server."
     parts = urlsplit(uri)
@@ -47,7 +47,7 @@ def server_pages(uri: str) -> str:      # '': the store is no server with pages 
     host = parts.netloc.rpartition('@')[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip('/'), '', ''))
 
-# %% ../../notebooks/tracking/links.ipynb #4190a922
+# %% ../../notebooks/tracking/links.ipynb #bf99b00f
 TILE = 'cd4ml-mlflow'
 
 
@@ -63,7 +63,7 @@ def lab_pages(records: Path | None = None) -> str:     # '': no JupyterLab, or o
     known = json_or_none(records / f'jpserver-{server}.json') or {}
     return f'{known["base_url"]}{TILE}' if 'base_url' in known else ''
 
-# %% ../../notebooks/tracking/links.ipynb #f7b3552c
+# %% ../../notebooks/tracking/links.ipynb #9ba37888
 def note_pages(settings: Settings, port: int) -> Path:       # the note, to be removed at the end
     "Note that this process serves MLflow's pages of a store."
     path = outbox(settings) / 'pages.json'
@@ -72,7 +72,7 @@ def note_pages(settings: Settings, port: int) -> Path:       # the note, to be r
     write_json(path, known | {'store': store_name(settings)})
     return path
 
-# %% ../../notebooks/tracking/links.ipynb #4578d6c4
+# %% ../../notebooks/tracking/links.ipynb #8d42c264
 def running_pages(settings: Settings) -> str:       # '': nobody serves them, as far as is known
     "The pages of a store that `cd4ml ui` serves on this machine."
     known = json_or_none(outbox(settings) / 'pages.json') or {}
@@ -80,14 +80,14 @@ def running_pages(settings: Settings) -> str:       # '': nobody serves them, as
         return ''
     return f'http://127.0.0.1:{known["port"]}'
 
-# %% ../../notebooks/tracking/links.ipynb #c69a15b8
+# %% ../../notebooks/tracking/links.ipynb #8b8a7541
 def pages_of(settings: Settings, in_cell: bool = False) -> str:     # '': none that is running
     # in_cell: a path will do
     "Where MLflow's pages of a store are for whoever reads what this process shows."
     found = server_pages(settings.tracking_uri)
     return found or (in_cell and lab_pages()) or running_pages(settings)
 
-# %% ../../notebooks/tracking/links.ipynb #0f6ed932
+# %% ../../notebooks/tracking/links.ipynb #cd4ef63b
 @dataclass(frozen=True)
 class Link:
     "A comparison that a store keeps."
@@ -97,16 +97,21 @@ class Link:
     address: str             # '': no pages are known to run
 
     @property
+    def word(self) -> str:
+        "As `cd4ml ui --compare` takes it: attempts, models, or a sweep such as sweep-1f3c."
+        return self.key.removeprefix('cd4ml-')
+
+    @property
     def kind(self) -> str:
-        "What is compared, as `cd4ml ui --compare` takes it: attempts, models or sweep."
-        return 'sweep' if self.key.startswith(SWEEPS) else self.key.removeprefix('cd4ml-')
+        "What is compared: attempts, models or sweep."
+        return 'sweep' if self.key.startswith(SWEEPS) else self.word
 
     @property
     def where(self) -> str:
         "Its address, or the command that opens it."
-        return self.address or f'cd4ml ui --compare {self.kind} -s {self.experiment}'
+        return self.address or f'cd4ml ui --compare {self.word} -s {self.experiment}'
 
-# %% ../../notebooks/tracking/links.ipynb #cd1cba8d
+# %% ../../notebooks/tracking/links.ipynb #82467598
 def links_to(
     views: Iterable[Saved],      # the latest first
     base: str,                   # of MLflow's pages; '': none run
@@ -123,7 +128,17 @@ def links_to(
             found.append(Link(saved.experiment, saved.key, saved.name, address))
     return sorted(found, key=lambda link: (link.experiment, link.kind == 'sweep'))
 
-# %% ../../notebooks/tracking/links.ipynb #17c32639
+# %% ../../notebooks/tracking/links.ipynb #997a79a3
+def chosen(links: Sequence[Link], word: str) -> list[Link]:
+    # word: '' for all, but of sweeps only the latest of each scenario
+    "The links that a word means; `sweep` is the latest one of each scenario."
+    if word not in ('', 'sweep'):
+        return [link for link in links if link.word == word]
+    latest = {link.experiment: link for link in reversed(links) if link.kind == 'sweep'}
+    others = [link for link in links if not word and link.kind != 'sweep']
+    return [*others, *latest.values()]
+
+# %% ../../notebooks/tracking/links.ipynb #d86d65f4
 def comparisons_in(
     settings: Settings,
     base: str,                   # of MLflow's pages; '': none run

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST', 'NOTHING', 'verdict_words', 'changed_names', 'told', 'note_verdict', 'Compared', 'shown_link', 'compared']
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #8acd9a23
+# %% ../../notebooks/workbench/in_mlflow.ipynb #8786cab4
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +25,17 @@ from .looking import verdicts_of
 from .trying import Desk
 from .verdict import Verdict
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #1a266ac1
+# %% ../../notebooks/workbench/in_mlflow.ipynb #3fc7526d
 def verdict_words(verdict: Verdict | None, unit: str) -> str:
     "A verdict in a cell of a table."
     if verdict is None:
         return 'the others are compared with it'
     low, high = verdict.interval
     ends = interval(verdict.metric, Estimate(value=verdict.gain, low=low, high=high), unit)
-    word = f'{verdict.word} than' if verdict.word != 'undecided' else 'undecided against'
-    gain = measured(verdict.metric, verdict.gain, unit)
-    said = f'{word} {verdict.reference}: a gain of {gain} ({ends})'
+    said = f'{verdict.word}, gain {measured(verdict.metric, verdict.gain, unit)} ({ends})'
     return said.replace('\N{NO-BREAK SPACE}', ' ')
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #2e7ddc7f
+# %% ../../notebooks/workbench/in_mlflow.ipynb #6b4fcd0a
 MOST = 10                # columns of what was changed
 
 
@@ -46,7 +44,7 @@ def changed_names(attempts: Sequence[Attempt]) -> list[str]:
     keys = dict.fromkeys(key for attempt in attempts for key in attempt.changes)
     return [f'try.{key}' for key in sorted(keys)][:MOST]
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #938cdf82
+# %% ../../notebooks/workbench/in_mlflow.ipynb #35a7f59d
 def told(
     desk: Desk,
     settings: Settings,
@@ -68,13 +66,13 @@ def told(
         messages[last] = amended(messages[last], {}, [view])
     return messages
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #59df5fe4
+# %% ../../notebooks/workbench/in_mlflow.ipynb #db77e741
 def note_verdict(desk: Desk, attempt: Attempt, verdict: Verdict | None) -> None:
     "Have MLflow show the verdict on an attempt that has just ended."
     settings = load_settings()
     say_again(settings, told(desk, settings, [(attempt, verdict)]))
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #0725b929
+# %% ../../notebooks/workbench/in_mlflow.ipynb #ebabb352
 @dataclass(frozen=True, repr=False)
 class Compared:
     "Where MLflow compares what was tried, and the trials of sweeps."
@@ -95,7 +93,7 @@ class Compared:
         found += [Markup('<p>{}</p>').format(text) for text in filter(None, [self.waits])]
         return str(Markup('').join(found)) or NOTHING
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #ccc3f6dc
+# %% ../../notebooks/workbench/in_mlflow.ipynb #95949d8b
 NOTHING = 'nothing tried yet: bench.fit()'
 
 
@@ -106,7 +104,7 @@ def shown_link(link: Link) -> Markup:
     anchor = Markup('<p><a href="{}" target="_blank">{}</a></p>')
     return anchor.format(link.address, link.name)
 
-# %% ../../notebooks/workbench/in_mlflow.ipynb #db0bd148
+# %% ../../notebooks/workbench/in_mlflow.ipynb #99897da7
 def compared(desk: Desk, sweeps: int = 5) -> Compared:       # sweeps: the latest that are named
     "Bring MLflow up to date about all that was tried, and say where it compares it."
     settings = load_settings()
