@@ -49,6 +49,7 @@ class Attempt(Artefact):
     dirty: bool = False
     cell: str = ''                   # source of the notebook cell that asked for it
     run_id: str = ''                 # in MLflow
+    sweep: str = ''                  # identity of the run of its sweep
 
     @property
     def is_plain(self) -> bool:

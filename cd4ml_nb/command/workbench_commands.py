@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NameOption', 'ChangeOption', 'WithoutOption', 'TrialsOption', 'ListOption', 'words_of', 'try_variant',
-           'compare_attempts']
+           'say_where_compared', 'compare_attempts']
 
 # %% ../../notebooks/command/workbench_commands.ipynb #bb1a30b1
 from collections.abc import Sequence
@@ -68,10 +68,22 @@ def try_variant(
     if list_:
         table = bench.table()
         print('nothing tried yet: cd4ml try' if table.empty else table.to_string(index=False))
-    elif trials:
+        return
+    if trials:
         print(bench.sweep(name, trials, without=without or (), changes=changes, **words))
     else:
         print(bench.fit(name, without=without or (), changes=changes, **words))
+    say_where_compared(bench.desk.plan.name)
+
+# %% ../../notebooks/command/workbench_commands.ipynb #e43ceae8
+def say_where_compared(scenario: str) -> None:
+    "Say where MLflow compares the attempts of a scenario, if it has them."
+    from cd4ml_nb.core.settings import load_settings
+    from cd4ml_nb.tracking.links import comparisons_in, pages_of
+    settings = load_settings()
+    for link in comparisons_in(settings, pages_of(settings), scenario, sweeps=0):
+        if link.kind == 'attempts':
+            print(f'compared: {link.where}', flush=True)
 
 # %% ../../notebooks/command/workbench_commands.ipynb #0890d66c
 def compare_attempts(scenario: str, names: Sequence[str]) -> None:

@@ -76,6 +76,7 @@ class Message:
     # paths from the message's directory, and the folder in MLflow
     files: list[tuple[str, str | None]] = field(default_factory=list)
     register: dict[str, Any] = field(default_factory=dict)            # of `registering`
+    views: list[dict[str, Any]] = field(default_factory=list)         # of the experiment, of `View`
     status: str = ''                    # how the run ended, such as FINISHED
     ended: int = 0                      # ms since 1970
 
@@ -175,8 +176,9 @@ def sweep_of(journal: Path, entries: list[dict[str, Any]]) -> Sweep | None:
 
 # %% ../../notebooks/tracking/queue.ipynb #978675b7
 def sweeps_in(products: Path) -> list[Sweep]:
-    "All sweeps that are to be shown, but for those that are under way."
-    found = (sweep_of(path, read_entries(path)[0]) for path in products.glob('*/.studies/*.jsonl'))
+    "All sweeps of stages and workbenches that are to be shown, but for those under way."
+    paths = [*products.glob('*/.studies/*.jsonl'), *products.glob('*/attempts/sweeps/*.jsonl')]
+    found = (sweep_of(path, read_entries(path)[0]) for path in paths)
     return [sweep for sweep in found if sweep and not is_under_way(sweep.journal)]
 
 # %% ../../notebooks/tracking/queue.ipynb #dac00d53

@@ -34,6 +34,7 @@ from ..core.settings import Settings, load_settings
 from ..runs.identities import outbox, registered_version, remember_id, remember_version
 from ..runs.identities import resolved
 from ..search.dealing import Record
+from .comparisons import sweep_view
 from .queue import Message, Missing, Sweep, address, as_text, down_since, is_named
 from .queue import is_under_way, mark_down, mark_up, missing, note_sent
 from .queue import note_unsent, now, owner, read_message, registering
@@ -41,10 +42,12 @@ from .queue import remember_candidate, run_lock, store_name, sweep_of
 from .queue import write_message
 from .reach import Unavailable, holders, reach, set_up
 from .relocation import moved_words, take_along
+from .saving import save_views
 from .store import as_error, begin_run, brought_back, close_interrupted, experiment
 from .store import find_run, is_final, log, log_inputs, reason_of
 from .store import register_candidate, set_status, trials_of
 from .trials import closing_rows, trial_rows, trial_tags
+from .views import View
 
 # %% ../../notebooks/tracking/sender.ipynb #6d16f87f
 LIMIT = 10.0  # s that a process waits for a store which does not answer
@@ -343,6 +346,7 @@ def send_message(sender: Sender, path: Path) -> bool:    # False: another proces
         if asked := message.register:
             version = register_candidate(sender.client, run_id=run_id, **asked)
             remember_version(sender.root, asked['digest'], version, sender.store, asked['at'])
+        _save(sender, [View(**view) for view in message.views])
         if message.status:
             set_status(sender.client, run_id, message.status, message.ended)
         faultpoint('outbox.sent')
@@ -398,6 +402,16 @@ def experiment_id(sender: Sender, name: str) -> str:
         say = partial(say_soon, sender)
         sender.experiments[name] = experiment(sender.client, name, sender.settings, say)
     return sender.experiments[name]
+
+# %% ../../notebooks/tracking/sender.ipynb #6d39d4c8
+def _save(sender: Sender, views: list[View]) -> None:
+    "Have the store keep views of experiments."
+    id_of = partial(experiment_id, sender)
+    try:
+        save_views(sender.client, views, id_of, sender.root, sender.store)
+    except MlflowException as error:
+        if not is_final(error):     # a view that a store does not take costs the run nothing
+            raise
 
 # %% ../../notebooks/tracking/sender.ipynb #33d3786f
 def _send_files(sender: Sender, run_id: str, message: Message, folder: Path) -> None:
@@ -573,6 +587,8 @@ def send_sweep(sender: Sender, sweep: Sweep) -> bool:    # whether all was sent
             _end_sweep(sender, sweep)
         sweep.trials = trials
         if is_over or not sweep.is_ours:
+            view = sweep_view(sweep)
+            _save(sender, [view] if view else [])
             note_sent(sender.root, sweep.name, sweep.n_entries)
             sender.n_sent += 1
         return True

@@ -28,6 +28,7 @@ from .advice import advice_on
 from .attempts import all_attempts
 from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
+from .in_mlflow import Compared, compared, note_verdict
 from .looking import ablated, attempt_asked, attempts_table, reference_of
 from .looking import slices_of, verdict_between, worst_of
 from .profile import Profile, profile_of
@@ -122,6 +123,7 @@ class Workbench:
         "An attempt with its verdict against the scenario as it is."
         first = reference_of(self.attempts, attempt)
         verdict = None if first is None else verdict_between(self.desk, first, attempt)
+        note_verdict(self.desk, attempt, verdict)
         advice = tuple(advice_on(self.desk, attempt))
         return Tried(attempt, verdict, self.desk.plan.target.unit, advice)
 
@@ -136,6 +138,10 @@ class Workbench:
     def table(self) -> pd.DataFrame:
         "All that was tried, the best first."
         return attempts_table(self.desk)
+
+    def mlflow(self) -> Compared:
+        "The same in MLflow, and the trials of sweeps: links to saved comparisons."
+        return compared(self.desk)
 
     def slices(self, name: str, by: Sequence[str] = ()) -> pd.DataFrame:
         "The metric of an attempt within groups; of the scenario's own, where none is named."
