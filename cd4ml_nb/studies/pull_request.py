@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STATES', 'GREEN', 'NAMES', 'GATE_HEAD', 'MOST_LINES', 'MOST_OF_ALL', 'Answer', 'answer_part', 'verdict_part',
            'shown_line', 'refused_part', 'gate_row', 'compared_part', 'capital', 'value_heads', 'groups_of',
-           'changes_part', 'details_part', 'metrics_part', 'source_part', 'cells_part', 'notebook_words', 'cell_lines',
-           'Study', 'studies_part', 'page_of', 'overview_part']
+           'groups_part', 'changes_part', 'details_part', 'metrics_part', 'source_part', 'cells_part', 'notebook_words',
+           'cell_lines', 'Study', 'studies_part', 'page_of', 'overview_part']
 
 # %% ../../notebooks/studies/pull_request.ipynb #29c7ff3c
 from collections.abc import Sequence
@@ -20,10 +20,11 @@ from ..scenario.metrics import METRICS
 from ..scenario.wording import measured, plural
 from ..show.comparison_words import better_by, few, share, verdict_words
 from ..show.pages import without_paths, without_secrets
+from ..show.report import counted
 from ..show.verdict import demand, found
 from .cell_changes import CellChange, NotebookChange
 from .failing_cell import FailingCell, cell_part
-from .markdown import code_block, code_span, folded, plain, table
+from .markdown import code_block, code_span, folded, message_block, plain, table
 from .model_changes import Row, chosen_rows
 
 # %% ../../notebooks/studies/pull_request.ipynb #8fbfe986
@@ -91,7 +92,7 @@ def verdict_part(answer: Answer) -> list[str]:
     lines = []
     if answer.error:
         code = f' (exit code {answer.record.exit_code})' if answer.record else ' before it began'
-        lines += [f'**The run failed**{code}.', '', *code_block([shown_line(answer.error)])]
+        lines += [f'**The run failed**{code}.', '', *message_block(shown_line(answer.error))]
         lines += cell_part(answer.failing) if answer.failing else []
     elif answer.state == 'refused':
         lines += refused_part(answer)
@@ -121,7 +122,9 @@ GATE_HEAD = ['Gate', 'Metric', 'Measured', 'Must be']
 def gate_row(gate: GateOutcome, unit: str) -> list[str]:
     "A gate: passed or not, what was measured, what it demands."
     outcome = 'passed' if gate.passed else '✖ refused'
-    value = found(gate.metric, gate.value, unit) if not gate.beats else gate.reason
+    value = gate.reason if gate.beats else found(gate.metric, gate.value, unit)
+    if gate.at == 'bound' and not gate.beats:
+        value += f' ({counted(gate, unit)})'
     return [outcome, METRICS[gate.metric].words, value, demand(gate, unit)]
 
 # %% ../../notebooks/studies/pull_request.ipynb #56966754
@@ -134,10 +137,7 @@ def compared_part(compared: dict[str, Any]) -> list[str]:
     )
     lines = [f'**{plain(capital(headline))}**', '']
     lines += [' '.join(plain(capital(sentence)) for sentence in sentences), '']
-    groups = groups_of(compared)
-    if not groups:
-        return [*lines, 'For no group is it clearly better or worse.', '']
-    return [*lines, *table(['', 'For whom', 'Cases', *value_heads(compared)], groups, most=12)]
+    return lines + groups_part(compared)
 
 # %% ../../notebooks/studies/pull_request.ipynb #6138e18b
 def capital(text: str) -> str:
@@ -151,20 +151,37 @@ def value_heads(compared: dict[str, Any]) -> list[str]:
     return [f'{capital(words)}, current', 'new']
 
 # %% ../../notebooks/studies/pull_request.ipynb #83204258
-def groups_of(compared: dict[str, Any]) -> list[list[str]]:
-    "The groups for which the model is clearly worse or better, those first that lose most."
+def groups_of(compared: dict[str, Any], verdict: str) -> list[list[str]]:
+    "The groups with one verdict, better or worse; those first for which most changes."
     metric = compared['metric']
+    mark = STATES[verdict][0]
     found_groups = []
     for column, groups in compared['comparisons'][0]['groups'].items():
         for group in groups:
-            if group['verdict'] != 'undecided':
-                mark = '▼' if group['verdict'] == 'worse' else '▲'
-                values = [measured(metric, group[name], compared['unit'])
-                          for name in ('reference', 'challenger')]
-                row = [f'{mark} {better_by(share(group))}', f'{column}: {group["group"]}',
+            if group['verdict'] == verdict:
+                gain = share(group) or 0.0
+                values = [measured(metric, group[name], compared['unit']) for name in NAMES]
+                row = [f'{mark} {better_by(gain)}', f'{column}: {group["group"]}',
                        f'{group["n"]:,}', *values]
-                found_groups.append((mark != '▼', share(group) or 0.0, row))
-    return [row for _, _, row in sorted(found_groups, key=lambda at: at[:2])]
+                found_groups.append((-abs(gain), row))
+    return [row for _, row in sorted(found_groups, key=lambda at: at[0])]
+
+# %% ../../notebooks/studies/pull_request.ipynb #91dadc4c
+def groups_part(compared: dict[str, Any]) -> list[str]:
+    "For whom the model is better or worse."
+    found_groups = {verdict: groups_of(compared, verdict) for verdict in ('worse', 'better')}
+    n_all = sum(map(len, compared['comparisons'][0]['groups'].values()))
+    n_open = n_all - sum(map(len, found_groups.values()))
+    if not n_all:
+        return []
+    counts = [f'{verdict} for {len(rows)}' for verdict, rows in found_groups.items()]
+    counts.append(f'no clear difference for {n_open}')
+    head = ['', 'Group', 'Cases', *value_heads(compared)]
+    return [
+        f'**For whom**: of {plural(n_all, "group")} {", ".join(counts)}.', '',
+        *table(head, found_groups['worse'], most=12),
+        *folded('Better for', table(head, found_groups['better'])),
+    ]
 
 # %% ../../notebooks/studies/pull_request.ipynb #0ed6cd85
 def changes_part(answer: Answer) -> list[str]:
@@ -229,12 +246,14 @@ def cells_part(changes: Sequence[NotebookChange]) -> list[str]:
     left = MOST_OF_ALL
     for change in changes:
         block = []
+        words = notebook_words(change)
         for cell in change.cells:
             shown = cell_lines(cell, min(MOST_LINES, left))
             left -= min(left, len(shown))
             block += shown
-        lines += folded(notebook_words(change), code_block(block, 'diff') if block else [])
-        lines += [f'{plain(notebook_words(change))}', ''] if not block else []
+        short = len(block) <= MOST_LINES
+        lines += folded(words, code_block(block, 'diff') if block else [], short)
+        lines += [plain(words), ''] if not block else []
     return ['## Changed cells', '', *lines] if lines else []
 
 # %% ../../notebooks/studies/pull_request.ipynb #ae477668
@@ -285,7 +304,7 @@ def studies_part(studies: Sequence[Study]) -> list[str]:
         rows.append([outcome, study.path, given or 'its own defaults', study.page])
         if study.error:
             lines += [f'{code_span(study.path)} failed.', '']
-            lines += code_block([shown_line(study.error)])
+            lines += message_block(shown_line(study.error))
             lines += cell_part(study.failing) if study.failing else []
     head = ['', 'Notebook', 'Given', 'Page']
     return ['## Notebooks of your own', '', *table(head, rows), *lines]
@@ -306,6 +325,8 @@ def page_of(
         lines += overview_part(answers)
     for answer in answers:
         lines += answer_part(answer, 2 if len(answers) > 1 else 1)
+    broken = [code_span(study.path) for study in studies if study.error]
+    lines[1:1] = ['', f'✖ {few(broken)} failed, see below.'] if broken else []
     lines += studies_part(studies)
     lines += cells_part([change for change in notebooks if change.is_code or change.n_prose])
     if others:
