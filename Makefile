@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly faults gpu bench bench-sweep bench-coverage bench-scale bench-parts bench-quality lab lint export clear setup upgrade lock clean
+.PHONY: help run test test-slow nightly models audit faults gpu bench bench-sweep bench-coverage bench-scale bench-parts bench-quality lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -21,6 +21,12 @@ test-slow: $(READY)  ## the rare tests alone, among them whole runs on the real 
 
 nightly: lint  ## all of it: slow tests too, every example of every property, the kill harness
 	BIN=$(BIN) .ci/nightly
+
+models: $(READY)  ## what your branch does to the models: make models [BASE=main] [PAGE=page.md]
+	BIN=$(BIN) .ci/models "$(or $(BASE),main)" "$(or $(PAGE),page.md)"
+
+audit: $(READY)  ## a list of all that is locked (sbom.json), and whether any of it is known to be vulnerable
+	BIN=$(BIN) .ci/dependencies sbom.json
 
 faults: $(READY)  ## the kill harness: 200 kills, full disks, two runs at once, 60 kills in sweeps
 	$(BIN)/python tests/fault_harness.py --kills 200 --worker-kills 50 --coordinator-kills 10
@@ -85,4 +91,4 @@ lock:          ## resolve the newest versions that pyproject.toml admits
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade -q -o requirements.lock
 
 clean:         ## remove what runs have left; the environment stays
-	rm -rf products mlartifacts mlflow.db build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf products mlartifacts mlflow.db .models page.md page_files sbom.json build dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,6 +1,7 @@
 """What people and CI type: the targets of the Makefile, the workflows, the hooks of a commit, and
 what runs when."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def test_hooks_and_workflows_run_the_commands_of_the_makefile():
     hooks = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos']
     assert [repo['repo'] for repo in hooks] == ['local']
     assert {hook['id'] for hook in hooks[0]['hooks']} == {'clear', 'nbdev-export', 'ruff'}
-    assert {*typed('ci'), *typed('nightly')} <= set(RECIPES)
+    assert {*typed('ci'), *typed('nightly'), *typed('dependencies')} <= set(RECIPES)
     ci = job('ci')
     assert ci['strategy']['matrix']['python'] == ['3.11', '3.12']
     assert ci['steps'][-1]['if'] == '${{ always() }}'
@@ -52,6 +54,73 @@ def test_a_push_lints_once_and_every_night_runs_what_a_push_leaves_out():
     nightly = (ROOT / '.ci/nightly').read_text(encoding='utf-8')
     assert ' -m ' not in nightly and 'CD4ML_TEST_EFFORT=nightly' in nightly
     assert 'make faults' in nightly and 'nbdev-test' in nightly
+
+
+# ---- what a stranger's pull request may do
+
+WORKFLOWS = sorted((ROOT / '.github/workflows').glob('*.yml'))
+TRIGGERS = {'push', 'pull_request', 'schedule', 'workflow_dispatch'}
+
+
+def unsafe(text: str) -> list[str]:
+    """What in a workflow would give the code of a pull request a secret or a right to write."""
+    flow = yaml.safe_load(text)
+    found = [f'trigger {name}' for name in flow[True] if name not in TRIGGERS]   # True: the word on
+    for part in (flow, *flow['jobs'].values()):
+        rights = part.get('permissions', {} if part is not flow else None)
+        if not isinstance(rights, dict) or set(rights.values()) - {'read', 'none'}:
+            found.append(f'permissions {rights}')
+        if re.search(r'secrets|github\.token', json.dumps(part.get('env', {}))):
+            found.append('a secret of the job')
+    for step in [step for job in flow['jobs'].values() for step in job['steps']]:
+        found += unsafe_step(step)
+    return found + (['secrets'] if re.search(r'\$\{\{[^}]*secrets', text) else [])
+
+
+def unsafe_step(step: dict[str, Any]) -> list[str]:
+    """The same of one step; what a person wrote is passed to a shell by a variable only."""
+    run = step.get('run', '')
+    found = []
+    if re.search(r'\$\{\{\s*(github\.(event|head_ref)|inputs)', run):
+        found.append('text of the event in a shell')
+    if re.search(r'make |\.ci/|python', run) and 'github.token' in json.dumps(step):
+        found.append('a token for the code of the pull request')
+    checkout = step.get('uses', '').startswith('actions/checkout')
+    if checkout and step.get('with', {}).get('persist-credentials') is not False:
+        found.append('the token stays in the checkout')
+    return found
+
+
+@pytest.mark.parametrize('path', WORKFLOWS, ids=lambda path: path.stem)
+def test_X18_no_workflow_gives_a_pull_request_a_secret_or_a_right_to_write(path):
+    assert unsafe(path.read_text(encoding='utf-8')) == []
+
+
+@pytest.mark.parametrize(('old', 'new'), [
+    ('  pull_request:', '  pull_request_target:'),
+    ('contents: read', 'contents: write'),
+    ('permissions:\n  contents: read\n  actions: read', 'x-permissions: {}\nx:\n  actions: read'),
+    ('      CD4ML_ENV: ci', '      CD4ML_ENV: ${{ secrets.KEY }}'),
+    ('persist-credentials: false', 'persist-credentials: true'),
+    ('run: make setup', 'run: make setup ${{ github.event.pull_request.title }}'),
+    ('run: make setup', 'run: GH_TOKEN=${{ github.token }} make setup'),
+])
+def test_X18_a_workflow_that_would_is_caught(old, new):
+    text = (ROOT / '.github/workflows/models.yml').read_text(encoding='utf-8')
+    assert old in text and unsafe(text.replace(old, new))
+
+
+def test_the_models_workflow_compares_with_what_a_push_to_main_kept_and_shows_its_page_when_red():
+    flow = yaml.safe_load((ROOT / '.github/workflows/models.yml').read_text(encoding='utf-8'))
+    assert flow[True]['push']['paths'] == flow[True]['pull_request']['paths']
+    kept, review = (flow['jobs'][name]['steps'] for name in ('keep', 'pull-request'))
+    by_name = {step.get('name'): step for step in review}
+    assert [step['run'] for step in kept if 'run' in step][-1] == '.ci/models --keep'
+    fetch = by_name['Fetch it; without it, the reference is built anew']['with']
+    assert fetch['name'] == kept[-1]['with']['name'] and kept[-1]['with']['path'] == '.models/'
+    find = by_name['Find what the main branch has kept']['run']
+    assert '--event push' in find and '--status success' in find
+    assert [step['if'] for step in review[-2:]] == ['${{ always() }}'] * 2
 
 
 def pretended(folder: Path, **codes: int) -> dict[str, str]:
@@ -76,6 +145,31 @@ def output_of(script: str, environment: dict[str, str]) -> tuple[int, list[str]]
         timeout=60,
     )
     return done.returncode, done.stdout.strip().splitlines()
+
+
+@pytest.mark.parametrize('audit', [0, 1])
+def test_make_audit_lists_what_is_locked_and_is_red_where_a_package_cannot_be_looked_up(
+    tmp_path, audit
+):
+    pretend = pretended(tmp_path / 'bin', cyclonedx_py=0, pip_audit=audit)
+    code, (listed, audited) = output_of('dependencies', pretend)
+    assert code == audit and shlex.split(listed)[-1] == 'requirements.lock'
+    assert {'--strict', '--require-hashes', 'requirements.lock'} <= set(shlex.split(audited))
+
+
+@pytest.mark.slow
+def test_X15_the_list_holds_every_locked_package_with_its_hashes(tmp_path):
+    pretend = pretended(tmp_path / 'bin', pip_audit=0)
+    (tmp_path / 'bin/cyclonedx-py').symlink_to(Path(sys.executable).with_name('cyclonedx-py'))
+    sbom = tmp_path / 'sbom.json'
+    subprocess.run([ROOT / '.ci/dependencies', sbom], env=pretend, check=True, timeout=300)
+    found = json.loads(sbom.read_text(encoding='utf-8'))
+    assert found['bomFormat'] == 'CycloneDX'
+    lock = (ROOT / 'requirements.lock').read_text(encoding='utf-8')
+    locked = re.findall(r'^([\w.-]+)==([\w.+!-]+)', lock, re.MULTILINE)
+    parts = {(part['name'], part['version']): json.dumps(part) for part in found['components']}
+    assert set(parts) == set(locked) and all('SHA-256' in text for text in parts.values())
+    assert all(digest in ''.join(parts.values()) for digest in re.findall(r'sha256:(\w+)', lock))
 
 
 @pytest.mark.parametrize('tests', [0, 1])
@@ -276,6 +370,53 @@ def test_set_up_asks_for_compiled_libraries_and_for_their_hashes():
     done = made('-n', 'READY=ready', 'BIN=bin', 'setup')
     (sync,) = re.findall(r'uv pip sync .*', done.stdout)
     assert ' --compile-bytecode ' in sync and ' --require-hashes ' in sync
+
+
+def test_X15_all_that_set_up_installs_by_name_is_installed_by_its_hash():
+    done = made('-n', 'READY=ready', 'BIN=bin', 'setup')
+    lines = done.stdout.replace('\\\n', '').replace('||', '\n').splitlines()
+    installs = [line for line in lines if re.search(r'pip (install|sync) ', line)]
+    assert len(installs) == 4
+    own = [line for line in installs if '--editable .' in line]
+    assert len(own) == 1 and '--no-deps' in own[0] and '--no-build-isolation' in own[0]
+    assert all(' --require-hashes ' in line for line in installs if line not in own)
+
+
+def a_wheel(folder: Path) -> Path:
+    """A package `tiny` that holds nothing but a module."""
+    about = 'tiny-1.0.dist-info'
+    path = folder / 'tiny-1.0-py3-none-any.whl'
+    with zipfile.ZipFile(path, 'w') as wheel:
+        wheel.writestr('tiny.py', '')
+        wheel.writestr(f'{about}/METADATA', 'Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n')
+        kind = 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
+        wheel.writestr(f'{about}/WHEEL', kind)
+        wheel.writestr(f'{about}/RECORD', '')
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('with_uv', [True, False])
+@pytest.mark.parametrize('tampered', [True, False])
+def test_X15_a_package_whose_hash_is_not_the_locked_one_is_not_installed(
+    tmp_path, monkeypatch, with_uv, tampered
+):
+    wheel = a_wheel(tmp_path)
+    digest = '0' * 64 if tampered else hashlib.sha256(wheel.read_bytes()).hexdigest()
+    project = copy_parts(tmp_path / 'project', 'Makefile', 'pyproject.toml')
+    (project / 'requirements.lock').write_text(f'tiny==1.0 \\\n    --hash=sha256:{digest}\n')
+    for tool in ('PIP', 'UV'):
+        monkeypatch.setenv(f'{tool}_NO_INDEX', '1')
+        monkeypatch.setenv(f'{tool}_FIND_LINKS', str(tmp_path))
+    if with_uv:
+        (project / '.venv/bin').mkdir(parents=True)
+        (project / '.venv/bin/uv').symlink_to(Path(sys.executable).with_name('uv'))
+    done = made('setup', f'PYTHON={sys.executable}', folder=project)
+    assert done.returncode and not (project / '.venv/.ready').exists()
+    installed = list((project / '.venv').rglob('tiny.py'))
+    assert bool(installed) != tampered, done.stderr
+    refused = re.search('hash mismatch|do not match the hashes', done.stderr, re.IGNORECASE)
+    assert bool(refused) == tampered, done.stderr
 
 
 BY_MAKE = (Path(sys.prefix) / '.ready').is_file()

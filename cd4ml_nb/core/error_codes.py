@@ -153,6 +153,7 @@ V10|the packaged model answers otherwise than the trained one|report this
 V11|a model goes against the direction of an input|remove `monotone`, or the feature
 GATE|a gate refused the model|improve the model, or its gates
 COMPARE|a model was not shown to be what was demanded|read the page
+PULL|a change is refused, fails, is worse, or has nothing to be compared with|read the page
 LEAK|a page would publish a secret, a folder or a personal value|mend its source
 SEEN|a model has learned from rows that shall judge it|choose rows that none has seen
 DECAY|a metric gets slowly worse|improve the model, or say since when it counts

@@ -31,7 +31,10 @@ class Declared:
 OWN = ('upstream', 'product')         # whoever runs a notebook passes these to it
 
 
-def declared_parameters(notebook: Notebook) -> dict[str, Declared]:
+def declared_parameters(
+    notebook: Notebook,
+    own: tuple[str, ...] = OWN,      # names that it has to declare
+) -> dict[str, Declared]:
     "The declarations in the parameters cell of a notebook."
     where = shown(notebook.path)
     lines = [_declared(statement, where) for statement in _parameters_cell(notebook, where).body]
@@ -41,7 +44,7 @@ def declared_parameters(notebook: Notebook) -> dict[str, Declared]:
             what = f"the parameters cell declares '{name}' twice"
             raise UserError(what, 'remove one', where=where, code='N05')
         found[name] = declared
-    for name in OWN:
+    for name in own:
         if name not in found:
             what = f"the parameters cell does not declare '{name}'"
             raise UserError(what, f'add the line: {name} = None', where=where, code='N05')

@@ -424,6 +424,7 @@ def executed_html(
     notebook: nbformat.NotebookNode,   # is used up
     stage: str,
     room: int = 150_000,       # characters for its images
+    heading: int = 4,          # the level that its highest heading gets
 ) -> Markup:
     "An executed notebook as HTML that can stand in a page."
     exporter = nbconvert.HTMLExporter(
@@ -437,7 +438,7 @@ def executed_html(
     ]
     return clean_html(
         exporter.from_notebook_node(nbformat.from_dict({**notebook, 'cells': cells}))[0],
-        4,
+        heading,
         f'Notebook {stage}',
         room,
     )
