@@ -29,7 +29,7 @@ def n_folds(n_rows: int) -> int:
         return 5
     return 3 if n_rows < MOST_ROWS else 1
 
-
+# %% ../../notebooks/model/folds.ipynb #71c62d11
 def n_tenths(n_rows: int) -> int:
     "How many tenths of so many rows are predicted, where models shall be near the final one."
     return 5 if n_rows < 20_000 else n_folds(n_rows)
