@@ -1,13 +1,11 @@
 """A pull request's answer: better, worse or broken, against the run that it would replace."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from projects import copied_project, copy_parts, edited, edited_notebook
+from projects import copied_project, edited, edited_notebook
 from runs import Place
 
 SCENARIO = '''name: cars
@@ -47,7 +45,8 @@ class Pull:
         return self.cd4ml('run', '-s', 'cars', '-p', 'sweep.trials=1').returncode
 
     def summary(self, *words) -> str:
-        done = self.cd4ml('summary', '-s', 'cars', *words)
+        of = [] if '--since' in words else ['-s', 'cars']
+        done = self.cd4ml('summary', *of, *words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -84,34 +83,15 @@ def test_S9_better_worse_and_broken_are_said_with_what_changed_and_for_whom(pull
     assert pull.run() == 1
     broken = pull.summary()
     assert '**The run failed** (exit code 1)' in broken and 'boom' in broken
-    assert '16_evaluate' in broken and 'Nothing was compared' in broken and '▲' not in broken
+    assert 'It stopped in `notebooks/stages/16_evaluate.ipynb`, cell ' in broken
+    assert 'raise ValueError("boom")    # ← ValueError: boom' in broken
+    assert 'Nothing was compared' in broken and '▲' not in broken
 
 
-def git(folder, *words):
-    subprocess.run(['git', '-C', str(folder), *words], check=True, capture_output=True)
-
-
-@pytest.mark.slow
-def test_S9_ci_runs_what_a_change_touches_as_it_was_and_as_it_is(tmp_path):
-    pull = Pull(tmp_path)
-    copy_parts(pull.project, '.ci')
-    (pull.project / '.gitignore').write_text('products\n__pycache__\n*.db\n')
-    git(pull.project, 'init', '-q')
-    for words in (['config', 'user.email', 'a@b.c'], ['config', 'user.name', 'A'], ['add', '-A'],
-                  ['commit', '-qm', 'base']):
-        git(pull.project, *words)
-    edited(pull.scenario, 'rounds: 6', 'rounds: 60')
-    git(pull.project, 'commit', '-qam', 'more rounds')
-    surroundings = {'CD4ML_DATA_ROOT': str(tmp_path), 'BIN': str(Path(sys.executable).parent)}
-    done = pull.place.run(
-        'HEAD~1', 'page.md', cwd=pull.project, command=pull.project / '.ci/models', **surroundings
-    )
-    assert done.returncode == 0, done.stderr
-    page = (pull.project / 'page.md').read_text()
-    assert page.count('## Cars') == 1 and '▲ better' in page and '| 6 | 60 |' in page
-    assert not (pull.project / '.git/worktrees').exists()
-    same = pull.place.run(
-        'HEAD', 'page.md', cwd=pull.project, command=pull.project / '.ci/models', **surroundings
-    )
-    assert same.returncode == 0
-    assert 'No scenario' in (pull.project / 'page.md').read_text()
+def test_a_change_that_touches_no_scenario_runs_nothing(pull):
+    for words in (['init', '-q'], ['config', 'user.email', 'a@b.c'], ['config', 'user.name', 'A'],
+                  ['add', '-A'], ['commit', '-qm', 'base']):
+        subprocess.run(['git', '-C', str(pull.project), *words], check=True, capture_output=True)
+    (pull.project / 'notes.md').write_text('Not a word about models.')
+    said = pull.summary('--since', 'HEAD')
+    assert said.startswith('# Models: nothing to run') and 'Also changed: `notes.md`.' in said

@@ -42,8 +42,7 @@ FEATURES = (
 )
 STUDY = notebook(
     ("scenario = 'boats'\ntimes = 1", {'tags': ['parameters']}),
-    'from cd4ml_nb import Workbench\nbench = Workbench(scenario)',
-    'print(bench.scenario.name, "x" * times)',
+    'print(scenario, "x" * times)',
 )
 GITIGNORE = '/.models/\n/page.md\n/page_files/\n__pycache__/\n'
 
