@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
-    'UserError', 'GateRefused', 'InfrastructureError',
+    'Cd4mlError', 'UserError', 'GateRefused', 'InfrastructureError', 'feature',
 ]
 
 if TYPE_CHECKING:      # a checker reads this branch, and sees the types of all names
     from .command.use import compare, find_run, load_model, load_scenario, predict, run
-    from .core.errors import GateRefused, InfrastructureError, UserError
+    from .core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
+    from .model.features import feature
     from .workbench.bench import Workbench
 else:
     def __getattr__(name):
         "A public name, from the module that has it."
         if name not in __all__:
             raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-        place = 'core.errors' if name[0].isupper() else 'command.use'
-        place = 'workbench.bench' if name == 'Workbench' else place
+        place = {'Workbench': 'workbench.bench', 'feature': 'model.features'}.get(
+            name, 'core.errors' if name[0].isupper() else 'command.use'
+        )
         found = getattr(import_module(f'{__name__}.{place}'), name)
         globals()[name] = found
         return found

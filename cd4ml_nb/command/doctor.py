@@ -124,6 +124,7 @@ MODULES = {
     'pyyaml': 'yaml',
     'pandera': 'pandera.pandas',
     'xgboost-cpu': 'xgboost',
+    'ruamel-yaml': 'ruamel.yaml',
 }
 
 

@@ -251,6 +251,11 @@ class Search(Section):
         return {name: size for name, size in space.items() if name not in self.fixed}
 
     @property
+    def is_fixed(self) -> bool:
+        "Whether there is nothing to search: one trial says it all."
+        return len(self.algorithms) == 1 and not self.space_of(self.algorithms[0])
+
+    @property
     def chooses(self) -> bool:
         "Whether trials name their algorithm."
         return self.algorithms != ['trees']

@@ -207,6 +207,8 @@ def _luck_words(comparison: Mapping[str, Any]) -> str:
         return ''
     if verdict == comparison['recipes']['verdict']:
         return ': that is more than the luck of one training'
+    if comparison['recipes']['low'] > 0 or comparison['recipes']['high'] < 0:
+        return ': more than luck, and perhaps less than what counts'
     return ', so it may be the luck of one training'
 
 # %% ../../notebooks/show/comparison_words.ipynb #dc798e0c

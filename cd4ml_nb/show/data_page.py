@@ -126,7 +126,7 @@ def _spread(present: pd.Series, kind: str, unit: str) -> dict[str, Any]:
         values = present.to_numpy('float64')
     reach = f'{_shown(present.min())} to {_shown(present.max(), unit)}'
     middle = _shown(present.median(), unit)
-    picture = bars_svg(histogram(values), f'{present.name}: {reach}, half below {middle}')
+    picture = bars_svg(histogram(values), f'{present.name}: {reach}, half at most {middle}')
     return {'range': reach, 'middle': middle, 'picture': picture}
 
 # %% ../../notebooks/show/data_page.ipynb #d6fdbbfb

@@ -159,7 +159,8 @@ def _uses(n: Mapping[str, int], folds: int) -> str:
     "What the rows that are not sealed are for."
     if folds:
         return f'{n["train"] + n["validation"]:,} to learn from and to choose parameters with'
-    return f'{n["train"]:,} to learn from, {n["validation"]:,} to choose parameters with'
+    chosen = f'{n["train"]:,} to learn from while {n["validation"]:,} chose the parameters'
+    return f'{chosen} (the model learned from both in the end)'
 
 # %% ../../notebooks/show/report.ipynb #ab5c0f3e
 def _apart(split: SplitRecord) -> str:

@@ -34,7 +34,7 @@ from .looking import slices_of, verdict_between, worst_of
 from .profile import Profile, profile_of
 from .tried import Tried
 from .trying import AS_IT_IS, Desk, Wanted, try_fit, try_sweep, until_split
-from .variant import changes_of
+from .variant import changes_of, listed_columns
 from .verdict import Verdict
 
 # %% ../../notebooks/workbench/bench.ipynb #b2f6981f
@@ -95,7 +95,7 @@ class Workbench:
         name: str = '',
         *,
         features: Mapping[str, Feature] | Sequence[Feature] = (),     # drafted in cells
-        without: Sequence[str] = (),                # columns that are left out
+        without: str | Sequence[str] = (),          # columns that are left out
         changes: Mapping[str, Any] | None = None,   # dotted key of the scenario -> value
         **words: Any,                               # parameters of XGBoost, scale, algorithms …
     ) -> Tried:
@@ -111,7 +111,7 @@ class Workbench:
         trials: int | None = None,       # None: as settings.ini says
         *,
         features: Mapping[str, Feature] | Sequence[Feature] = (),
-        without: Sequence[str] = (),
+        without: str | Sequence[str] = (),
         changes: Mapping[str, Any] | None = None,
         **words: Any,
     ) -> Tried:
@@ -143,18 +143,20 @@ class Workbench:
         "The same in MLflow, and the trials of sweeps: links to saved comparisons."
         return compared(self.desk)
 
-    def slices(self, name: str, by: Sequence[str] = ()) -> pd.DataFrame:
+    def slices(self, name: str, by: str | Sequence[str] = ()) -> pd.DataFrame:
         "The metric of an attempt within groups; of the scenario's own, where none is named."
-        return slices_of(self.desk, self.named(name), list(by))
+        return slices_of(self.desk, self.named(name), listed_columns(by))
 
     def worst(self, name: str, n: int = 20) -> pd.DataFrame:
         "The training rows that an attempt errs most on, by models that had not seen them."
         return worst_of(self.desk, self.named(name), n)
 
-    def ablate(self, name: str = AS_IT_IS, columns: Sequence[str] = ()) -> pd.DataFrame:
+    def ablate(self, name: str = AS_IT_IS, columns: str | Sequence[str] = ()) -> pd.DataFrame:
         "What each feature, or column, adds to an attempt: the same recipe without it."
-        return ablated(self.desk, self.named(name), columns)
+        return ablated(self.desk, self.named(name), listed_columns(columns))
 
-    def adopt(self, name: str) -> Adoption:
-        "What would be written so that the scenario is as the attempt; `.write()` writes it."
-        return adoption_of(self.named(name), Path(self.desk.path))
+    def adopt(self, name: str, found: bool = False) -> Adoption:
+        """What would be written so that the scenario is as the attempt; `.write()` writes it.
+
+        With `found`, what a sweep has found becomes fixed, and a run tries it alone."""
+        return adoption_of(self.named(name), Path(self.desk.path), found)

@@ -41,7 +41,7 @@ from .live import LivePlot
 from .measuring import Measured, estimate, measure, recipe_fit
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
-from .variant import base_of, schema_of, variant
+from .variant import base_of, refuse_unknown_columns, schema_of, variant
 
 # %% ../../notebooks/workbench/trying.ipynb #0c1a1a75
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Prepared:
 # %% ../../notebooks/workbench/trying.ipynb #3b0b4b22
 def prepared(desk: Desk, wanted: Wanted) -> Prepared:
     "The variant that is wanted, its features fitted to the training rows."
+    refuse_unknown_columns(desk.rows.schema, wanted.changes)
     plan = variant(desk.path, wanted.changes)
     name = desk.rows.schema.target.name
     tables = (desk.rows.train, desk.rows.validation)
@@ -147,6 +148,7 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
     "Try so many combinations, and measure the best."
     begun = time.monotonic()
     made = prepared(desk, wanted)
+    trials = 1 if made.plan.search.is_fixed else trials
     decision = made.plan.judged_decision
     decides = {
         'contract': made.contract.to_json(),

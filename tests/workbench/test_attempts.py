@@ -237,6 +237,16 @@ def test_E11_an_interrupt_keeps_the_best_so_far(sweeping):
     process.wait(timeout=120)
     (attempt,) = study.attempts()
     assert 4 <= attempt['trials'] < attempt['wanted'] == 200
+    said = study.code(BENCH + '''
+print(bench.adopt('wide'))
+print(bench.adopt('wide', found=True).write())
+''')
+    assert 'found=True' in said
+    search = yaml.safe_load(study.scenario.read_text())['search']
+    assert search['space'] == {} and search['fixed']['learning_rate'] > 0
+    done = study.cd4ml('run', '-s', 'cars', '-p', 'sweep.trials=5', '--until', 'sweep')
+    assert done.returncode == 0, done.stderr
+    assert study.place.json('cars', 'sweep', 'best.json')['n_trials'] == 1
     assert 'interrupted' in study.code(BENCH + 'print(bench.show(bench.attempts[0]))')
 
 
