@@ -162,12 +162,14 @@ def n_units(n_rows: int, clusters: np.ndarray | None) -> int:
 
 # %% ../../notebooks/scenario/comparison.ipynb #5ae22a2e
 def margin_of(
-    reference: float,          # the metric's value for the reference
-    share: float,              # of that value
+    metric: str,
+    reference: float,          # its value for the reference
+    share: float,              # of what lies between that and a perfect value
     absolute: float | None = None,   # in the metric's unit, instead
 ) -> float:
     "The smallest difference that counts."
-    return absolute if absolute is not None else share * abs(reference)
+    perfect = 1.0 if METRICS[metric].better == 'high' else 0.0
+    return absolute if absolute is not None else share * abs(perfect - reference)
 
 # %% ../../notebooks/scenario/comparison.ipynb #bc039c95
 def judged(

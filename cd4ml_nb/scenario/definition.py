@@ -268,7 +268,7 @@ class Contract(Section):
 class Compare(Section):
     "When one model counts as better than another."
     metric: str | None = None  # that decides; None: the one that the sweep improves
-    # the smallest difference that counts, as a share of the reference's value
+    # the smallest difference that counts: a share of what the reference lacks of a perfect value
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     # the same in the metric's own unit, instead of a share
     absolute: Annotated[float, Field(ge=0)] | None = None

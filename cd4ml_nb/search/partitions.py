@@ -188,7 +188,7 @@ def _tried(
 # %% ../../notebooks/search/partitions.ipynb #19b50089
 def _judged(tried: Sequence[_Tried], plan: PartitionModels) -> list[PartitionTrial]:
     "The trials of one level with their verdicts."
-    margins = [margin_of(one.gain.reference, plan.margin) for one in tried]
+    margins = [margin_of(one.gain.metric, one.gain.reference, plan.margin) for one in tried]
     found = judged_together([one.gain for one in tried], margins, plan.confidence)
     trials = []
     for one, said in zip(tried, found, strict=True):

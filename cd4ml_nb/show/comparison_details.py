@@ -98,7 +98,8 @@ def _groups_figure(
     if not dots:
         return Markup('')
     plan = summary['compare']
-    margin = 100 * plan['margin'] if plan['absolute'] is None else None
+    same_everywhere = plan['absolute'] is None and METRICS[summary['metric']].better != 'high'
+    margin = 100 * plan['margin'] if same_everywhere else None
     across = f'gain of {comparison["challenger"]} over {comparison["reference"]}, %'
     return figure_html(
         difference_dots(dots, across, title, margin),

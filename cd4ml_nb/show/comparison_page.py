@@ -169,7 +169,9 @@ def rule_words(summary: Mapping[str, Any]) -> str:
     "When a challenger is called better or worse."
     plan = summary['compare']
     again = any(c['recipes'] for c in summary['comparisons'])
-    size = f'{percent(plan["margin"])} of the reference’s value'
+    lacking = METRICS[summary['metric']].better == 'high'
+    of = 'what the reference lacks of a perfect value' if lacking else 'the reference’s value'
+    size = f'{percent(plan["margin"])} of {of}'
     if plan['absolute'] is not None:
         size = measured(summary['metric'], plan['absolute'], summary['unit'])
     whole = (

@@ -427,7 +427,9 @@ def group_verdicts(
     "Better, worse or undecided for each group; the chances allow for all groups of all columns."
     rows = [(column, row) for column, group in groups.items() for row in group['rows']]
     gains = [difference(metric, row['draws'][[0, k]], row['units']) for _, row in rows]
-    margins = [margin_of(gain.reference, plan.margin, plan.absolute) for gain in gains]
+    margins = [
+        margin_of(gain.metric, gain.reference, plan.margin, plan.absolute) for gain in gains
+    ]
     verdicts = judged_together(gains, margins, plan.confidence)
     found: dict[str, list[dict[str, Any]]] = {column: [] for column in groups}
     for (column, row), verdict in zip(rows, verdicts, strict=True):

@@ -83,7 +83,8 @@ def differences(
     "A challenger against the reference."
     models = difference(metric, draws[[0, k]], evaluation_set.units)
     recipes = trained_again(models, again[0], again[k], same_rows) if again else None
-    return Differences(models, recipes, margin_of(models.reference, plan.margin, plan.absolute))
+    margin = margin_of(metric, models.reference, plan.margin, plan.absolute)
+    return Differences(models, recipes, margin)
 
 # %% ../../notebooks/studies/compare.ipynb #e753fb9b
 def challenger_verdict(

@@ -104,7 +104,7 @@ def verdict_on(
     refuse_unlike(old, new)
     comparing = plan.compare
     found = gain_between(plan.task, old.metric, one, other, comparing.replicates, plan.seed)
-    margin = margin_of(found.reference, comparing.margin, comparing.absolute)
+    margin = margin_of(old.metric, found.reference, comparing.margin, comparing.absolute)
     confidence = shared_confidence(comparing.confidence, n_attempts - 1)
     answer = judged(found, margin, confidence)
     low, high = found.interval(confidence)
@@ -130,7 +130,8 @@ def judged_gain(plan: Scenario, found: Difference, times: int) -> dict[str, Any]
     # gain, low, high, verdict
     "A gain with its interval, one of several."
     confidence = shared_confidence(plan.compare.confidence, times)
-    margin = margin_of(found.reference, plan.compare.margin, plan.compare.absolute)
+    comparing = plan.compare
+    margin = margin_of(found.metric, found.reference, comparing.margin, comparing.absolute)
     low, high = found.interval(confidence)
     word = judged(found, margin, confidence)['verdict']
     return {'gain': found.gain, 'low': low, 'high': high, 'verdict': word}

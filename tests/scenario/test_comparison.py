@@ -48,7 +48,7 @@ def test_two_models_that_are_equally_good_are_called_undecided(n):
     verdicts = []
     for seed in range(SIMULATIONS):
         found = compared('regression', *two_models(n, seed), 'mae', seed)
-        verdicts.append(judged(found, margin_of(found.reference, 0.01))['verdict'])
+        verdicts.append(judged(found, margin_of(found.metric, found.reference, 0.01))['verdict'])
     assert verdicts.count('undecided') >= 0.95 * SIMULATIONS
 
 
@@ -58,7 +58,7 @@ def test_a_gain_of_3_percent_is_found_as_often_as_the_page_says(n):
     found = []
     for seed in range(SIMULATIONS):
         one = compared('regression', *two_models(n, seed, 0.97, shared=0.95), 'mae', seed)
-        margin = margin_of(one.reference, 0.01)
+        margin = margin_of(one.metric, one.reference, 0.01)
         said.append(power(0.03 * one.reference, margin, one))
         found.append(judged(one, margin)['verdict'] == 'better')
     stated = np.mean(said)
@@ -258,7 +258,7 @@ def verdicts_of(ours, theirs, same_rows, rows=800, gain=None):
         y = ours.y[judges]
         models = compared('regression', y, first[0], second[0], 'mae', seed, 150)
         recipes = again_by_error(models, y, first, second, same_rows)
-        margin = margin_of(models.reference, 0.01)
+        margin = margin_of(models.metric, models.reference, 0.01)
         by_rows = judged(models, margin)
         final = verdict_of(by_rows, judged(recipes, margin))
         stated = power(gain, margin, models, recipes) if gain else None
@@ -336,7 +336,7 @@ def test_real_boosters_of_one_recipe_are_called_undecided(real_data):
             y = price[sealed][rows]
             found = compared('regression', y, first[0], second[0], 'mae', seed, 100)
             again = again_by_error(found, y, first, second, same_rows)
-            margin = margin_of(found.reference, 0.01)
+            margin = margin_of(found.metric, found.reference, 0.01)
             models = judged(found, margin)
             by_rows.append(models['verdict'])
             final.append(verdict_of(models, judged(again, margin)))
