@@ -80,7 +80,8 @@ def test_a_notebook_finds_them_without_a_file_of_its_own():
 def test_every_file_is_used_and_every_file_that_is_named_is_there():
     every = (
         'from cd4ml_nb.show import comparison_page, data_page, profile_page, report, site, trend\n'
-        'print(comparison_page, data_page, profile_page, report, site, trend)'
+        'from cd4ml_nb.show import site_pages\n'
+        'print(comparison_page, data_page, profile_page, report, site, site_pages, trend)'
     )
     found = reached(Reach(ROOT / 'cd4ml_nb'), every)
     prefix = 'cd4ml_nb/show/'

@@ -200,7 +200,8 @@ def test_E15_a_leak_is_refused_and_nothing_is_written(made, inside, tmp_path):
         report.write_text(text.replace('</main>', f'{every}</main>'))
         done = published(made, str(site))
         assert done.returncode == 3 and done.stderr.count('report.html: ') == 12
-        assert f'and {len(PLANTED) - 12} more' in done.stderr and not site.exists()
+        assert ' and 2 more' in done.stderr      # one kind stands in two forms
+        assert not site.exists()
     finally:
         report.write_text(text)
 
