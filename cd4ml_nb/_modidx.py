@@ -5474,6 +5474,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'cd4ml_nb/studies/markdown.py'),
                                            'cd4ml_nb.studies.markdown.code_span': ( 'studies/markdown.html#code_span',
                                                                                     'cd4ml_nb/studies/markdown.py'),
+                                           'cd4ml_nb.studies.markdown.cut': ('studies/markdown.html#cut', 'cd4ml_nb/studies/markdown.py'),
                                            'cd4ml_nb.studies.markdown.folded': ( 'studies/markdown.html#folded',
                                                                                  'cd4ml_nb/studies/markdown.py'),
                                            'cd4ml_nb.studies.markdown.message_block': ( 'studies/markdown.html#message_block',

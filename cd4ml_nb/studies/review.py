@@ -120,7 +120,7 @@ def review_scenario(
         ended.line,
         why='the run did not begin',
         changes=scenario_rows(text_at(root, base, path), text_now(root, path)),
-        reference=reference.words,
+        reference=reference.words if reference.record else '',
     )
 
 # %% ../../notebooks/studies/review.ipynb #ae6094e6
