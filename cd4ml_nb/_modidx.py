@@ -5440,6 +5440,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'cd4ml_nb/studies/differences.py')},
             'cd4ml_nb.studies.failing_cell': { 'cd4ml_nb.studies.failing_cell.FailingCell': ( 'studies/failing_cell.html#failingcell',
                                                                                               'cd4ml_nb/studies/failing_cell.py'),
+                                               'cd4ml_nb.studies.failing_cell.FailingCell.page_name': ( 'studies/failing_cell.html#failingcell.page_name',
+                                                                                                        'cd4ml_nb/studies/failing_cell.py'),
                                                'cd4ml_nb.studies.failing_cell._cells': ( 'studies/failing_cell.html#_cells',
                                                                                          'cd4ml_nb/studies/failing_cell.py'),
                                                'cd4ml_nb.studies.failing_cell.cell_part': ( 'studies/failing_cell.html#cell_part',

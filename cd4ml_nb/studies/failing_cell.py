@@ -31,6 +31,12 @@ class FailingCell:
     executed: Path        # the notebook as far as it came
     called_from: str = ''      # in words, the cell that called it; empty: nobody
 
+    @property
+    def page_name(self) -> str:
+        "How the page of the executed notebook is called: by the folder that a run keeps it in."
+        kept = self.executed.parent
+        return f'failed_{kept.parent.name if kept.name == "failed" else self.executed.stem}.html'
+
 # %% ../../notebooks/studies/failing_cell.ipynb #848fd930
 def failing_cell(
     executed: Path,       # the notebook as far as it came

@@ -149,9 +149,8 @@ def _copied(source: Path, target: Path) -> list[Path]:      # empty: there is no
 # %% ../../notebooks/studies/review.ipynb #c75f07fa
 def failing_page(cell: FailingCell, home: Path) -> Path:      # home: where it is written
     "The notebook of a failing cell as a page."
-    name = Path(cell.notebook).stem
-    target = home / f'failed_{name}.html'
-    write_text(target, notebook_page(cell.executed, name, f'Failed: {cell.error}'))
+    target = home / cell.page_name
+    write_text(target, notebook_page(cell.executed, target.stem, f'Failed: {cell.error}'))
     return target
 
 # %% ../../notebooks/studies/review.ipynb #5de57d02
