@@ -7,20 +7,16 @@ __all__ = ['FEATURES', 'FailingCell', 'failing_cell', 'failed_stage', 'closer', 
            'cell_part', 'notebook_page']
 
 # %% ../../notebooks/studies/failing_cell.ipynb #583cb391
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 from ..artefacts.run_record import RunRecord
 from ..core.errors import one_line
 from ..core.files import json_or_none
 from ..engine.failure import cell_line, package_place
 from ..show.pages import frame
-from ..show.report import executed_html
 from .markdown import code_block, code_span
 
 # %% ../../notebooks/studies/failing_cell.ipynb #8a37ec08
@@ -34,6 +30,12 @@ class FailingCell:
     error: str            # in one line, such as ValueError: boom
     executed: Path        # the notebook as far as it came
     called_from: str = ''      # in words, the cell that called it; empty: nobody
+
+    @property
+    def page_name(self) -> str:
+        "How the page of the executed notebook is called: by the folder that a run keeps it in."
+        kept = self.executed.parent
+        return f'failed_{kept.parent.name if kept.name == "failed" else self.executed.stem}.html'
 
 # %% ../../notebooks/studies/failing_cell.ipynb #848fd930
 def failing_cell(
@@ -148,6 +150,8 @@ def notebook_page(
     kicker: str,          # what kind of notebook it is
 ) -> str:                 # a whole HTML file
     "An executed notebook as a page."
-    text = json.dumps(json.loads(executed.read_text(encoding='utf-8')))
+    import nbformat  # here, as few reviews need it
+    from cd4ml_nb.show.report import executed_html
+    text = executed.read_text(encoding='utf-8')
     notebook = nbformat.reads(text, as_version=4)
     return frame(title, executed_html(notebook, title, room=2_000_000, heading=2), kicker)

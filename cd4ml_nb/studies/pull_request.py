@@ -20,7 +20,6 @@ from ..scenario.metrics import METRICS
 from ..scenario.wording import measured, plural
 from ..show.comparison_words import better_by, few, share, verdict_words
 from ..show.pages import without_paths, without_secrets
-from ..show.report import counted
 from ..show.verdict import demand, found
 from .cell_changes import CellChange, NotebookChange
 from .failing_cell import FailingCell, cell_part
@@ -124,6 +123,7 @@ def gate_row(gate: GateOutcome, unit: str) -> list[str]:
     outcome = 'passed' if gate.passed else '✖ refused'
     value = gate.reason if gate.beats else found(gate.metric, gate.value, unit)
     if gate.at == 'bound' and not gate.beats:
+        from cd4ml_nb.show.report import counted  # here, as it loads nbconvert
         value += f' ({counted(gate, unit)})'
     return [outcome, METRICS[gate.metric].words, value, demand(gate, unit)]
 

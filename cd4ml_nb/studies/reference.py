@@ -21,6 +21,7 @@ from ..core.settings import Settings, load_settings, tracking_uri
 from ..runs.find import record_paths
 from ..runs.paths import products_root
 from ..scenario.definition import load_scenario
+from .markdown import plain
 from .touched import files_of
 
 # %% ../../notebooks/studies/reference.ipynb #110a1643
@@ -158,19 +159,19 @@ def worded(
     wrong: str = '',          # with a run that was kept, so that it was built anew
 ) -> Reference:
     "The reference, and where it comes from."
-    at = f'`{base[:12]}`'
+    at = base[:12]
     if found.record is None:
         return Reference(None, f'the base commit {at} does not run: {found.line}')
     record = read_run_record(found.record)
     if found.code not in (0, 3):
         return Reference(None, f'the run of the base commit {at} failed: {record.error}')
     if found.ran:
-        words = f'run `{record.run}`, rebuilt here from the base commit {at}'
+        words = f'run `{record.run}`, rebuilt here from the base commit `{at}`'
     else:
         commit = f'`{record.code.commit[:12]}`' if record.code.commit else 'no commit'
         words = f'run `{record.run}` of {commit}, which was kept: all its hashes hold'
     if wrong:
-        words += f'; the run that was kept does not hold ({wrong})'
+        words += f'; the run that was kept does not hold ({plain(wrong)})'
     if record.accepted is False:
         words += '; its own gates refuse it'
     return Reference(found.record, words)

@@ -120,7 +120,7 @@ def review_scenario(
         ended.line,
         why='the run did not begin',
         changes=scenario_rows(text_at(root, base, path), text_now(root, path)),
-        reference=reference.words,
+        reference=reference.words if reference.record else '',
     )
 
 # %% ../../notebooks/studies/review.ipynb #ae6094e6
@@ -149,9 +149,8 @@ def _copied(source: Path, target: Path) -> list[Path]:      # empty: there is no
 # %% ../../notebooks/studies/review.ipynb #c75f07fa
 def failing_page(cell: FailingCell, home: Path) -> Path:      # home: where it is written
     "The notebook of a failing cell as a page."
-    name = Path(cell.notebook).stem
-    target = home / f'failed_{name}.html'
-    write_text(target, notebook_page(cell.executed, name, f'Failed: {cell.error}'))
+    target = home / cell.page_name
+    write_text(target, notebook_page(cell.executed, target.stem, f'Failed: {cell.error}'))
     return target
 
 # %% ../../notebooks/studies/review.ipynb #5de57d02
