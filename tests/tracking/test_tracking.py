@@ -3,7 +3,6 @@ refuses, hangs, fails, is locked, or a process is killed."""
 
 import contextlib
 import io
-import json
 import os
 import pickle
 import shutil
@@ -15,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +29,7 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from postgres import postgres
 from runs import SMALL, Place
-from waiting import seconds, wait_for
+from waiting import seconds
 
 from cd4ml_nb.artefacts.registration import Registration
 from cd4ml_nb.core.errors import InfrastructureError
@@ -50,6 +48,7 @@ from cd4ml_nb.tracking.queue import (
 )
 from cd4ml_nb.tracking.sender import SweepRun, known_run, open_run, open_sweep, register_model, sync
 from cd4ml_nb.tracking.store import experiment, register_candidate
+from cd4ml_nb.tracking.views import opened
 
 N_TRIALS = 3
 CURVE = [(0, 3.0), (25, 2.0), (50, 1.5)]
@@ -518,7 +517,7 @@ def server(tmp_path_factory, empty_store) -> Iterator[Server]:
 MODES = [
     'log-batch 500', 'log-batch 503', 'log-batch hangs', 'runs/create deaf 500',
     'runs/create deaf hangs', 'log-batch deaf 503', 'artifacts 503',
-    'model-versions/create deaf 500',
+    'model-versions/create deaf 500', 'set-experiment-tag 503',
 ]
 
 
@@ -1161,74 +1160,37 @@ def relay(door: socket.socket, port: int) -> None:
 
 # ---- the pages
 
-def test_the_latest_sweep_is_a_saved_view_of_mlflow(server, tmp_path):
-    from cd4ml_nb.command.servers import ask_mlflow, saved_comparison
+def test_each_sweep_is_a_saved_view_of_mlflow_with_an_address_that_stays(server, tmp_path):
+    from cd4ml_nb.command.servers import comparisons_at
+    from cd4ml_nb.tracking.links import comparisons_in
     here = server.settings(tmp_path)
     base = f'http://127.0.0.1:{server.port}'
     parent = done(a_sweep, here, 3, str(tmp_path))
-    url = saved_comparison(base, 'toy')
-    assert (
-        url == saved_comparison(base)
-        and f'/runs?viewStateShareKey=cd4ml{parent[:12]}&compareRunsMode=CHART' in url
-    )
-    assert url.endswith('&workflowType=machine_learning')
-    assert saved_comparison(base, 'other') == ''
-    tags = ask_mlflow(base, 'experiments/search', {'filter': "name = 'toy'", 'max_results': 1})[
-        'experiments'
-    ][0]['tags']
-    (view,) = [
-        json.loads(tag['value'])
-        for tag in tags
-        if tag['key'] == f'mlflow.sharedViewState.cd4ml{parent[:12]}'
-    ]
-    state = json.loads(view['state'])
-    assert (
-        view['name'].startswith('sweep, ')
-        and parent in state['searchFilter']
-        and state['orderByAsc'] is True
-    )
-    assert (
-        state['compareRunCharts'][0]['selectedParams'] == ['depth']
-        and state['compareRunCharts'][1]['metricKey'] == 'mae'
-    )
+    (link,) = comparisons_in(here, base, 'toy')
+    assert link in comparisons_at(base, 'toy') and comparisons_at(base, 'other') == []
+    assert link.name.startswith('sweep, ') and link.kind == 'sweep'
+    shown = f'/runs?viewStateShareKey={link.key}&compareRunsMode=CHART&'
+    assert shown in link.address and link.address.endswith('workflowType=machine_learning')
+    client = MlflowClient(base)
+    there = client.get_experiment_by_name('toy').experiment_id
+    tags = client.get_experiment(there).tags
+    state = opened(tags[f'mlflow.sharedViewState.{link.key}'])['state']
+    trials = client.search_runs([there], state['searchFilter'], order_by=[
+        f'{state["orderByKey"]} {"ASC" if state["orderByAsc"] else "DESC"}'
+    ])
+    assert [run.data.tags['mlflow.parentRunId'] for run in trials] == [parent] * 3
+    assert [run.data.tags['cd4ml.trial'] for run in trials] == ['0', '1', '2']
+    charts = state['compareRunCharts']
+    assert charts[0]['selectedParams'] == ['depth'] and charts[1]['xaxis']['key'] == 'depth'
+    done(sync, here, True)
+    assert client.get_experiment(there).tags == tags
+    assert comparisons_in(here, base, 'toy') == [link]
 
 
-@pytest.mark.slow
-def test_a_browser_shows_the_trials_of_the_saved_view_the_best_first(here, browser):
-    from cd4ml_nb.command.servers import (
-        end_family,
-        free_port,
-        mlflow_command,
-        mlflow_environment,
-        saved_comparison,
-    )
-    done(a_sweep, here)
-    port = free_port()
-    notebooks = subprocess.Popen(
-        mlflow_command(here, port),
-        env=os.environ | mlflow_environment(here),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def text() -> str:
-        return browser.find_element('tag name', 'body').text
-
-    try:
-        wait_for(lambda: answers(f'http://127.0.0.1:{port}/health'))
-        browser.set_window_size(1500, 1000)
-        browser.get(saved_comparison(f'http://127.0.0.1:{port}'))
-        for words in ('trial 0', 'trial 2', 'Parallel Coordinates', '3 matching runs'):
-            wait_for(lambda words=words: words in text(), words=words)
-        assert 'workflowType=machine_learning' in browser.current_url
-        shown = text()
-        assert shown.index('trial 0') < shown.index('trial 1') < shown.index('trial 2')
-    finally:
-        end_family(notebooks.pid)
-
-
-def answers(address: str) -> bool:
-    """Whether a server answers with success."""
-    with contextlib.suppress(OSError):
-        return urllib.request.urlopen(address, timeout=2).status == 200
-    return False
+def test_a_store_that_is_down_keeps_no_view_and_nothing_says_so(here):
+    from cd4ml_nb.tracking.links import comparisons_in
+    away = here.model_copy(update={'tracking_uri': 'http://127.0.0.1:9'})
+    ended = in_process(a_sweep, away)
+    assert ended.code == 0 and 'tracking unavailable' in ended.out
+    assert comparisons_in(away, 'http://127.0.0.1:5000') == []
+    assert 'wait' in waiting_line(away)

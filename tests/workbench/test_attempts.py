@@ -4,41 +4,18 @@ ended outlives the kernel."""
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
-from projects import copied_project
-from runs import Place
+from benches import BENCH, Study
 from waiting import wait_for
 
 from cd4ml_nb.scenario.comparison import judged, shared_confidence
 from cd4ml_nb.workbench.measuring import Measured
 from cd4ml_nb.workbench.verdict import gain_between
 
-SCENARIO = '''# what a car is worth
-name: cars
-title: Cars
-task: regression
-data: {source: cars.csv}
-target: {column: y}
-columns:
-  km: {type: number}          # as driven
-  kw: {type: number}
-  make: {type: category}
-  owner: {type: category, personal: true}
-search:
-  fixed: {max_depth: 4}       # deep enough
-  rounds: 80
-evaluate: {groups: [make], replicates: 100}
-compare: {replicates: 200}
-gates:
-  - {metric: r2, min: 0.1}
-'''
 FEATURE = '''
 import numpy as np
 from cd4ml_nb.model.features import feature
@@ -49,61 +26,6 @@ LEAST = 1
 def km_per_kw(km, kw):
     return km / np.maximum(kw, LEAST)
 '''
-BENCH = 'from cd4ml_nb import Workbench\nbench = Workbench("cars", say=lambda line: None)\n'
-
-
-class Study:
-    """A project with a small scenario, in which code runs as in a kernel of its own."""
-
-    def __init__(self, folder: Path):
-        self.place = Place(folder)
-        self.project = copied_project(folder / 'project', 'scenarios/cars.yaml')
-        self.scenario = self.project / 'scenarios/cars.yaml'
-        self.scenario.write_text(SCENARIO)
-        rng = np.random.default_rng(0)
-        km, kw = rng.uniform(1, 200, 900), rng.uniform(40, 200, 900)
-        y = 100 - km / kw * 20 + rng.normal(0, 3, 900)
-        rows = {'km': km, 'kw': kw, 'make': rng.choice(['a', 'b'], 900), 'y': y}
-        rows['owner'] = rng.choice(['Ann Ash', 'Bo Birch'], 900)
-        pd.DataFrame(rows).to_csv(folder / 'cars.csv', index=False)
-        self.environment = {'CD4ML_DATA_ROOT': str(folder)}
-
-    def cd4ml(self, *words: str) -> subprocess.CompletedProcess:
-        return self.place.run(*words, cwd=self.project, **self.environment)
-
-    def code(self, text: str) -> str:
-        """What a piece of code prints."""
-        (self.project / 'cell.py').write_text(text)
-        done = self.place.run(
-            'cell.py', cwd=self.project, command=sys.executable, PYTHONPATH=str(self.project),
-            **self.environment,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def started(self, text: str) -> subprocess.Popen:
-        """Code that goes on."""
-        environment = self.place.environment | self.environment
-        environment |= {'PYTHONPATH': str(self.project)}
-        return subprocess.Popen(
-            [sys.executable, '-c', text], cwd=self.project, env=environment,
-            stdout=subprocess.PIPE, text=True,
-        )
-
-    @property
-    def home(self) -> Path:
-        return self.place.folder / 'products/cars'
-
-    def attempts(self) -> list[dict]:
-        paths = sorted((self.home / 'attempts').glob('*/attempt.json'))
-        return [json.loads(path.read_text()) for path in paths]
-
-    def journal(self) -> Path | None:
-        return next((self.home / 'attempts/sweeps').glob('*.jsonl'), None)
-
-    def n_ended(self) -> int:
-        path = self.journal()
-        return path.read_text(errors='replace').count('"end"') if path else 0
 
 
 @pytest.fixture(scope='module')
@@ -164,6 +86,38 @@ except Exception as error:
     assert ' a ' in slices and ' b ' in slices
 
 
+def runs_of(study: Study, kind: str) -> list:
+    """MLflow's runs of a kind, such as trial."""
+    there = study.client.get_experiment_by_name('cars').experiment_id
+    return study.client.search_runs([there], f"tags.`cd4ml.kind` = '{kind}'")
+
+
+def test_E14_mlflow_compares_what_was_tried_as_the_table_does(study):
+    shown = {run.data.tags['cd4ml.changes']: run for run in runs_of(study, 'attempt: fit')}
+    assert set(shown) == {'as it is', 'max_depth 2', 'without kw'}
+    assert shown['without kw'].data.tags['cd4ml.verdict'].startswith('worse, gain −')
+    before = study.client.get_experiment_by_name('cars').tags
+    assert 'mlflow.sharedViewState.cd4ml-attempts' in before
+    said = study.code(BENCH + 'print(bench.mlflow())')
+    assert said == 'What was tried: cd4ml ui --compare attempts -s cars\n'
+    table = study.code(BENCH + """
+for row in bench.table().to_dict('records'):
+    print(row['attempt'], row['verdict'], sep=': ')
+""")
+    for line in table.splitlines():
+        name, _, verdict = line.partition(': ')
+        tag = study.client.get_run(shown[name].info.run_id).data.tags['cd4ml.verdict']
+        assert tag.startswith(verdict or 'the others are compared with it')
+    assert study.client.get_experiment_by_name('cars').tags == before
+
+
+def test_try_ends_with_where_mlflow_compares_what_was_tried(study):
+    done = study.cd4ml('try', '-s', 'cars', '-p', 'max_depth=2')
+    assert done.stdout.splitlines()[-1] == 'compared: cd4ml ui --compare attempts -s cars'
+    remote = study.cd4ml('ui', '-s', 'cars', '--compare', 'attempt')
+    assert remote.returncode == 2 and "did you mean 'attempts'" in remote.stderr
+
+
 def test_E10_a_feature_is_tried_ablated_and_adopted_and_the_scenario_keeps_its_comments(tmp_path):
     study = Study(tmp_path)
     said = study.code(BENCH + FEATURE + '''
@@ -186,6 +140,7 @@ print(adoption.write())
     assert done.returncode == 0, done.stderr
     contract = study.place.json('cars', 'train', 'contract.json')
     assert 'km_per_kw' in json.dumps(contract)
+    assert_errors_of_groups(study)
     again = study.code(BENCH + FEATURE.replace('LEAST = 1', 'LEAST = 2') + '''
 print('again:', bench.adopt('with ratio'))
 print(bench.table().to_string())
@@ -204,6 +159,22 @@ bench.adopt('other least').write()
     module = (study.project / 'cd4ml_nb/features/cars.py').read_text()
     assert 'LEAST = 2' in module and 'LEAST = 1' not in module
     assert module.count('def km_per_kw') == 1
+
+
+def assert_errors_of_groups(study: Study) -> None:
+    """MLflow has the errors of each group as metrics and as a table, as the products have them."""
+    measured = study.place.json('cars', 'evaluate', 'metrics.json')
+    run = study.client.get_run(study.place.json('cars', 'train', 'training.json')['run_id'])
+    for group in measured['groups']['make']:
+        value = run.data.metrics[f'holdout.make/{group["value"]}.mae']
+        assert value == group['metrics']['mae']['value']
+    worst = max(group['metrics']['mae']['value'] for group in measured['groups']['make'])
+    assert run.data.metrics['holdout.make.worst'] == worst
+    kept = study.client.download_artifacts(run.info.run_id, 'groups.json')
+    table = json.loads(Path(kept).read_text())
+    assert {row[0] for row in table['data']} == {'make: a', 'make: b'}
+    assert '"groups.json"' in run.data.tags['mlflow.loggedArtifacts']
+    assert json.loads(run.data.tags['mlflow.log-model.history'])[0]['artifact_path'] == 'model'
 
 
 @pytest.fixture
@@ -229,6 +200,11 @@ def test_E10_a_kernel_that_is_killed_in_a_sweep_loses_no_trial_that_has_ended(sw
     assert (attempt['trials'], attempt['kind']) == (before + 2, 'sweep')
     begun = study.journal().read_text(errors='replace').count('"study"')
     assert begun == 1      # the journal went on
+    (sweep,) = runs_of(study, 'sweep')
+    assert (sweep.info.status, sweep.data.metrics['trials']) == ('FINISHED', before + 2)
+    trials = runs_of(study, 'trial')
+    assert {run.data.tags['mlflow.parentRunId'] for run in trials} == {sweep.info.run_id}
+    assert sorted(int(run.data.tags['cd4ml.trial']) for run in trials) == list(range(before + 2))
 
 
 def test_E11_an_interrupt_keeps_the_best_so_far(sweeping):
@@ -248,6 +224,7 @@ print(bench.adopt('wide', found=True).write())
     assert done.returncode == 0, done.stderr
     assert study.place.json('cars', 'sweep', 'best.json')['n_trials'] == 1
     assert 'interrupted' in study.code(BENCH + 'print(bench.show(bench.attempts[0]))')
+    assert [run.info.status for run in runs_of(study, 'sweep')] == ['KILLED']
 
 
 def test_among_fifty_equal_attempts_none_is_better_in_nineteen_of_twenty_simulations():

@@ -1,0 +1,133 @@
+"""MLflow's saved comparisons and the errors of groups: what people see of them in a browser, and
+that all of it comes back from what lies on disk."""
+
+import contextlib
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from benches import Study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name
+from runs import CD4ML
+from stores import empty_store
+from waiting import wait_for
+
+from cd4ml_nb.command.servers import end_family, free_port
+from cd4ml_nb.tracking.group_metrics import metric_part
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=90), min_size=1, max_size=20, unique=True))
+def test_each_value_of_a_column_has_a_legal_metric_name_of_its_own(values):
+    names = [metric_part(value) for value in values]
+    assert len(set(names)) == len(values)
+    for name in names:
+        _validate_metric_name(f'holdout.{name}/{name}.balanced_accuracy')
+        assert len(name) <= 67
+    assert names == [metric_part(value) for value in values]
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory) -> Study:
+    """A project with attempts, a sweep of the workbench, and two models."""
+    made = Study(tmp_path_factory.mktemp('study'))
+    for words in (
+        ['try', '-s', 'cars'],
+        ['try', '-s', 'cars', '-n', 'shallow', '-p', 'max_depth=2'],
+        ['try', '-s', 'cars', '-n', 'wide', '--trials', '4'],
+        ['run', '-s', 'cars', '-p', 'sweep.trials=3'],
+        ['run', '-s', 'cars', '-p', 'sweep.trials=5'],
+    ):
+        done = made.cd4ml(*words)
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+@contextlib.contextmanager
+def pages(study: Study) -> Iterator[dict[str, str]]:      # word of a comparison -> its address
+    """`cd4ml ui` in a process of its own, and the comparisons that it names."""
+    port = free_port()
+    command = [str(CD4ML), 'ui', '-s', 'cars', '--port', str(port)]
+    environment = study.place.environment | study.environment
+    process = subprocess.Popen(
+        command, cwd=study.project, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )
+    found: dict[str, str] = {}
+    try:
+        while len(found) < 3:
+            line = process.stdout.readline()
+            assert line, 'cd4ml ui has ended'
+            name, _, address = line.strip().partition(': ')
+            if name.startswith('cars, '):
+                words = {'cars, Models': 'models', 'cars, What was tried': 'attempts'}
+                found[words.get(name, 'sweep')] = address
+        yield found
+    finally:
+        end_family(process.pid)
+
+
+@pytest.mark.slow
+def test_E14_a_browser_shows_attempts_sweeps_models_and_groups_as_saved_comparisons(study, browser):
+    browser.set_window_size(2200, 1400)
+
+    def shows(address: str, *words: str) -> str:
+        browser.get('about:blank')
+        browser.get(address)
+        for word in words:
+            wait_for(lambda word=word: word in text(), words=word)
+        assert 'workflowType=machine_learning' in browser.current_url
+        return text()
+
+    def text() -> str:
+        return browser.find_element('tag name', 'body').text
+
+    with pages(study) as found:
+        shown = shows(
+            found['attempts'], 'What was tried', 'max_depth 2', 'best of 4 trials',
+            '3 matching runs', 'the others are compared with it',
+        )
+        assert 'cd4ml.verdict' in shown and 'cars train' in shown
+        shown = shows(
+            found['sweep'], 'Parallel Coordinates', 'mae by parameter', '5 matching runs', 'Curves'
+        )
+        assert shown.count('trial ') >= 5
+        shows(found['models'], 'holdout.mae', '2 matching runs', 'accepted', 'v1', 'cars train')
+        charts = found['models'] + '&compareRunsMode=CHART'
+        shows(charts, 'What differs', 'train.rounds', 'holdout.make', 'holdout.make/a.mae')
+        tables = found['models'] + '&compareRunsMode=ARTIFACT'
+        shows(tables, 'Table: groups.json', 'Compare: mae', 'make: a', 'make: b')
+        base = found['models'].partition('/#/')[0]
+        run_id = study.place.json('cars', 'train', 'training.json')['run_id']
+        model = f'{base}/#/runs/{run_id}/artifacts/model?workflowType=machine_learning'
+        shows(model, 'Model schema', 'km (optional)', 'Make Predictions')
+        said = study.cd4ml('ui', '-s', 'cars', '--compare', 'attempts')      # which runs already
+        assert said.stdout == f'cars, What was tried: {found["attempts"]}\n'
+    health = urllib.request.Request(f'{base}/health')
+    with pytest.raises(OSError):
+        urllib.request.urlopen(health, timeout=2)
+
+
+@pytest.mark.slow
+def test_views_verdicts_and_errors_of_groups_come_back_in_a_store_that_was_replaced(study):
+    def kept() -> tuple:
+        client = study.client
+        experiment = client.get_experiment_by_name('cars')
+        runs = {}
+        for run in client.search_runs([experiment.experiment_id], max_results=1000):
+            tags = run.data.tags
+            groups = {n: v for n, v in run.data.metrics.items() if '/' in n or 'worst' in n}
+            runs[tags['cd4ml.id']] = (groups, tags.get('cd4ml.verdict'), tags.get('cd4ml.changes'))
+        return experiment.tags, runs
+
+    before = kept()
+    assert len(before[0]) == 5 and any(groups for groups, _, _ in before[1].values())
+    store = study.place.folder / 'mlflow.db'
+    store.unlink()
+    store.write_bytes(empty_store().read_bytes())
+    done = study.cd4ml('sync', '--all')
+    assert done.returncode == 0, done.stderr
+    assert kept() == before
