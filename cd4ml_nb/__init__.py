@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
-    'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
+    'new', 'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
     'Cd4mlError', 'UserError', 'GateRefused', 'InfrastructureError', 'feature',
 ]
 
 if TYPE_CHECKING:      # a checker reads this branch, and sees the types of all names
-    from .command.use import compare, find_run, load_model, load_scenario, predict, run
+    from .command.use import compare, find_run, load_model, load_scenario, new, predict, run
     from .core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
     from .model.features import feature
     from .workbench.bench import Workbench

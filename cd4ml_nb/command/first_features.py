@@ -11,9 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
 from ..core.files import in_project, project_root
+from ..core.notebook_format import new_code_cell, new_markdown_cell, new_notebook
 from ..workbench.feature_notebook import module_of_scenario, write_notebook
 
 # %% ../../notebooks/command/first_features.ipynb #6779b228

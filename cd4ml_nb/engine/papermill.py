@@ -7,23 +7,10 @@ __all__ = []
 
 # %% ../../notebooks/engine/papermill.ipynb #8b33832f
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-# %% ../../notebooks/engine/papermill.ipynb #fe2c88ec
-@contextlib.contextmanager
-def _without(module: str) -> Iterator[None]:
-    "Let nobody import a module for a while, unless somebody has."
-    if module in sys.modules:
-        yield
-        return
-    missing: Any = None
-    sys.modules[module] = missing       # as Python marks a module that cannot be imported
-    try:
-        yield
-    finally:
-        del sys.modules[module]
+from ..core.notebook_format import GRAMMAR, without_module
 
 # %% ../../notebooks/engine/papermill.ipynb #286a19ff
 @contextlib.contextmanager
@@ -42,5 +29,5 @@ def _no_engines() -> Iterator[None]:
         entrypoints.get_group_all = every
 
 # %% ../../notebooks/engine/papermill.ipynb #ad8d7e57
-with _without('rfc3987_syntax'), _no_engines():
+with without_module(GRAMMAR), _no_engines():
     import papermill  # noqa: F401

@@ -25,7 +25,7 @@ from ..scenario.definition import load_scenario
 from ..scenario.wording import plural
 from .adopting import Adoption, adoption_of
 from .advice import advice_on
-from .attempts import all_attempts
+from .attempts import all_attempts, trials_table
 from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
@@ -142,6 +142,10 @@ class Workbench:
     def mlflow(self) -> Compared:
         "The same in MLflow, and the trials of sweeps: links to saved comparisons."
         return compared(self.desk)
+
+    def trials(self, name: str = '') -> pd.DataFrame:
+        "The trials of a sweep, or of all, that have ended; of one that was killed, too."
+        return trials_table(self.desk.plan.name, name)
 
     def slices(self, name: str, by: str | Sequence[str] = ()) -> pd.DataFrame:
         "The metric of an attempt within groups; of the scenario's own, where none is named."

@@ -12,12 +12,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
 from ..core.code import read_cells
 from ..core.errors import UserError
 from ..core.files import atomic, in_project, project_root
+from ..core.notebook_format import nbformat, new_code_cell, new_markdown_cell, new_notebook
 from ..planning.exports import notebook_cells
 
 # %% ../../notebooks/workbench/feature_notebook.ipynb #a3ebb83b

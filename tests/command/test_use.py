@@ -21,7 +21,7 @@ from cd4ml_nb import UserError, compare, find_run, load_model, load_scenario, pr
 from cd4ml_nb.command.use import candidate_run
 
 PUBLIC = [
-    'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
+    'new', 'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
     'UserError', 'GateRefused', 'InfrastructureError',
 ]
 BEFORE = """

@@ -195,7 +195,11 @@ def test_E10_a_kernel_that_is_killed_in_a_sweep_loses_no_trial_that_has_ended(sw
     process.wait()
     before = study.n_ended()
     assert 'wide' not in {attempt['name'] for attempt in study.attempts()}
-    study.code(BENCH + f'print(bench.sweep("wide", trials={before + 2}))')
+    listed = study.code(BENCH + f'''
+print(len(bench.trials('wide')))
+print(bench.sweep('wide', trials={before + 2}))
+''')
+    assert listed.splitlines()[0] == str(before)
     (attempt,) = study.attempts()
     assert (attempt['trials'], attempt['kind']) == (before + 2, 'sweep')
     begun = study.journal().read_text(errors='replace').count('"study"')
