@@ -94,7 +94,8 @@ OWN = '''## A feature
 
 Ready-made ones stand in `notebooks/model/ready_made.ipynb` and `words.ipynb`.'''
 FUNCTION = '''A function of your own gets arrays, one for each column that it names, and gives one
-value for each row. It may look at nothing but its own row.'''
+value for each row. It may look at nothing but its own row. To use this one, write `#| export` above
+it.'''
 WORTH = '''## What it is worth
 
 Each feature is left out in turn. A gain above zero, with its whole interval, is worth a column.'''
@@ -111,18 +112,27 @@ features: {{from: {module}, use: [{feature}]}}
 `cd4ml run -s {name}` proves that it gives the same in a batch and alone, fits it, and trains
 with it; `cd4ml compare -s {name}` says whether the model is better.'''
 
-# %% ../../notebooks/command/first_features.ipynb #cb57b781
+# %% ../../notebooks/command/first_features.ipynb #c89edb86
 def _example(columns: dict[str, dict[str, Any]]) -> str:
-    "A function of the first number as an example, not exported."
+    "A function of numbers as an example, not exported."
     numbers = [name for name, words in columns.items() if words['type'] == 'number'
                and words.get('role', 'feature') == 'feature']
+    if len(numbers) > 1:
+        above, below = numbers[:2]
+        name = f'{_identifier(above)}_for_each_{_identifier(below)}'
+        return (
+            f'@feature({above!r}, {below!r}, words={f"{above} for each {below}"!r})\n'
+            f'def {name}(above, below):\n'
+            '    return above / np.maximum(np.abs(below), 1)\n\n\n'
+            f'assert {name}(np.array([6.0]), np.array([2.0]))[0] == 3.0'
+        )
     column = numbers[0] if numbers else next(iter(columns))
-    name = f'log_of_{_identifier(column)}'
+    name = f'is_round_{_identifier(column)}'
     return (
-        f'@feature({column!r}, words={f"logarithm of {column}"!r})\n'
+        f'@feature({column!r}, words={f"whether {column} is in round hundreds"!r})\n'
         f'def {name}(x):\n'
-        '    return np.log1p(np.maximum(x, 0))\n\n\n'
-        f'assert {name}(np.array([0.0]))[0] == 0.0'
+        '    return (x % 100 == 0).astype(float)\n\n\n'
+        f'assert {name}(np.array([300.0]))[0] == 1.0'
     )
 
 # %% ../../notebooks/command/first_features.ipynb #86b38a26

@@ -38,7 +38,8 @@ def typed_inputs(raw: Any, contract: Any, data: Any) -> Any:      # a pandas tab
         if spec.name not in raw.table.column_names:
             near = did_you_mean(spec.name, raw.table.column_names)
             what = f"input '{spec.name}' is missing"
-            raise UserError(what, near, where=str(raw.facts['source']), code='S03')
+            todo = f'{near}; the model is of {contract.name}: another one by -s or --model'
+            raise UserError(what, todo, where=str(raw.facts['source']), code='S03')
         written = Writing(**vars(spec.written)) if spec.written else None
         column = Column(
             type=spec.type, format=spec.format, time_zone=spec.time_zone, written=written,
