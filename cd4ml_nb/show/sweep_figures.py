@@ -7,6 +7,7 @@ __all__ = ['FEW', 'Scale', 'LINES', 'sweep_history', 'parameter_importance', 'pa
            'sweeps_together']
 
 # %% ../../notebooks/show/sweep_figures.ipynb #913c2099
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -133,9 +134,12 @@ def _scales(axes: Any, scales: Sequence[Scale], names: Sequence[str]) -> None:
 
 # %% ../../notebooks/show/sweep_figures.ipynb #6e37f196
 def _unit_scale(values: Sequence[Any]) -> Scale:
-    "Values on [0, 1]: numbers by their size, anything else in alphabetical order."
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        return _number_scale(values)
+    "Values on [0, 1]: numbers by their size, anything else in alphabetical order; NaN for None."
+    known = [v for v in values if v is not None]
+    if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
+        heights, first, last = _number_scale(known)
+        rising = iter(heights)
+        return [math.nan if v is None else next(rising) for v in values], first, last
     names = sorted({str(v) for v in values})
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
     return [place[str(v)] for v in values], plain(names[0], 16), plain(names[-1], 16)
