@@ -44,7 +44,9 @@ def feature(
     fit: Callable[..., Any] | None = None,      # columns -> a state, as JSON
     target: bool = False,        # `fit` takes the target, too, after the columns
 ) -> Callable[[Callable[..., np.ndarray]], Feature]:
-    "Declare the function below as a feature."
+    """Declare the function below as a feature.
+
+    Raises ValueError without inputs, and where the target is taken but nothing is fitted."""
     if not inputs:
         raise ValueError('a feature reads at least one column: @feature("power_kw")')
     if target and fit is None:

@@ -7,7 +7,7 @@ __all__ = ['MOST', 'NOTHING', 'verdict_words', 'changed_names', 'told', 'note_ve
 
 # %% ../../notebooks/workbench/in_mlflow.ipynb #8786cab4
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -57,7 +57,8 @@ def told(
         message = message_in(folder, settings)
         if message is not None:      # none: it is for another store
             tags = {'cd4ml.verdict': verdict_words(verdict, desk.plan.target.unit)}
-            messages[folder] = amended(message, tags)
+            # what an earlier attempt saved must not replace the view of all of them
+            messages[folder] = replace(amended(message, tags), views=[])
     if messages:
         latest, _ = found[-1]
         changed = changed_names(all_attempts(latest.scenario))

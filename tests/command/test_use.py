@@ -22,7 +22,7 @@ from cd4ml_nb.command.use import candidate_run
 
 PUBLIC = [
     'new', 'load_scenario', 'run', 'find_run', 'compare', 'load_model', 'predict', 'Workbench',
-    'UserError', 'GateRefused', 'InfrastructureError',
+    'Cd4mlError', 'UserError', 'GateRefused', 'InfrastructureError', 'feature',
 ]
 BEFORE = """
 import json

@@ -217,6 +217,7 @@ def test_E11_an_interrupt_keeps_the_best_so_far(sweeping):
     process.wait(timeout=120)
     (attempt,) = study.attempts()
     assert 4 <= attempt['trials'] < attempt['wanted'] == 200
+    assert [run.info.status for run in runs_of(study, 'sweep')] == ['KILLED']
     said = study.code(BENCH + '''
 print(bench.adopt('wide'))
 print(bench.adopt('wide', found=True).write())
@@ -228,7 +229,6 @@ print(bench.adopt('wide', found=True).write())
     assert done.returncode == 0, done.stderr
     assert study.place.json('cars', 'sweep', 'best.json')['n_trials'] == 1
     assert 'interrupted' in study.code(BENCH + 'print(bench.show(bench.attempts[0]))')
-    assert [run.info.status for run in runs_of(study, 'sweep')] == ['KILLED']
 
 
 def test_among_fifty_equal_attempts_none_is_better_in_nineteen_of_twenty_simulations():
