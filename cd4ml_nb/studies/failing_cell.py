@@ -155,4 +155,5 @@ def notebook_page(
     from cd4ml_nb.show.report import executed_html
     text = executed.read_text(encoding='utf-8')
     notebook = nbformat.reads(text, as_version=4)
-    return frame(title, executed_html(notebook, title, room=2_000_000, heading=2), kicker, head=head)
+    body = executed_html(notebook, title, room=2_000_000, heading=2)
+    return frame(title, body, kicker, head=head)
