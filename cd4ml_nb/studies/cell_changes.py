@@ -137,14 +137,20 @@ def base_commit(root: Path, name: str) -> str:      # root: of the project; name
     return found.stdout.strip()
 
 # %% ../../notebooks/studies/cell_changes.ipynb #3ab9b1ec
-def changed_paths(root: Path, base: str) -> list[str]:      # from the project's root
+def changed_paths(
+    root: Path,
+    base: str,                     # commit
+    head: str | None = None,       # a later one; None: what lies in the project
+) -> list[str]:                    # from the project's root
     "The files that differ from a commit."
-    compared = git(root, 'diff', '--relative', '--name-only', '--no-renames', '-z', base, '--')
-    unknown = git(root, 'ls-files', '--others', '--exclude-standard', '-z')
-    if compared.returncode or unknown.returncode:
-        what = (compared.stderr or unknown.stderr).strip()
-        raise UserError(what[:200], 'name another commit', where=base, code='GIT')
-    return sorted({path for path in f'{compared.stdout}{unknown.stdout}'.split('\0') if path})
+    commits = [base, head] if head else [base]
+    options = ['--relative', '--name-only', '--no-renames', '-z']
+    found = [git(root, 'diff', *options, *commits, '--')]
+    if head is None:
+        found.append(git(root, 'ls-files', '--others', '--exclude-standard', '-z'))
+    if wrong := next((done.stderr for done in found if done.returncode), ''):
+        raise UserError(wrong.strip()[:200], 'name another commit', where=base, code='GIT')
+    return sorted({path for done in found for path in done.stdout.split('\0') if path})
 
 # %% ../../notebooks/studies/cell_changes.ipynb #a1840677
 def text_at(root: Path, commit: str, path: str) -> str | None:      # None: it is not there
@@ -161,8 +167,14 @@ def text_now(root: Path, path: str) -> str | None:      # None: it is not there
     return place.read_text(encoding='utf-8', errors='replace')
 
 # %% ../../notebooks/studies/cell_changes.ipynb #e16f1713
-def notebook_changes(root: Path, base: str, paths: list[str]) -> Iterator[NotebookChange]:
+def notebook_changes(
+    root: Path,
+    base: str,                     # commit
+    paths: list[str],              # of `changed_paths`
+    head: str | None = None,       # a later commit; None: what lies in the project
+) -> Iterator[NotebookChange]:
     "The notebooks among some changed files, with what differs from a commit."
     for path in paths:
         if path.endswith('.ipynb') and '.ipynb_checkpoints' not in path:
-            yield notebook_change(path, text_at(root, base, path), text_now(root, path))
+            now = text_at(root, head, path) if head else text_now(root, path)
+            yield notebook_change(path, text_at(root, base, path), now)

@@ -148,10 +148,12 @@ def notebook_page(
     executed: Path,
     title: str,
     kicker: str,          # what kind of notebook it is
+    head: str = '',       # below the title
 ) -> str:                 # a whole HTML file
     "An executed notebook as a page."
     import nbformat  # here, as few reviews need it
     from cd4ml_nb.show.report import executed_html
     text = executed.read_text(encoding='utf-8')
     notebook = nbformat.reads(text, as_version=4)
-    return frame(title, executed_html(notebook, title, room=2_000_000, heading=2), kicker)
+    body = executed_html(notebook, title, room=2_000_000, heading=2)
+    return frame(title, body, kicker, head=head)

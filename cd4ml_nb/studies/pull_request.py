@@ -326,7 +326,8 @@ def page_of(
     for answer in answers:
         lines += answer_part(answer, 2 if len(answers) > 1 else 1)
     broken = [code_span(study.path) for study in studies if study.error]
-    lines[1:1] = ['', f'✖ {few(broken)} failed, see below.'] if broken else []
+    if broken and all(answer.state in GREEN for answer in answers):      # a reader would miss it
+        lines[1:1] = ['', f'✖ {few(broken)} failed, see below.']
     lines += studies_part(studies)
     lines += cells_part([change for change in notebooks if change.is_code or change.n_prose])
     if others:

@@ -150,7 +150,9 @@ def _copied(source: Path, target: Path) -> list[Path]:      # empty: there is no
 def failing_page(cell: FailingCell, home: Path) -> Path:      # home: where it is written
     "The notebook of a failing cell as a page."
     target = home / cell.page_name
-    write_text(target, notebook_page(cell.executed, target.stem, f'Failed: {cell.error}'))
+    title = target.stem.removeprefix('failed_')
+    page = notebook_page(cell.executed, title, 'The notebook that failed', cell.error)
+    write_text(target, page)
     return target
 
 # %% ../../notebooks/studies/review.ipynb #5de57d02
