@@ -4,6 +4,7 @@ Everything for others stands in `__all__`. A name brings its module when it is f
 `import cd4ml_nb` alone imports nothing else. (Written by hand: the exporter leaves it alone.)
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ else:
         place = {'Workbench': 'workbench.bench', 'feature': 'model.features'}.get(
             name, 'core.errors' if name[0].isupper() else 'command.use'
         )
+        # Optuna would draw a bar of its own, and warns that it cannot; ours is the live plot
+        warnings.filterwarnings('ignore', message='IProgress not found')
         found = getattr(import_module(f'{__name__}.{place}'), name)
         globals()[name] = found
         return found
