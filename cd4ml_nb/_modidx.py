@@ -5698,6 +5698,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'cd4ml_nb/studies/pull_request.py'),
                                                'cd4ml_nb.studies.pull_request.source_part': ( 'studies/pull_request.html#source_part',
                                                                                               'cd4ml_nb/studies/pull_request.py'),
+                                               'cd4ml_nb.studies.pull_request.state_words': ( 'studies/pull_request.html#state_words',
+                                                                                              'cd4ml_nb/studies/pull_request.py'),
                                                'cd4ml_nb.studies.pull_request.studies_part': ( 'studies/pull_request.html#studies_part',
                                                                                                'cd4ml_nb/studies/pull_request.py'),
                                                'cd4ml_nb.studies.pull_request.value_heads': ( 'studies/pull_request.html#value_heads',

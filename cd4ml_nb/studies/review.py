@@ -30,7 +30,7 @@ from .failing_cell import FailingCell, failed_stage, notebook_page
 from .model_changes import Row, data_rows, given_rows, part_rows, parts_of
 from .model_changes import scenario_rows
 from .own_notebooks import studies_of
-from .pull_request import GREEN, STATES, Answer, Study, page_of
+from .pull_request import GREEN, Answer, Study, page_of, state_words
 from .reference import Reference, reference_of, run_scenario
 from .touched import touched
 
@@ -226,7 +226,7 @@ def other_files(paths: Sequence[str], names: Any) -> list[str]:      # names: of
 def refuse_red(answers: Sequence[Answer], studies: Sequence[Study], page: str) -> None:
     "Refuse a change that is not green; page: where a reader finds it."
     red = [answer for answer in answers if answer.state not in GREEN]
-    words = [f'{answer.scenario} {STATES[answer.state]}' for answer in red]
+    words = [f'{answer.scenario} {state_words(answer)}' for answer in red]
     words += [f'{study.path} ✖ failed' for study in studies if study.error]
     if words:
         kind = kind_of(red, studies)
