@@ -892,6 +892,26 @@ def test_ui_of_a_remote_store_is_the_servers_own(project, capsys, monkeypatch):
     assert 'secret' not in refused(capsys, ['ui'], 'UI', 'open https://ann:***@mlflow.example')
 
 
+def test_ui_names_a_comparison_on_the_pages_of_a_remote_store(project, capsys, monkeypatch):
+    from cd4ml_nb.core.files import write_json
+    from cd4ml_nb.core.settings import load_settings
+    from cd4ml_nb.runs.identities import outbox
+    from cd4ml_nb.tracking.queue import store_name
+    from cd4ml_nb.tracking.views import Saved
+    monkeypatch.setenv('CD4ML_TRACKING_URI', 'https://ann:secret@mlflow.example/team/')
+    monkeypatch.setenv('CD4ML_PRODUCTS', str(project / 'products'))
+    refused(capsys, ['ui', '--compare', 'models'], 'FIRST', 'nothing is compared yet')
+    refused(capsys, ['ui', '--compare', 'modles'], 'C02', "did you mean 'models'")
+    here = load_settings()
+    saved = Saved(store_name(here), 'cars', '7', 'cd4ml-models', 'Models', 0)
+    write_json(outbox(here) / 'views/cars/cd4ml-models.json', vars(saved))
+    assert main(['ui', '--compare', 'models']) == 0
+    assert capsys.readouterr().out == (
+        'cars, Models: https://mlflow.example/team/#/experiments/7/runs'
+        '?viewStateShareKey=cd4ml-models&workflowType=machine_learning\n'
+    )
+
+
 def test_T36_T37_ui_prints_the_training_view_and_starts_no_runner_of_jobs(
     project, capsys, monkeypatch
 ):

@@ -11,8 +11,13 @@ from runs import CD4ML, Place
 from waiting import wait_for
 
 from cd4ml_nb.command.servers import free_port
+from cd4ml_nb.core.files import write_json
+from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.runs.identities import outbox
+from cd4ml_nb.tracking.queue import store_name
+from cd4ml_nb.tracking.views import Saved
 
-TILES = ['mlflow', 'new-study', 'optuna', 'reports', 'tour', 'workbench']
+TILES = ['comparisons', 'mlflow', 'new-study', 'optuna', 'reports', 'tour', 'workbench']
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
@@ -47,6 +52,11 @@ def test_lab_begins_on_the_start_page_and_its_tiles_lead_where_they_say(tmp_path
     environment = Place(tmp_path).environment | {'JUPYTER_TOKEN': 'tried', 'HOME': str(tmp_path)}
     (tmp_path / 'products').mkdir()
     (tmp_path / 'products/index.html').write_text('the reports')
+    here = Settings(
+        products=str(tmp_path / 'products'), tracking_uri=f'sqlite:///{tmp_path}/mlflow.db'
+    )
+    saved = Saved(store_name(here), 'cars', '3', 'cd4ml-models', 'Models', 0)
+    write_json(outbox(here) / 'views/cars/cd4ml-models.json', vars(saved))
     lab = subprocess.Popen(
         [str(CD4ML), 'lab', '--no-browser', '--port', str(port)], cwd=project, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -67,6 +77,8 @@ def test_lab_begins_on_the_start_page_and_its_tiles_lead_where_they_say(tmp_path
         study = project / where.partition('lab/tree/')[2]
         assert study.is_file() and study.parent.name == 'explore'
         assert asked(f'{base}/cd4ml-reports/?token=tried')[2] == 'the reports'
+        shown = asked(f'{base}/cd4ml-comparisons/?token=tried')[2]
+        assert 'href="../cd4ml-mlflow/#/experiments/3/runs?viewStateShareKey=cd4ml-models' in shown
     finally:
         lab.terminate()
         lab.wait(30)
@@ -76,5 +88,6 @@ def test_the_start_page_leads_to_files_that_are_there():
     text = (ROOT / 'explore/START.md').read_text()
     targets = [part.partition(')')[0] for part in text.split('](')[1:]]
     assert len(targets) >= 5
+    tiles = [f'/cd4ml-{name}/' for name in TILES]
     for target in targets:
-        assert os.path.exists(ROOT / 'explore' / target), target
+        assert target in tiles or os.path.exists(ROOT / 'explore' / target), target
