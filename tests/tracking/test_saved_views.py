@@ -99,7 +99,7 @@ def test_E14_a_browser_shows_attempts_sweeps_models_and_groups_as_saved_comparis
         charts = found['models'] + '&compareRunsMode=CHART'
         shows(charts, 'What differs', 'Show differences only', 'holdout.make/a.mae')
         tables = found['models'] + '&compareRunsMode=ARTIFACT'
-        shows(tables, 'Table: groups.json', 'Compare: mae', 'make: a', 'make: b')
+        shows(tables, 'groups.json', 'make: a', 'make: b')
         base = found['models'].partition('/#/')[0]
         run_id = study.place.json('cars', 'train', 'training.json')['run_id']
         model = f'{base}/#/runs/{run_id}/artifacts/model?workflowType=machine_learning'
