@@ -184,10 +184,11 @@ def groups_part(compared: dict[str, Any]) -> list[str]:
     counts = [f'{verdict} for {len(rows)}' for verdict, rows in found_groups.items()]
     counts.append(f'no clear difference for {n_open}')
     head = ['', 'Group', 'Cases', *value_heads(compared)]
+    gaining = f'Better for {plural(len(found_groups["better"]), "group")}'
     return [
         f'**For whom**: of {plural(n_all, "group")} {", ".join(counts)}.', '',
         *table(head, found_groups['worse'], most=12),
-        *folded('Better for', table(head, found_groups['better'])),
+        *folded(gaining, table(head, found_groups['better'])),
     ]
 
 # %% ../../notebooks/studies/pull_request.ipynb #0ed6cd85
