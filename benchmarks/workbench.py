@@ -53,7 +53,7 @@ from own_project import environment, project
 from quality import environment_of
 
 HERE = Path(__file__).resolve().parent
-NEEDS = {      # PyCaret 3.3 works with no later ones, and its pandas cuts no gaps without bottleneck
+NEEDS = {      # PyCaret 3.3 works with no later ones; its pandas cuts no gaps without bottleneck
     'pycaret': [
         'pycaret[analysis]==3.*', 'mlflow<2.14', 'setuptools<81', 'sqlalchemy<2.1', 'bottleneck',
     ],
