@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CHECK_EXPORT := import sys, pathlib; from cd4ml_nb.planning.exports import check_before_export as check; sys.exit(check(pathlib.Path.cwd()))
 
-.PHONY: help run test test-slow nightly models audit faults gpu bench bench-sweep bench-coverage bench-scale bench-parts bench-quality lab lint export clear setup upgrade lock clean
+.PHONY: help run test test-slow nightly models audit faults gpu bench bench-sweep bench-coverage bench-scale bench-parts bench-quality bench-workbench lab lint export clear setup upgrade lock clean
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -55,6 +55,9 @@ bench-scale: $(READY)  ## where time and memory go from 100 thousand to 10 milli
 
 bench-quality: $(READY)  ## how good models are, against FLAML and AutoGluon in the same time (ARGS="--data FOLDER")
 	$(BIN)/python benchmarks/quality.py $(ARGS)
+
+bench-workbench: $(READY)  ## a scientist's day with cd4ml_nb, PyCaret and skore: lines, seconds, what is shown, what a kill takes
+	$(BIN)/python benchmarks/workbench.py $(ARGS)
 
 lab: $(READY)  ## JupyterLab on the same environment
 	$(BIN)/cd4ml lab

@@ -69,16 +69,19 @@ class Side:
     seconds: list[float] = field(default_factory=list)
 
 
-def environment_of(peer: str, needs: Sequence[str], cache: Path) -> Path:
+def environment_of(
+    peer: str, needs: Sequence[str], cache: Path, base: str = sys.executable
+) -> Path:
     """The interpreter of a peer's environment, made where it is not there yet."""
-    digest = hashlib.sha256('\n'.join([*needs, sys.version]).encode()).hexdigest()[:10]
+    made_of = [*needs, sys.version if base == sys.executable else base]
+    digest = hashlib.sha256('\n'.join(made_of).encode()).hexdigest()[:10]
     folder = cache / f'{peer}-{digest}'
     python = folder / 'bin/python'
     if (folder / '.ready').exists():
         return python
     uv = str(BIN / 'uv')
     print(f'making an environment for {peer} in {folder}', file=sys.stderr, flush=True)
-    subprocess.run([uv, 'venv', '-q', '--python', sys.executable, str(folder)], check=True)
+    subprocess.run([uv, 'venv', '-q', '--python', base, str(folder)], check=True)
     subprocess.run([uv, 'pip', 'install', '-q', '--python', str(python), *needs], check=True)
     (folder / '.ready').touch()
     return python

@@ -6478,6 +6478,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'cd4ml_nb.workbench.trying.fitted_features': ( 'workbench/trying.html#fitted_features',
                                                                                           'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.kept': ('workbench/trying.html#kept', 'cd4ml_nb/workbench/trying.py'),
+                                           'cd4ml_nb.workbench.trying.made_ready': ( 'workbench/trying.html#made_ready',
+                                                                                     'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.measured_attempt': ( 'workbench/trying.html#measured_attempt',
                                                                                            'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.prepared': ( 'workbench/trying.html#prepared',

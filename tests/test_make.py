@@ -298,6 +298,7 @@ def planned(*words: str) -> list[str]:
     (['test-slow'], ['bin/pytest -m slow']),
     (['bench'], ['bin/python benchmarks/pipeline.py']),
     (['bench-parts'], ['bin/python benchmarks/parts.py']),
+    (['bench-workbench'], ['bin/python benchmarks/workbench.py']),
     (['bench-sweep', 'ARGS=--data FOLDER'], ['bin/python benchmarks/sweep.py --data FOLDER']),
     (
         ['faults'],

@@ -207,6 +207,20 @@ def fresh(code: str) -> str:
     return done.stdout
 
 
+def test_new_in_a_cell_writes_a_scenario_once_and_prints_what_was_found(inside, capsys):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({'id': range(200), 'km': rng.uniform(0, 9, 200)})
+    table.assign(price=50 - table['km'] + rng.normal(0, 1, 200)).to_csv('cars.csv', index=False)
+    path = cd4ml_nb.new('mine', str(inside / 'cars.csv'), 'price')
+    assert path == inside / 'scenarios/mine.yaml' and load_scenario('mine').task == 'regression'
+    said = capsys.readouterr().out
+    assert said.startswith('scenarios/mine.yaml: regression') and 'D53 id: not learned' in said
+    path.write_text(path.read_text() + '# mine\n')
+    with pytest.raises(UserError, match='exists already'):
+        cd4ml_nb.new('mine', str(inside / 'cars.csv'), 'price')
+    assert path.read_text().endswith('# mine\n')
+
+
 def test_the_package_alone_imports_nothing_else():
     listed = "print(*sorted(m for m in sys.modules if m.split('.')[0] in {names}))"
     own = listed.format(names={'cd4ml_nb'})
