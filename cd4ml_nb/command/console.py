@@ -27,7 +27,7 @@ from ..artefacts.run_record import Measured
 from ..core.errors import Cd4mlError, one_line
 from ..core.files import project_root
 from ..engine.stage_run import Event, Listener
-from ..planning.plan import Plan, Step, why
+from ..planning.plan import UNTRIED, Plan, Step, why
 from ..runs.find import latest_record
 from ..runs.paths import Draft, drafts
 from ..runs.products import MANIFEST, seconds_of
@@ -241,7 +241,7 @@ def stage_row(
             f'{seconds_of(step.folder):.1f} s',
             '',
         ]
-    state = 'never' if causes == ['it never ran'] else 'stale'
+    state = 'never' if causes == [UNTRIED] else 'stale'
     more = f' (and {len(causes) - 2} more: cd4ml why {step.stage})' if len(causes) > 2 else ''
     return [step.stage, state, step.key, '', '', '; '.join(causes[:2]) + more]
 

@@ -43,11 +43,13 @@ SHARE = 'cd4ml publish FOLDER makes one site of all that is meant for others'
 
 
 def end_lines(outcome: Outcome) -> list[str]:
-    "Verdict, report, how to share it, time and the run's id, a line each."
+    "How good the model is, verdict, report, how to share it, time and the run's id, a line each."
     done = sum(stage.status == 'done' for stage in outcome.stages.values())
     kept = sum(stage.status == 'kept' for stage in outcome.stages.values())
     stages = f'{done} stage{"s" * (done != 1)} run, {kept} unchanged'
     lines = []
+    if outcome.measured:
+        lines += [f'model    {one_line(outcome.measured)}']
     if outcome.verdict:
         lines += [f'verdict  {one_line(outcome.verdict)}']
     if outcome.report:

@@ -31,6 +31,7 @@ class Outcome:
     stopped: int = 0             # the exit code of a run that was interrupted, or met a bug of ours
     again: str = ''              # after a failure: the command that re-runs just that stage
     notebook: Path | None = None     # after a failure: the notebook as far as it came
+    measured: str = ''           # the primary metric on the holdout, in words
 
     @property
     def exit_code(self) -> int:

@@ -128,7 +128,7 @@ def verdict_words(
     if comparison['verdict'] != 'undecided' and comparison['after_looks'] == 'undecided':
         sentences.append(
             'It would not stand if every look at these cases were counted against it; see “Looks”'
-            ' below.'
+            ' on the page.'
         )
     return headline_of(comparison), [sentence for sentence in sentences if sentence]
 

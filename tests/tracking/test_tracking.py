@@ -3,6 +3,7 @@ refuses, hangs, fails, is locked, or a process is killed."""
 
 import contextlib
 import io
+import json
 import os
 import pickle
 import shutil
@@ -36,6 +37,7 @@ from cd4ml_nb.core.errors import InfrastructureError
 from cd4ml_nb.core.files import in_project
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.model.pyfunc import HISTORY
 from cd4ml_nb.runs.identities import outbox, registered_version, resolved
 from cd4ml_nb.tracking.queue import (
     address,
@@ -1127,8 +1129,10 @@ def test_a_pipeline_whose_store_is_down_ends_well_and_sync_registers_its_whole_m
     )
     own = {
         'cd4ml.id', 'cd4ml.owner', 'cd4ml.manifest', 'cd4ml.dirty', 'cd4ml.commit',
-        'mlflow.source.git.commit', 'cd4ml.run', 'mlflow.note.content',
+        'mlflow.source.git.commit', 'cd4ml.run', 'mlflow.note.content', HISTORY,
     }
+    models = [json.loads(run['tags'][HISTORY]) for run in (one, two)]
+    assert [[model['artifact_path'] for model in found] for found in models] == [['model']] * 2
     assert {k: v for k, v in one['tags'].items() if k not in own} == {
         k: v for k, v in two['tags'].items() if k not in own
     }
