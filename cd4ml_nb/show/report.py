@@ -48,7 +48,7 @@ from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .partitions import partitions_html
 from .reasons import drives_html
 from .reasons import worst_html
-from .recipe_words import recipe_words
+from .recipe_words import KINDS, recipe_words
 from .sweep_figures import FEW, parallel_coordinates, parameter_importance
 from .sweep_figures import sweep_history
 from .trust import trust_html
@@ -276,10 +276,12 @@ def search_html(
         bars = parameter_importance(sweep.importance)
         importance = figure_html(bars, 'Importance of each parameter.')
     paths = Markup('')
-    winners = of_one_algorithm(tried, best_algorithm(tried, sweep.better))
+    grown = best_algorithm(tried, sweep.better)
+    winners = of_one_algorithm(tried, grown)
     if sum(trial['state'] == 'complete' for trial in winners) >= FEW:
-        lines = parallel_coordinates(winners, sweep.better)
-        paths = figure_html(lines, 'Parameters of every trial, the best in colour.', PATHS_SAY)
+        kind = KINDS[grown] if len(winners) < len(tried) else ''
+        lines = parallel_coordinates(winners, sweep.better, kind=kind)
+        paths = figure_html(lines, 'Parameters of trials, the best in colour.', PATHS_SAY)
     return render(
         'templates/report/search.html',
         summary=summary,

@@ -86,15 +86,17 @@ def parallel_coordinates(
     better: str = 'low',
     share: float = 0.1,                    # of the trials, shown as the best
     most: int = 500,                       # lines; of more trials the best are drawn
+    kind: str = '',                        # what they grew, where not all trials are shown
 ) -> Sheet:
-    "The parameters of every trial, the best in colour."
+    "The parameters of every complete trial, the best in colour."
     complete = _with_value(trials, 'complete')
     done = sorted(complete, key=lambda trial: trial['value'], reverse=better == 'high')[:most]
     names = _varying([trial['params'] for trial in done])
     scales = [_unit_scale([trial['params'].get(name) for trial in done]) for name in names]
     paths = [[scale[0][k] for scale in scales] for k in range(len(done))]
     n_best = max(1, round(share * len(done)))
-    with new_sheet('Every trial, the best in colour', size=(6.4, 3.4)) as (figure, axes):
+    title = f'Every complete trial{f" of {kind}" if kind else ""}, the best in colour'
+    with new_sheet(title, size=(6.4, 3.4)) as (figure, axes):
         _draw_paths(axes, paths[n_best:], MUTED, 0.7, 0.3)
         _draw_paths(axes, paths[:n_best], ACCENT, 1.7, 0.95)
         _scales(axes, scales, names)
