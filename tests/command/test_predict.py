@@ -55,8 +55,11 @@ def test_a_file_is_predicted_as_the_model_predicts_its_rows(trained):
         assert done.returncode == 0, done.stderr
         assert '20 cases' in done.stdout
     table = pd.read_parquet(project / 'out.parquet')
-    assert list(table.columns) == ['km', 'built', 'make', 'note', 'predicted', 'taken_for']
-    assert set(table['taken_for']) <= {'yes', 'no'}
+    assert list(table.columns) == [
+        'km', 'built', 'make', 'note', 'predicted', 'taken_for', 'unfamiliar'
+    ]
+    assert set(table['taken_for']) <= {'yes', 'no'} and set(table['unfamiliar']) == {''}
+    assert 'taken_for   “yes” where that is 0.4 or more' in done.stdout
     assert ((table['predicted'] >= 0.4) == (table['taken_for'] == 'yes')).all()
     code = (
         'import sys, pandas as pd; from cd4ml_nb import load_model\n'
@@ -66,6 +69,20 @@ def test_a_file_is_predicted_as_the_model_predicts_its_rows(trained):
     )
     asked = place.run('-c', code, cwd=project, command=sys.executable, PYTHONPATH=str(project))
     assert [float(v) for v in asked.stdout.split()] == table['predicted'].tolist(), asked.stderr
+
+
+def test_what_the_model_has_not_met_is_said_of_each_row(trained):
+    place, project, rows = trained
+    new = rows.drop(columns='dear').head(4)
+    new['make'] = ['a', 'tesla', 'b', '']
+    new['km'] = ['40,5', '70', '9000', '?']
+    new['built'] = ['01.03.2015'] * 3 + ['01.03.1950']
+    new.to_csv(project / 'strange.csv', sep=';', index=False)
+    done = place.run('predict', 'strange.csv', 'told.csv', '-s', 'cars', cwd=project)
+    assert done.returncode == 0 and 'what 3 cases have that the model has not met' in done.stdout
+    told = pd.read_csv(project / 'told.csv', keep_default_na=False)['unfamiliar'].tolist()
+    assert told[:2] == ['', 'make: new']
+    assert told[2].startswith('km: beyond 99.') and told[3] == 'built: below 2010-03-01'
 
 
 @pytest.mark.parametrize(('old', 'new', 'words'), [

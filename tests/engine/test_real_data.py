@@ -28,7 +28,7 @@ SMALL = [      # of a few hundred sealed rows
 ]
 
 
-def measured(tmp_path, real_data, file, target, words, metric):
+def measured(tmp_path, real_data, file, target, words, metric, ends=(0,)):
     """The metric, with its interval, of a scenario that `cd4ml new` wrote."""
     place = Place(tmp_path)
     project = copied_project(tmp_path / 'project', 'scenarios/used_cars.yaml')
@@ -38,7 +38,7 @@ def measured(tmp_path, real_data, file, target, words, metric):
     )
     assert new.returncode == 0, new.stderr
     done = place.run('run', '--scenario', name, cwd=project)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in ends, done.stderr
     return place.json(name, 'evaluate', 'metrics.json')['holdout'][metric]
 
 
@@ -53,7 +53,9 @@ def test_a_real_file_reaches_its_reference(
 def test_a_small_real_file_reaches_its_reference_within_chance(
     tmp_path, real_data, file, target, words, metric, reference
 ):
-    assert measured(tmp_path, real_data, file, target, words, metric)['high'] >= reference
+    # a few hundred rows may not show that a model beats the naive guess: its gate says so by 3
+    found = measured(tmp_path, real_data, file, target, words, metric, ends=(0, 3))
+    assert found['high'] >= reference
 
 
 def test_the_showcase_keeps_its_gates(tmp_path, real_data):
