@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
-           'fitted_features', 'try_fit', 'try_sweep', 'measured_attempt', 'kept', 'what_changed', 'tracked']
+           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'measured_attempt', 'kept', 'what_changed',
+           'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,9 @@ from .attempts import RECORD, keep_attempt, name_sweep, new_id
 from .bench_rows import BenchRows
 from .cells import current_cell, drafts_of
 from .live import LivePlot
-from .measuring import Measured, estimate, measure, recipe_fit
+from .costs import work_ahead
+from .measuring import Begins, Measured, estimate, measure, recipe_fit
+from .progress import Steps, steps_of
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
 from .variant import base_of, refuse_unknown_columns, schema_of, variant
@@ -158,8 +162,22 @@ def try_fit(desk: Desk, wanted: Wanted) -> Attempt:
     "Try one combination of parameters."
     begun = time.monotonic()
     made = prepared(desk, wanted)
-    tuned = stopped(problem_at(made.rows, made.plan, made.contract, desk.machine))
-    return kept(desk, wanted, made, tuned, begun)
+    say_work_ahead(desk, wanted, made.plan, 0)
+    with steps_of(wanted.title) as step:
+        step('choosing the rounds')
+        tuned = stopped(problem_at(made.rows, made.plan, made.contract, desk.machine))
+        return kept(desk, wanted, made, tuned, begun, step)
+
+# %% ../../notebooks/workbench/trying.ipynb #f60adadd
+def say_work_ahead(
+    desk: Desk,
+    wanted: Wanted,
+    plan: Scenario,      # of the variant
+    trials: int,         # of a sweep; 0: a single fit
+) -> None:
+    "Say what is about to be done, while an interrupt costs nothing."
+    for line in work_ahead(wanted.title, plan.search, trials, len(desk.rows.train)):
+        desk.say(line)
 
 # %% ../../notebooks/workbench/trying.ipynb #bcb24c63
 def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
@@ -178,30 +196,38 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
         'device': desk.machine.device,
         'seed': desk.machine.seed,
     }
+    say_work_ahead(desk, wanted, made.plan, trials)
     path = sweep_path(made.plan.name, decides)
     name_sweep(path, wanted.title, trials)
     margins = path.with_suffix('.margins')
     problem = problem_at(made.rows, made.plan, made.contract, desk.machine, margins)
     watch = LivePlot(problem, trials, made.plan.target.unit, desk.say)
     tuned = swept(problem, made.plan, path, trials, desk.machine, watch, wanted.title)
-    return kept(desk, wanted, made, tuned, begun, 'sweep')
+    with steps_of(wanted.title) as step:
+        return kept(desk, wanted, made, tuned, begun, step, 'sweep')
 
 # %% ../../notebooks/workbench/trying.ipynb #256469e6
-def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned) -> Measured:
+def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned, begins: Begins) -> Measured:
     "What a recipe says of training rows that it has not learned from."
     fit = recipe_fit(
         tuned.params, tuned.rounds, made.rows.schema.weight, tuned.members,
         **desk.machine.technical,
     )
     plan = made.plan
-    return measure(made.rows, made.contract, fit, plan.seed, plan.decision)
+    return measure(made.rows, made.contract, fit, plan.seed, plan.decision, begins)
 
 # %% ../../notebooks/workbench/trying.ipynb #d856bb9d
 def kept(
-    desk: Desk, wanted: Wanted, made: Prepared, tuned: Tuned, begun: float, kind: str = 'fit'
+    desk: Desk,
+    wanted: Wanted,
+    made: Prepared,
+    tuned: Tuned,
+    begun: float,                    # as of `time.monotonic`
+    step: Steps,                     # shows which fold is under way
+    kind: str = 'fit',
 ) -> Attempt:
     "Measure what was tuned, and keep it as an attempt."
-    found = measured_attempt(desk, made, tuned)
+    found = measured_attempt(desk, made, tuned, partial(step, 'measuring in folds'))
     plan = made.plan
     state = code_state()
     attempt = Attempt.model_validate({
@@ -255,8 +281,7 @@ def what_changed(attempt: Attempt) -> str:
     words = changes_in_words(attempt.changes, [draft.name for draft in attempt.drafts])
     if attempt.kind == 'fit':
         return words
-    found = f'best of {attempt.trials} trials'
-    return found if words == AS_IT_IS else f'{words}: {found}'
+    return attempt.chosen if words == AS_IT_IS else f'{words}: {attempt.chosen}'
 
 # %% ../../notebooks/workbench/trying.ipynb #83ca90d2
 def tracked(desk: Desk, attempt: Attempt, folder: Any) -> Attempt:
