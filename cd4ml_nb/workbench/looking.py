@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AS_IT_WAS', 'comparable', 'reference_of', 'n_different', 'verdict_between', 'verdicts_of', 'shown_name',
-           'attempt_asked', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'worst_of', 'ablated',
-           'measured_again', 'drafts_again']
+           'attempt_asked', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'banded', 'worst_of',
+           'ablated', 'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
 from collections.abc import Sequence
@@ -152,6 +152,22 @@ def slices_of(desk: Desk, attempt: Attempt, by: Sequence[str]) -> pd.DataFrame:
     rows = [row for name in names for row in _slices(desk, attempt, found, table, name)]
     return pd.DataFrame(rows)
 
+# %% ../../notebooks/workbench/looking.ipynb #ca7b2bb8
+def banded(
+    values: pd.Series,       # of a column
+    labels: pd.Series,       # the group of each row, as of `group_labels`
+) -> dict[str, str]:         # group -> how it is called; in rising order
+    "The bands of a number or a time from low to high; none of a category."
+    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else 'O'
+    if kind not in 'fiuM':
+        return {}
+    lowest = values.groupby(labels.to_numpy()).min().dropna().sort_values()
+    names: dict[str, str] = {}
+    for place, group in enumerate(lowest.index):
+        shares_edge = place and ' to ' in group
+        names[group] = f'above {group}' if shares_edge else group
+    return names | {group: group for group in labels.unique() if group not in names}
+
 # %% ../../notebooks/workbench/looking.ipynb #41f806ec
 def _slices(
     desk: Desk, attempt: Attempt, found: Measured, table: pd.DataFrame, name: str
@@ -161,14 +177,20 @@ def _slices(
         near = did_you_mean(name, [str(column) for column in table])
         raise UserError(f"the rows have no column '{name}'", near, where='by', code='D01')
     plan = desk.plan
+    labels = group_labels(table[name], found.weight)
     judged, _ = by_group(
-        plan.task, group_labels(table[name], found.weight), found.y, found.predicted, found.weight,
+        plan.task, labels, found.y, found.predicted, found.weight,
         plan.evaluate, plan.seed, found.cluster, found.cut,
     )
+    bands = banded(table[name], labels)
+    if bands:
+        order = list(bands)
+        judged.sort(key=lambda group: order.index(group['value']))
     rows = []
     for group in judged:
         at = group['metrics'][attempt.metric]
-        row = {'column': name, 'group': group['value'], 'rows': group['n']}
+        called = bands.get(group['value'], group['value'])
+        row = {'column': name, 'group': called, 'rows': group['n']}
         rows.append(row | {attempt.metric: at['value'], 'low': at['low'], 'high': at['high']})
     return rows
 

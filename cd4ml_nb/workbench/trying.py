@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
-           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'measured_attempt', 'kept', 'what_changed',
-           'tracked']
+           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'recipe_of', 'tried_already',
+           'measured_attempt', 'kept', 'what_changed', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -32,19 +32,20 @@ from ..model.features import Feature
 from ..model.from_schema import output_of
 from ..model.training import label
 from ..planning.exports import refuse_stale_export
-from ..core.files import atomic, project_root
+from ..core.files import atomic, json_hash, project_root
 from ..planning.plan import make_plan
 from ..runs.identities import resolved
 from ..scenario.definition import Scenario
 from ..scenario.metrics import METRICS
 from ..studies.ablation import draft_code, features_in_use
-from .attempts import RECORD, keep_attempt, name_sweep, new_id
+from .attempts import RECORD, all_attempts, keep_attempt, name_sweep, new_id
 from .bench_rows import BenchRows
 from .cells import current_cell, drafts_of
 from .live import LivePlot
 from .costs import work_ahead
 from .measuring import Begins, Measured, estimate, measure, recipe_fit
 from .progress import Steps, steps_of
+from .proving import prove_drafts
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
 from .variant import base_of, refuse_unknown_columns, schema_of, variant
@@ -158,9 +159,13 @@ def fitted_features(
     )
 
 # %% ../../notebooks/workbench/trying.ipynb #f277dad0
-def try_fit(desk: Desk, wanted: Wanted) -> Attempt:
-    "Try one combination of parameters."
+def try_fit(desk: Desk, wanted: Wanted, again: bool = False) -> Attempt:
+    "Try one combination of parameters; with `again`, also one that was tried already."
     begun = time.monotonic()
+    there = None if again else tried_already(desk, wanted)
+    if there:
+        return there
+    prove_drafts(desk.rows, drafts_of(wanted.features), desk.plan.seed)
     made = prepared(desk, wanted)
     say_work_ahead(desk, wanted, made.plan, 0)
     with steps_of(wanted.title) as step:
@@ -180,10 +185,15 @@ def say_work_ahead(
         desk.say(line)
 
 # %% ../../notebooks/workbench/trying.ipynb #bcb24c63
-def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
+def try_sweep(desk: Desk, wanted: Wanted, trials: int, again: bool = False) -> Attempt:
     "Try so many combinations, and measure the best."
     begun = time.monotonic()
+    there = None if again else tried_already(desk, wanted, trials)
+    if there:
+        return there
+    prove_drafts(desk.rows, drafts_of(wanted.features), desk.plan.seed)
     made = prepared(desk, wanted)
+    asked = trials
     trials = 1 if made.plan.search.is_fixed else trials
     decision = made.plan.judged_decision
     decides = {
@@ -204,7 +214,35 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
     watch = LivePlot(problem, trials, made.plan.target.unit, desk.say)
     tuned = swept(problem, made.plan, path, trials, desk.machine, watch, wanted.title)
     with steps_of(wanted.title) as step:
-        return kept(desk, wanted, made, tuned, begun, step, 'sweep')
+        return kept(desk, wanted, made, tuned, begun, step, asked)
+
+# %% ../../notebooks/workbench/trying.ipynb #f85e8691
+def recipe_of(desk: Desk, wanted: Wanted, trials: int) -> str:      # trials: 0: a single fit
+    "The hash of all that decides an attempt; empty where a feature's source could not be read."
+    plan = variant(desk.path, wanted.changes)
+    drafts = drafts_of(wanted.features)
+    if not all(draft.source for draft in drafts):
+        return ''
+    decides = [
+        wanted.title, trials, dict(wanted.changes), [draft.model_dump() for draft in drafts],
+        base_of(variant(desk.path, {})), plan.evaluate.model_dump(mode='json'),
+        desk.rows.split.hash, desk.machine.device, plan.seed,
+    ]
+    return json_hash(decides)[:16]
+
+# %% ../../notebooks/workbench/trying.ipynb #468a3b41
+def tried_already(desk: Desk, wanted: Wanted, trials: int = 0) -> Attempt | None:
+    "The attempt that is equal to what is wanted, if it is the latest of its name; it says so."
+    recipe = recipe_of(desk, wanted, trials)
+    alike = [a for a in all_attempts(desk.plan.name) if a.name == wanted.title]
+    if not recipe or not alike or alike[-1].recipe != recipe or not alike[-1].complete:
+        return None
+    day, at = alike[-1].at.split('T')
+    desk.say(
+        f'{wanted.title}: already tried at {at[:5]} UTC on {day}, shown again'
+        ' (again=True, or --again, tries it anew)'
+    )
+    return alike[-1]
 
 # %% ../../notebooks/workbench/trying.ipynb #256469e6
 def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned, begins: Begins) -> Measured:
@@ -224,7 +262,7 @@ def kept(
     tuned: Tuned,
     begun: float,                    # as of `time.monotonic`
     step: Steps,                     # shows which fold is under way
-    kind: str = 'fit',
+    asked: int = 0,                  # trials of a sweep; 0: it is a single fit
 ) -> Attempt:
     "Measure what was tuned, and keep it as an attempt."
     found = measured_attempt(desk, made, tuned, partial(step, 'measuring in folds'))
@@ -232,7 +270,7 @@ def kept(
     state = code_state()
     attempt = Attempt.model_validate({
         'id': new_id(),
-        'kind': kind,
+        'kind': 'sweep' if asked else 'fit',
         'scenario': plan.name,
         'metric': plan.metric,
         'better': METRICS[plan.metric].better,
@@ -244,6 +282,7 @@ def kept(
         'cell': current_cell(),
         'at': f'{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S}',
         'seconds': time.monotonic() - begun,
+        'recipe': recipe_of(desk, wanted, asked),
         **_tried(desk, wanted),
         **_tuned(tuned),
     })
