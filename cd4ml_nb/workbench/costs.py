@@ -6,6 +6,8 @@
 __all__ = ['SLOW', 'MANY_TIMES', 'work_ahead', 'listed', 'dear_algorithm']
 
 # %% ../../notebooks/workbench/costs.ipynb #62253104
+from collections.abc import Sequence
+
 import pandas as pd
 
 from ..model.folds import MOST_ROWS, n_folds
@@ -36,13 +38,13 @@ def work_ahead(
     return [said.replace('\N{NO-BREAK SPACE}', ' ') for said in [line, *_slow(algorithms, trials)]]
 
 # %% ../../notebooks/workbench/costs.ipynb #50d68a1b
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     "Names in a sentence: trees, forest and dart."
     *first, last = names
     return f'{", ".join(first)} and {last}' if first else last
 
 # %% ../../notebooks/workbench/costs.ipynb #61d2ceef
-def _slow(algorithms: list[str], trials: int) -> list[str]:
+def _slow(algorithms: Sequence[str], trials: int) -> list[str]:
     "Which algorithms take much longer, and what to do about it."
     slow = [name for name in algorithms if name in SLOW]
     if not slow:
@@ -69,8 +71,8 @@ def dear_algorithm(
     by = trials.groupby('algorithm')['seconds']
     each = by.mean()
     dear = str(by.sum().idxmax())
-    values = trials[metric].astype(float)
-    best = trials.loc[values.idxmin() if better == 'low' else values.idxmax(), 'algorithm']
+    ranked = trials.dropna(subset=[metric]).sort_values(metric, ascending=better == 'low')
+    best = ranked['algorithm'].iloc[0]
     times = each[dear] / each.min()
     if dear == best or not times >= MANY_TIMES:
         return []
