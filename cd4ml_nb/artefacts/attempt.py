@@ -50,6 +50,7 @@ class Attempt(Artefact):
     cell: str = ''                   # source of the notebook cell that asked for it
     run_id: str = ''                 # in MLflow
     sweep: str = ''                  # identity of the run of its sweep
+    recipe: str = ''                 # hash of all that decides it; '': the same again is not known
 
     @property
     def is_plain(self) -> bool:
@@ -60,6 +61,14 @@ class Attempt(Artefact):
     def complete(self) -> bool:
         "Whether it was not interrupted."
         return self.trials >= self.wanted
+
+    @property
+    def chosen(self) -> str:
+        "What of a sweep is the model, in words; empty: it is a single fit."
+        if self.kind == 'fit':
+            return ''
+        model = f'blend of {len(self.members)}' if self.members else 'best'
+        return f'{model} of {self.trials} trials'
 
 # %% ../../notebooks/artefacts/attempt.ipynb #ef380b12
 def read_attempt(path: Path | str) -> Attempt:

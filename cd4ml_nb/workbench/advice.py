@@ -13,7 +13,8 @@ from ..runs.paths import current_product, looks_ledger
 from ..scenario.metrics import METRICS
 from ..scenario.wording import percent
 from ..studies.compare import looks_at
-from .attempts import all_attempts
+from .attempts import all_attempts, trials_table
+from .costs import dear_algorithm
 from .looking import comparable, n_different
 from .trying import Desk
 
@@ -24,6 +25,7 @@ MOST = 2      # pieces of advice beside one result
 def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
     "What to mind about an attempt; nothing, mostly."
     found = [
+        *_dear(desk, attempt),
         *_optimism(attempt),
         *(_of_the_rows(desk, attempt) if attempt.is_plain else []),
         *_many(desk, attempt),
@@ -56,6 +58,14 @@ def _optimism(attempt: Attempt) -> list[str]:
         f' {at.value:.4g}: the choice fits these rows. A run with validation: {{folds: 5}} chooses'
         ' on more of them.'
     ]
+
+# %% ../../notebooks/workbench/advice.ipynb #db43ed36
+def _dear(desk: Desk, attempt: Attempt) -> list[str]:
+    "An algorithm that took most of a sweep's time for nothing."
+    if attempt.kind != 'sweep':
+        return []
+    trials = trials_table(desk.plan.name, attempt.name)
+    return [] if trials.empty else dear_algorithm(trials, attempt.metric, attempt.better)
 
 # %% ../../notebooks/workbench/advice.ipynb #237faa49
 def _time_shuffled(desk: Desk) -> list[str]:

@@ -32,6 +32,7 @@ from .in_mlflow import Compared, compared, note_verdict
 from .looking import ablated, attempt_asked, attempts_table, reference_of
 from .looking import slices_of, verdict_between, worst_of
 from .profile import Profile, profile_of
+from .proving import prove_drafts
 from .tried import Tried
 from .trying import AS_IT_IS, Desk, Wanted, try_fit, try_sweep, until_split
 from .variant import changes_of, listed_columns
@@ -97,13 +98,14 @@ class Workbench:
         features: Mapping[str, Feature] | Sequence[Feature] = (),     # drafted in cells
         without: str | Sequence[str] = (),          # columns that are left out
         changes: Mapping[str, Any] | None = None,   # dotted key of the scenario -> value
+        again: bool = False,                        # also what was tried in just this way already
         **words: Any,                               # parameters of XGBoost, scale, algorithms …
     ) -> Tried:
         """Try one combination: the scenario, with changes.
 
         Raises UserError for words that the scenario would refuse."""
         wanted = Wanted(name, changes_of(words, without, changes), named_features(features))
-        return self.show(try_fit(self.desk, wanted))
+        return self.show(try_fit(self.desk, wanted, again))
 
     def sweep(
         self,
@@ -113,11 +115,13 @@ class Workbench:
         features: Mapping[str, Feature] | Sequence[Feature] = (),
         without: str | Sequence[str] = (),
         changes: Mapping[str, Any] | None = None,
+        again: bool = False,
         **words: Any,
     ) -> Tried:
         "Try many combinations, with a live plot; interrupt it, and the best so far is kept."
         wanted = Wanted(name, changes_of(words, without, changes), named_features(features))
-        return self.show(try_sweep(self.desk, wanted, trials or load_settings().trials))
+        n = trials or load_settings().trials
+        return self.show(try_sweep(self.desk, wanted, n, again))
 
     def show(self, attempt: Attempt) -> Tried:
         "An attempt with its verdict against the scenario as it is."
@@ -162,5 +166,9 @@ class Workbench:
     def adopt(self, name: str, found: bool = False) -> Adoption:
         """What would be written so that the scenario is as the attempt; `.write()` writes it.
 
-        With `found`, what a sweep has found becomes fixed, and a run tries it alone."""
-        return adoption_of(self.named(name), Path(self.desk.path), found)
+        With `found`, what a sweep has found becomes fixed, and a run tries it alone.
+
+        Raises UserError for features that a run would refuse."""
+        attempt = self.named(name)
+        prove_drafts(self.desk.rows, attempt.drafts, self.desk.plan.seed)
+        return adoption_of(attempt, Path(self.desk.path), found)

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['AS_IT_WAS', 'comparable', 'reference_of', 'n_different', 'verdict_between', 'verdicts_of', 'shown_name',
-           'attempt_asked', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'worst_of', 'ablated',
-           'measured_again', 'drafts_again']
+           'attempt_asked', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'banded', 'worst_of',
+           'ablated', 'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from ..scenario.evaluation import by_group, group_labels
 from ..scenario.worst_rows import row_errors
 from ..studies.ablation import without
 from .attempts import all_attempts, attempt_named, predicted_by
-from .measuring import Measured, recipe_fit, measure
+from .measuring import Begins, Measured, recipe_fit, measure
+from .progress import Steps, steps_of
 from .trying import AS_IT_IS, Desk, Prepared, Wanted, prepared
 from .tuning import contract_of
 from .variant import base_of, variant
@@ -104,6 +106,7 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
             'verdict': verdict.word if verdict else '',
             'against': shown_name(verdict.reference, attempt.base, now) if verdict else '',
             'kind': attempt.kind,
+            'chosen': attempt.chosen,
             'trials': attempt.trials,
             'rounds': attempt.rounds,
             'seconds': round(attempt.seconds, 1),
@@ -149,6 +152,22 @@ def slices_of(desk: Desk, attempt: Attempt, by: Sequence[str]) -> pd.DataFrame:
     rows = [row for name in names for row in _slices(desk, attempt, found, table, name)]
     return pd.DataFrame(rows)
 
+# %% ../../notebooks/workbench/looking.ipynb #ca7b2bb8
+def banded(
+    values: pd.Series,       # of a column
+    labels: pd.Series,       # the group of each row, as of `group_labels`
+) -> dict[str, str]:         # group -> how it is called; in rising order
+    "The bands of a number or a time from low to high; none of a category."
+    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else 'O'
+    if kind not in 'fiuM':
+        return {}
+    lowest = values.groupby(labels.to_numpy()).min().dropna().sort_values()
+    names: dict[str, str] = {}
+    for place, group in enumerate(lowest.index):
+        shares_edge = place and ' to ' in group
+        names[group] = f'above {group}' if shares_edge else group
+    return names | {group: group for group in labels.unique() if group not in names}
+
 # %% ../../notebooks/workbench/looking.ipynb #41f806ec
 def _slices(
     desk: Desk, attempt: Attempt, found: Measured, table: pd.DataFrame, name: str
@@ -158,14 +177,20 @@ def _slices(
         near = did_you_mean(name, [str(column) for column in table])
         raise UserError(f"the rows have no column '{name}'", near, where='by', code='D01')
     plan = desk.plan
+    labels = group_labels(table[name], found.weight)
     judged, _ = by_group(
-        plan.task, group_labels(table[name], found.weight), found.y, found.predicted, found.weight,
+        plan.task, labels, found.y, found.predicted, found.weight,
         plan.evaluate, plan.seed, found.cluster, found.cut,
     )
+    bands = banded(table[name], labels)
+    if bands:
+        order = list(bands)
+        judged.sort(key=lambda group: order.index(group['value']))
     rows = []
     for group in judged:
         at = group['metrics'][attempt.metric]
-        row = {'column': name, 'group': group['value'], 'rows': group['n']}
+        called = bands.get(group['value'], group['value'])
+        row = {'column': name, 'group': called, 'rows': group['n']}
         rows.append(row | {attempt.metric: at['value'], 'low': at['low'], 'high': at['high']})
     return rows
 
@@ -199,26 +224,33 @@ def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFram
         raise UserError('the attempt has no features', todo, where='ablate', code='C02')
     whole = predicted_by(attempt)
     rows = []
-    for name in asked:
-        if name in features:
-            contract = contract_of(made.rows.schema, made.plan, without(made.features, name))
-            other = replace(made, contract=contract)
-        else:
-            gone = {**attempt.changes, f'columns.{name}.role': 'ignore'}
-            other = prepared(desk, Wanted(attempt.name, gone, drafts))
-        less = measured_again(desk, attempt, other)
-        found = gain_between(desk.plan.task, attempt.metric, less, whole)
-        rows.append({'feature': name} | judged_gain(desk.plan, found, len(asked)))
+    with steps_of(attempt.name) as step:
+        for place, name in enumerate(asked):
+            if name in features:
+                contract = contract_of(made.rows.schema, made.plan, without(made.features, name))
+                other = replace(made, contract=contract)
+            else:
+                gone = {**attempt.changes, f'columns.{name}.role': 'ignore'}
+                other = prepared(desk, Wanted(attempt.name, gone, drafts))
+            begins = partial(_fold_of_many, step, name, place, len(asked))
+            less = measured_again(desk, attempt, other, begins)
+            found = gain_between(desk.plan.task, attempt.metric, less, whole)
+            rows.append({'feature': name} | judged_gain(desk.plan, found, len(asked)))
     return pd.DataFrame(rows)
 
+# %% ../../notebooks/workbench/looking.ipynb #04fb97d6
+def _fold_of_many(step: Steps, name: str, place: int, n: int, fold: int, of: int) -> None:
+    "Show which fold is under way, of which of so many columns."
+    step(f'without {name}', place * of + fold, n * of)
+
 # %% ../../notebooks/workbench/looking.ipynb #0e19e5c2
-def measured_again(desk: Desk, attempt: Attempt, made: Prepared) -> Measured:
+def measured_again(desk: Desk, attempt: Attempt, made: Prepared, begins: Begins) -> Measured:
     "What the recipe of an attempt says with other columns."
     fit = recipe_fit(
         attempt.params, attempt.rounds, made.rows.schema.weight, attempt.members,
         **desk.machine.technical,
     )
-    return measure(made.rows, made.contract, fit, made.plan.seed, made.plan.decision)
+    return measure(made.rows, made.contract, fit, made.plan.seed, made.plan.decision, begins)
 
 # %% ../../notebooks/workbench/looking.ipynb #7b1e0052
 def drafts_again(attempt: Attempt) -> dict[str, Any]:      # name -> feature

@@ -38,10 +38,13 @@ class Tried:
         "What is known of it, a line each."
         attempt = self.attempt
         size = with_interval(attempt, self.unit)
-        of = f'best of {attempt.trials} trials, ' if attempt.kind == 'sweep' else ''
+        parts = [attempt.chosen] if attempt.chosen else []
         if not attempt.complete:
-            of = f'interrupted after {attempt.trials} of {attempt.wanted} trials, '
-        first = f'{attempt.name}: {size}; {of}{attempt.rounds} rounds, {attempt.seconds:.0f} s'
+            parts.append(f'interrupted after {attempt.trials} of {attempt.wanted} trials')
+        if not attempt.members:
+            parts.append(f'{attempt.rounds} rounds')
+        parts.append(f'{attempt.seconds:.0f} s')
+        first = f'{attempt.name}: {size}; {", ".join(parts)}'
         return [first, *self.against, *self.advice]
 
     @property

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
-           'fitted_features', 'try_fit', 'try_sweep', 'measured_attempt', 'kept', 'what_changed', 'tracked']
+           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'recipe_of', 'tried_already',
+           'measured_attempt', 'kept', 'what_changed', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +32,20 @@ from ..model.features import Feature
 from ..model.from_schema import output_of
 from ..model.training import label
 from ..planning.exports import refuse_stale_export
-from ..core.files import atomic, project_root
+from ..core.files import atomic, json_hash, project_root
 from ..planning.plan import make_plan
 from ..runs.identities import resolved
 from ..scenario.definition import Scenario
 from ..scenario.metrics import METRICS
 from ..studies.ablation import draft_code, features_in_use
-from .attempts import RECORD, keep_attempt, name_sweep, new_id
+from .attempts import RECORD, all_attempts, keep_attempt, name_sweep, new_id
 from .bench_rows import BenchRows
 from .cells import current_cell, drafts_of
 from .live import LivePlot
-from .measuring import Measured, estimate, measure, recipe_fit
+from .costs import work_ahead
+from .measuring import Begins, Measured, estimate, measure, recipe_fit
+from .progress import Steps, steps_of
+from .proving import prove_drafts
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
 from .variant import base_of, refuse_unknown_columns, schema_of, variant
@@ -154,18 +159,41 @@ def fitted_features(
     )
 
 # %% ../../notebooks/workbench/trying.ipynb #f277dad0
-def try_fit(desk: Desk, wanted: Wanted) -> Attempt:
-    "Try one combination of parameters."
+def try_fit(desk: Desk, wanted: Wanted, again: bool = False) -> Attempt:
+    "Try one combination of parameters; with `again`, also one that was tried already."
     begun = time.monotonic()
+    there = None if again else tried_already(desk, wanted)
+    if there:
+        return there
+    prove_drafts(desk.rows, drafts_of(wanted.features), desk.plan.seed)
     made = prepared(desk, wanted)
-    tuned = stopped(problem_at(made.rows, made.plan, made.contract, desk.machine))
-    return kept(desk, wanted, made, tuned, begun)
+    say_work_ahead(desk, wanted, made.plan, 0)
+    with steps_of(wanted.title) as step:
+        step('choosing the rounds')
+        tuned = stopped(problem_at(made.rows, made.plan, made.contract, desk.machine))
+        return kept(desk, wanted, made, tuned, begun, step)
+
+# %% ../../notebooks/workbench/trying.ipynb #f60adadd
+def say_work_ahead(
+    desk: Desk,
+    wanted: Wanted,
+    plan: Scenario,      # of the variant
+    trials: int,         # of a sweep; 0: a single fit
+) -> None:
+    "Say what is about to be done, while an interrupt costs nothing."
+    for line in work_ahead(wanted.title, plan.search, trials, len(desk.rows.train)):
+        desk.say(line)
 
 # %% ../../notebooks/workbench/trying.ipynb #bcb24c63
-def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
+def try_sweep(desk: Desk, wanted: Wanted, trials: int, again: bool = False) -> Attempt:
     "Try so many combinations, and measure the best."
     begun = time.monotonic()
+    there = None if again else tried_already(desk, wanted, trials)
+    if there:
+        return there
+    prove_drafts(desk.rows, drafts_of(wanted.features), desk.plan.seed)
     made = prepared(desk, wanted)
+    asked = trials
     trials = 1 if made.plan.search.is_fixed else trials
     decision = made.plan.judged_decision
     decides = {
@@ -178,35 +206,71 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int) -> Attempt:
         'device': desk.machine.device,
         'seed': desk.machine.seed,
     }
+    say_work_ahead(desk, wanted, made.plan, trials)
     path = sweep_path(made.plan.name, decides)
     name_sweep(path, wanted.title, trials)
     margins = path.with_suffix('.margins')
     problem = problem_at(made.rows, made.plan, made.contract, desk.machine, margins)
     watch = LivePlot(problem, trials, made.plan.target.unit, desk.say)
     tuned = swept(problem, made.plan, path, trials, desk.machine, watch, wanted.title)
-    return kept(desk, wanted, made, tuned, begun, 'sweep')
+    with steps_of(wanted.title) as step:
+        return kept(desk, wanted, made, tuned, begun, step, asked)
+
+# %% ../../notebooks/workbench/trying.ipynb #f85e8691
+def recipe_of(desk: Desk, wanted: Wanted, trials: int) -> str:      # trials: 0: a single fit
+    "The hash of all that decides an attempt; empty where a feature's source could not be read."
+    plan = variant(desk.path, wanted.changes)
+    drafts = drafts_of(wanted.features)
+    if not all(draft.source for draft in drafts):
+        return ''
+    decides = [
+        wanted.title, trials, dict(wanted.changes), [draft.model_dump() for draft in drafts],
+        base_of(variant(desk.path, {})), plan.evaluate.model_dump(mode='json'),
+        desk.rows.split.hash, desk.machine.device, plan.seed,
+    ]
+    return json_hash(decides)[:16]
+
+# %% ../../notebooks/workbench/trying.ipynb #468a3b41
+def tried_already(desk: Desk, wanted: Wanted, trials: int = 0) -> Attempt | None:
+    "The attempt that is equal to what is wanted, if it is the latest of its name; it says so."
+    recipe = recipe_of(desk, wanted, trials)
+    alike = [a for a in all_attempts(desk.plan.name) if a.name == wanted.title]
+    if not recipe or not alike or alike[-1].recipe != recipe or not alike[-1].complete:
+        return None
+    day, at = alike[-1].at.split('T')
+    desk.say(
+        f'{wanted.title}: already tried at {at[:5]} UTC on {day}, shown again'
+        ' (again=True, or --again, tries it anew)'
+    )
+    return alike[-1]
 
 # %% ../../notebooks/workbench/trying.ipynb #256469e6
-def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned) -> Measured:
+def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned, begins: Begins) -> Measured:
     "What a recipe says of training rows that it has not learned from."
     fit = recipe_fit(
         tuned.params, tuned.rounds, made.rows.schema.weight, tuned.members,
         **desk.machine.technical,
     )
     plan = made.plan
-    return measure(made.rows, made.contract, fit, plan.seed, plan.decision)
+    return measure(made.rows, made.contract, fit, plan.seed, plan.decision, begins)
 
 # %% ../../notebooks/workbench/trying.ipynb #d856bb9d
 def kept(
-    desk: Desk, wanted: Wanted, made: Prepared, tuned: Tuned, begun: float, kind: str = 'fit'
+    desk: Desk,
+    wanted: Wanted,
+    made: Prepared,
+    tuned: Tuned,
+    begun: float,                    # as of `time.monotonic`
+    step: Steps,                     # shows which fold is under way
+    asked: int = 0,                  # trials of a sweep; 0: it is a single fit
 ) -> Attempt:
     "Measure what was tuned, and keep it as an attempt."
-    found = measured_attempt(desk, made, tuned)
+    found = measured_attempt(desk, made, tuned, partial(step, 'measuring in folds'))
     plan = made.plan
     state = code_state()
     attempt = Attempt.model_validate({
         'id': new_id(),
-        'kind': kind,
+        'kind': 'sweep' if asked else 'fit',
         'scenario': plan.name,
         'metric': plan.metric,
         'better': METRICS[plan.metric].better,
@@ -218,6 +282,7 @@ def kept(
         'cell': current_cell(),
         'at': f'{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S}',
         'seconds': time.monotonic() - begun,
+        'recipe': recipe_of(desk, wanted, asked),
         **_tried(desk, wanted),
         **_tuned(tuned),
     })
@@ -255,8 +320,7 @@ def what_changed(attempt: Attempt) -> str:
     words = changes_in_words(attempt.changes, [draft.name for draft in attempt.drafts])
     if attempt.kind == 'fit':
         return words
-    found = f'best of {attempt.trials} trials'
-    return found if words == AS_IT_IS else f'{words}: {found}'
+    return attempt.chosen if words == AS_IT_IS else f'{words}: {attempt.chosen}'
 
 # %% ../../notebooks/workbench/trying.ipynb #83ca90d2
 def tracked(desk: Desk, attempt: Attempt, folder: Any) -> Attempt:

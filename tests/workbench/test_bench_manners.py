@@ -1,0 +1,143 @@
+"""What the workbench says and shows while it works, and what it keeps of the same thing twice."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from benches import Study
+
+from cd4ml_nb.core.files import read_json, write_json
+
+OPENED = 'from cd4ml_nb import Workbench\nbench = Workbench("cars")\n'
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory) -> Study:
+    made = Study(tmp_path_factory.mktemp('manners'))
+    file = made.place.folder / 'cars.csv'
+    table = pd.read_csv(file)
+    table.loc[table.index % 3 == 0, 'km'] = 0      # a heap
+    table.to_csv(file, index=False)
+    return made
+
+
+def in_terminal(study: Study, text: str) -> tuple[str, str]:
+    """What code prints, and what a terminal shows beside it."""
+    ours, theirs = os.openpty()
+    environment = study.place.environment | study.environment
+    done = subprocess.run(
+        [sys.executable, '-c', text], cwd=study.project, stderr=theirs, stdout=subprocess.PIPE,
+        text=True, env=environment | {'PYTHONPATH': str(study.project)}, check=False,
+    )
+    os.close(theirs)
+    shown = b''
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:      # all was read
+        pass
+    os.close(ours)
+    assert done.returncode == 0, shown.decode()
+    return done.stdout, shown.decode()
+
+
+def test_E11_a_terminal_sees_folds_go_by_and_a_program_that_reads_the_output_does_not(study):
+    words = OPENED + 'bench.fit()\nbench.ablate(columns="kw")\n'
+    said, shown = in_terminal(study, words)
+    lines = [line.strip() for line in shown.split('\r')]
+    assert 'as it is · choosing the rounds' in lines
+    assert any(line.startswith('as it is · measuring in folds · 5 of 5 · about') for line in lines)
+    assert any(line.startswith('as it is · without kw · 5 of 5') for line in lines)
+    assert lines[-1] == ''      # wiped out
+    assert 'as it is: one fit of trees, then measured in 5 folds' in said
+    assert ' · ' not in study.code(words)
+
+
+def test_E16_a_sweep_says_what_it_will_cost_and_that_its_result_is_a_blend(study):
+    said = study.code(OPENED + '''
+made = bench.sweep(
+    'mixed', 4, blend=3, rounds=9, learning_rate=0.5, max_depth=9,
+    changes={'search.space': {'subsample': {'low': 0.4, 'high': 0.7}}},
+)
+print(made.lines[0])
+print(made.attempt.chosen)
+print(bench.table().query('attempt == "mixed"')['chosen'].item())
+''')
+    lines = said.splitlines()
+    costs = lines.index('mixed: 4 trials of trees, a blend of at most 3 of them, then measured in'
+                        ' 5 folds (15 fits at most)')
+    assert 'trial ' in lines[costs + 1]      # it was said before the first
+    first, chosen, in_table = lines[-3:]
+    assert chosen.startswith('blend of') and chosen in first and in_table == chosen
+
+
+CELL = '''
+import numpy as np
+from cd4ml_nb.model.features import feature
+
+@feature('km')
+def centred(km):
+    return km - km.mean()
+
+def names(owner):
+    return sorted(set(owner.tolist()))
+
+@feature('owner', fit=names)
+def known(owner, state):
+    return np.isin(owner.tolist(), state).astype(float)
+
+@feature('km')
+def miles(km):
+    return km / 1.6
+
+def refused(ask):
+    try:
+        ask()
+    except Exception as error:
+        print('refused:', error)
+'''
+
+
+def test_S13_a_feature_in_a_cell_is_proved_before_it_is_fitted_and_before_it_is_adopted(study):
+    said = study.code(OPENED + CELL + '''
+refused(lambda: bench.fit('centred', features=[centred]))
+refused(lambda: bench.fit('known', features=[known]))
+bench.fit('miles', features=[miles])
+''')
+    batch, personal = [line for line in said.splitlines() if line.startswith('refused')]
+    assert 'centred looks at its batch' in batch and 'make it depend on its row alone' in batch
+    assert "feature known keeps texts of 'owner', which is personal" in personal
+    names = [attempt['name'] for attempt in study.attempts()]
+    assert 'miles' in names and 'centred' not in names and 'known' not in names
+    (record,) = [path for path in (study.home / 'attempts').glob('*/attempt.json')
+                 if read_json(path)['name'] == 'miles']
+    attempt = read_json(record)
+    draft = attempt['drafts'][0]
+    draft['source'] = draft['source'].replace('km / 1.6', 'km / km.max()')
+    write_json(record, attempt)
+    said = study.code(OPENED + CELL + "refused(lambda: bench.adopt('miles'))")
+    assert 'miles looks at its batch' in said
+
+
+def test_E10_the_same_again_is_no_new_attempt_bands_rise_and_a_heap_is_named(study):
+    said = study.code(OPENED + '''
+first = bench.fit('deep', max_depth=5).attempt
+print(bench.fit('deep', max_depth=5).attempt == first)
+print(bench.fit('deep', max_depth=5, again=True).attempt.id == first.id)
+print(bench.fit('deep', max_depth=4).attempt.id == first.id)
+print(list(bench.table()['attempt']).count('deep'))
+print(bench.slices('deep', by='kw')['group'].tolist())
+print(bench.profile())
+''')
+    assert 'deep: already tried at' in said and 'again=True' in said
+    lines = said.splitlines()
+    equal = lines.index('True')
+    others = [line for line in lines[equal + 1:] if line in ('True', 'False')]
+    assert others == ['False', 'False'] and '3' in lines
+    bands = next(line for line in lines if line.startswith("['4"))
+    assert bands.count('above') == 3 and bands.index('above') > bands.index(' to ')
+    heap = r'! km: 3\d\.\d.% of the rows are exactly 0, the others spread over \d+ values'
+    assert re.search(heap, said), said
