@@ -40,6 +40,7 @@ class Attempt(Artefact):
     metric: str
     better: Literal['low', 'high']
     measured: Estimate               # on rows that were not tuned on
+    naive: float | None = None       # what a naive guess reaches there
     tuned: float                     # on the validation rows, which chose rounds and trial
     trials: int = 1                  # of a sweep that have ended
     wanted: int = 1                  # … that were asked for

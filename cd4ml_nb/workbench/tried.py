@@ -38,13 +38,15 @@ class Tried:
         "What is known of it, a line each."
         attempt = self.attempt
         size = with_interval(attempt, self.unit)
+        if attempt.naive is not None:
+            size += f', a naive guess {measured(attempt.metric, attempt.naive, self.unit)}'
         parts = [attempt.chosen] if attempt.chosen else []
         if not attempt.complete:
             parts.append(f'interrupted after {attempt.trials} of {attempt.wanted} trials')
         if not attempt.members:
             parts.append(f'{attempt.rounds} rounds')
         parts.append(f'{attempt.seconds:.0f} s')
-        first = f'{attempt.name}: {size}; {", ".join(parts)}'
+        first = f'{attempt.name}: {size}; {", ".join(parts)}'.replace('\N{NO-BREAK SPACE}', ' ')
         return [first, *self.against, *self.advice]
 
     @property

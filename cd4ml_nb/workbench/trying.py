@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
            'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'recipe_of', 'tried_already',
-           'measured_attempt', 'kept', 'what_changed', 'tracked']
+           'measured_attempt', 'naive_value', 'kept', 'what_changed', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..artefacts.artefact import write_artefact
@@ -36,7 +37,7 @@ from ..core.files import atomic, json_hash, project_root
 from ..planning.plan import make_plan
 from ..runs.identities import resolved
 from ..scenario.definition import Scenario
-from ..scenario.metrics import METRICS
+from ..scenario.metrics import METRICS, score
 from ..studies.ablation import draft_code, features_in_use
 from .attempts import RECORD, all_attempts, keep_attempt, name_sweep, new_id
 from .bench_rows import BenchRows
@@ -113,6 +114,8 @@ def until_split(path: str, say: Callable[[str], None]) -> None:
     def heard(event: Any) -> None:
         if event.kind == 'start' and not ahead.ident:
             ahead.start()
+        if event.kind == 'note':        # that another run has the scenario, and which
+            say(event.text)
         if event.kind == 'done':
             say(f'{event.stage} {event.text}'.rstrip())
 
@@ -252,7 +255,16 @@ def measured_attempt(desk: Desk, made: Prepared, tuned: Tuned, begins: Begins) -
         **desk.machine.technical,
     )
     plan = made.plan
-    return measure(made.rows, made.contract, fit, plan.seed, plan.decision, begins)
+    by = plan.evaluate.baseline_by
+    return measure(made.rows, made.contract, fit, plan.seed, plan.decision, begins, by)
+
+# %% ../../notebooks/workbench/trying.ipynb #8da1f2b5
+def naive_value(found: Measured, plan: Scenario) -> float | None:
+    "The metric of a naive guess on the rows that measured an attempt."
+    if found.naive is None:
+        return None
+    value = score(plan.task, found.y, found.naive, found.weight, found.cut).get(plan.metric)
+    return value if value is not None and np.isfinite(value) else None
 
 # %% ../../notebooks/workbench/trying.ipynb #d856bb9d
 def kept(
@@ -275,6 +287,7 @@ def kept(
         'metric': plan.metric,
         'better': METRICS[plan.metric].better,
         'measured': estimate(found, plan.task, plan.metric, plan.evaluate.confidence),
+        'naive': naive_value(found, plan),
         'rows': found.digest,
         'n_rows': len(found.y),
         'commit': state['commit'],

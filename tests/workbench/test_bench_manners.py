@@ -44,6 +44,7 @@ def in_terminal(study: Study, text: str) -> tuple[str, str]:
     return done.stdout, shown.decode()
 
 
+@pytest.mark.slow
 def test_E11_a_terminal_sees_folds_go_by_and_a_program_that_reads_the_output_does_not(study):
     words = OPENED + 'bench.fit()\nbench.ablate(columns="kw")\n'
     said, shown = in_terminal(study, words)
@@ -56,6 +57,7 @@ def test_E11_a_terminal_sees_folds_go_by_and_a_program_that_reads_the_output_doe
     assert ' · ' not in study.code(words)
 
 
+@pytest.mark.slow
 def test_E16_a_sweep_says_what_it_will_cost_and_that_its_result_is_a_blend(study):
     said = study.code(OPENED + '''
 made = bench.sweep(
@@ -141,3 +143,25 @@ print(bench.profile())
     assert bands.count('above') == 3 and bands.index('above') > bands.index(' to ')
     heap = r'! km: 3\d\.\d.% of the rows are exactly 0, the others spread over \d+ values'
     assert re.search(heap, said), said
+
+
+def test_S1_who_has_the_scenario_is_said_while_the_workbench_waits_and_a_naive_guess_beside(study):
+    said = study.code('''
+import threading, time
+from cd4ml_nb import Workbench
+from cd4ml_nb.core.lock import locked
+from cd4ml_nb.runs.paths import products_root
+heard, made = [], []
+opened = threading.Thread(target=lambda: made.append(Workbench('cars', say=heard.append)))
+with locked(products_root() / 'cars'):
+    opened.start()
+    while not heard:
+        time.sleep(0.02)
+    print(heard[0], bool(made))
+opened.join()
+print(made[0].fit())
+''')
+    waited, _, fitted = said.partition('\n')
+    assert re.fullmatch(r'waiting for another run: .*\d.* False', waited), waited
+    value, naive = re.search(r'mae ([\d.,]+) .*a naive guess ([\d.,]+)', fitted).groups()
+    assert float(naive.replace(',', '')) > float(value.replace(',', ''))
