@@ -219,7 +219,7 @@ def verdict(
         theirs, ours = draws[:, 0, 0].tolist(), draws[:, 1, 0].tolist()
         first = comparison.Difference(metric, theirs[0], ours[0], found.error, found.freedom)
         found = comparison.trained_again(first, theirs[1:], ours[1:], same_rows=True)
-    return comparison.judged(found, comparison.margin_of(found.reference, share))
+    return comparison.judged(found, comparison.margin_of(metric, found.reference, share))
 
 
 def measured(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
