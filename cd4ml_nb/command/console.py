@@ -69,7 +69,7 @@ class Board:
         if event.kind == 'start':
             line.state = 'running'
             line.begun = now
-            line.text = event.text
+            line.text = f'starting: {event.text}'
             line.cell = ''
         elif event.kind == 'cell':
             line.text = line.cell = event.text

@@ -31,13 +31,15 @@ TEMPLATE = 'explore/template.ipynb'
 
 
 def study_for(day: datetime.date, root: Path) -> str:      # its path from the root
-    "A new study from the template; the day's second has a number."
+    """A new study from the template, or one of the day that is still as the template is; the day's
+    second has a number."""
     k = 1
     while True:
         path = Path('explore') / f'study-{day:%Y-%m-%d}{f"-{k}" if k > 1 else ""}.ipynb'
         if not (root / path).exists():
             shutil.copyfile(root / TEMPLATE, root / path)
-            return path.as_posix()
+        if (root / path).read_bytes() == (root / TEMPLATE).read_bytes():
+            return path.as_posix()      # a proxy asks once before it passes the click on
         k += 1
 
 # %% ../../notebooks/command/lab_pages.ipynb #3a7a9a19

@@ -30,6 +30,7 @@ import psutil
 from ..core.errors import InfrastructureError, UserError
 from ..core.files import in_project, shown
 from ..core.settings import Settings, tracking_uri, without_password
+from ..runs.paths import products_root
 from ..tracking.links import Link, chosen, links_to, page_address
 from ..tracking.links import server_pages
 from ..tracking.queue import address
@@ -121,12 +122,16 @@ NO_QUESTIONS = {
 
 
 def lab_environment(folder: Path) -> dict[str, str]:   # folder: empty, kept while JupyterLab runs
-    "Write defaults for JupyterLab, and return the variable that makes it read them."
+    "Write defaults for JupyterLab, and return the variables that make it read them."
     defaults = folder / 'labconfig' / 'default_setting_overrides.json'
     defaults.parent.mkdir()
     defaults.write_text(json.dumps(NO_QUESTIONS), encoding='utf-8')
     others = os.environ.get('JUPYTER_CONFIG_PATH')
-    return {'JUPYTER_CONFIG_PATH': os.pathsep.join(filter(None, [str(folder), others]))}
+    return {
+        'JUPYTER_CONFIG_PATH': os.pathsep.join(filter(None, [str(folder), others])),
+        # what was open, of this project alone
+        'JUPYTERLAB_WORKSPACES_DIR': str(products_root() / '.lab'),
+    }
 
 # %% ../../notebooks/command/servers.ipynb #0e3b677d
 def mlflow_command(settings: Settings, port: int, allowed_hosts: str = '') -> list[str]:

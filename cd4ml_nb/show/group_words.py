@@ -148,12 +148,14 @@ def biased_said(
     found = []
     for column, rows in metrics.errors.columns.items():
         found += [(column, row) for row in rows if row.side]
+    whole = [row for row in metrics.errors.whole if row.side and not row.outcome]
+    sums = [f'All in all, predictions are {signed(row.bias.value, metrics.task)}.' for row in whole]
     if not found:
-        return ''
+        return ' '.join(sums)
     found.sort(key=lambda pair: -abs(pair[1].bias.value or 0.0))
     said = [
         f'{column} {row.value} ({signed(row.bias.value, metrics.task)})'
         for column, row in found[:most]
     ]
     more = f' and {plural(len(found) - most, "more group")}' if len(found) > most else ''
-    return f'Predictions are systematically off for {", ".join(said)}{more}.'
+    return ' '.join([*sums, f'Predictions are systematically off for {", ".join(said)}{more}.'])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECORD', 'PREDICTED', 'attempts_folder', 'new_id', 'keep_attempt', 'all_attempts', 'attempt_named', 'predicted_by',
-           'name_sweep', 'trials_table']
+           'name_sweep', 'left_off', 'trials_table']
 
 # %% ../../notebooks/workbench/attempts.ipynb #12d47b4f
 import datetime
@@ -82,6 +82,24 @@ def name_sweep(
     "Note beside the journal of a sweep what it is called."
     journal.parent.mkdir(parents=True, exist_ok=True)
     write_json(journal.with_suffix('.json'), {'name': name, 'trials': trials})
+
+# %% ../../notebooks/workbench/attempts.ipynb #f663fdf8
+def left_off(scenario: str) -> list[str]:
+    "The sweeps that were begun and never measured, in words."
+    measured = {attempt.name for attempt in all_attempts(scenario) if attempt.kind == 'sweep'}
+    said = []
+    for about in sorted(attempts_folder(scenario).glob('sweeps/*.json')):
+        sweep = read_json(about)
+        journal = about.with_suffix('.jsonl')
+        if sweep['name'] in measured or not journal.is_file():
+            continue
+        n = sum('end' in entry for entry in read_entries(journal)[0])
+        name = sweep['name']
+        said.append(
+            f"{name}: {n} of {sweep['trials']} trials have ended, none is measured; the same"
+            f" bench.sweep('{name}', …) goes on from there, bench.trials('{name}') lists them"
+        )
+    return said
 
 # %% ../../notebooks/workbench/attempts.ipynb #f7d3ffe7
 def trials_table(scenario: str, name: str = '') -> pd.DataFrame:     # name: of one sweep

@@ -25,7 +25,7 @@ from ..scenario.definition import load_scenario
 from ..scenario.wording import plural
 from .adopting import Adoption, adoption_of
 from .advice import advice_on
-from .attempts import all_attempts, trials_table
+from .attempts import all_attempts, left_off, trials_table
 from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
@@ -140,7 +140,9 @@ class Workbench:
         return verdict_between(self.desk, self.named(reference), self.named(challenger))
 
     def table(self) -> pd.DataFrame:
-        "All that was tried, the best first."
+        "All that was tried, the best first; what was left off is said."
+        for line in left_off(self.desk.plan.name):
+            self.desk.say(line)
         return attempts_table(self.desk)
 
     def mlflow(self) -> Compared:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AS_IT_WAS', 'comparable', 'reference_of', 'n_different', 'verdict_between', 'verdicts_of', 'shown_name',
-           'attempt_asked', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'banded', 'worst_of',
-           'ablated', 'measured_again', 'drafts_again']
+           'attempt_asked', 'short', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'banded',
+           'worst_of', 'ablated', 'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
 from collections.abc import Sequence
@@ -90,6 +90,11 @@ def attempt_asked(desk: Desk, name: str) -> Attempt:
         raise UserError(what, 'try it again: fit(), or cd4ml try', where=name, code='C10')
     return found
 
+# %% ../../notebooks/workbench/looking.ipynb #d4adc236
+def short(value: float | None) -> float | None:
+    "A number as a table shows it: four digits that count."
+    return None if value is None else float(f'{value:.4g}')
+
 # %% ../../notebooks/workbench/looking.ipynb #e56a389e
 def attempts_table(desk: Desk) -> pd.DataFrame:
     "All that was tried, the best first."
@@ -99,10 +104,10 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
     for attempt, verdict in there:
         rows.append({
             'attempt': shown_name(attempt.name, attempt.base, now),
-            attempt.metric: attempt.measured.value,
-            'low': attempt.measured.low,
-            'high': attempt.measured.high,
-            'gain': verdict.gain if verdict else None,
+            attempt.metric: short(attempt.measured.value),
+            'low': short(attempt.measured.low),
+            'high': short(attempt.measured.high),
+            'gain': short(verdict.gain) if verdict else None,
             'verdict': verdict.word if verdict else '',
             'against': shown_name(verdict.reference, attempt.base, now) if verdict else '',
             'kind': attempt.kind,
@@ -191,7 +196,8 @@ def _slices(
         at = group['metrics'][attempt.metric]
         called = bands.get(group['value'], group['value'])
         row = {'column': name, 'group': called, 'rows': group['n']}
-        rows.append(row | {attempt.metric: at['value'], 'low': at['low'], 'high': at['high']})
+        ends = {'low': short(at['low']), 'high': short(at['high'])}
+        rows.append(row | {attempt.metric: short(at['value'])} | ends)
     return rows
 
 # %% ../../notebooks/workbench/looking.ipynb #fbddfcef

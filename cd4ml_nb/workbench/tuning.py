@@ -15,7 +15,7 @@ from typing import Any
 
 from ..artefacts.schema import Schema
 from ..artefacts.sweep import BlendMember
-from ..core.log import Log
+from ..core.log import Log, read_entries
 from ..core.settings import load_settings
 from ..model.contract import Contract, FeatureSet
 from ..model.from_schema import make_contract
@@ -157,7 +157,7 @@ def swept(
             problem.sample_rounds,
         )
         with shown_sweep(plan, title, journal, machine) as run:
-            ended = _searched(course, workers, watch, run)
+            ended = _searched(course, workers, watch, run, path)
             best = _best(problem, plan, ended, trials)
             status = 'FINISHED' if len(ended) >= trials else 'KILLED'
             run.close(status, {plan.metric: best.value, 'trials': float(len(ended))})
@@ -166,7 +166,13 @@ def swept(
     return replace(best, sweep=run.sweep.opening.run)
 
 # %% ../../notebooks/workbench/tuning.ipynb #5a3f76c0
-def _searched(course: Course, workers: Workers, watch: Watch, run: SweepRun) -> list[Record]:
+def _searched(
+    course: Course,
+    workers: Workers,
+    watch: Watch,
+    run: SweepRun,
+    path: Path,              # of the journal
+) -> list[Record]:
     "The trials of a sweep that have ended, also where somebody has interrupted it."
     ended: list[Record] = []
 
@@ -178,6 +184,10 @@ def _searched(course: Course, workers: Workers, watch: Watch, run: SweepRun) -> 
     try:
         search(course, workers, ended=keep)
     except KeyboardInterrupt:
+        known = {record['number'] for record in ended}
+        for entry in read_entries(path)[0]:      # the journal may know one more
+            if 'end' in entry and entry['end']['number'] not in known:
+                keep(entry['end'])
         if not any(record['state'] == 'complete' for record in ended):
             raise
     return ended

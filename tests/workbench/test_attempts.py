@@ -195,11 +195,16 @@ def test_E10_a_kernel_that_is_killed_in_a_sweep_loses_no_trial_that_has_ended(sw
     process.wait()
     before = study.n_ended()
     assert 'wide' not in {attempt['name'] for attempt in study.attempts()}
-    listed = study.code(BENCH + f'''
+    listed = study.code('import dataclasses\n' + BENCH + f'''
+bench.desk = dataclasses.replace(bench.desk, say=print)
+print(len(bench.table()))
+bench.desk = dataclasses.replace(bench.desk, say=lambda line: None)
 print(len(bench.trials('wide')))
 print(bench.sweep('wide', trials={before + 2}))
 ''')
-    assert listed.splitlines()[0] == str(before)
+    left, none, there = listed.splitlines()[:3]
+    assert left.startswith(f'wide: {before} of 200 trials have ended, none is measured')
+    assert (none, there) == ('0', str(before))
     (attempt,) = study.attempts()
     assert (attempt['trials'], attempt['kind']) == (before + 2, 'sweep')
     begun = study.journal().read_text(errors='replace').count('"study"')
