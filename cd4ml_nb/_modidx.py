@@ -559,6 +559,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'cd4ml_nb/checks/precision.py'),
                                            'cd4ml_nb.checks.precision.with_shifts': ( 'checks/precision.html#with_shifts',
                                                                                       'cd4ml_nb/checks/precision.py')},
+            'cd4ml_nb.checks.spans': { 'cd4ml_nb.checks.spans.check_spans': ('checks/spans.html#check_spans', 'cd4ml_nb/checks/spans.py'),
+                                       'cd4ml_nb.checks.spans.span_unit': ('checks/spans.html#span_unit', 'cd4ml_nb/checks/spans.py')},
             'cd4ml_nb.checks.target_checks': { 'cd4ml_nb.checks.target_checks._odd_classes': ( 'checks/target_checks.html#_odd_classes',
                                                                                                'cd4ml_nb/checks/target_checks.py'),
                                                'cd4ml_nb.checks.target_checks._rare_classes': ( 'checks/target_checks.html#_rare_classes',

@@ -24,6 +24,7 @@ from .implausible import check_implausible, check_pile
 from .leaks import check_leaks, finite_numbers
 from .personal import check_personal, check_shown
 from .precision import check_precision
+from .spans import check_spans
 from .target_checks import FLOAT32_MAX, PARTS, check_target
 from ..columns.date_layouts import may_be_times
 from ..columns.typed_table import n_distinct_values
@@ -339,6 +340,7 @@ def _check_columns_alone(
     ignored = [name for name in columns if columns[name].role == 'ignore' and name in table]
     findings += check_copies(table, names)
     findings += check_conversions(table, names, ignored)
+    findings += check_spans(table, names)
     for name, column in columns.items():
         if column.type == 'date' and column.role != 'ignore':
             findings += check_dates(table[name], today)

@@ -118,6 +118,20 @@ def test_a_column_in_another_unit_is_found_whatever_factor_offset_and_rounding(f
     assert conversion(x, y * rng.uniform(0.99, 1.01, 500)) is None
 
 
+def test_D13_a_number_that_is_the_time_between_two_dates_asks_what_is_known_when(tmp_path):
+    rng = np.random.default_rng(0)
+    first = pd.Timestamp('2024-01-01') + pd.to_timedelta(rng.integers(0, 500, 400), 'D')
+    days = rng.integers(0, 90, 400)
+    table = pd.DataFrame({
+        'first': first, 'last': first + pd.to_timedelta(days, 'D'), 'days': days + 1,
+        'km': rng.uniform(0, 9e4, 400), 'price': rng.uniform(1e3, 9e3, 400),
+    })
+    for name in ('first', 'last'):
+        table[name] = table[name].dt.strftime('%Y-%m-%d')
+    (line,) = said(validated(tmp_path, table, 'price'), 'D13', 'warn')
+    assert "days: the days from 'first' to 'last'" in line and 'known when you predict?' in line
+
+
 def test_D13_kilowatts_and_horsepower_are_one_column(tmp_path):
     table = offers(400)
     table['kw'] = np.random.default_rng(0).integers(40, 300, 400)
