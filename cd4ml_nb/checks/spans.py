@@ -19,7 +19,7 @@ from .leaks import finite_numbers
 
 # %% ../../notebooks/checks/spans.ipynb #eff592d2
 UNITS = {'seconds': 1.0, 'minutes': 60.0, 'hours': 3600.0, 'days': 86400.0}      # in seconds
-FIT = 0.98           # share of the rows in which the number is the span, up to one unit
+FIT = 0.9            # share of the rows in which the number is the span, up to one unit
 FEWEST = 50          # rows that have all three
 DIFFERENT = 10       # values of the number, at least
 
