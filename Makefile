@@ -63,12 +63,12 @@ lab: $(READY)  ## JupyterLab on the same environment
 	$(BIN)/cd4ml lab
 
 export: $(READY)  ## notebooks -> package, outputs cleared; stops where it would lose an edit in cd4ml_nb/ (FORCE=1: loses it)
-	$(if $(FORCE),,$(BIN)/python -c "$(CHECK_EXPORT)")
-	$(MAKE) -o $(READY) clear
+	@$(if $(FORCE),,$(BIN)/python -c "$(CHECK_EXPORT)")
+	@$(MAKE) --no-print-directory -o $(READY) clear
 	$(BIN)/nbdev-export
 
 clear: $(READY) ## notebooks without outputs, counts and what a machine added; tags stay
-	$(BIN)/jupyter-nbconvert --clear-output --inplace --log-level=ERROR $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
+	@$(BIN)/jupyter-nbconvert --clear-output --inplace --log-level=ERROR $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 	$(BIN)/nbdev-clean
 
 setup: $(READY)  ## the locked environment in .venv, and nothing more
