@@ -80,7 +80,7 @@ def fit_features(
         if function.uses_target:
             folds[name] = _fold_states(function, arrays, target, fold_of(table, by))
         derived.append(derived_of(function, arrays, states[name], len(derived)))
-        _refuse_personal_texts(function, inputs, states[name])
+        _refuse_personal_texts(function, inputs, states[name], derived[-1].columns, arrays)
     known = {name: state for name, state in states.items() if state is not None}
     fitted = FeatureStates(known, folds, by if folds else ())
     return FeatureSet(tuple(derived), tuple(inputs), code, fitted)
@@ -175,12 +175,20 @@ def _column_of(function: Any, name: str, internal: str, values: np.ndarray) -> I
     return replace(spec, min=low, max=high, offset=shift.offset, factor=shift.factor)
 
 # %% ../../notebooks/engineering/fitting.ipynb #73d971db
-def _refuse_personal_texts(function: Any, inputs: Mapping[str, Input], state: Any) -> None:
-    "Refuse a state that would carry texts of a personal column into the model's directory."
+def _refuse_personal_texts(
+    function: Any,
+    inputs: Mapping[str, Input],
+    state: Any,
+    columns: Sequence[Input],              # that the feature gives
+    arrays: Mapping[str, np.ndarray],      # of the rows that it was fitted to
+) -> None:
+    "Refuse a feature that would carry texts of a personal column into the model's directory."
     personal = [name for name in function.inputs if inputs[name].personal]
-    if personal and _has_texts(state):
-        what = f"feature {function.name} keeps texts of '{personal[0]}', which is personal"
-        raise UserError(what, 'keep numbers only, or read another column', 'features', 'S13')
+    given = {text for column in columns for text in column.categories or ()}
+    for name in personal:
+        if _has_texts(state) or given & set(map(str, arrays[name])):
+            what = f"feature {function.name} keeps texts of '{name}', which is personal"
+            raise UserError(what, 'keep numbers only, or read another column', 'features', 'S13')
 
 # %% ../../notebooks/engineering/fitting.ipynb #0273b15f
 def _has_texts(state: Any) -> bool:

@@ -77,7 +77,8 @@ def read_features(module: str, title: str) -> nbformat.NotebookNode:
 # %% ../../notebooks/workbench/feature_notebook.ipynb #3ce127cc
 def exported_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     "The cells that become the module."
-    return [cell for cell in notebook.cells if '#| export' in cell.source]
+    return [cell for cell in notebook.cells
+            if cell.cell_type == 'code' and re.search(r'^#\| export\b', cell.source, re.M)]
 
 # %% ../../notebooks/workbench/feature_notebook.ipynb #4c30df5e
 def is_there(notebook: nbformat.NotebookNode, name: str, source: str) -> bool:

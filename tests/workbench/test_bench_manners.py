@@ -91,6 +91,10 @@ def names(owner):
 def known(owner, state):
     return np.isin(owner.tolist(), state).astype(float)
 
+@feature('owner', kind='category')
+def same_again(owner):
+    return owner
+
 @feature('km')
 def miles(km):
     return km / 1.6
@@ -107,11 +111,13 @@ def test_S13_a_feature_in_a_cell_is_proved_before_it_is_fitted_and_before_it_is_
     said = study.code(OPENED + CELL + '''
 refused(lambda: bench.fit('centred', features=[centred]))
 refused(lambda: bench.fit('known', features=[known]))
+refused(lambda: bench.fit('same', features=[same_again]))
 bench.fit('miles', features=[miles])
 ''')
-    batch, personal = [line for line in said.splitlines() if line.startswith('refused')]
+    batch, personal, given = [line for line in said.splitlines() if line.startswith('refused')]
     assert 'centred looks at its batch' in batch and 'make it depend on its row alone' in batch
     assert "feature known keeps texts of 'owner', which is personal" in personal
+    assert "feature same_again keeps texts of 'owner', which is personal" in given
     names = [attempt['name'] for attempt in study.attempts()]
     assert 'miles' in names and 'centred' not in names and 'known' not in names
     (record,) = [path for path in (study.home / 'attempts').glob('*/attempt.json')
@@ -122,6 +128,20 @@ bench.fit('miles', features=[miles])
     write_json(record, attempt)
     said = study.code(OPENED + CELL + "refused(lambda: bench.adopt('miles'))")
     assert 'miles looks at its batch' in said
+
+
+def test_S13_a_feature_is_adopted_into_the_notebook_that_new_writes(study):
+    file = study.place.folder / 'cars.csv'
+    made = study.cd4ml('new', 'fresh', '--data', str(file), '--target', 'y')
+    assert made.returncode == 0, made.stderr
+    study.code('from cd4ml_nb import Workbench\nbench = Workbench("fresh")\n' + CELL + '''
+bench.fit('in miles', features=[miles])
+bench.adopt('in miles').write()
+''')
+    assert 'use: [miles]' in (study.project / 'scenarios/fresh.yaml').read_text()
+    text = (study.project / 'notebooks/features/fresh.ipynb').read_text()
+    assert text.count('def miles(km)') == 1
+    assert 'def miles(km)' in (study.project / 'cd4ml_nb/features/fresh.py').read_text()
 
 
 def test_E10_the_same_again_is_no_new_attempt_bands_rise_and_a_heap_is_named(study):
