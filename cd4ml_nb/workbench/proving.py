@@ -15,6 +15,7 @@ from pathlib import Path
 from ..artefacts.attempt import DraftFeature
 from ..core.files import project_root
 from ..engineering.fitting import fit_features
+from ..engineering.leaking import refuse_leaks
 from ..engineering.proof import prove
 from ..engineering.wheel import feature_package, write_wheel
 from ..model.contract import FeatureCode
@@ -90,5 +91,6 @@ def prove_drafts(rows: BenchRows, drafts: Sequence[DraftFeature], seed: int) -> 
         target = label(output_of(schema.target), table[schema.target.name])
         with offered(wheel):
             prove(code, modules, use, schema, table, target, wheel, seed)
-            fit_features(code, use, schema, table, target, rows.split.together)
+            found = fit_features(code, use, schema, table, target, rows.split.together)
+            refuse_leaks(found, schema, table)
     _proved.add((code, rows.split.hash['train']))

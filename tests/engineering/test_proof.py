@@ -12,6 +12,7 @@ from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.files import project_root
 from cd4ml_nb.engineering.fitting import fit_features
+from cd4ml_nb.engineering.leaking import refuse_leaks
 from cd4ml_nb.engineering.proof import prove
 from cd4ml_nb.engineering.wheel import feature_package, write_wheel
 from cd4ml_nb.model.contract import Contract
@@ -286,6 +287,39 @@ def test_texts_of_a_personal_column_never_reach_a_state(packages):
     body = one('contact', each('t in state'), fit, fit='fit_it')
     with pytest.raises(UserError, match='personal'):
         packages.contract(body)
+
+
+def test_a_feature_that_gives_the_same_texts_of_a_personal_column_is_refused(packages):
+    body = "@feature('contact', kind='category')\ndef f(contact):\n    return contact"
+    with pytest.raises(UserError, match='personal'):
+        packages.contract(body)
+
+
+@pytest.mark.parametrize(('body', 'use', 'words'), [
+    ("@feature('a', 'b')\ndef f(a, b):\n    return a + b", ['f'], 'equals the target'),
+    (
+        "@feature('a')\ndef f(a):\n    return 3 * a\n\n\n"
+        "@feature('b')\ndef g(b):\n    return b - 7", ['f', 'g'], 'an exact sum of f and g',
+    ),
+])
+def test_D36_a_feature_that_brings_the_outcome_back_from_ignored_columns_is_refused(
+    packages, body, use, words
+):
+    columns = [{'name': name, 'type': 'number', 'role': 'ignore'} for name in ('a', 'b')]
+    known = SCHEMA.model_dump()
+    schema = Schema.model_validate(known | {'columns': [*known['columns'], *columns]})
+    rng = np.random.default_rng(0)
+    table = rows(400).assign(a=rng.integers(0, 99, 400), b=rng.integers(0, 99, 400))
+    for y, refused in ((table['a'] + table['b'], True), (table['y'], False)):
+        table = table.assign(y=y.astype(float))
+        code, *_ = packages.made(body, use=tuple(use))
+        fitted = fit_features(code, use, schema, table, table['y'].to_numpy())
+        if not refused:
+            refuse_leaks(fitted, schema, table)
+            continue
+        with pytest.raises(UserError, match=words) as error:
+            refuse_leaks(fitted, schema, table)
+        assert error.value.code == 'D36'
 
 
 def test_what_serving_needs_is_listed_and_what_fitting_needs_is_not(packages):
