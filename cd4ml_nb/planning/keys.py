@@ -42,9 +42,10 @@ def data_path(
     near = ''
     if path.parent.is_dir():
         near = did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    where = 'set data_root in settings.ini, or CD4ML_DATA_ROOT, to the folder that has it'
     raise UserError(
         'data file not found',
-        near or 'set data_root in settings.ini, or CD4ML_DATA_ROOT, to the folder that has it',
+        near if near.startswith('did') else where,
         where=shown(path),
         code='C10',
     )

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.cache import remembered
 from ..core.files import file_hash, in_project, json_hash
 from ..core.settings import Settings
-from ..formats.fetching import asked, store_of
+from ..formats.fetching import asked, check_path, store_of
 from ..scenario.addresses import database_of, is_database
 from ..scenario.definition import Data
 from .listing import Listed, files_of, is_folder, version_mark
@@ -59,7 +59,9 @@ def part_identity(data: Data, name: str, root: Path, settings: Settings) -> str:
         return folder_hash(files_of(source, root))
     if '://' in source:
         return stored_identity(source)
-    return remembered_hash(root / Path(source).expanduser())
+    path = root / Path(source).expanduser()
+    check_path(path)
+    return remembered_hash(path)
 
 # %% ../../notebooks/sources/source_identity.ipynb #267743df
 def stored_identity(source: str) -> str:

@@ -25,7 +25,7 @@ from postgres import shared_postgres
 
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.core.errors import Cd4mlError, InfrastructureError, UserError
-from cd4ml_nb.core.settings import Settings
+from cd4ml_nb.core.settings import Settings, load_settings
 from cd4ml_nb.formats.file_findings import file_findings
 from cd4ml_nb.scenario.definition import Data, Target, read_scenario
 from cd4ml_nb.sources import databases
@@ -33,7 +33,7 @@ from cd4ml_nb.sources.databases import batches_of, column_of, query_table
 from cd4ml_nb.sources.folders import read_folder
 from cd4ml_nb.sources.joins import selected_from
 from cd4ml_nb.sources.queries import Query
-from cd4ml_nb.sources.source_identity import data_identities, rows_hash
+from cd4ml_nb.sources.source_identity import data_identities, part_identity, rows_hash
 from cd4ml_nb.sources.sources import read_data
 
 ALL = Query('select * from offers', 'queries/offers.sql')
@@ -567,3 +567,11 @@ def test_a_locked_database_is_tried_again_later(project):
     sqlite3.connect(project / 'b.db').close()
     with refused('C16', 'no such table'):
         read_data(Data(source='sqlite:///b.db#offers'), 0, project, 1)
+
+
+def test_a_file_that_is_gone_among_several_sources_is_an_error_of_one_line(tmp_path):
+    (tmp_path / 'rows.csv').write_text('a,b\n1,2\n')
+    assert len(part_identity(Data(source='rows.csv'), 'rows', tmp_path, load_settings())) == 64
+    with pytest.raises(UserError, match='file not found') as error:
+        part_identity(Data(source='row.csv'), 'rows', tmp_path, load_settings())
+    assert error.value.code == 'C10' and "did you mean 'rows.csv'?" in error.value.line
