@@ -169,7 +169,7 @@ def part_rows(parts: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             name,
-            facts.get('source', ''),
+            source_name(facts.get('source', '')),
             f'{facts["n_rows"]:,}' if facts.get('n_rows', -1) >= 0 else '',
             short_identity(facts.get('identity', '')),
             facts.get('at', '').replace('T', ' ').removesuffix('+00:00'),

@@ -124,7 +124,7 @@ def apart(contract: Contract, first: np.ndarray, second: np.ndarray) -> np.ndarr
     "How far two predictions lie apart."
     if contract.task == 'multiclass':
         return np.abs(first - second).sum(axis=1) / 2
-    if contract.output.scale == 'log':
+    if contract.output.scale == 'log' and min(first.min(), second.min()) > 0:
         return np.abs(np.log(first) - np.log(second))
     return np.abs(first - second)
 

@@ -132,12 +132,12 @@ def row_table(desk: Desk, found: Measured) -> pd.DataFrame:
 
 # %% ../../notebooks/workbench/looking.ipynb #e1f41296
 def grouping_columns(desk: Desk, asked: Sequence[str]) -> list[str]:
-    """The columns that are asked for, else those that the scenario evaluates by.
+    """The columns that are asked for, else those that the scenario evaluates by, or guesses by.
 
     Raises UserError where there are none, or one is personal."""
     evaluate = desk.plan.evaluate
     usual = [name for name in (evaluate.partition, *evaluate.groups) if name]
-    names = list(asked) or list(dict.fromkeys(usual))
+    names = list(asked) or list(dict.fromkeys(usual)) or list(evaluate.baseline_by)
     if not names:
         todo = "slices(name, by=['column'])"
         raise UserError('no groups are named', todo, where='by', code='C02')
