@@ -289,6 +289,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'cd4ml_nb/checks/checks.py'),
                                         'cd4ml_nb.checks.checks._check_columns_alone': ( 'checks/checks.html#_check_columns_alone',
                                                                                          'cd4ml_nb/checks/checks.py'),
+                                        'cd4ml_nb.checks.checks._check_shuffled': ( 'checks/checks.html#_check_shuffled',
+                                                                                    'cd4ml_nb/checks/checks.py'),
                                         'cd4ml_nb.checks.checks._check_split_groups': ( 'checks/checks.html#_check_split_groups',
                                                                                         'cd4ml_nb/checks/checks.py'),
                                         'cd4ml_nb.checks.checks._check_times': ( 'checks/checks.html#_check_times',

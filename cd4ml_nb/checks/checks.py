@@ -253,6 +253,8 @@ def _column_with_role(columns: dict[str, Column], role: str) -> str | None:
 def check_order(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:
     "Rows without the time that a split by time needs, and rows out of order."
     name = split_column(plan)
+    if plan.split.by in ('random', 'stratified'):
+        return _check_shuffled(len(table), plan.split.by, _column_with_role(columns, 'time'))
     if plan.split.by != 'time' or name not in columns:
         return []
     if columns[name].type not in ('date', 'number'):
@@ -265,6 +267,15 @@ def check_order(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> l
     early = times < times.shift()
     todo = 'the split sorts them by time'
     return findings + found('D40', 'info', name, early, 'earlier than the row before', todo)
+
+# %% ../../notebooks/checks/checks.ipynb #61ce6314
+def _check_shuffled(n_rows: int, by: str, time: str | None) -> list[Finding]:
+    "Rows that a time orders, divided by chance."
+    if time is None:
+        return []
+    what = f'split by {by}, so rows are judged whose neighbours in time were learned from'
+    todo = f'where the future is predicted: split: {{by: time, column: {time}}}'
+    return [Finding('D40', 'warn', time, n_rows, what, todo)]
 
 # %% ../../notebooks/checks/checks.ipynb #624e2fa8
 def check_groups(table: pd.DataFrame, plan: Any, columns: dict[str, Column]) -> list[Finding]:

@@ -132,6 +132,16 @@ def test_D13_a_number_that_is_the_time_between_two_dates_asks_what_is_known_when
     assert "days: the days from 'first' to 'last'" in line and 'known when you predict?' in line
 
 
+def test_D40_rows_that_a_time_orders_and_chance_divides_are_named(tmp_path):
+    table = pd.DataFrame({
+        'day': pd.date_range('2024-01-01', periods=400).strftime('%Y-%m-%d'),
+        'km': np.arange(400.0) % 37, 'price': np.arange(400.0) % 91,
+    })
+    columns = {'day': {'type': 'date', 'role': 'time'}}
+    (line,) = said(validated(tmp_path, table, 'price', columns=columns), 'D40', 'warn')
+    assert 'split by random' in line and 'split: {by: time, column: day}' in line
+
+
 def test_D13_kilowatts_and_horsepower_are_one_column(tmp_path):
     table = offers(400)
     table['kw'] = np.random.default_rng(0).integers(40, 300, 400)
