@@ -74,7 +74,8 @@ def _line(x: np.ndarray, y: np.ndarray) -> Conversion | None:
     slope, start = (float(part) for part in np.polyfit(x, y, 1))
     for f, c in ((factor, 0.0), (slope, start)):
         room = rounding(y) / 2 + abs(f) * rounding(x) / 2
-        room = 1.02 * room + 1e-6 * float(np.abs(y).max())
+        # what few rows cannot tell of factor and offset moves the line, too
+        room = (1.02 + 2 / len(x) ** 0.5) * room + 1e-6 * float(np.abs(y).max())
         if np.mean(np.abs(y - f * x - c) <= room) >= FIT:
             return Conversion(f, c, len(x))
     return None
