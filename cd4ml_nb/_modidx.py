@@ -6623,6 +6623,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'cd4ml_nb/workbench/verdict.py'),
                                             'cd4ml_nb.workbench.verdict.fold_error': ( 'workbench/verdict.html#fold_error',
                                                                                        'cd4ml_nb/workbench/verdict.py'),
+                                            'cd4ml_nb.workbench.verdict.fold_gains': ( 'workbench/verdict.html#fold_gains',
+                                                                                       'cd4ml_nb/workbench/verdict.py'),
                                             'cd4ml_nb.workbench.verdict.gain_between': ( 'workbench/verdict.html#gain_between',
                                                                                          'cd4ml_nb/workbench/verdict.py'),
                                             'cd4ml_nb.workbench.verdict.judged_gain': ( 'workbench/verdict.html#judged_gain',
