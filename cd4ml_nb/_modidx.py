@@ -1295,6 +1295,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'cd4ml_nb/command/pipeline_commands.py'),
                                                     'cd4ml_nb.command.pipeline_commands.status': ( 'command/pipeline_commands.html#status',
                                                                                                    'cd4ml_nb/command/pipeline_commands.py'),
+                                                    'cd4ml_nb.command.pipeline_commands.unexported': ( 'command/pipeline_commands.html#unexported',
+                                                                                                       'cd4ml_nb/command/pipeline_commands.py'),
                                                     'cd4ml_nb.command.pipeline_commands.why': ( 'command/pipeline_commands.html#why',
                                                                                                 'cd4ml_nb/command/pipeline_commands.py'),
                                                     'cd4ml_nb.command.pipeline_commands.with_options': ( 'command/pipeline_commands.html#with_options',

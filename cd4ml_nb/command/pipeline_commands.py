@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ForceOption', 'UntilOption', 'EngineOption', 'JobsOption', 'WaitOption', 'DebugOption', 'QuietOption', 'StatusOption',
            'StageArgument', 'run', 'with_options', 'stage_notebooks', 'again', 'status', 'show_stages', 'why',
-           'show_causes']
+           'unexported', 'show_causes']
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #e68877f1
 import shlex
@@ -26,7 +26,7 @@ from ..core.settings import Settings, load_settings
 from ..engine.pipeline import index_is_old
 from ..engine.pipeline import run as run_plan
 from ..engine.stage_run import start_processes
-from ..planning.exports import refuse_stale_export
+from ..planning.exports import refuse_stale_export, stale_modules
 from ..planning.plan import Plan, make_plan
 from ..planning.plan import why as causes_of
 from ..runs.find import latest_record
@@ -172,7 +172,8 @@ def why(
 ) -> None:
     "Why a stage would run again: which cell, function, parameter, file or version changed."
     plan = make_plan(scenario_path(scenario), None, parameter, offline=True)
-    print(''.join(f'note: {one_line(note)}\n' for note in plan.notes), end='')
+    notes = [*plan.notes, *unexported(project_root())]
+    print(''.join(f'note: {one_line(note)}\n' for note in notes), end='')
     if stage is None:
         show_causes(plan)
         return
@@ -181,6 +182,14 @@ def why(
         raise UserError(f"unknown stage '{stage}'", near, where='pipeline.yaml', code='N06')
     causes = '\n'.join(map(one_line, causes_of(plan, stage)))
     print(causes or f'{stage} is done: nothing it depends on has changed')
+
+# %% ../../notebooks/command/pipeline_commands.ipynb #25b0b63b
+def unexported(root: Path) -> list[str]:      # a note, or none
+    "That modules are not yet what the notebooks say, so that the answer is about the modules."
+    stale = stale_modules(root)
+    if not stale:
+        return []
+    return [f'{", ".join(stale[:5])} not yet as the notebooks say: make export first']
 
 # %% ../../notebooks/command/pipeline_commands.ipynb #cec37c6c
 def show_causes(plan: Plan) -> None:

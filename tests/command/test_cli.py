@@ -472,6 +472,9 @@ def test_N01_a_notebook_that_was_edited_is_exported_whatever_the_files_times_say
     path.write_text(path.read_text().replace('of a file\'s bytes', 'of the bytes of a file'))
     os.utime(path, (time.time() - 600, time.time() - 600))
     assert refused(capsys, RUN, 'N01', 'files.py').endswith(' — make export')
+    assert main(['why', 'sweep', '-s', 'small']) == 0
+    note = 'files.py not yet as the notebooks say: make export first'
+    assert note in capsys.readouterr().out
 
 
 def test_N01_a_module_that_no_notebook_writes_is_not_answered_with_an_export(project, capsys):
