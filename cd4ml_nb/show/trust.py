@@ -103,14 +103,13 @@ def at_its_word(
     gaps = np.abs(np.subtract(bins['predicted'], bins['actual']))
     worst = int(np.argmax(gaps))
     by_weight = ', by weight' if is_weighted else ''
-    typical = f"{100 * np.average(gaps, weights=bins['n']):.2g} points"
     answer = f'{named} can be taken at its word, as far as {plural(sum(bins["n"]), "case")} tell'
     if 'low' in bins and beyond_chance(bins):
         answer = f'{named} cannot quite be taken at its word: the gaps are more than chance'
     return (
-        f'{answer}. What came true is {typical} from what was predicted on average; the widest'
-        f" gap: where {percent(bins['predicted'][worst], 0)} was predicted, it came true in"
-        f" {percent(bins['actual'][worst], 0)} of {plural(bins['n'][worst], 'case')}{by_weight}."
+        f"{answer}. The widest gap: where {percent(bins['predicted'][worst], 0)} was predicted, it"
+        f" came true in {percent(bins['actual'][worst], 0)} of"
+        f" {plural(bins['n'][worst], 'case')}{by_weight}."
     )
 
 # %% ../../notebooks/show/trust.ipynb #5c48ef41
