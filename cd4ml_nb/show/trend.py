@@ -209,7 +209,8 @@ def when_cell(release: Release, home: Path) -> Markup:
         href = quote(os.path.relpath(release.report, home).replace(os.sep, '/'))
         when = Markup('<a href="{}">{}</a>').format(href, release.name)
     return Markup(
-        '<span style="white-space: nowrap">{}<br><span class="note code">{}</span></span>'
+        '<span style="display: block; min-width: 8.2rem">{}<br><span class="note code">{}</span>'
+        '</span>'
     ).format(when, release.record.run)
 
 # %% ../../notebooks/show/trend.ipynb #8b731765
