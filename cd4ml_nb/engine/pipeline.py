@@ -133,8 +133,10 @@ def stop_all(run: Run) -> None:
     until = time.monotonic() + GRACE
     while left:
         with suppress(queue.Empty):
-            stage, kind, _ = run.processes().messages.get(timeout=0.1)
+            stage, kind, value = run.processes().messages.get(timeout=0.1)
             left -= {stage} if kind == 'ended' else set()
+            if kind == 'cell' and stage in run.running:      # begun before the signal came
+                run.running[stage].end = End('stopped', 'the run was stopped', cell=value)
         if time.monotonic() > until:
             until += GRACE
             for stage in left:
