@@ -241,7 +241,9 @@ def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFram
             begins = partial(_fold_of_many, step, name, place, len(asked))
             less = measured_again(desk, attempt, other, begins)
             found = gain_between(desk.plan.task, attempt.metric, less, whole)
-            rows.append({'feature': name} | judged_gain(desk.plan, found, len(asked)))
+            gain = judged_gain(desk.plan, found, len(asked))
+            numbers = {key: short(gain[key]) for key in ('gain', 'low', 'high')}
+            rows.append({'feature': name} | numbers | {'verdict': gain['verdict']})
     return pd.DataFrame(rows)
 
 # %% ../../notebooks/workbench/looking.ipynb #04fb97d6
