@@ -44,6 +44,8 @@ def sweep_history(
             _frame_the_good(axes, np.append(values, few), better)
             add_legend(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if max((trial['number'] for trial in trials), default=0) < 3:
+            axes.set_xlim(-0.5, 3.5)       # whole numbers also where few have ended
     return figure
 
 # %% ../../notebooks/show/sweep_figures.ipynb #3c1a1a4a
