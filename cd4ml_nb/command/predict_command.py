@@ -76,14 +76,14 @@ def meanings(
     said: Mapping[str, Any],        # of `answers`
 ) -> list[str]:
     "What each column that was added means, a line each."
+    from cd4ml_nb.model.decision import threshold_of
     title = output.title
     if output.classes and output.positive is None:
         found = {'p_…': f'the probability of each {title}', 'taken_for': 'the likeliest'}
     elif output.classes:
-        at = output.decision.threshold if output.decision else 0.5
         outcome = f'“{output.positive}”'
         found = {'predicted': f'the probability that {title} is {outcome}',
-                 'taken_for': f'{outcome} where that is {at:.3g} or more'}
+                 'taken_for': f'{outcome} where that is {threshold_of(output):.3g} or more'}
     else:
         found = {'predicted': f'{title}, {output.unit}'.removesuffix(', ')}
     if output.interval:
@@ -103,7 +103,7 @@ ModelOption = Annotated[
                  metavar='MODEL'),
 ]
 
-
+# %% ../../notebooks/command/predict_command.ipynb #8b4e05d1
 def predict(
     source: InArgument,
     out: OutArgument,

@@ -247,7 +247,8 @@ class Search(Section):
 
     def space_of(self, algorithm: str) -> dict[str, Range]:
         "What is searched for an algorithm."
-        space = self.spaces.get(algorithm) or own_space(algorithm, self.space)  # type: ignore[call-overload]
+        space = self.spaces.get(algorithm)  # type: ignore[call-overload]
+        space = space or own_space(algorithm, self.space)
         return {name: size for name, size in space.items() if name not in self.fixed}
 
     @property

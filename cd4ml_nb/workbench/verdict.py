@@ -122,9 +122,10 @@ def verdict_on(
         answer['verdict'], old.name, new.name, old.metric, (found.reference, found.challenger),
         found.gain, (low, high), margin, n_attempts, len(one.y),
     )
-    gains, share = fold_gains(plan.task, old.metric, one, other)
-    if verdict.word == 'undecided' and fold_error(gains, share) >= found.error:
-        verdict = replace(verdict, folds=tuple(map(float, gains)))
+    if verdict.word == 'undecided':
+        gains, share = fold_gains(plan.task, old.metric, one, other)
+        if fold_error(gains, share) >= found.error:      # the folds leave it open
+            verdict = replace(verdict, folds=tuple(map(float, gains)))
     return replace(verdict, sentences=sentences_of(verdict, plan))
 
 # %% ../../notebooks/workbench/verdict.ipynb #0dc97270
