@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['USED', 'LETTERS', 'path_in', 'Alternative', 'load_alternative', 'scenario_words', 'with_words', 'refuse_changed',
-           'run_paths', 'refuse_unlike', 'predictions_of', 'EvaluationSet', 'evaluation_set_of', 'overall_draws',
-           'gains', 'group_draws', 'metric_draws', 'group_verdicts']
+           'run_paths', 'refuse_unlike', 'data_sources', 'predictions_of', 'EvaluationSet', 'evaluation_set_of',
+           'overall_draws', 'gains', 'group_draws', 'metric_draws', 'group_verdicts']
 
 # %% ../../notebooks/studies/alternatives.ipynb #35ffb7a0
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -127,16 +128,21 @@ def load_alternative(path: Path) -> Alternative:
 def scenario_words(record: RunRecord) -> tuple[Column, dict[str, Column]]:
     # of the target; of each column
     "The units and words in the scenario of a run, as far as it can be read."
-    try:
-        text = yaml.safe_load(record.scenario_text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        text = {}
-    sections = text if isinstance(text, dict) else {}
+    sections = _sections(record)
     columns = sections.get('columns')
     if not isinstance(columns, dict):
         columns = {}
     words = {str(name): _column(part) for name, part in columns.items()}
     return _column(sections.get('target')), words
+
+# %% ../../notebooks/studies/alternatives.ipynb #874aebae
+def _sections(record: RunRecord) -> dict[str, Any]:
+    "The scenario of a run, by its sections; empty where it cannot be read."
+    try:
+        text = yaml.safe_load(record.scenario_text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return text if isinstance(text, dict) else {}
 
 # %% ../../notebooks/studies/alternatives.ipynb #3745cc3c
 def _column(part: Any) -> Column:
@@ -242,7 +248,37 @@ def refuse_unlike(alternatives: Sequence[Alternative]) -> None:
             code='RUN',
         )
     for first, other in itertools.combinations(alternatives, 2):
+        _refuse_other_data(first, other)
         _refuse_pair(first, other)
+
+# %% ../../notebooks/studies/alternatives.ipynb #ccc09edd
+def data_sources(record: RunRecord) -> set[str]:
+    "The sources of data that the scenario of a run names; a built-in one with its options."
+    data = _sections(record).get('data')
+    if not isinstance(data, dict):
+        return set()
+    joined = data.get('sources')
+    parts = list(joined.values()) if isinstance(joined, dict) else []
+    named = [data.get('source'), *(p.get('source') if isinstance(p, dict) else p for p in parts)]
+    options = data.get('options')
+    words = f' with {json.dumps(options, sort_keys=True)}' if options else ''
+    return {f'{source}{words}' for source in named if source}
+
+# %% ../../notebooks/studies/alternatives.ipynb #e08ed535
+def _refuse_other_data(first: Alternative, other: Alternative) -> None:
+    "Refuse a run of another scenario that shares no source of data."
+    if first.record.scenario == other.record.scenario:
+        return
+    before = data_sources(first.record)
+    after = data_sources(other.record)
+    if not before & after:
+        raise UserError(
+            f'other data than run {first.name}: {_value_text(sorted(after)) or "unknown"}'
+            f' instead of {_value_text(sorted(before)) or "unknown"}',
+            'compare runs of one scenario, or of scenarios that share a source of data',
+            where=other.name,
+            code='RUN',
+        )
 
 # %% ../../notebooks/studies/alternatives.ipynb #17e8c327
 def _refuse_pair(first: Alternative, other: Alternative) -> None:
@@ -263,7 +299,6 @@ def _essentials(first: Alternative, other: Alternative) -> list[tuple[str, Any, 
     before = first.contract.output
     after = other.contract.output
     return [
-        ('scenario', first.record.scenario, other.record.scenario),
         ('task', first.contract.task, other.contract.task),
         ('target', before.name, after.name),
         ('unit', before.unit, after.unit),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
 from browsers import visited
 from html_checks import Outline, check
 from report_examples import MAKES, PAYLOADS, hostile
@@ -430,14 +431,32 @@ def test_a_model_reads_its_own_inputs_where_the_judging_run_lacks_them(copy, tmp
     assert holdout['run'] == copy['bare'].stem and holdout['same'] and holdout['judged'] == 596
 
 
-@pytest.mark.parametrize('change, said', [
-    ({'scenario': 'other'}, 'another scenario than run'),
-    ({'run': 'same'}, ''),
-])
-def test_runs_of_different_scenarios_are_refused(copy, change, said):
-    write_json(copy['second'], sealed(read_json(copy['second']) | change))
-    if said:
-        assert said in refused(UserError, copy['first'], copy['second'])
+def of_scenario(record, name, source=None):
+    """A run of another scenario, of the same data or of others."""
+    content = read_json(record)
+    text = yaml.safe_load(content['scenario_text']) | {'name': name}
+    if source:
+        text['data']['source'] = source
+    write_json(record, sealed(content | {'scenario': name, 'scenario_text': yaml.safe_dump(text)}))
+
+
+def test_variants_of_a_scenario_that_share_their_data_are_compared_like_runs_of_one(
+    copy, tmp_path,
+):
+    usual = compare_runs([copy['first'], copy['second']], tmp_path / 'one', trainings=0)
+    of_scenario(copy['second'], 'variant')
+    found = compare_runs([copy['first'], copy['second']], tmp_path / 'two', trainings=0)
+    pairs = [summary['comparisons'][0] for summary in (usual, found)]
+    assert pairs[0]['models'] == pairs[1]['models'] and pairs[0]['verdict'] == pairs[1]['verdict']
+    assert found['holdout']['same'] and any(
+        'variant' in row for row in found['differs']['Scenario']
+    )
+
+
+def test_runs_of_other_data_are_refused_and_a_run_beside_itself(copy):
+    of_scenario(copy['second'], 'variant', 'other.csv')
+    said = refused(UserError, copy['first'], copy['second'])
+    assert 'other data than run' in said and 'other.csv' in said
     assert 'a run cannot be compared with itself' in refused(
         UserError, copy['first'], copy['first']
     )
