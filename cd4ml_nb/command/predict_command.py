@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['InArgument', 'OutArgument', 'ModelOption', 'data_of', 'typed_inputs', 'answers', 'meanings', 'predict',
-           'refuse_other_suffix']
+           'refuse_other_suffix', 'run_of']
 
 # %% ../../notebooks/command/predict_command.ipynb #3fc43c80
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def typed_inputs(raw: Any, contract: Any, data: Any) -> Any:      # a pandas tab
     "The inputs of a model from a file's columns."
     import pandas as pd
 
-    from cd4ml_nb.columns.types import Place, typed_column
+    from cd4ml_nb.columns.types import Place
     from cd4ml_nb.scenario.definition import Column, Writing
     found = {}
     for spec in contract.inputs:
@@ -47,9 +47,19 @@ def typed_inputs(raw: Any, contract: Any, data: Any) -> Any:      # a pandas tab
             type=spec.type, format=spec.format, time_zone=spec.time_zone, written=written,
             sentinels=list(spec.sentinels),
         )
-        typed = typed_column(Place(raw, spec.name, f'columns.{spec.name}', column, data))
-        found[spec.name] = typed.array.to_pandas()
+        place = Place(raw, spec.name, f'columns.{spec.name}', column, data)
+        found[spec.name] = _typed(place, contract.name).to_pandas()
     return pd.DataFrame(found)
+
+# %% ../../notebooks/command/predict_command.ipynb #7e98b7f2
+def _typed(place: Any, name: str) -> Any:      # place: `types.Place`; name: of the model
+    "A column as the model takes it; what is wrong is wrong in the file, not in the scenario."
+    from cd4ml_nb.columns.types import typed_column
+    try:
+        return typed_column(place).array
+    except UserError as error:
+        todo = f'write each as a {place.column.type}, as {name} has learned it, or leave it empty'
+        raise UserError(error.what, todo, where=error.where, code=error.code) from None
 
 # %% ../../notebooks/command/predict_command.ipynb #45128e5e
 def answers(model: Any, inputs: Any) -> dict[str, Any]:      # column -> values, shape (n,)
@@ -116,7 +126,8 @@ def predict(
     from cd4ml_nb.core.settings import load_settings
     from cd4ml_nb.sources.sources import read_data
     suffix = refuse_other_suffix(out)
-    found = load_model(model or f'{scenario_path(scenario).stem}@candidate')
+    chosen = run_of(model or f'{scenario_path(scenario).stem}@candidate')
+    found = load_model(chosen or str(model))
     path = source.expanduser().resolve()
     if not path.is_file():
         raise UserError('file not found', 'check the path', where=str(source), code='C10')
@@ -131,7 +142,8 @@ def predict(
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
-    print(f'{len(table):,} cases predicted by {found.contract.name}: {shown(out.resolve())}')
+    who = f'{found.contract.name}, run {chosen.id}' if chosen else str(model)
+    print(f'{len(table):,} cases predicted by {who}: {shown(out.resolve())}')
     print('\n'.join(meanings(found.contract.output, said)))
 
 # %% ../../notebooks/command/predict_command.ipynb #0435df5f
@@ -141,3 +153,13 @@ def refuse_other_suffix(out: Path) -> str:
         what = f"'{out.name}' is neither .csv nor .parquet"
         raise UserError(what, 'name one', where='OUT', code='C02')
     return out.suffix
+
+# %% ../../notebooks/command/predict_command.ipynb #cf4fe62b
+def run_of(model: str) -> Any:      # `use.Run`; None: the name of a directory
+    "The run that a model is of."
+    from cd4ml_nb.command.use import candidate_run, find_run
+    if Path(model).is_dir():
+        return None
+    if model.endswith('@candidate'):
+        return candidate_run(model.removesuffix('@candidate'))
+    return find_run(model)

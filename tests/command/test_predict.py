@@ -53,7 +53,7 @@ def test_a_file_is_predicted_as_the_model_predicts_its_rows(trained):
     for out in ('out.csv', 'out.parquet'):
         done = place.run('predict', 'new.csv', out, '-s', 'cars', cwd=project)
         assert done.returncode == 0, done.stderr
-        assert '20 cases' in done.stdout
+        assert '20 cases predicted by cars, run 20' in done.stdout
     table = pd.read_parquet(project / 'out.parquet')
     assert list(table.columns) == [
         'km', 'built', 'make', 'note', 'predicted', 'taken_for', 'unfamiliar'
@@ -87,7 +87,7 @@ def test_what_the_model_has_not_met_is_said_of_each_row(trained):
 
 @pytest.mark.parametrize(('old', 'new', 'words'), [
     ('km;', 'miles;', "input 'km' is missing"),
-    ('12.03.2021', 'soon', 'soon'),
+    ('12.03.2021', 'soon', "'soon' — write each as a date, as cars has learned it, or leave"),
 ])
 def test_a_file_that_does_not_fit_ends_in_one_line_and_writes_nothing(trained, old, new, words):
     place, project, rows = trained
