@@ -70,6 +70,6 @@ def absent_columns(judging: Evaluate, names: Iterable[str]) -> dict[str, str]:
     "The columns by which a model is to be judged, and which its table lacks."
     wanted = {judging.partition: 'evaluate.partition'} if judging.partition else {}
     for key in ('groups', 'baseline_by'):
-        wanted = {name: key for name in getattr(judging, key)} | wanted
+        wanted = {name: f'evaluate.{key}' for name in getattr(judging, key)} | wanted
     there = set(names)
     return {name: key for name, key in wanted.items() if name not in there}

@@ -188,7 +188,7 @@ def test_D01_a_group_that_is_not_there_is_refused_before_anything_is_learned(kep
     done = place.run('run', '-s', 'mine', '-p', 'trials=2', '-p', 'sweep.seed=9', cwd=project)
     assert (
         done.returncode == 2
-        and "groups 'knd' not found" in done.stderr
+        and "evaluate.groups 'knd' not found" in done.stderr
         and "did you mean 'kind'" in done.stderr
     ), (done.stdout + done.stderr)
     assert 'started' not in done.stdout

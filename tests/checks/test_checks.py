@@ -91,7 +91,7 @@ def test_D01_column_of_split_or_groups_that_is_not_there_is_named():
     assert (
         len(lines) == 4
         and "evaluate" not in lines[0]
-        and any("groups 'feul' not found" in line and "'fuel'" in line for line in lines)
+        and any("evaluate.groups 'feul' not found" in line and "'fuel'" in line for line in lines)
     )
     assert any("column 'kms'" in line for line in lines) and any(
         "split.column 'day'" in line for line in lines
