@@ -6462,6 +6462,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'cd4ml_nb/workbench/looking.py'),
                                             'cd4ml_nb.workbench.looking.verdict_between': ( 'workbench/looking.html#verdict_between',
                                                                                             'cd4ml_nb/workbench/looking.py'),
+                                            'cd4ml_nb.workbench.looking.verdict_of': ( 'workbench/looking.html#verdict_of',
+                                                                                       'cd4ml_nb/workbench/looking.py'),
                                             'cd4ml_nb.workbench.looking.verdicts_of': ( 'workbench/looking.html#verdicts_of',
                                                                                         'cd4ml_nb/workbench/looking.py'),
                                             'cd4ml_nb.workbench.looking.worst_of': ( 'workbench/looking.html#worst_of',

@@ -90,6 +90,7 @@ class Adoption:
     after: str
     features: Path                           # the notebook of features
     cells: Mapping[str, str] = field(default_factory=dict)    # name -> source, that it lacks
+    verdict: str = ''                        # on the attempt, in a sentence
 
     def write(self) -> str:
         "Write the scenario, and the features with their module; a text that is refused is not."
@@ -111,10 +112,10 @@ class Adoption:
         return '\n'.join(lines) or NOTHING
 
     def __repr__(self) -> str:
-        return self.difference
+        return f'{self.verdict}\n\n{self.difference}'.lstrip()
 
     def _repr_html_(self) -> str:
-        return str(Markup('<pre>{}</pre>').format(self.difference))
+        return str(Markup('<pre>{}</pre>').format(repr(self)))
 
 # %% ../../notebooks/workbench/adopting.ipynb #220b869d
 NOTHING = 'nothing changes; adopt(name, found=True) writes the parameters that a sweep has found'
@@ -138,6 +139,7 @@ def adoption_of(
     attempt: Attempt,
     scenario: Path,              # its file
     found: bool = False,         # what a sweep has found becomes fixed, and nothing is searched
+    verdict: str = '',           # on the attempt, in a sentence
 ) -> Adoption:
     "What adopting an attempt would write."
     before = in_project(scenario).read_text(encoding='utf-8')
@@ -149,7 +151,8 @@ def adoption_of(
     if new:
         changes |= {'features.from': module, 'features.use': [*plan.features.use, *new]}
     after = changed_text(before, without_searched(plan.search, changes))
-    return Adoption(scenario, before, after, features, _lacking(attempt, features, plan.name))
+    lacking = _lacking(attempt, features, plan.name)
+    return Adoption(scenario, before, after, features, lacking, verdict)
 
 # %% ../../notebooks/workbench/adopting.ipynb #48ec6a22
 def _lacking(attempt: Attempt, features: Path, title: str) -> dict[str, str]:

@@ -29,8 +29,8 @@ from .attempts import all_attempts, left_off, trials_table
 from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
-from .looking import ablated, attempt_asked, attempts_table, reference_of
-from .looking import slices_of, verdict_between, worst_of
+from .looking import ablated, attempt_asked, attempts_table, slices_of
+from .looking import verdict_between, verdict_of, worst_of
 from .profile import Profile, profile_of
 from .proving import prove_drafts
 from .tried import Tried
@@ -125,8 +125,7 @@ class Workbench:
 
     def show(self, attempt: Attempt) -> Tried:
         "An attempt with its verdict against the scenario as it is."
-        first = reference_of(self.attempts, attempt)
-        verdict = None if first is None else verdict_between(self.desk, first, attempt)
+        verdict = verdict_of(self.desk, attempt)
         note_verdict(self.desk, attempt, verdict)
         advice = tuple(advice_on(self.desk, attempt))
         return Tried(attempt, verdict, self.desk.plan.target.unit, advice)
@@ -166,11 +165,14 @@ class Workbench:
         return ablated(self.desk, self.named(name), listed_columns(columns))
 
     def adopt(self, name: str, found: bool = False) -> Adoption:
-        """What would be written so that the scenario is as the attempt; `.write()` writes it.
+        """The verdict on an attempt, and what would be written so that the scenario is as it is;
+        `.write()` writes it.
 
         With `found`, what a sweep has found becomes fixed, and a run tries it alone.
 
         Raises UserError for features that a run would refuse."""
         attempt = self.named(name)
         prove_drafts(self.desk.rows, attempt.drafts, self.desk.plan.seed)
-        return adoption_of(attempt, Path(self.desk.path), found)
+        verdict = verdict_of(self.desk, attempt)
+        said = verdict.sentences[0] if verdict else ''
+        return adoption_of(attempt, Path(self.desk.path), found, said)

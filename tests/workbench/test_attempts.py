@@ -128,7 +128,7 @@ adoption = bench.adopt('with ratio')
 print(adoption)
 print(adoption.write())
 ''')
-    assert 'with ratio is better than as it is' in said
+    assert said.count('with ratio is better than as it is') == 2      # by fit, and by adopt
     ablated = next(line for line in said.splitlines() if 'km_per_kw' in line and 'better' in line)
     assert ablated
     text = study.scenario.read_text()
@@ -153,7 +153,7 @@ bench.fit()
 bench.fit('other least', features=[km_per_kw])
 bench.adopt('other least').write()
 ''')
-    assert 'again: nothing changes' in again and 'as it was' in again
+    assert '\n\nnothing changes' in again and 'as it was' in again
     assert 'Nothing to compare with yet' in again
     assert 'was changed since it was tried as it is' in again
     module = (study.project / 'cd4ml_nb/features/cars.py').read_text()
