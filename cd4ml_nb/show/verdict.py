@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SENTENCES', 'NEGATIVE_R2', 'NOTHING', 'LITTLE', 'SECOND', 'found', 'found_between', 'in_words', 'with_ends',
-           'performance', 'hardly_better', 'twins_said', 'naive_guess', 'listed', 'demand', 'refusal', 'verdict',
-           'key_numbers', 'gained', 'caution', 'head_html']
+           'performance', 'hardly_better', 'twins_said', 'naive_guess', 'below_zero_said', 'listed', 'demand',
+           'refusal', 'verdict', 'key_numbers', 'gained', 'caution', 'head_html']
 
 # %% ../../notebooks/show/verdict.ipynb #36b5206f
 import re
@@ -187,6 +187,15 @@ def naive_guess(metrics: Metrics, target: str) -> str:
         return f'the {target} that {percent(metrics.quantile)} of the cases stay below{within}'
     return f'the {weighted}{guess}{within}'
 
+# %% ../../notebooks/show/verdict.ipynb #4445f38a
+def below_zero_said(metrics: Metrics) -> str:
+    "How many predictions lie below zero, where no actual value does, in a sentence; or nothing."
+    n = metrics.below_zero
+    if not n:
+        return ''
+    many = f'{n:,} predictions lie' if n > 1 else 'One prediction lies'
+    return f'{many} below zero, where no actual value does.'
+
 # %% ../../notebooks/show/verdict.ipynb #0b44b4e3
 def listed(names: Sequence[str]) -> str:
     "Names as a list in a sentence."
@@ -239,7 +248,8 @@ def verdict(
     positive: str | None = None,
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
     "Whether the model is released, why not, and how good it is."
-    good = [performance(metrics, target, positive), *filter(None, [biased_said(metrics)])]
+    unsound = [biased_said(metrics), below_zero_said(metrics)]
+    good = [performance(metrics, target, positive), *filter(None, unsound)]
     if registration.accepted:
         return f'Accepted as a candidate{_nothing_demanded(registration)}.', good
     refused = [refusal(gate, metrics.unit) for gate in registration.refused]
