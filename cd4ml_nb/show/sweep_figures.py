@@ -29,7 +29,8 @@ def sweep_history(
     unit: str = '',
 ) -> Sheet:
     "The value of each trial, and the best so far."
-    done = _with_value(trials, 'complete')
+    # side by side, a later trial may end first
+    done = sorted(_with_value(trials, 'complete'), key=lambda trial: trial['number'])
     numbers = [trial['number'] for trial in done]
     values = np.array([trial['value'] for trial in done], dtype=float)
     best = (np.minimum if better == 'low' else np.maximum).accumulate(values)
