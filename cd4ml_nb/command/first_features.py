@@ -95,7 +95,8 @@ OWN = '''## A feature
 Ready-made ones stand in `notebooks/model/ready_made.ipynb` and `words.ipynb`.'''
 FUNCTION = '''A function of your own gets arrays, one for each column that it names, and gives one
 value for each row. It may look at nothing but its own row. To use this one, write `#| export` above
-it.'''
+it. What looks at other rows, such as the value of the hour before, is a column of the data, made by
+a query: `notebooks/sources/joins.ipynb`, "What came before".'''
 WORTH = '''## What it is worth
 
 Each feature is left out in turn. A gain above zero, with its whole interval, is worth a column.'''
