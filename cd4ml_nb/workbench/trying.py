@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
-           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'recipe_of', 'tried_already',
+           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'deciding', 'recipe_of', 'tried_already',
            'measured_attempt', 'naive_value', 'kept', 'what_changed', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
@@ -49,7 +49,8 @@ from .progress import Steps, steps_of
 from .proving import prove_drafts
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
-from .variant import base_of, refuse_unknown_columns, schema_of, variant
+from .variant import base_of, features_hash, refuse_unknown_columns, schema_of
+from .variant import variant
 
 # %% ../../notebooks/workbench/trying.ipynb #0c1a1a75
 @dataclass(frozen=True)
@@ -198,19 +199,8 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int, again: bool = False) -> A
     made = prepared(desk, wanted)
     asked = trials
     trials = 1 if made.plan.search.is_fixed else trials
-    decision = made.plan.judged_decision
-    decides = {
-        'contract': made.contract.to_json(),
-        'features': made.contract.fitted.to_json(),
-        'data': desk.rows.split.hash,
-        'metric': made.plan.metric,
-        'decision': decision and decision.model_dump(),
-        'search': made.plan.search.model_dump(),
-        'device': desk.machine.device,
-        'seed': desk.machine.seed,
-    }
     say_work_ahead(desk, wanted, made.plan, trials)
-    path = sweep_path(made.plan.name, decides)
+    path = sweep_path(made.plan.name, deciding(desk, wanted, made))
     name_sweep(path, wanted.title, trials)
     margins = path.with_suffix('.margins')
     problem = problem_at(made.rows, made.plan, made.contract, desk.machine, margins)
@@ -218,6 +208,25 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int, again: bool = False) -> A
     tuned = swept(problem, made.plan, path, trials, desk.machine, watch, wanted.title)
     with steps_of(wanted.title) as step:
         return kept(desk, wanted, made, tuned, begun, step, asked)
+
+# %% ../../notebooks/workbench/trying.ipynb #65fc5f28
+def deciding(desk: Desk, wanted: Wanted, made: Prepared) -> dict[str, Any]:
+    "What decides the trials of a sweep, in whichever kernel it runs."
+    drafts = drafts_of(wanted.features)
+    known = all(draft.source for draft in drafts)
+    decision = made.plan.judged_decision
+    return {
+        'contract': (replace(made.contract, code=None) if known else made.contract).to_json(),
+        'features': made.contract.fitted.to_json(),
+        'drafts': [draft.model_dump() for draft in drafts],
+        'module': features_hash(made.plan),
+        'data': desk.rows.split.hash,
+        'metric': made.plan.metric,
+        'decision': decision and decision.model_dump(),
+        'search': made.plan.search.model_dump(),
+        'device': desk.machine.device,
+        'seed': desk.machine.seed,
+    }
 
 # %% ../../notebooks/workbench/trying.ipynb #f85e8691
 def recipe_of(desk: Desk, wanted: Wanted, trials: int) -> str:      # trials: 0: a single fit

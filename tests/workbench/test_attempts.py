@@ -236,6 +236,26 @@ print(bench.adopt('wide', found=True).write())
     assert 'interrupted' in study.code(BENCH + 'print(bench.show(bench.attempts[0]))')
 
 
+def test_E11_the_same_cell_goes_on_with_a_sweep_that_was_interrupted_in_the_same_kernel(tmp_path):
+    study = Study(tmp_path)
+    said = study.code(BENCH + FEATURE + '''
+from cd4ml_nb.workbench import live
+shown = live.LivePlot.__call__
+left = [1]
+def interrupted(self, records):
+    if len(records) == 3 and left:
+        raise KeyboardInterrupt(left.pop())
+live.LivePlot.__call__ = interrupted
+for turn in range(2):
+    print(bench.sweep('mine', trials=6, features=[km_per_kw]).attempt.trials)
+ended = bench.trials('mine')
+print(len(ended), sorted(ended['trial']) == list(range(6)))
+''')
+    first, then, ended = [line for line in said.splitlines() if line[:1].isdigit()][-3:]
+    assert int(first) in (3, 4) and then == '6' and ended == '6 True'
+    assert study.journal().read_text(errors='replace').count('"study"') == 1
+
+
 def test_among_fifty_equal_attempts_none_is_better_in_nineteen_of_twenty_simulations():
     rng = np.random.default_rng(5)
     n, simulations, erred = 400, 40, 0
