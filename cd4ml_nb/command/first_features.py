@@ -99,7 +99,8 @@ it. What looks at other rows, such as the value of the hour before, is a column 
 a query: `notebooks/sources/joins.ipynb`, "What came before".'''
 WORTH = '''## What it is worth
 
-Each feature is left out in turn. A gain above zero, with its whole interval, is worth a column.'''
+Each feature is left out in turn. A gain whose whole interval lies above zero is more than chance.
+Features that say the same stand in for each other: each may gain nothing, all of them much.'''
 ABLATE = '''#| pipeline
 ablate({name!r}, {{{feature!r}: {feature}}})'''
 ADOPT = '''## Use it

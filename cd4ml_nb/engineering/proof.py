@@ -25,6 +25,7 @@ import numpy as np
 from ..artefacts.schema import Schema
 from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError
+from .feature_trial import FAILS
 from .fitting import arrays_of, functions_used, inputs_read
 from ..model.contract import FeatureCode
 
@@ -185,7 +186,10 @@ def _refuse(refused: Mapping[str, str]) -> None:      # name of a feature -> why
         return
     (name, why), *others = refused.items()
     more = f'; also refused: {", ".join(other for other, _ in others)}' if others else ''
-    todo = f'make it depend on its row alone{more}'
+    todo = 'make it depend on its row alone'
+    if why.startswith(FAILS):
+        todo = 'mend it; a value that is missing comes as NaN, a text as None'
+    todo += more
     raise UserError(f'{name} {why}', todo, where=f'features.use:{name}', code='S13')
 
 # %% ../../notebooks/engineering/proof.ipynb #8e1f874a

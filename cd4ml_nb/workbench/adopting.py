@@ -20,6 +20,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ..artefacts.attempt import Attempt
 from ..core.errors import UserError
 from ..core.files import in_project, shown, write_text
+from ..core.settings import load_settings
 from ..core.yaml_files import key_path
 from ..scenario.definition import read_scenario
 from ..scenario.search_space import Search
@@ -91,6 +92,7 @@ class Adoption:
     features: Path                           # the notebook of features
     cells: Mapping[str, str] = field(default_factory=dict)    # name -> source, that it lacks
     verdict: str = ''                        # on the attempt, in a sentence
+    trials: int = 0                          # of its sweep, where a run has another number
 
     def write(self) -> str:
         "Write the scenario, and the features with their module; a text that is refused is not."
@@ -98,7 +100,8 @@ class Adoption:
         if self.cells:
             add_features(self.features.stem, self.scenario.stem, self.cells)
         write_text(in_project(self.scenario), self.after)
-        return f'written: cd4ml run -s {self.scenario.stem} trains with it'
+        many = f' -p sweep.trials={self.trials}' if self.trials else ''
+        return f'written: cd4ml run -s {self.scenario.stem}{many} trains with it'
 
     @property
     def difference(self) -> str:
@@ -152,7 +155,14 @@ def adoption_of(
         changes |= {'features.from': module, 'features.use': [*plan.features.use, *new]}
     after = changed_text(before, without_searched(plan.search, changes))
     lacking = _lacking(attempt, features, plan.name)
-    return Adoption(scenario, before, after, features, lacking, verdict)
+    trials = 0 if found else _other_trials(attempt)
+    return Adoption(scenario, before, after, features, lacking, verdict, trials)
+
+# %% ../../notebooks/workbench/adopting.ipynb #e9aea5d0
+def _other_trials(attempt: Attempt) -> int:
+    "The trials of a sweep; 0 where a run would make as many, or it is no sweep."
+    usual = load_settings().trials
+    return attempt.wanted if attempt.kind == 'sweep' and attempt.wanted != usual else 0
 
 # %% ../../notebooks/workbench/adopting.ipynb #48ec6a22
 def _lacking(attempt: Attempt, features: Path, title: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ __all__ = ['AS_IT_WAS', 'comparable', 'reference_of', 'n_different', 'verdict_be
            'worst_of', 'ablated', 'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from ..scenario.evaluation import by_group, group_labels
 from ..scenario.worst_rows import row_errors
 from ..studies.ablation import without
 from .attempts import all_attempts, attempt_named, predicted_by
+from .costs import ablation_ahead
 from .measuring import Begins, Measured, recipe_fit, measure
 from .progress import Steps, steps_of
 from .trying import AS_IT_IS, Desk, Prepared, Wanted, prepared
@@ -90,10 +91,18 @@ def attempt_asked(desk: Desk, name: str) -> Attempt:
     """The attempt with a name or an id, the latest of several.
 
     Raises UserError where the scenario as it is was tried before it was changed."""
+    if name not in (AS_IT_IS, AS_IT_WAS):
+        return attempt_named(desk.plan.name, name)
+    now = base_of(variant(desk.path, {}))
+    plain = [attempt for attempt in all_attempts(desk.plan.name) if attempt.name == AS_IT_IS]
+    before = [attempt for attempt in plain if attempt.base != now]
+    if name == AS_IT_WAS and before:
+        return before[-1].model_copy(update={'name': AS_IT_WAS})
     found = attempt_named(desk.plan.name, name)
-    if name == AS_IT_IS and found.base != base_of(variant(desk.path, {})):
+    if found.base != now:
         what = 'the scenario was changed since it was tried as it is'
-        raise UserError(what, 'try it again: fit(), or cd4ml try', where=name, code='C10')
+        todo = f'try it again: fit(), or cd4ml try; {AS_IT_WAS!r} is what it was before'
+        raise UserError(what, todo, where=name, code='C10')
     return found
 
 # %% ../../notebooks/workbench/looking.ipynb #d4adc236
@@ -225,8 +234,8 @@ def worst_of(desk: Desk, attempt: Attempt, n: int) -> pd.DataFrame:
 
 # %% ../../notebooks/workbench/looking.ipynb #449abc69
 def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFrame:
-    # a row for each feature or column: what it adds, low, high, verdict
-    "What each feature, or column, adds to an attempt."
+    # a row for each feature or column: what it adds, low, high, margin, verdict
+    "What each feature, or column, adds to an attempt; an interrupt keeps those that are done."
     drafts = drafts_again(attempt)
     made = prepared(desk, Wanted(attempt.name, attempt.changes, drafts))
     features = [derived.name for derived in made.features.features]
@@ -234,23 +243,39 @@ def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFram
     if not asked:
         todo = "ablate(name, columns=['km'])"
         raise UserError('the attempt has no features', todo, where='ablate', code='C02')
+    desk.say(ablation_ahead(attempt.name, len(asked), len(attempt.members), len(desk.rows.train)))
     whole = predicted_by(attempt)
-    rows = []
-    with steps_of(attempt.name) as step:
-        for place, name in enumerate(asked):
-            if name in features:
-                contract = contract_of(made.rows.schema, made.plan, without(made.features, name))
-                other = replace(made, contract=contract)
-            else:
-                gone = {**attempt.changes, f'columns.{name}.role': 'ignore'}
-                other = prepared(desk, Wanted(attempt.name, gone, drafts))
-            begins = partial(_fold_of_many, step, name, place, len(asked))
-            less = measured_again(desk, attempt, other, begins)
-            found = gain_between(desk.plan.task, attempt.metric, less, whole)
-            gain = judged_gain(desk.plan, found, len(asked))
-            numbers = {key: short(gain[key]) for key in ('gain', 'low', 'high')}
-            rows.append({'feature': name} | numbers | {'verdict': gain['verdict']})
+    rows: list[dict[str, Any]] = []
+    try:
+        with steps_of(attempt.name) as step:
+            for place, name in enumerate(asked):
+                other = _without(desk, attempt, made, drafts, name)
+                begins = partial(_fold_of_many, step, name, place, len(asked))
+                less = measured_again(desk, attempt, other, begins)
+                found = gain_between(desk.plan.task, attempt.metric, less, whole)
+                rows.append(_gain_row(name, judged_gain(desk.plan, found, len(asked))))
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        desk.say(f'{attempt.name}: interrupted after {len(rows)} of {len(asked)}')
     return pd.DataFrame(rows)
+
+# %% ../../notebooks/workbench/looking.ipynb #79fd291c
+def _without(
+    desk: Desk, attempt: Attempt, made: Prepared, drafts: Mapping[str, Any], name: str
+) -> Prepared:
+    "An attempt without one of its features or columns."
+    if name in [derived.name for derived in made.features.features]:
+        contract = contract_of(made.rows.schema, made.plan, without(made.features, name))
+        return replace(made, contract=contract)
+    gone = {**attempt.changes, f'columns.{name}.role': 'ignore'}
+    return prepared(desk, Wanted(attempt.name, gone, drafts))
+
+# %% ../../notebooks/workbench/looking.ipynb #90edf553
+def _gain_row(name: str, gain: Mapping[str, Any]) -> dict[str, Any]:
+    "A feature's gain in a table; less than the margin does not count, whatever its interval."
+    numbers = {key: short(gain[key]) for key in ('gain', 'low', 'high', 'margin')}
+    return {'feature': name} | numbers | {'verdict': gain['verdict']}
 
 # %% ../../notebooks/workbench/looking.ipynb #04fb97d6
 def _fold_of_many(step: Steps, name: str, place: int, n: int, fold: int, of: int) -> None:

@@ -141,14 +141,16 @@ def refuse_unlike(old: Attempt, new: Attempt) -> None:
 
 # %% ../../notebooks/workbench/verdict.ipynb #5fc4d933
 def judged_gain(plan: Scenario, found: Difference, times: int) -> dict[str, Any]:
-    # gain, low, high, verdict
+    # gain, low, high, margin, verdict
     "A gain with its interval, one of several."
     confidence = shared_confidence(plan.compare.confidence, times)
     comparing = plan.compare
     margin = margin_of(found.metric, found.reference, comparing.margin, comparing.absolute)
     low, high = found.interval(confidence)
     word = judged(found, margin, confidence)['verdict']
-    return {'gain': found.gain, 'low': low, 'high': high, 'verdict': word}
+    return {
+        'gain': found.gain, 'low': low, 'high': high, 'margin': margin, 'verdict': word
+    }
 
 # %% ../../notebooks/workbench/verdict.ipynb #b5495dc0
 def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:

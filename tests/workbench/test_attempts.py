@@ -151,8 +151,10 @@ except Exception as error:
     print(error)
 bench.fit()
 bench.fit('other least', features=[km_per_kw])
+print('then:', bench.compare('as it was', 'other least').reference)
 bench.adopt('other least').write()
 ''')
+    assert 'then: as it was' in again
     assert '\n\nnothing changes' in again and 'as it was' in again
     assert 'Nothing to compare with yet' in again
     assert 'was changed since it was tried as it is' in again
@@ -224,10 +226,14 @@ def test_E11_an_interrupt_keeps_the_best_so_far(sweeping):
     assert 4 <= attempt['trials'] < attempt['wanted'] == 200
     assert [run.info.status for run in runs_of(study, 'sweep')] == ['KILLED']
     said = study.code(BENCH + '''
-print(bench.adopt('wide'))
+adoption = bench.adopt('wide')
+print(adoption)
+print(adoption.write())
 print(bench.adopt('wide', found=True).write())
 ''')
     assert 'found=True' in said
+    assert 'cd4ml run -s cars -p sweep.trials=200 trains with it' in said
+    assert said.splitlines()[-1] == 'written: cd4ml run -s cars trains with it'
     search = yaml.safe_load(study.scenario.read_text())['search']
     assert search['space'] == {} and search['fixed']['learning_rate'] > 0
     done = study.cd4ml('run', '-s', 'cars', '-p', 'sweep.trials=5', '--until', 'sweep')

@@ -96,6 +96,10 @@ def same_again(owner):
     return owner
 
 @feature('km')
+def whole(km):
+    return np.array([int(x) for x in km.tolist()], dtype=float)
+
+@feature('km')
 def miles(km):
     return km / 1.6
 
@@ -112,12 +116,15 @@ def test_S13_a_feature_in_a_cell_is_proved_before_it_is_fitted_and_before_it_is_
 refused(lambda: bench.fit('centred', features=[centred]))
 refused(lambda: bench.fit('known', features=[known]))
 refused(lambda: bench.fit('same', features=[same_again]))
+refused(lambda: bench.fit('whole', features=[whole]))
 bench.fit('miles', features=[miles])
 ''')
-    batch, personal, given = [line for line in said.splitlines() if line.startswith('refused')]
+    batch, personal, given, gap = [line for line in said.splitlines() if line.startswith('refused')]
     assert 'centred looks at its batch' in batch and 'make it depend on its row alone' in batch
     assert "feature known keeps texts of 'owner', which is personal" in personal
     assert "feature same_again keeps texts of 'owner', which is personal" in given
+    assert 'in “return np.array([int(x) for x in km.tolist()], dtype=float)”: ValueError' in gap
+    assert 'a value that is missing comes as NaN' in gap
     names = [attempt['name'] for attempt in study.attempts()]
     assert 'miles' in names and 'centred' not in names and 'known' not in names
     (record,) = [path for path in (study.home / 'attempts').glob('*/attempt.json')
