@@ -109,6 +109,6 @@ def gate_words(
     by: Sequence[str],                 # columns of the naive guess
 ) -> tuple[dict[str, Any], str]:       # the gate, and why
     "The one gate that needs no knowledge of the problem: better than a person's rule."
-    within = f'the average of the same {" and ".join(by)}' if by else 'what anybody would guess'
+    within = f'what is usual for the same {" and ".join(by)}' if by else 'what anybody would guess'
     why = f'better than {within}, by more than chance; by: 0.1 demands a tenth'
     return {'metric': BOUNDED.get(metric, metric), 'beats': 'naive'}, why

@@ -174,7 +174,7 @@ def _judging_lines(draft: Draft, task: str) -> list[str]:
         why = 'is the model as good for each of them?'
     else:
         why = 'columns along which fairness is looked at'
-    naive = 'the naive guess that a model must beat: the average within these; none: overall'
+    naive = 'the naive guess that a model must beat: what is usual within these; none: overall'
     return [
         line('split', *draft.split, at=60),
         '',

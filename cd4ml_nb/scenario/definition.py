@@ -203,7 +203,7 @@ class Validation(Section):
 # %% ../../notebooks/scenario/definition.ipynb #725f569b
 class Evaluate(Section):
     "How the model is judged."
-    # the naive baseline is the average within these columns; none: overall
+    # the naive guess is the median, or the frequency, within these columns; none: overall
     baseline_by: list[str] = []
     groups: list[str] = []                      # columns along which fairness is looked at
     partition: str | None = None                # column whose values are markets of their own

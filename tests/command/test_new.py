@@ -435,6 +435,6 @@ def test_the_naive_guess_is_a_persons_rule_and_the_gate_demands_to_beat_it(proje
     table['rented'] += chance.integers(0, 9, 1200)
     scenario, text, _ = written(project, table, target='rented')
     assert set(scenario.evaluate.baseline_by) == {'hour', 'weather'}
-    assert 'the average of the same weather and hour' in text
+    assert 'what is usual for the same weather and hour' in text
     table['rented'] = chance.permutation(table['rented'].to_numpy())
     assert written(project, table, target='rented')[0].evaluate.baseline_by == []
