@@ -2104,6 +2104,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'cd4ml_nb.engine.stage_run.fail': ('engine/stage_run.html#fail', 'cd4ml_nb/engine/stage_run.py'),
                                            'cd4ml_nb.engine.stage_run.finish': ( 'engine/stage_run.html#finish',
                                                                                  'cd4ml_nb/engine/stage_run.py'),
+                                           'cd4ml_nb.engine.stage_run.first_reasons': ( 'engine/stage_run.html#first_reasons',
+                                                                                        'cd4ml_nb/engine/stage_run.py'),
                                            'cd4ml_nb.engine.stage_run.imports_of': ( 'engine/stage_run.html#imports_of',
                                                                                      'cd4ml_nb/engine/stage_run.py'),
                                            'cd4ml_nb.engine.stage_run.keep_data': ( 'engine/stage_run.html#keep_data',

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Listener', 'BASE', 'GRACE', 'Event', 'start_processes', 'imports_of', 'Execution', 'work_folder', 'unfinished', 'Run',
-           'start', 'task_of', 'shown_files', 'places', 'modules_of', 'keep_data', 'accept', 'finish', 'publish_done',
-           'fail', 'shortcoming', 'made_before', 'remarks', 'publish_stage', 'kept_error']
+           'start', 'first_reasons', 'task_of', 'shown_files', 'places', 'modules_of', 'keep_data', 'accept', 'finish',
+           'publish_done', 'fail', 'shortcoming', 'made_before', 'remarks', 'publish_stage', 'kept_error']
 
 # %% ../../notebooks/engine/stage_run.ipynb #0b9d3e77
 import ast
@@ -15,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,13 +182,20 @@ class Run:
 def start(run: Run, stage: str) -> None:
     "Start a stage."
     step = run.plan.steps[stage]
-    run.listen(Event('start', stage, '; '.join(why(run.plan, stage)) or 'as asked'))
+    run.listen(Event('start', stage, first_reasons(why(run.plan, stage))))
     keep_data(run.plan, step)
     work = work_folder(step)
     task = task_of(run, step, work)
     faultpoint('stage.start')
     run.processes().start(stage, task, modules_of(run.plan, step), (0, 1, 2) if run.debug else ())
     run.running[stage] = Execution(step, work, time.monotonic())
+
+# %% ../../notebooks/engine/stage_run.ipynb #d67f596d
+def first_reasons(reasons: Sequence[str], most: int = 3) -> str:
+    "Why a stage runs, in a line of a log; `cd4ml why` has all of it."
+    more = len(reasons) - most
+    rest = [f'{more} more reason{"s" * (more > 1)}'] if more > 0 else []
+    return '; '.join([*reasons[:most], *rest]) or 'as asked'
 
 # %% ../../notebooks/engine/stage_run.ipynb #c88d2524
 def task_of(run: Run, step: Step, work: Path) -> dict[str, Any]:

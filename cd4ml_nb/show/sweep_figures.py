@@ -39,10 +39,11 @@ def sweep_history(
         axes.plot(numbers, values, 'o', ms=4.5, color=MUTED, alpha=0.65, mew=0, label='trial')
         axes.step(numbers, best, where='post', color=ACCENT, label='best so far')
         pruned = _with_value(trials, 'pruned')
-        _mark_pruned(axes, pruned)
         if done:
             few = [trial['value'] for trial in pruned] if len(done) < FEW else []
             _frame_the_good(axes, np.append(values, few), better)
+        _mark_pruned(axes, pruned)
+        if done:
             add_legend(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if max((trial['number'] for trial in trials), default=0) < 3:
@@ -56,11 +57,15 @@ def _with_value(trials: Sequence[Mapping[str, Any]], state: str) -> list[Mapping
 
 # %% ../../notebooks/show/sweep_figures.ipynb #d3a5ff5a
 def _mark_pruned(axes: Any, pruned: Sequence[Mapping[str, Any]]) -> None:
-    "A cross for each trial that was stopped early."
-    if pruned:
-        numbers = [trial['number'] for trial in pruned]
-        values = [trial['value'] for trial in pruned]
-        axes.plot(numbers, values, 'x', ms=4, color=MUTED, alpha=0.6, label='stopped early')
+    "A cross for each trial that was stopped early; those beyond the picture are counted."
+    if not pruned:
+        return
+    numbers = [trial['number'] for trial in pruned]
+    values = np.array([trial['value'] for trial in pruned], dtype=float)
+    low, high = axes.get_ylim()
+    beyond = 0 if axes.get_autoscaley_on() else int(((values < low) | (values > high)).sum())
+    label = f'stopped early, {beyond} outside' if beyond else 'stopped early'
+    axes.plot(numbers, values, 'x', ms=4, color=MUTED, alpha=0.6, label=label)
 
 # %% ../../notebooks/show/sweep_figures.ipynb #66259300
 def _frame_the_good(axes: Any, values: np.ndarray, better: str) -> None:
