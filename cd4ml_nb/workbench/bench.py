@@ -31,6 +31,7 @@ from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
 from .looking import ablated, attempt_asked, attempts_table, slices_of
 from .looking import verdict_between, verdict_of, worst_of
+from .mistakes import show_in_one_line
 from .profile import Profile, profile_of
 from .proving import prove_drafts
 from .tried import Tried
@@ -52,6 +53,7 @@ class Workbench:
         scenario: str = 'used_cars',             # a name, for scenarios/NAME.yaml, or a file
         say: Callable[[str], None] = print,      # takes a line of progress
     ):
+        show_in_one_line()
         path = scenario if scenario.endswith('.yaml') else f'scenarios/{scenario}.yaml'
         plan = load_scenario(path)
         until_split(path, say)

@@ -192,3 +192,19 @@ print(made[0].fit())
     assert re.fullmatch(r'waiting for another run: .*\d.* False', waited), waited
     value, naive = re.search(r'mae ([\d.,]+) .*a naive guess ([\d.,]+)', fitted).groups()
     assert float(naive.replace(',', '')) > float(value.replace(',', ''))
+
+
+def test_E16_a_mistake_in_a_cell_is_one_line_and_a_bug_keeps_its_traceback(study):
+    cells = ["from cd4ml_nb import Workbench\nbench = Workbench('cars')",
+             "bench.fit(without='kmm')", '1 / 0']
+    said = study.code(f'''
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+book = new_notebook(cells=[new_code_cell(text) for text in {cells!r}])
+NotebookClient(book, allow_errors=True, kernel_name='python3').execute()
+for cell in book.cells[1:]:
+    print(len(cell.outputs[-1].traceback), cell.outputs[-1].traceback[0])
+''')
+    mistake, *bug = said.splitlines()
+    assert mistake.startswith('1 ERROR D01') and "did you mean 'km'" in mistake
+    assert not bug[0].startswith('1 ')
