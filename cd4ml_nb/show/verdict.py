@@ -181,7 +181,8 @@ def naive_guess(metrics: Metrics, target: str) -> str:
     within = ''
     if metrics.baseline_by:
         within = f' among those of the same {listed(metrics.baseline_by)}'
-    guess = f'median {target}' if metrics.task == 'regression' else 'frequency of each outcome'
+    named = f'of {target}' if '_' in target else target       # a column without words
+    guess = f'median {named}' if metrics.task == 'regression' else 'frequency of each outcome'
     weighted = 'weighted ' if metrics.weight else ''
     if metrics.quantile is not None:
         return f'the {target} that {percent(metrics.quantile)} of the cases stay below{within}'

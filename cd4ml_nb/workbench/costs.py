@@ -32,6 +32,8 @@ def work_ahead(
     each = search.blend if trials else 0
     if each:
         parts.append(f'a blend of at most {each} of them')
+    if search.blend and not trials:
+        parts.append('without the blend, which a sweep makes')
     models = f' ({folds * each} fits at most)' if each else ''
     parts.append(f'then measured in {plural(folds, "fold")}{models}')
     line = f'{name}: {", ".join(parts)}'

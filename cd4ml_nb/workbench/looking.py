@@ -107,8 +107,10 @@ def attempt_asked(desk: Desk, name: str) -> Attempt:
 
 # %% ../../notebooks/workbench/looking.ipynb #d4adc236
 def short(value: float | None) -> float | None:
-    "A number as a table shows it: four digits that count."
-    return None if value is None else float(f'{value:.4g}')
+    "A number as a table shows it: four digits that count, and all digits of a whole number."
+    if value is None:
+        return None
+    return float(round(value)) if abs(value) >= 1000 else float(f'{value:.4g}')
 
 # %% ../../notebooks/workbench/looking.ipynb #e56a389e
 def attempts_table(desk: Desk) -> pd.DataFrame:
@@ -125,6 +127,7 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
             'gain': short(verdict.gain) if verdict else None,
             'verdict': verdict.word if verdict else '',
             'against': shown_name(verdict.reference, attempt.base, now) if verdict else '',
+            'changed': attempt.changed,
             'kind': attempt.kind,
             'chosen': attempt.chosen,
             'trials': attempt.trials,

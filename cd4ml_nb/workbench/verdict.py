@@ -118,8 +118,9 @@ def verdict_on(
     confidence = shared_confidence(comparing.confidence, n_attempts - 1)
     answer = judged(found, margin, confidence)
     low, high = found.interval(confidence)
+    before = f'{old.name} (before)' if old.name == new.name else old.name
     verdict = Verdict(
-        answer['verdict'], old.name, new.name, old.metric, (found.reference, found.challenger),
+        answer['verdict'], before, new.name, old.metric, (found.reference, found.challenger),
         found.gain, (low, high), margin, n_attempts, len(one.y),
     )
     if verdict.word == 'undecided':

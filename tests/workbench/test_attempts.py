@@ -156,6 +156,7 @@ bench.adopt('other least').write()
 ''')
     assert 'then: as it was' in again
     assert '\n\nnothing changes' in again and 'as it was' in again
+    assert 'max_depth 3; with km_per_kw' in again      # what the table says was changed
     assert 'Nothing to compare with yet' in again
     assert 'was changed since it was tried as it is' in again
     module = (study.project / 'cd4ml_nb/features/cars.py').read_text()
