@@ -124,12 +124,18 @@ def data_of(alternative: Alternative) -> dict[str, Any]:
 
 # %% ../../notebooks/studies/differences.ipynb #16e6d07d
 def code_of(alternative: Alternative) -> dict[str, Any]:
-    "Commit, modules and libraries."
+    "Commit, modules and libraries; of modules of features only the scenario's own."
     code = alternative.record.code
+    own = f'features/{scenario_of(alternative).get("features.from", "")}'
+    names = {
+        path: path.removeprefix('cd4ml_nb/').removesuffix('.py')
+        for path in code.sources
+        if path.startswith('cd4ml_nb/') and '/_' not in path
+    }
     modules = {
-        f'module {name.removeprefix("cd4ml_nb/").removesuffix(".py")}': digest
-        for name, digest in code.sources.items()
-        if name.startswith('cd4ml_nb/') and '/_' not in name
+        f'module {name}': code.sources[path]
+        for path, name in names.items()
+        if name == own or not name.startswith('features/')
     }
     others = {name: code.sources.get(name) for name in ('requirements.lock', 'pipeline.yaml')}
     return (
