@@ -44,6 +44,24 @@ def in_terminal(study: Study, text: str) -> tuple[str, str]:
     return done.stdout, shown.decode()
 
 
+def test_E11_an_interrupted_ablation_keeps_what_is_done(study):
+    said = study.code(OPENED + '''
+from cd4ml_nb.workbench import looking
+whole, left = looking.measured_again, [1]
+def interrupted(*given):
+    if not left:
+        raise KeyboardInterrupt
+    left.pop()
+    return whole(*given)
+looking.measured_again = interrupted
+bench.fit('shallow', max_depth=2)
+table = bench.ablate('shallow', columns=['kw', 'km'])
+print('kept', table['feature'].tolist())
+''')
+    assert 'shallow: without each of 2 in turn, in 5 folds: 10 fits' in said
+    assert 'shallow: interrupted after 1 of 2' in said and "kept ['kw']" in said
+
+
 @pytest.mark.slow
 def test_E11_a_terminal_sees_folds_go_by_and_a_program_that_reads_the_output_does_not(study):
     words = OPENED + 'bench.fit()\nbench.ablate(columns="kw")\n'
