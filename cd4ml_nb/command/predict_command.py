@@ -58,7 +58,11 @@ def _typed(place: Any, name: str) -> Any:      # place: `types.Place`; name: of 
     try:
         return typed_column(place).array
     except UserError as error:
-        todo = f'write each as a {place.column.type}, as {name} has learned it, or leave it empty'
+        if place.key not in error.todo:      # the scenario is not what is to be mended
+            raise
+        form = f', such as {place.column.format}' if place.column.format else ''
+        kind = f'a {place.column.type}{form}'
+        todo = f'write each as {kind}, as {name} has learned it, or leave it empty'
         raise UserError(error.what, todo, where=error.where, code=error.code) from None
 
 # %% ../../notebooks/command/predict_command.ipynb #45128e5e

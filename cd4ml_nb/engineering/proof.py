@@ -188,7 +188,7 @@ def _refuse(refused: Mapping[str, str]) -> None:      # name of a feature -> why
     more = f'; also refused: {", ".join(other for other, _ in others)}' if others else ''
     todo = 'make it depend on its row alone'
     if why.startswith(FAILS):
-        todo = 'mend it; a value that is missing comes as NaN, a text as None'
+        todo = 'mend it: values may be missing (NaN, NaT, a text None), new, zero or negative'
     todo += more
     raise UserError(f'{name} {why}', todo, where=f'features.use:{name}', code='S13')
 

@@ -261,21 +261,22 @@ def data_sources(record: RunRecord) -> set[str]:
     parts = list(joined.values()) if isinstance(joined, dict) else []
     named = [data.get('source'), *(p.get('source') if isinstance(p, dict) else p for p in parts)]
     options = data.get('options')
-    words = f' with {json.dumps(options, sort_keys=True)}' if options else ''
+    words = f' with {json.dumps(options, sort_keys=True, default=str)}' if options else ''
     return {f'{source}{words}' for source in named if source}
 
 # %% ../../notebooks/studies/alternatives.ipynb #e08ed535
 def _refuse_other_data(first: Alternative, other: Alternative) -> None:
-    "Refuse a run of another scenario that shares no source of data."
+    """Refuse a run of another scenario whose data is other data; that one joins more sources than
+    the other is no other data."""
     if first.record.scenario == other.record.scenario:
         return
     before = data_sources(first.record)
     after = data_sources(other.record)
-    if not before & after:
+    if not before or not after or not (before <= after or after <= before):
         raise UserError(
             f'other data than run {first.name}: {_value_text(sorted(after)) or "unknown"}'
             f' instead of {_value_text(sorted(before)) or "unknown"}',
-            'compare runs of one scenario, or of scenarios that share a source of data',
+            'compare runs of one scenario, or of scenarios with the same sources of data',
             where=other.name,
             code='RUN',
         )

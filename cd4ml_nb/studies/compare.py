@@ -119,13 +119,14 @@ def challenger_verdict(
 
 # %% ../../notebooks/studies/compare.ipynb #62d9b145
 def looks_at(
-    ledger: Path,
+    ledgers: Sequence[Path],     # of the scenarios that share the holdout
     digest: str,           # of the holdout
     rows: np.ndarray | None = None,     # identities of its rows; None: they are not known
     most: int = 50,        # of the latest that are listed
 ) -> dict[str, Any]:       # {n, by: {stage: times}, first, latest: [[time, stage, purpose]]}
     "How often a holdout, or most of its rows, was looked at; the same models again count once."
-    looks = [look for look in read_ledger(ledger) if _is_look_at(look, digest, rows)]
+    noted = [look for ledger in ledgers for look in read_ledger(ledger)]
+    looks = [look for look in noted if _is_look_at(look, digest, rows)]
     looks = list({question(look, place): look for place, look in enumerate(looks)}.values())
     shown = ('time', 'stage', 'purpose')
     listed = sorted([str(look.get(name)) for name in shown] for look in looks)
@@ -222,9 +223,11 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     matches = {name: matched(rows[owner.name], found) for name, found in rows.items()}
     fresh, seen = unseen_rows(matches, owner, unseen)
     judged_on, lacking = readable_rows(rows, matches, owner, fresh)
-    ledger = looks_ledger(owner.record.scenario)
+    scenarios = dict.fromkeys(one.record.scenario for one in [owner, *alternatives])
+    ledgers = [looks_ledger(name) for name in scenarios]
     purpose = COMPARED + ', '.join(one.name for one in alternatives)
-    table = unseal(sealed_rows, 'compare', purpose, ledger)[judged_on].reset_index(drop=True)
+    whole = [unseal(sealed_rows, 'compare', purpose, ledger) for ledger in ledgers][0]
+    table = whole[judged_on].reset_index(drop=True)
     shown = {
         name: shown_to(found, owner, table, matches[name].place[judged_on])
         for name, found in rows.items()
@@ -242,7 +245,7 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
         replace(evaluation_set_of(owner, table), shown=shown, cuts=cuts),
         [predictions_of(alternative, shown[alternative.name]) for alternative in alternatives],
         {'run': owner.name, 'hash': digest, **facts} | _weighed(owner, table),
-        looks_at(ledger, digest, rows[owner.name].sealed),
+        looks_at(ledgers, digest, rows[owner.name].sealed),
         all(match.same_seen for match in matches.values()),
     )
 

@@ -17,7 +17,7 @@ import yaml
 
 from ..artefacts.sweep import BlendMember
 from ..model.contract import Contract
-from ..model.explanation import explained_rows, reasons
+from ..model.explanation import NOT_SHOWN, explained_rows, reasons
 from ..model.prediction import contributions
 from ..show.reasons import effect, outcome, reason_value
 from .alternatives import Alternative, EvaluationSet
@@ -65,7 +65,7 @@ def parameters_of(alternative: Alternative) -> dict[str, Any]:
 # %% ../../notebooks/studies/differences.ipynb #d07801b4
 def of_blend(members: Sequence[BlendMember]) -> dict[str, Any]:
     "The trials of a blend with their weights, and each parameter as they have it."
-    shares = [f'trial {member.number} ({member.weight:.0%})' for member in members]
+    shares = [f'trial {member.number} ({member.weight:.1%})' for member in members]
     recipes = [member.params | {'rounds': member.rounds} for member in members]
     names = dict.fromkeys(name for recipe in recipes for name in recipe)
     values = {name: [recipe.get(name) for recipe in recipes] for name in names}
@@ -79,7 +79,7 @@ def _short(value: Any) -> str:
     "A parameter's value in a list of several."
     if value is None:
         return '–'
-    return f'{value:.3g}' if isinstance(value, float) else str(value)
+    return f'{value:.6g}' if isinstance(value, float) else str(value)
 
 # %% ../../notebooks/studies/differences.ipynb #792cacc1
 def _matters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,18 +124,12 @@ def data_of(alternative: Alternative) -> dict[str, Any]:
 
 # %% ../../notebooks/studies/differences.ipynb #16e6d07d
 def code_of(alternative: Alternative) -> dict[str, Any]:
-    "Commit, modules and libraries; of modules of features only the scenario's own."
+    "Commit, modules and libraries."
     code = alternative.record.code
-    own = f'features/{scenario_of(alternative).get("features.from", "")}'
-    names = {
-        path: path.removeprefix('cd4ml_nb/').removesuffix('.py')
-        for path in code.sources
-        if path.startswith('cd4ml_nb/') and '/_' not in path
-    }
     modules = {
-        f'module {name}': code.sources[path]
-        for path, name in names.items()
-        if name == own or not name.startswith('features/')
+        f'module {name.removeprefix("cd4ml_nb/").removesuffix(".py")}': digest
+        for name, digest in code.sources.items()
+        if name.startswith('cd4ml_nb/') and '/_' not in name
     }
     others = {name: code.sources.get(name) for name in ('requirements.lock', 'pipeline.yaml')}
     return (
@@ -240,10 +234,14 @@ def _inputs(
     "The strongest reasons of both models, with the effect that each input has on both."
     named = [{reason['name']: reason for reason in reversed(reasons)} for reasons in found]
     strongest = {reason['name']: reason for reasons in found for reason in reasons[:most]}
+    hidden = {reason['name'] for reasons in found for reason in reasons
+              if reason['value'] == NOT_SHOWN}      # a scenario may not know what another says
     return [
         {
             'words': reason['words'],
-            'value': reason_value(reason['value'], reason['unit']),
+            'value': (
+                NOT_SHOWN if name in hidden else reason_value(reason['value'], reason['unit'])
+            ),
             'effects': [_effect(contract, of_model.get(name)) for of_model in named],
         }
         for name, reason in strongest.items()

@@ -160,9 +160,9 @@ def adoption_of(
 
 # %% ../../notebooks/workbench/adopting.ipynb #e9aea5d0
 def _other_trials(attempt: Attempt) -> int:
-    "The trials of a sweep; 0 where a run would make as many, or it is no sweep."
+    "The trials of a sweep; 0 where a run would make as many, or there is nothing to search."
     usual = load_settings().trials
-    return attempt.wanted if attempt.kind == 'sweep' and attempt.wanted != usual else 0
+    return attempt.wanted if attempt.kind == 'sweep' and attempt.wanted not in (1, usual) else 0
 
 # %% ../../notebooks/workbench/adopting.ipynb #48ec6a22
 def _lacking(attempt: Attempt, features: Path, title: str) -> dict[str, str]:

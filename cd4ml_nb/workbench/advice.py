@@ -124,7 +124,7 @@ OFTEN = 10      # looks at one holdout
 def _looked_at(desk: Desk) -> list[str]:
     "A holdout that was looked at so often that its best figure is partly luck."
     plan = desk.plan
-    looks = looks_at(looks_ledger(plan.name), desk.rows.split.hash['holdout'])
+    looks = looks_at([looks_ledger(plan.name)], desk.rows.split.hash['holdout'])
     if looks['n'] < OFTEN:
         return []
     return [

@@ -29,8 +29,8 @@ from .attempts import all_attempts, left_off, trials_table
 from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
-from .looking import ablated, attempt_asked, attempts_table, slices_of
-from .looking import verdict_between, verdict_of, worst_of
+from .looking import ablated, attempt_asked, attempts_table, refuse_changed_since
+from .looking import slices_of, verdict_between, verdict_of, worst_of
 from .mistakes import show_in_one_line
 from .profile import Profile, profile_of
 from .proving import prove_drafts
@@ -172,8 +172,10 @@ class Workbench:
 
         With `found`, what a sweep has found becomes fixed, and a run tries it alone.
 
-        Raises UserError for features that a run would refuse."""
+        Raises UserError for features that a run would refuse, and for the scenario as it was."""
         attempt = self.named(name)
+        if attempt.is_plain:
+            refuse_changed_since(self.desk, attempt)
         prove_drafts(self.desk.rows, attempt.drafts, self.desk.plan.seed)
         verdict = verdict_of(self.desk, attempt)
         said = verdict.sentences[0] if verdict else ''

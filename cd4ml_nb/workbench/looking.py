@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AS_IT_WAS', 'comparable', 'reference_of', 'n_different', 'verdict_between', 'verdict_of', 'verdicts_of', 'shown_name',
-           'attempt_asked', 'short', 'attempts_table', 'row_table', 'grouping_columns', 'slices_of', 'banded',
-           'worst_of', 'ablated', 'measured_again', 'drafts_again']
+           'attempt_asked', 'refuse_changed_since', 'short', 'attempts_table', 'row_table', 'grouping_columns',
+           'slices_of', 'banded', 'worst_of', 'ablated', 'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from .attempts import all_attempts, attempt_named, predicted_by
 from .costs import ablation_ahead
 from .measuring import Begins, Measured, recipe_fit, measure
 from .progress import Steps, steps_of
-from .trying import AS_IT_IS, Desk, Prepared, Wanted, prepared
+from .trying import AS_IT_IS, Desk, Prepared, Wanted, prepared, what_changed
 from .tuning import contract_of
 from .variant import base_of, variant
 from .verdict import Verdict, gain_between, judged_gain, verdict_on
@@ -62,7 +62,10 @@ def verdict_between(desk: Desk, reference: Attempt, challenger: Attempt) -> Verd
 def verdict_of(desk: Desk, attempt: Attempt) -> Verdict | None:      # None: a reference
     "Whether an attempt is better than what it is compared with."
     first = reference_of(all_attempts(desk.plan.name), attempt)
-    return None if first is None else verdict_between(desk, first, attempt)
+    if first is None:
+        return None
+    name = shown_name(first.name, first.base, base_of(variant(desk.path, {})))
+    return verdict_between(desk, first.model_copy(update={'name': name}), attempt)
 
 # %% ../../notebooks/workbench/looking.ipynb #71ea86a9
 def verdicts_of(desk: Desk) -> list[tuple[Attempt, Verdict | None]]:     # None: a reference
@@ -88,22 +91,28 @@ def shown_name(
 
 # %% ../../notebooks/workbench/looking.ipynb #01796bd9
 def attempt_asked(desk: Desk, name: str) -> Attempt:
-    """The attempt with a name or an id, the latest of several.
+    """The attempt with a name or an id, the latest of several; “as it was” is the scenario before
+    it was changed.
 
     Raises UserError where the scenario as it is was tried before it was changed."""
-    if name not in (AS_IT_IS, AS_IT_WAS):
-        return attempt_named(desk.plan.name, name)
     now = base_of(variant(desk.path, {}))
-    plain = [attempt for attempt in all_attempts(desk.plan.name) if attempt.name == AS_IT_IS]
-    before = [attempt for attempt in plain if attempt.base != now]
-    if name == AS_IT_WAS and before:
-        return before[-1].model_copy(update={'name': AS_IT_WAS})
+    if name == AS_IT_WAS:
+        plain = [one for one in all_attempts(desk.plan.name) if one.is_plain and one.base != now]
+        if before := [one for one in plain if one.name == AS_IT_IS]:
+            return before[-1].model_copy(update={'name': AS_IT_WAS})
     found = attempt_named(desk.plan.name, name)
-    if found.base != now:
+    if name == AS_IT_IS and found.base != now:
         what = 'the scenario was changed since it was tried as it is'
         todo = f'try it again: fit(), or cd4ml try; {AS_IT_WAS!r} is what it was before'
         raise UserError(what, todo, where=name, code='C10')
     return found
+
+# %% ../../notebooks/workbench/looking.ipynb #eb28616a
+def refuse_changed_since(desk: Desk, attempt: Attempt) -> None:
+    "Refuse an attempt at the scenario before it was changed, where its recipe is fitted anew."
+    if attempt.base != base_of(variant(desk.path, {})):
+        what = 'the scenario was changed since this was tried'
+        raise UserError(what, 'try it again', where=attempt.name, code='C10')
 
 # %% ../../notebooks/workbench/looking.ipynb #d4adc236
 def short(value: float | None) -> float | None:
@@ -127,7 +136,7 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
             'gain': short(verdict.gain) if verdict else None,
             'verdict': verdict.word if verdict else '',
             'against': shown_name(verdict.reference, attempt.base, now) if verdict else '',
-            'changed': attempt.changed,
+            'changed': '' if attempt.is_plain else what_changed(attempt),
             'kind': attempt.kind,
             'chosen': attempt.chosen,
             'trials': attempt.trials,
@@ -238,7 +247,10 @@ def worst_of(desk: Desk, attempt: Attempt, n: int) -> pd.DataFrame:
 # %% ../../notebooks/workbench/looking.ipynb #449abc69
 def ablated(desk: Desk, attempt: Attempt, columns: Sequence[str]) -> pd.DataFrame:
     # a row for each feature or column: what it adds, low, high, margin, verdict
-    "What each feature, or column, adds to an attempt; an interrupt keeps those that are done."
+    """What each feature, or column, adds to an attempt; an interrupt keeps those that are done.
+
+    Raises UserError for an attempt at the scenario before it was changed."""
+    refuse_changed_since(desk, attempt)
     drafts = drafts_again(attempt)
     made = prepared(desk, Wanted(attempt.name, attempt.changes, drafts))
     features = [derived.name for derived in made.features.features]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
-           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'deciding', 'recipe_of', 'tried_already',
-           'measured_attempt', 'naive_value', 'kept', 'what_changed', 'tracked']
+           'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'deciding', 'code_reached', 'recipe_of',
+           'tried_already', 'measured_attempt', 'naive_value', 'kept', 'what_changed', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -28,6 +28,7 @@ from ..core.provenance import code_state
 from ..core.settings import device_of, load_settings, threads_of
 from ..engine.pipeline import run as run_plan
 from ..engineering.fitting import fit_features
+from ..engineering.wheel import feature_package
 from ..model.contract import Contract, FeatureSet
 from ..model.features import Feature
 from ..model.from_schema import output_of
@@ -49,8 +50,7 @@ from .progress import Steps, steps_of
 from .proving import prove_drafts
 from .tuning import Machine, Tuned, contract_of, problem_at, stopped, sweep_path
 from .tuning import swept
-from .variant import base_of, features_hash, refuse_unknown_columns, schema_of
-from .variant import variant
+from .variant import base_of, refuse_unknown_columns, schema_of, variant
 
 # %% ../../notebooks/workbench/trying.ipynb #0c1a1a75
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def deciding(desk: Desk, wanted: Wanted, made: Prepared) -> dict[str, Any]:
         'contract': (replace(made.contract, code=None) if known else made.contract).to_json(),
         'features': made.contract.fitted.to_json(),
         'drafts': [draft.model_dump() for draft in drafts],
-        'module': features_hash(made.plan),
+        'code': code_reached(made.plan),
         'data': desk.rows.split.hash,
         'metric': made.plan.metric,
         'decision': decision and decision.model_dump(),
@@ -227,6 +227,15 @@ def deciding(desk: Desk, wanted: Wanted, made: Prepared) -> dict[str, Any]:
         'device': desk.machine.device,
         'seed': desk.machine.seed,
     }
+
+# %% ../../notebooks/workbench/trying.ipynb #b22be868
+def code_reached(plan: Scenario) -> str:
+    "The name of the package of a scenario's features: the hash of all code that they reach."
+    if not plan.features.use:
+        return ''
+    package = project_root() / 'cd4ml_nb'
+    module = f'features.{plan.features.module}'
+    return feature_package(package, module, plan.features.use)[0].package
 
 # %% ../../notebooks/workbench/trying.ipynb #f85e8691
 def recipe_of(desk: Desk, wanted: Wanted, trials: int) -> str:      # trials: 0: a single fit

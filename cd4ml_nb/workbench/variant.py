@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAY', 'ROLES', 'SHORT', 'LEARNED', 'refuse_unfit', 'changes_of', 'listed_columns', 'variant', 'without_searched',
-           'base_of', 'features_hash', 'schema_of', 'refuse_unknown_columns']
+           'base_of', 'schema_of', 'refuse_unknown_columns']
 
 # %% ../../notebooks/workbench/variant.ipynb #1f464c2b
 from collections.abc import Mapping, Sequence
@@ -110,13 +110,9 @@ LEARNED = ['target', 'columns', 'features', 'search', 'interval', 'calibration',
 
 def base_of(plan: Scenario) -> str:
     "The hash of what a scenario says of learning, and of the module of its features."
-    return json_hash([parts_read(plan, LEARNED), features_hash(plan)])[:16]
-
-# %% ../../notebooks/workbench/variant.ipynb #08ffcb36
-def features_hash(plan: Scenario) -> str:
-    "The hash of the module of a scenario's features; empty where it uses none."
     module = project_root() / 'cd4ml_nb' / 'features' / f'{plan.features.module}.py'
-    return file_hash(module) if plan.features.use and module.is_file() else ''
+    code = file_hash(module) if plan.features.use and module.is_file() else ''
+    return json_hash([parts_read(plan, LEARNED), code])[:16]
 
 # %% ../../notebooks/workbench/variant.ipynb #46b7ee73
 def schema_of(

@@ -118,16 +118,18 @@ def verdict_on(
     confidence = shared_confidence(comparing.confidence, n_attempts - 1)
     answer = judged(found, margin, confidence)
     low, high = found.interval(confidence)
-    before = f'{old.name} (before)' if old.name == new.name else old.name
     verdict = Verdict(
-        answer['verdict'], before, new.name, old.metric, (found.reference, found.challenger),
+        answer['verdict'], old.name, new.name, old.metric, (found.reference, found.challenger),
         found.gain, (low, high), margin, n_attempts, len(one.y),
     )
     if verdict.word == 'undecided':
         gains, share = fold_gains(plan.task, old.metric, one, other)
         if fold_error(gains, share) >= found.error:      # the folds leave it open
             verdict = replace(verdict, folds=tuple(map(float, gains)))
-    return replace(verdict, sentences=sentences_of(verdict, plan))
+    said = verdict
+    if old.name == new.name:
+        said = replace(verdict, reference=f'{old.name} (the {old.kind} of {old.at[11:19]} UTC)')
+    return replace(verdict, sentences=sentences_of(said, plan))
 
 # %% ../../notebooks/workbench/verdict.ipynb #0dc97270
 def refuse_unlike(old: Attempt, new: Attempt) -> None:

@@ -451,6 +451,11 @@ def test_variants_of_a_scenario_that_share_their_data_are_compared_like_runs_of_
     assert found['holdout']['same'] and any(
         'variant' in row for row in found['differs']['Scenario']
     )
+    # both ledgers count: the looks at the one holdout are those of both scenarios
+    mine = copy['first'].parents[1]
+    ledgers = [mine / 'looks.jsonl', mine.parent / 'variant/looks.jsonl']
+    assert all('compare' in path.read_text() for path in ledgers)
+    assert found['looks']['n'] == usual['looks']['n'] > 0      # and the same question once
 
 
 def test_runs_of_other_data_are_refused_and_a_run_beside_itself(copy):

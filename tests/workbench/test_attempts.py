@@ -152,11 +152,19 @@ except Exception as error:
 bench.fit()
 bench.fit('other least', features=[km_per_kw])
 print('then:', bench.compare('as it was', 'other least').reference)
+for ask in (bench.adopt, bench.ablate):
+    try:
+        ask('as it was')
+    except Exception as error:
+        print('refused:', error)
+print('named:', bench.adopt('with ratio').verdict)
 bench.adopt('other least').write()
 ''')
     assert 'then: as it was' in again
+    assert again.count('refused: C10 as it was: the scenario was changed since this was tried') == 2
+    assert 'named: with ratio is better than as it was.' in again
     assert '\n\nnothing changes' in again and 'as it was' in again
-    assert 'max_depth 3; with km_per_kw' in again      # what the table says was changed
+    assert 'max_depth 3, with km_per_kw' in again      # what the table says was changed
     assert 'Nothing to compare with yet' in again
     assert 'was changed since it was tried as it is' in again
     module = (study.project / 'cd4ml_nb/features/cars.py').read_text()

@@ -142,7 +142,7 @@ bench.fit('miles', features=[miles])
     assert "feature known keeps texts of 'owner', which is personal" in personal
     assert "feature same_again keeps texts of 'owner', which is personal" in given
     assert 'in “return np.array([int(x) for x in km.tolist()], dtype=float)”: ValueError' in gap
-    assert 'a value that is missing comes as NaN' in gap
+    assert 'mend it: values may be missing (NaN' in gap
     names = [attempt['name'] for attempt in study.attempts()]
     assert 'miles' in names and 'centred' not in names and 'known' not in names
     (record,) = [path for path in (study.home / 'attempts').glob('*/attempt.json')
