@@ -87,7 +87,7 @@ def test_what_the_model_has_not_met_is_said_of_each_row(trained):
 
 @pytest.mark.parametrize(('old', 'new', 'words'), [
     ('km;', 'miles;', "input 'km' is missing"),
-    ('12.03.2021', 'soon', "'soon' — write each as a date, as cars has learned it, or leave"),
+    ('12.03.2021', 'soon', "'soon' — write each as a date, such as %d.%m.%Y, as cars"),
 ])
 def test_a_file_that_does_not_fit_ends_in_one_line_and_writes_nothing(trained, old, new, words):
     place, project, rows = trained
