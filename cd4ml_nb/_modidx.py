@@ -6280,6 +6280,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._straddling': ( 'workbench/advice.html#_straddling',
                                                                                       'cd4ml_nb/workbench/advice.py'),
+                                           'cd4ml_nb.workbench.advice._sweep_alone': ( 'workbench/advice.html#_sweep_alone',
+                                                                                       'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._time_shuffled': ( 'workbench/advice.html#_time_shuffled',
                                                                                          'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._wide': ( 'workbench/advice.html#_wide',

@@ -6,6 +6,8 @@
 __all__ = ['MOST', 'WIDE', 'OFTEN', 'advice_on']
 
 # %% ../../notebooks/workbench/advice.ipynb #86d3594d
+from collections.abc import Sequence
+
 from ..artefacts.artefact import readable
 from ..artefacts.attempt import Attempt
 from ..artefacts.findings import read_findings
@@ -25,12 +27,25 @@ MOST = 2      # pieces of advice beside one result
 def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
     "What to mind about an attempt; nothing, mostly."
     found = [
+        *_sweep_alone(attempt, all_attempts(desk.plan.name)),
         *_dear(desk, attempt),
         *_optimism(attempt),
         *(_of_the_rows(desk, attempt) if attempt.is_plain else []),
         *_many(desk, attempt),
     ]
     return found[:MOST]
+
+# %% ../../notebooks/workbench/advice.ipynb #9380e0ec
+def _sweep_alone(attempt: Attempt, there: Sequence[Attempt]) -> list[str]:
+    "A sweep with changes that no sweep without them stands beside."
+    changed = attempt.changes or attempt.drafts
+    beside = [one for one in there if one.kind == 'sweep' and one.base == attempt.base]
+    if attempt.kind != 'sweep' or not changed or not all(a.changes or a.drafts for a in beside):
+        return []
+    return [
+        'Against a single fit most of the gain may be the search: bench.sweep() without changes'
+        ' shows what the changes add.'
+    ]
 
 # %% ../../notebooks/workbench/advice.ipynb #587e8c6f
 def _of_the_rows(desk: Desk, attempt: Attempt) -> list[str]:

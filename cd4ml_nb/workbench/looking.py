@@ -39,10 +39,12 @@ def comparable(attempts: Sequence[Attempt], attempt: Attempt) -> list[Attempt]:
 
 # %% ../../notebooks/workbench/looking.ipynb #258089af
 def reference_of(attempts: Sequence[Attempt], attempt: Attempt) -> Attempt | None:
-    "What an attempt is compared with: the scenario as it is, else what was tried first."
+    """What an attempt is compared with: the scenario as it is, else what was tried first; where
+    the scenario was tried as it was and has changed, nothing, until it is tried as it is."""
     alike = [a for a in comparable(attempts, attempt) if a.base == attempt.base]
     plain = [a for a in alike if a.is_plain]
-    first = next(iter(plain[-1:] or alike[:1]), None)
+    others = [] if any(a.is_plain for a in attempts) else alike
+    first = next(iter(plain[-1:] or others[:1]), None)
     return None if attempt.is_plain or first is None or first.id == attempt.id else first
 
 # %% ../../notebooks/workbench/looking.ipynb #21cb37f1

@@ -206,8 +206,13 @@ def try_sweep(desk: Desk, wanted: Wanted, trials: int, again: bool = False) -> A
     problem = problem_at(made.rows, made.plan, made.contract, desk.machine, margins)
     watch = LivePlot(problem, trials, made.plan.target.unit, desk.say)
     tuned = swept(problem, made.plan, path, trials, desk.machine, watch, wanted.title)
-    with steps_of(wanted.title) as step:
-        return kept(desk, wanted, made, tuned, begun, step, asked)
+    try:
+        with steps_of(wanted.title) as step:
+            return kept(desk, wanted, made, tuned, begun, step, asked)
+    except KeyboardInterrupt:
+        desk.say(f'{wanted.title}: interrupted while it was measured; its trials are kept, and the'
+                 ' same again measures it')
+        raise
 
 # %% ../../notebooks/workbench/trying.ipynb #65fc5f28
 def deciding(desk: Desk, wanted: Wanted, made: Prepared) -> dict[str, Any]:
