@@ -4801,6 +4801,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cd4ml_nb.show.report.freshness': ('show/report.html#freshness', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report.gates_html': ('show/report.html#gates_html', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report.input_row': ('show/report.html#input_row', 'cd4ml_nb/show/report.py'),
+                                      'cd4ml_nb.show.report.noticed_row': ('show/report.html#noticed_row', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report.parameter_rows': ('show/report.html#parameter_rows', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report.predicts': ('show/report.html#predicts', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report.provenance_html': ( 'show/report.html#provenance_html',
