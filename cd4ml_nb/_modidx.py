@@ -5474,6 +5474,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'cd4ml_nb/studies/compare.py'),
                                           'cd4ml_nb.studies.compare._is_look_at': ( 'studies/compare.html#_is_look_at',
                                                                                     'cd4ml_nb/studies/compare.py'),
+                                          'cd4ml_nb.studies.compare._ledgers_of': ( 'studies/compare.html#_ledgers_of',
+                                                                                    'cd4ml_nb/studies/compare.py'),
                                           'cd4ml_nb.studies.compare._weighed': ( 'studies/compare.html#_weighed',
                                                                                  'cd4ml_nb/studies/compare.py'),
                                           'cd4ml_nb.studies.compare.challenger_verdict': ( 'studies/compare.html#challenger_verdict',

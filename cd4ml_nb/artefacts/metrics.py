@@ -131,7 +131,7 @@ class Metrics(Artefact):
     twins: Twins | None = None               # None: none beyond chance, or not looked for
     calibration: Calibration | None = None
     residuals: list[dict[str, Any]] | None = None       # quartiles of the error, along predictions
-    below_zero: int | None = None            # predictions; None: actual values are there, too
+    below_zero: int | None = None            # predictions; None: actual values are there
     ranges: Ranges | None = None             # None: the model gives none
     decision: Decided | None = None          # None: at one half, or no decision at all
     quantile: float | None = None            # of a number, that is predicted; None: its middle

@@ -142,10 +142,8 @@ def predict(
     for name, values in said.items():
         table[name] = values
     with atomic(out.expanduser().resolve()) as temporary:
-        if suffix == '.csv':
-            table.to_csv(temporary, index=False)
-        else:
-            table.to_parquet(temporary, index=False)
+        write = table.to_csv if suffix == '.csv' else table.to_parquet
+        write(temporary, index=False)
     who = f'{found.contract.name}, run {chosen.id}' if chosen else str(model)
     print(f'{len(table):,} cases predicted by {who}: {shown(out.resolve())}')
     print('\n'.join(meanings(found.contract.output, said)))

@@ -100,7 +100,7 @@ def of_ranges(rows: Holdout, judging: Evaluate, seed: int) -> dict[str, Any]:
 
 
 # %% ../../notebooks/model/holdout.ipynb #ef123241
-def below_zero(rows: Holdout) -> int | None:      # None: not asked, or actual values are there
+def below_zero(rows: Holdout) -> int | None:      # None: actual values are there
     "How many predictions lie below zero where no actual value does."
     if rows.predicted.ndim > 1 or rows.y.min() < 0:
         return None

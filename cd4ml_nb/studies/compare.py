@@ -223,10 +223,10 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
     matches = {name: matched(rows[owner.name], found) for name, found in rows.items()}
     fresh, seen = unseen_rows(matches, owner, unseen)
     judged_on, lacking = readable_rows(rows, matches, owner, fresh)
-    scenarios = dict.fromkeys(one.record.scenario for one in [owner, *alternatives])
-    ledgers = [looks_ledger(name) for name in scenarios]
+    ledgers = _ledgers_of([owner, *alternatives])
     purpose = COMPARED + ', '.join(one.name for one in alternatives)
-    whole = [unseal(sealed_rows, 'compare', purpose, ledger) for ledger in ledgers][0]
+    for ledger in ledgers:      # the look counts for each scenario that shares the holdout
+        whole = unseal(sealed_rows, 'compare', purpose, ledger)
     table = whole[judged_on].reset_index(drop=True)
     shown = {
         name: shown_to(found, owner, table, matches[name].place[judged_on])
@@ -248,6 +248,11 @@ def open_comparison(alternatives: list[Alternative], unseen: bool = False) -> Co
         looks_at(ledgers, digest, rows[owner.name].sealed),
         all(match.same_seen for match in matches.values()),
     )
+
+# %% ../../notebooks/studies/compare.ipynb #ecc175f6
+def _ledgers_of(alternatives: Sequence[Alternative]) -> list[Path]:
+    "The ledgers of looks of the scenarios that are compared."
+    return [looks_ledger(name) for name in dict.fromkeys(a.record.scenario for a in alternatives)]
 
 # %% ../../notebooks/studies/compare.ipynb #9285d16a
 def _weighed(owner: Alternative, table: pd.DataFrame) -> dict[str, Any]:

@@ -27,7 +27,7 @@ MOST = 2      # pieces of advice beside one result
 def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
     "What to mind about an attempt; nothing, mostly."
     found = [
-        *_sweep_alone(attempt, all_attempts(desk.plan.name)),
+        *(_sweep_alone(attempt, all_attempts(desk.plan.name)) if attempt.kind == 'sweep' else []),
         *_dear(desk, attempt),
         *_optimism(attempt),
         *(_of_the_rows(desk, attempt) if attempt.is_plain else []),
@@ -40,7 +40,7 @@ def _sweep_alone(attempt: Attempt, there: Sequence[Attempt]) -> list[str]:
     "A sweep with changes that no sweep without them stands beside."
     changed = attempt.changes or attempt.drafts
     beside = [one for one in there if one.kind == 'sweep' and one.base == attempt.base]
-    if attempt.kind != 'sweep' or not changed or not all(a.changes or a.drafts for a in beside):
+    if not changed or not all(one.changes or one.drafts for one in beside):
         return []
     return [
         'Against a single fit most of the gain may be the search: bench.sweep() without changes'

@@ -127,7 +127,7 @@ class Workbench:
 
     def show(self, attempt: Attempt) -> Tried:
         "An attempt with its verdict against the scenario as it is."
-        verdict = verdict_of(self.desk, attempt)
+        verdict = verdict_of(self.desk, attempt, self.attempts)
         note_verdict(self.desk, attempt, verdict)
         advice = tuple(advice_on(self.desk, attempt))
         return Tried(attempt, verdict, self.desk.plan.target.unit, advice)
@@ -138,7 +138,8 @@ class Workbench:
 
     def compare(self, reference: str, challenger: str) -> Verdict:
         "Whether an attempt is better than another, allowing for how many were tried."
-        return verdict_between(self.desk, self.named(reference), self.named(challenger))
+        pair = (self.named(reference), self.named(challenger))
+        return verdict_between(self.desk, *pair, self.attempts)
 
     def table(self) -> pd.DataFrame:
         "All that was tried, the best first; what was left off is said."
@@ -167,8 +168,7 @@ class Workbench:
         return ablated(self.desk, self.named(name), listed_columns(columns))
 
     def adopt(self, name: str, found: bool = False) -> Adoption:
-        """The verdict on an attempt, and what would be written so that the scenario is as it is;
-        `.write()` writes it.
+        """The verdict on an attempt, and what adopting it would write; `.write()` writes it.
 
         With `found`, what a sweep has found becomes fixed, and a run tries it alone.
 
@@ -177,6 +177,6 @@ class Workbench:
         if attempt.is_plain:
             refuse_changed_since(self.desk, attempt)
         prove_drafts(self.desk.rows, attempt.drafts, self.desk.plan.seed)
-        verdict = verdict_of(self.desk, attempt)
+        verdict = verdict_of(self.desk, attempt, self.attempts)
         said = verdict.sentences[0] if verdict else ''
         return adoption_of(attempt, Path(self.desk.path), found, said)

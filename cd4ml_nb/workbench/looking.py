@@ -54,30 +54,33 @@ def n_different(attempts: Sequence[Attempt]) -> int:
     return len({json_hash(one) for one in tried})
 
 # %% ../../notebooks/workbench/looking.ipynb #f937f9d6
-def verdict_between(desk: Desk, reference: Attempt, challenger: Attempt) -> Verdict:
+def verdict_between(
+    desk: Desk,
+    reference: Attempt,
+    challenger: Attempt,
+    there: Sequence[Attempt],      # all that was tried
+) -> Verdict:
     "Whether an attempt is better than another, allowing for how many were tried."
-    n = n_different(comparable(all_attempts(desk.plan.name), challenger))
+    n = n_different(comparable(there, challenger))
     pair = [(attempt, predicted_by(attempt)) for attempt in (reference, challenger)]
     return verdict_on(desk.plan, pair[0], pair[1], n)
 
 # %% ../../notebooks/workbench/looking.ipynb #a5fbf420
-def verdict_of(desk: Desk, attempt: Attempt) -> Verdict | None:      # None: a reference
+def verdict_of(
+    desk: Desk, attempt: Attempt, there: Sequence[Attempt]
+) -> Verdict | None:      # None: a reference
     "Whether an attempt is better than what it is compared with."
-    first = reference_of(all_attempts(desk.plan.name), attempt)
+    first = reference_of(there, attempt)
     if first is None:
         return None
     name = shown_name(first.name, first.base, base_of(variant(desk.path, {})))
-    return verdict_between(desk, first.model_copy(update={'name': name}), attempt)
+    return verdict_between(desk, first.model_copy(update={'name': name}), attempt, there)
 
 # %% ../../notebooks/workbench/looking.ipynb #71ea86a9
 def verdicts_of(desk: Desk) -> list[tuple[Attempt, Verdict | None]]:     # None: a reference
     "All that was tried, each against what it is compared with."
     there = all_attempts(desk.plan.name)
-    found: list[tuple[Attempt, Verdict | None]] = []
-    for attempt in there:
-        first = reference_of(there, attempt)
-        found.append((attempt, verdict_between(desk, first, attempt) if first else None))
-    return found
+    return [(attempt, verdict_of(desk, attempt, there)) for attempt in there]
 
 # %% ../../notebooks/workbench/looking.ipynb #b922dd92
 AS_IT_WAS = 'as it was'
@@ -118,7 +121,7 @@ def refuse_changed_since(desk: Desk, attempt: Attempt) -> None:
 
 # %% ../../notebooks/workbench/looking.ipynb #d4adc236
 def short(value: float | None) -> float | None:
-    "A number as a table shows it: four digits that count, and all digits of a whole number."
+    "A number as a table shows it: four digits that count; from 1,000 on, a whole number."
     if value is None:
         return None
     return float(round(value)) if abs(value) >= 1000 else float(f'{value:.4g}')
@@ -137,7 +140,7 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
             'high': short(attempt.measured.high),
             'gain': short(verdict.gain) if verdict else None,
             'verdict': verdict.word if verdict else '',
-            'against': shown_name(verdict.reference, attempt.base, now) if verdict else '',
+            'against': verdict.reference if verdict else '',
             'changed': '' if attempt.is_plain else what_changed(attempt),
             'kind': attempt.kind,
             'chosen': attempt.chosen,
