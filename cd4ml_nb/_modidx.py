@@ -6590,6 +6590,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.changes_in_words': ( 'workbench/trying.html#changes_in_words',
                                                                                            'cd4ml_nb/workbench/trying.py'),
+                                           'cd4ml_nb.workbench.trying.changes_of_attempt': ( 'workbench/trying.html#changes_of_attempt',
+                                                                                             'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.code_reached': ( 'workbench/trying.html#code_reached',
                                                                                        'cd4ml_nb/workbench/trying.py'),
                                            'cd4ml_nb.workbench.trying.deciding': ( 'workbench/trying.html#deciding',

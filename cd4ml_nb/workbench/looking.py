@@ -27,7 +27,7 @@ from .attempts import all_attempts, attempt_named, predicted_by
 from .costs import ablation_ahead
 from .measuring import Begins, Measured, recipe_fit, measure
 from .progress import Steps, steps_of
-from .trying import AS_IT_IS, Desk, Prepared, Wanted, prepared, what_changed
+from .trying import AS_IT_IS, Desk, Prepared, Wanted, changes_of_attempt, prepared
 from .tuning import contract_of
 from .variant import base_of, variant
 from .verdict import Verdict, gain_between, judged_gain, verdict_on
@@ -141,7 +141,7 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
             'gain': short(verdict.gain) if verdict else None,
             'verdict': verdict.word if verdict else '',
             'against': verdict.reference if verdict else '',
-            'changed': '' if attempt.is_plain else what_changed(attempt),
+            'changed': changes_of_attempt(attempt).replace(AS_IT_IS, ''),
             'kind': attempt.kind,
             'chosen': attempt.chosen,
             'trials': attempt.trials,

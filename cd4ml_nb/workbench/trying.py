@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATCH', 'AS_IT_IS', 'Desk', 'Wanted', 'changes_in_words', 'made_ready', 'until_split', 'Prepared', 'prepared',
            'fitted_features', 'try_fit', 'say_work_ahead', 'try_sweep', 'deciding', 'code_reached', 'recipe_of',
-           'tried_already', 'measured_attempt', 'naive_value', 'kept', 'what_changed', 'tracked']
+           'tried_already', 'measured_attempt', 'naive_value', 'kept', 'what_changed', 'changes_of_attempt', 'tracked']
 
 # %% ../../notebooks/workbench/trying.ipynb #ba4945c0
 import contextlib
@@ -352,11 +352,16 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
 
 # %% ../../notebooks/workbench/trying.ipynb #80c2f87d
 def what_changed(attempt: Attempt) -> str:
-    "What an attempt has changed, in a few words."
-    words = changes_in_words(attempt.changes, [draft.name for draft in attempt.drafts])
+    "What an attempt has changed, and what of a sweep is the model, in a few words."
+    words = changes_of_attempt(attempt)
     if attempt.kind == 'fit':
         return words
     return attempt.chosen if words == AS_IT_IS else f'{words}: {attempt.chosen}'
+
+# %% ../../notebooks/workbench/trying.ipynb #b120c3d1
+def changes_of_attempt(attempt: Attempt) -> str:
+    "What differs from the scenario as it is."
+    return changes_in_words(attempt.changes, [draft.name for draft in attempt.drafts])
 
 # %% ../../notebooks/workbench/trying.ipynb #83ca90d2
 def tracked(desk: Desk, attempt: Attempt, folder: Any) -> Attempt:
