@@ -6360,6 +6360,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'cd4ml_nb/workbench/bench_rows.py')},
             'cd4ml_nb.workbench.cells': { 'cd4ml_nb.workbench.cells._add_helpers': ( 'workbench/cells.html#_add_helpers',
                                                                                      'cd4ml_nb/workbench/cells.py'),
+                                          'cd4ml_nb.workbench.cells._aliases': ( 'workbench/cells.html#_aliases',
+                                                                                 'cd4ml_nb/workbench/cells.py'),
                                           'cd4ml_nb.workbench.cells._bound': ('workbench/cells.html#_bound', 'cd4ml_nb/workbench/cells.py'),
                                           'cd4ml_nb.workbench.cells._codes': ('workbench/cells.html#_codes', 'cd4ml_nb/workbench/cells.py'),
                                           'cd4ml_nb.workbench.cells._decorators': ( 'workbench/cells.html#_decorators',

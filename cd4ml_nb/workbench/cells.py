@@ -7,9 +7,9 @@ __all__ = ['cells_run', 'current_cell', 'source_of', 'used_names', 'imports_for'
 
 # %% ../../notebooks/workbench/cells.ipynb #3a227ed2
 import ast
-import builtins
 import dis
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any
@@ -78,14 +78,22 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 # %% ../../notebooks/workbench/cells.ipynb #f3a36b8d
 def used_names(source: str) -> set[str]:
-    "The names that a source takes from elsewhere."
-    looked_up = {
+    "The names that a source takes from elsewhere, Python's own among them."
+    return {
         step.argval
         for code in _codes(compile(source, 'cell', 'exec'))
         for step in dis.get_instructions(code)
         if step.opname in ('LOAD_NAME', 'LOAD_GLOBAL')
     }
-    return looked_up - vars(builtins).keys()
+
+# %% ../../notebooks/workbench/cells.ipynb #fd8892da
+def _aliases(statement: ast.Import | ast.ImportFrom) -> list[ast.alias]:
+    "What an import names; a star is spelt out."
+    module = sys.modules.get(getattr(statement, 'module', None) or '')
+    if statement.names[0].name != '*' or module is None:
+        return statement.names
+    public = [name for name in vars(module) if not name.startswith('_')]
+    return [ast.alias(name) for name in getattr(module, '__all__', public)]
 
 # %% ../../notebooks/workbench/cells.ipynb #38a3b336
 def imports_for(source: str, cells: Sequence[str]) -> list[str]:
@@ -96,7 +104,7 @@ def imports_for(source: str, cells: Sequence[str]) -> list[str]:
         for statement in tree.body:
             if not isinstance(statement, ast.Import | ast.ImportFrom):
                 continue
-            for alias in statement.names:
+            for alias in _aliases(statement):
                 name = (alias.asname or alias.name).split('.')[0]
                 if name in used:
                     one = type(statement)(**{**vars(statement), 'names': [alias]})

@@ -89,8 +89,14 @@ def variant(
     path: str | Path,                # of the scenario
     changes: Mapping[str, Any],
 ) -> Scenario:
-    "The scenario with some keys changed; what does not fit together is refused, as in the file."
-    return read_scenario(path, without_searched(read_scenario(path).search, changes))
+    """The scenario with some keys changed; what does not fit together is refused as in the file.
+    The error names what was changed, for the file alone is right."""
+    search = read_scenario(path).search
+    try:
+        return read_scenario(path, without_searched(search, changes))
+    except UserError as error:
+        place = 'what was changed'
+        raise UserError(error.what, error.todo, where=place, code=error.code) from None
 
 # %% ../../notebooks/workbench/variant.ipynb #0d95154c
 def without_searched(
