@@ -201,6 +201,26 @@ def _whole_choice(dimension: Any) -> Any:
         return dimension | {'choice': [_whole(v) for v in dimension['choice']]}
     return dimension
 
+# %% ../../notebooks/scenario/search_space.ipynb #d47dee3e
+def _in_order(space: Any) -> Any:
+    "A space with the parameters of `SHARED` first, as they stand there, and others by name."
+    if not isinstance(space, dict):
+        return space
+    usual = [name for name in SHARED if name in space]
+    return {name: space[name] for name in [*usual, *sorted(space.keys() - set(usual), key=str)]}
+
+# %% ../../notebooks/scenario/search_space.ipynb #d7846363
+def _with_spaces_in_order(given: Any) -> Any:
+    "A search whose spaces are in our order."
+    if not isinstance(given, dict):
+        return given
+    changed = {}
+    if 'space' in given:
+        changed['space'] = _in_order(given['space'])
+    if isinstance(spaces := given.get('spaces'), dict):
+        changed['spaces'] = {name: _in_order(space) for name, space in spaces.items()}
+    return given | changed
+
 # %% ../../notebooks/scenario/search_space.ipynb #acb06307
 class Search(Section):
     "What the sweep tries."
@@ -236,6 +256,7 @@ class Search(Section):
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
 
     _whole = model_validator(mode='before')(_with_whole_numbers)
+    _ordered = model_validator(mode='before')(_with_spaces_in_order)
 
     @model_validator(mode='after')
     def _knows_its_parameters(self) -> 'Search':

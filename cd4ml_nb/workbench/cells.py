@@ -8,10 +8,12 @@ __all__ = ['cells_run', 'current_cell', 'source_of', 'used_names', 'imports_for'
 # %% ../../notebooks/workbench/cells.ipynb #3a227ed2
 import ast
 import dis
+import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from IPython import get_ipython
@@ -160,17 +162,30 @@ def drafts_of(features: Mapping[str, Feature]) -> list[DraftFeature]:
         cells = cells_run()
         source = source_of(name, cells)
         if not source:
-            cells = _file_of(one)
+            cells = _file_of(name, one)
             source = source_of(name, cells)
         needed = needed_by(source, cells) if source else []
         found.append(DraftFeature(name=name, source=source, imports=needed))
     return found
 
+# %% ../../notebooks/workbench/cells.ipynb #2671a23a
+def _module_of(name: str, one: Feature) -> ModuleType | None:
+    "The module of features that holds a feature under its name, or that defines its function."
+    for module in list(sys.modules.values()):
+        if '.features.' in getattr(module, '__name__', '') and vars(module).get(name) is one:
+            return module
+    return inspect.getmodule(one.apply)
+
 # %% ../../notebooks/workbench/cells.ipynb #67c29ecc
-def _file_of(one: Feature) -> list[str]:
-    "The source of the file that defines a feature's function, as one cell; none without a file."
-    module = inspect.getmodule(one.apply)
+def _file_of(name: str, one: Feature) -> list[str]:
+    "The source of the module that defines a feature, as one cell; none without a file."
+    module = _module_of(name, one)
     try:
-        return [inspect.getsource(module)] if module else []
+        source = inspect.getsource(module) if module else ''
     except (OSError, TypeError):
         return []
+    package = getattr(module, '__package__', '') or ''
+
+    def absolute(line: re.Match[str]) -> str:
+        return f'from {importlib.util.resolve_name(line[1], package)} import'
+    return [re.sub(r'^from (\.\S*) import', absolute, source, flags=re.MULTILINE)]
