@@ -10,6 +10,8 @@ import pytest
 from benches import Study
 
 from cd4ml_nb.core.files import read_json, write_json
+from cd4ml_nb.features import used_cars
+from cd4ml_nb.workbench.cells import drafts_of
 
 OPENED = 'from cd4ml_nb import Workbench\nbench = Workbench("cars")\n'
 
@@ -167,6 +169,16 @@ bench.adopt('in miles').write()
     text = (study.project / 'notebooks/features/fresh.ipynb').read_text()
     assert text.count('def miles(km)') == 1
     assert 'def miles(km)' in (study.project / 'cd4ml_nb/features/fresh.py').read_text()
+
+
+def test_the_source_of_a_feature_from_a_module_is_found_and_its_imports_are_those_of_a_notebook():
+    found = drafts_of({'age': used_cars.age, 'km_a_year': used_cars.km_a_year})
+    assert found[0].source.startswith("age = difference('listing_date', 'first_registration'")
+    assert found[0].imports == ['from cd4ml_nb.model.ready_made import difference']
+    assert found[1].source.startswith('@feature(')
+    assert found[1].imports == [
+        'from cd4ml_nb.model.features import feature', 'import numpy as np'
+    ]
 
 
 def test_E10_the_same_again_is_no_new_attempt_bands_rise_and_a_heap_is_named(study):
