@@ -2888,6 +2888,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'cd4ml_nb.model.holdout.of_ranges': ('model/holdout.html#of_ranges', 'cd4ml_nb/model/holdout.py'),
                                         'cd4ml_nb.model.holdout.prediction_table': ( 'model/holdout.html#prediction_table',
                                                                                      'cd4ml_nb/model/holdout.py'),
+                                        'cd4ml_nb.model.holdout.rows_explained': ( 'model/holdout.html#rows_explained',
+                                                                                   'cd4ml_nb/model/holdout.py'),
                                         'cd4ml_nb.model.holdout.twin_metrics': ( 'model/holdout.html#twin_metrics',
                                                                                  'cd4ml_nb/model/holdout.py')},
             'cd4ml_nb.model.intervals': { 'cd4ml_nb.model.intervals._around': ( 'model/intervals.html#_around',
