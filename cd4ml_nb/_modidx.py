@@ -3066,6 +3066,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'cd4ml_nb.model.training.weighted': ( 'model/training.html#weighted',
                                                                                'cd4ml_nb/model/training.py')},
             'cd4ml_nb.model.unfamiliar': { 'cd4ml_nb.model.unfamiliar._end': ('model/unfamiliar.html#_end', 'cd4ml_nb/model/unfamiliar.py'),
+                                           'cd4ml_nb.model.unfamiliar._limit': ( 'model/unfamiliar.html#_limit',
+                                                                                 'cd4ml_nb/model/unfamiliar.py'),
                                            'cd4ml_nb.model.unfamiliar.strange': ( 'model/unfamiliar.html#strange',
                                                                                   'cd4ml_nb/model/unfamiliar.py'),
                                            'cd4ml_nb.model.unfamiliar.unfamiliar': ( 'model/unfamiliar.html#unfamiliar',

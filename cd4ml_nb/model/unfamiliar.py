@@ -40,9 +40,17 @@ def strange(
     found = []
     for end, words, beyond in ((spec.min, 'below', np.less), (spec.max, 'beyond', np.greater)):
         if end is not None:
-            limit = np.datetime64(str(end)) if spec.type == 'date' else float(end)
-            found.append((f'{words} {_end(spec, end)}', beyond(values, limit)))
+            found.append((f'{words} {_end(spec, end)}', beyond(values, _limit(spec, end))))
     return found
+
+# %% ../../notebooks/model/unfamiliar.ipynb #54a1c3fb
+def _limit(spec: Input, end: float | str) -> Any:
+    "From where on a value is strange; of the latest date, as far again as the dates reach."
+    if spec.type != 'date':
+        return float(end)
+    date = np.datetime64(str(end))
+    ahead = end == spec.max and spec.min is not None
+    return date + (date - np.datetime64(str(spec.min))) if ahead else date
 
 # %% ../../notebooks/model/unfamiliar.ipynb #eff6db74
 def _end(spec: Input, end: float | str) -> str:
