@@ -152,7 +152,7 @@ def profile_of(
     cards += sorted(found, key=lambda card: (card['is_left_out'], -card['explains']))
     shown = ['name', 'type', 'role', 'missing', 'n_distinct', 'range', 'explains']
     frame = pd.DataFrame(cards)[shown].rename(columns={'n_distinct': 'distinct'})
-    frame['explains'] = frame['explains'].round(3)
+    frame['explains'] = frame['explains'].round(3).where(frame['role'] != 'id')
     return Profile(plan.title, len(table), n, frame, cards, tuple(findings))
 
 # %% ../../notebooks/workbench/profile.ipynb #cb4cc377
@@ -171,12 +171,13 @@ def card_of(
         card = column_card(
             x, column.type, column.role, column.unit, column.words, column.personal
         )
+    known = column is not None and column.role != 'id'     # of an id nothing is asked
     left_out = column is not None and column.role in ('id', 'ignore')
     private = column is not None and column.personal
     return card | {
         'heap': '' if left_out or private or not card['range'] else heap_of(x),
         'explains': alone,
-        'share': percent(alone) if column is not None else '',
+        'share': percent(alone) if known else '',
         'width': f'{100 * alone:.1f}',
         'is_left_out': left_out,
         'role': card['role'] or 'feature',
