@@ -5526,6 +5526,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'cd4ml_nb/studies/compare.py')},
             'cd4ml_nb.studies.differences': { 'cd4ml_nb.studies.differences._case': ( 'studies/differences.html#_case',
                                                                                       'cd4ml_nb/studies/differences.py'),
+                                              'cd4ml_nb.studies.differences._concerns': ( 'studies/differences.html#_concerns',
+                                                                                          'cd4ml_nb/studies/differences.py'),
                                               'cd4ml_nb.studies.differences._effect': ( 'studies/differences.html#_effect',
                                                                                         'cd4ml_nb/studies/differences.py'),
                                               'cd4ml_nb.studies.differences._error': ( 'studies/differences.html#_error',

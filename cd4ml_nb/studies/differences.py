@@ -122,14 +122,24 @@ def data_of(alternative: Alternative) -> dict[str, Any]:
         'inputs': ', '.join(i.name for i in alternative.contract.inputs),
     }
 
+# %% ../../notebooks/studies/differences.ipynb #9392f0f1
+def _concerns(
+    name: str,              # of a file of the package
+    own: str | None,        # the module of the scenario's features
+) -> bool:
+    "Whether a run may depend on a file: not on the features of other scenarios."
+    head, _, module = name.removesuffix('.py').partition('cd4ml_nb/features/')
+    return bool(head) or not module or module in ('__init__', own)
+
 # %% ../../notebooks/studies/differences.ipynb #16e6d07d
 def code_of(alternative: Alternative) -> dict[str, Any]:
     "Commit, modules and libraries."
     code = alternative.record.code
+    own = scenario_of(alternative).get('features.from')
     modules = {
         f'module {name.removeprefix("cd4ml_nb/").removesuffix(".py")}': digest
         for name, digest in code.sources.items()
-        if name.startswith('cd4ml_nb/') and '/_' not in name
+        if name.startswith('cd4ml_nb/') and '/_' not in name and _concerns(name, own)
     }
     others = {name: code.sources.get(name) for name in ('requirements.lock', 'pipeline.yaml')}
     return (
