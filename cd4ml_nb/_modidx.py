@@ -6277,6 +6277,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._dear': ( 'workbench/advice.html#_dear',
                                                                                 'cd4ml_nb/workbench/advice.py'),
+                                           'cd4ml_nb.workbench.advice._gains': ( 'workbench/advice.html#_gains',
+                                                                                 'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._imbalance': ( 'workbench/advice.html#_imbalance',
                                                                                      'cd4ml_nb/workbench/advice.py'),
                                            'cd4ml_nb.workbench.advice._looked_at': ( 'workbench/advice.html#_looked_at',

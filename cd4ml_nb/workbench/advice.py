@@ -41,9 +41,11 @@ def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
 
 # %% ../../notebooks/workbench/advice.ipynb #9380e0ec
 def _sweep_alone(attempt: Attempt, there: Sequence[Attempt]) -> list[str]:
-    "A sweep with changes, better or worse than a single fit, that nothing else tells apart."
+    "A sweep with changes that gains over a single fit, where nothing else says by which of both."
     first = reference_of(there, attempt)
     if attempt.kind != 'sweep' or first is None or first.kind != 'fit' or not _changed(attempt):
+        return []
+    if not _gains(first, attempt):
         return []
     beside = [one for one in comparable(there, attempt) if one.base == attempt.base]
     plain = [one for one in beside if one.kind == 'sweep' and not _changed(one)]
@@ -59,6 +61,14 @@ def _sweep_alone(attempt: Attempt, there: Sequence[Attempt]) -> list[str]:
 def _changed(attempt: Attempt) -> dict[str, Any]:
     "What an attempt has changed: keys of the scenario, and features."
     return attempt.changes | {draft.name: draft.source for draft in attempt.drafts}
+
+# %% ../../notebooks/workbench/advice.ipynb #d6feed79
+def _gains(first: Attempt, attempt: Attempt) -> bool:
+    "Whether an attempt measures better than another."
+    before, after = first.measured.value, attempt.measured.value
+    if before is None or after is None:
+        return False
+    return after < before if attempt.better == 'low' else after > before
 
 # %% ../../notebooks/workbench/advice.ipynb #77a6b8b6
 def _capped(attempt: Attempt, search: Search) -> list[str]:      # search: of its scenario

@@ -179,6 +179,7 @@ print(bench.fit('deep', max_depth=4).attempt.id == first.id)
 print(list(bench.table()['attempt']).count('deep'))
 print(bench.slices('deep', by='kw')['group'].tolist())
 print(bench.profile())
+print('short:', bench.fit('short', rounds=5).lines[-1])
 print('relative:', bench.fit('relative', changes={'search.metric': 'mape'}).lines[1])
 print('adopted:', bench.adopt('relative').verdict)
 row = bench.table().set_index('attempt').loc['relative']
@@ -194,6 +195,7 @@ print('row:', row[['mae', 'low', 'high']].isna().all(), row['mape'] > 0)
     heap = r'! km: 3\d\.\d.% of the rows are exactly 0, the others spread over \d+ values'
     assert re.search(heap, said), said
     assert 'relative: It was measured by mape, the scenario by mae: nothing is compared' in said
+    assert 'short: It ended at the cap of 5 rounds' in said and 'rounds=10, or a higher' in said
     assert 'adopted: It was measured by mape' in said and 'row: True True' in said
 
 
