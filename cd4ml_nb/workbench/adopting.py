@@ -25,7 +25,7 @@ from ..core.yaml_files import key_path
 from ..scenario.definition import read_scenario
 from ..scenario.search_space import Search
 from .feature_notebook import add_features, feature_notebook, is_there
-from .feature_notebook import module_of_scenario, read_features
+from .feature_notebook import module_of_scenario, put_feature, read_features
 from .proving import cells_of
 from .variant import without_searched
 
@@ -166,7 +166,7 @@ def _other_trials(attempt: Attempt) -> int:
 
 # %% ../../notebooks/workbench/adopting.ipynb #48ec6a22
 def _lacking(attempt: Attempt, features: Path, title: str) -> dict[str, str]:
-    """The cells of an attempt's features that their notebook does not have in just this way.
+    """The cells of an attempt's features that their notebook lacks, as they will be written.
 
     Raises UserError for one whose source could not be read."""
     notebook = read_features(features.stem, title)
@@ -177,7 +177,8 @@ def _lacking(attempt: Attempt, features: Path, title: str) -> dict[str, str]:
             todo = f'write it into {shown(features)} yourself, then adopt again'
             raise UserError(what, todo, where='adopt', code='N01')
         cells |= cells_of(draft)
-    return {name: cell for name, cell in cells.items() if not is_there(notebook, name, cell)}
+    lacking = {name: cell for name, cell in cells.items() if not is_there(notebook, name, cell)}
+    return {name: put_feature(notebook, name, cell) for name, cell in lacking.items()}
 
 # %% ../../notebooks/workbench/adopting.ipynb #272589bf
 def refuse_unreadable(adoption: Adoption) -> None:

@@ -7,18 +7,21 @@ __all__ = ['MOST', 'WIDE', 'OFTEN', 'advice_on']
 
 # %% ../../notebooks/workbench/advice.ipynb #86d3594d
 from collections.abc import Sequence
+from typing import Any
 
 from ..artefacts.artefact import readable
 from ..artefacts.attempt import Attempt
 from ..artefacts.findings import read_findings
 from ..runs.paths import current_product, looks_ledger
 from ..scenario.metrics import METRICS
+from ..scenario.search_space import Search
 from ..scenario.wording import percent
 from ..studies.compare import looks_at
 from .attempts import all_attempts, trials_table
 from .costs import dear_algorithm
-from .looking import comparable, n_different
+from .looking import comparable, n_different, reference_of
 from .trying import Desk
+from .variant import base_of, variant
 
 # %% ../../notebooks/workbench/advice.ipynb #d1c61280
 MOST = 2      # pieces of advice beside one result
@@ -27,7 +30,8 @@ MOST = 2      # pieces of advice beside one result
 def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
     "What to mind about an attempt; nothing, mostly."
     found = [
-        *(_sweep_alone(attempt, all_attempts(desk.plan.name)) if attempt.kind == 'sweep' else []),
+        *_sweep_alone(attempt, all_attempts(desk.plan.name)),
+        *_capped_now(desk, attempt),
         *_dear(desk, attempt),
         *_optimism(attempt),
         *(_of_the_rows(desk, attempt) if attempt.is_plain else []),
@@ -37,15 +41,55 @@ def advice_on(desk: Desk, attempt: Attempt) -> list[str]:
 
 # %% ../../notebooks/workbench/advice.ipynb #9380e0ec
 def _sweep_alone(attempt: Attempt, there: Sequence[Attempt]) -> list[str]:
-    "A sweep with changes that no sweep without them stands beside."
-    changed = attempt.changes or attempt.drafts
-    beside = [one for one in there if one.kind == 'sweep' and one.base == attempt.base]
-    if not changed or not all(one.changes or one.drafts for one in beside):
+    "A sweep with changes that gains over a single fit, where nothing else says by which of both."
+    first = reference_of(there, attempt)
+    if attempt.kind != 'sweep' or first is None or first.kind != 'fit' or not _changed(attempt):
+        return []
+    if not _gains(first, attempt):
+        return []
+    beside = [one for one in comparable(there, attempt) if one.base == attempt.base]
+    plain = [one for one in beside if one.kind == 'sweep' and not _changed(one)]
+    fits = [one for one in beside if one.kind == 'fit' and _changed(one) == _changed(attempt)]
+    if plain or fits:
         return []
     return [
         'Against a single fit most of the gain may be the search: bench.sweep() without changes'
         ' shows what the changes add.'
     ]
+
+# %% ../../notebooks/workbench/advice.ipynb #7757cbde
+def _changed(attempt: Attempt) -> dict[str, Any]:
+    "What an attempt has changed: keys of the scenario, and features."
+    return attempt.changes | {draft.name: draft.source for draft in attempt.drafts}
+
+# %% ../../notebooks/workbench/advice.ipynb #d6feed79
+def _gains(first: Attempt, attempt: Attempt) -> bool:
+    "Whether an attempt measures better than another."
+    before, after = first.measured.value, attempt.measured.value
+    if before is None or after is None:
+        return False
+    return after < before if attempt.better == 'low' else after > before
+
+# %% ../../notebooks/workbench/advice.ipynb #77a6b8b6
+def _capped(attempt: Attempt, search: Search) -> list[str]:      # search: of its scenario
+    "A single fit that ended at the cap of boosting rounds, not by early stopping."
+    cap = search.rounds
+    by_itself = cap - attempt.rounds >= search.early_stopping
+    if attempt.kind != 'fit' or search.algorithms[0] != 'trees' or by_itself:
+        return []
+    rate = attempt.params.get('learning_rate')
+    higher = '' if rate is None else f' than {rate:g}'
+    return [
+        f'It ended at the cap of {cap:,} rounds before it stopped by itself: more may pay,'
+        f' rounds={2 * cap}, or a higher learning_rate{higher}.'
+    ]
+
+# %% ../../notebooks/workbench/advice.ipynb #343a4451
+def _capped_now(desk: Desk, attempt: Attempt) -> list[str]:
+    "As `_capped`, where the scenario is what it was when it was tried."
+    if attempt.base != base_of(variant(desk.path, {})):
+        return []
+    return _capped(attempt, variant(desk.path, attempt.changes).search)
 
 # %% ../../notebooks/workbench/advice.ipynb #587e8c6f
 def _of_the_rows(desk: Desk, attempt: Attempt) -> list[str]:

@@ -30,7 +30,7 @@ from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
 from .looking import ablated, attempt_asked, attempts_table, refuse_changed_since
-from .looking import slices_of, verdict_between, verdict_of, worst_of
+from .looking import no_verdict, slices_of, verdict_between, verdict_of, worst_of
 from .mistakes import show_in_one_line
 from .profile import Profile, profile_of
 from .proving import prove_drafts
@@ -134,7 +134,8 @@ class Workbench:
         verdict = verdict_of(self.desk, attempt, self.attempts)
         note_verdict(self.desk, attempt, verdict)
         advice = tuple(advice_on(self.desk, attempt))
-        return Tried(attempt, verdict, self.desk.plan.target.unit, advice)
+        reason = '' if verdict else no_verdict(self.desk, attempt, self.attempts)
+        return Tried(attempt, verdict, self.desk.plan.target.unit, advice, reason)
 
     def named(self, name: str) -> Attempt:
         "The attempt with a name or an id, the latest of several."
@@ -182,5 +183,6 @@ class Workbench:
             refuse_changed_since(self.desk, attempt)
         prove_drafts(self.desk.rows, attempt.drafts, self.desk.plan.seed)
         verdict = verdict_of(self.desk, attempt, self.attempts)
-        said = verdict.sentences[0] if verdict else ''
+        reason = '' if verdict else no_verdict(self.desk, attempt, self.attempts)
+        said = verdict.sentences[0] if verdict else reason
         return adoption_of(attempt, Path(self.desk.path), found, said)

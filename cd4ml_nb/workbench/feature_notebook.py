@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['module_of_scenario', 'feature_notebook', 'write_notebook', 'export_features', 'defined_in', 'read_features',
-           'exported_cells', 'is_there', 'put_feature', 'add_features']
+           'exported_cells', 'is_there', 'imported_in', 'all_imported', 'with_imports', 'put_feature', 'add_features']
 
 # %% ../../notebooks/workbench/feature_notebook.ipynb #6122411a
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.code import read_cells
@@ -17,6 +17,7 @@ from ..core.errors import UserError
 from ..core.files import atomic, in_project, project_root
 from ..core.notebook_format import nbformat, new_code_cell, new_markdown_cell, new_notebook
 from ..planning.exports import notebook_cells
+from .cells import used_names
 
 # %% ../../notebooks/workbench/feature_notebook.ipynb #a3ebb83b
 def module_of_scenario(name: str) -> str:
@@ -87,13 +88,51 @@ def is_there(notebook: nbformat.NotebookNode, name: str, source: str) -> bool:
     there = [defined_in(cell.source).get(name) for cell in exported_cells(notebook)]
     return asked is not None and asked in there
 
+# %% ../../notebooks/workbench/feature_notebook.ipynb #38e5c46a
+def imported_in(source: str) -> dict[str, str]:     # name -> the line that imports it alone
+    "What a cell imports."
+    found = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            for alias in statement.names:
+                one = type(statement)(**{**vars(statement), 'names': [alias]})
+                found[(alias.asname or alias.name).split('.')[0]] = ast.unparse(one)
+    return found
+
+# %% ../../notebooks/workbench/feature_notebook.ipynb #139d7fc4
+def all_imported(sources: Sequence[str]) -> dict[str, str]:
+    "What cells import, one after the other; the last import of a name counts."
+    return {name: line for source in sources for name, line in imported_in(source).items()}
+
+# %% ../../notebooks/workbench/feature_notebook.ipynb #aee24e2b
+def with_imports(
+    source: str,                 # of a cell, each import on a line of its own
+    before: Sequence[str],       # the cells before it
+    old: str = '',               # that it replaces
+    behind: Sequence[str] = (),  # the cells behind it
+) -> str:
+    "A cell with the imports that it and the cells behind it need, and that none before it has."
+    body = ast.parse(source).body
+    imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
+    lines = source.splitlines()
+    for statement in reversed(imports):
+        del lines[statement.lineno - 1 : statement.end_lineno]
+    used = {name for one in behind for name in used_names(one)}
+    there = all_imported(before)
+    kept = {name: line for name, line in imported_in(old).items() if name in used}
+    own = {name: line for name, line in (kept | imported_in(source)).items()
+           if there.get(name) != line}
+    rest = '\n'.join(lines).strip('\n')
+    return '\n'.join([*sorted(own.values()), *([''] if own else []), rest])
+
 # %% ../../notebooks/workbench/feature_notebook.ipynb #6bc84497
-def put_feature(notebook: nbformat.NotebookNode, name: str, source: str) -> None:
+def put_feature(notebook: nbformat.NotebookNode, name: str, source: str) -> str:     # as written
     """Write the cell of a feature, in place of one of that name.
 
     Raises UserError where that cell defines something else as well."""
     exported = exported_cells(notebook)
-    for cell in exported:
+    sources = [cell.source for cell in exported]
+    for place, cell in enumerate(exported):
         defined = defined_in(cell.source)
         if name in defined and len(defined) > 1:
             other = next(other for other in defined if other != name)
@@ -101,10 +140,13 @@ def put_feature(notebook: nbformat.NotebookNode, name: str, source: str) -> None
             todo = 'give each a cell of its own, then adopt again'
             raise UserError(what, todo, where='notebooks/features', code='N01')
         if name in defined:
-            cell.source = f'#| export\n{source}'
-            return
+            whole = with_imports(source, sources[:place], cell.source, sources[place + 1 :])
+            cell.source = f'#| export\n{whole}'
+            return whole
     last = exported[-1] if exported else notebook.cells[-1]
-    notebook.cells.insert(notebook.cells.index(last) + 1, new_code_cell(f'#| export\n{source}'))
+    whole = with_imports(source, sources)
+    notebook.cells.insert(notebook.cells.index(last) + 1, new_code_cell(f'#| export\n{whole}'))
+    return whole
 
 # %% ../../notebooks/workbench/feature_notebook.ipynb #e98f5760
 def add_features(module: str, title: str, sources: Mapping[str, str]) -> Path:   # name -> cell

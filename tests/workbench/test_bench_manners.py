@@ -168,6 +168,7 @@ bench.adopt('in miles').write()
     assert 'use: [miles]' in (study.project / 'scenarios/fresh.yaml').read_text()
     text = (study.project / 'notebooks/features/fresh.ipynb').read_text()
     assert text.count('def miles(km)') == 1
+    assert text.count('from cd4ml_nb.model.features import feature') == 1
     assert 'def miles(km)' in (study.project / 'cd4ml_nb/features/fresh.py').read_text()
 
 
@@ -190,6 +191,11 @@ print(bench.fit('deep', max_depth=4).attempt.id == first.id)
 print(list(bench.table()['attempt']).count('deep'))
 print(bench.slices('deep', by='kw')['group'].tolist())
 print(bench.profile())
+print('short:', bench.fit('short', rounds=5).lines[-1])
+print('relative:', bench.fit('relative', changes={'search.metric': 'mape'}).lines[1])
+print('adopted:', bench.adopt('relative').verdict)
+row = bench.table().set_index('attempt').loc['relative']
+print('row:', row[['mae', 'low', 'high']].isna().all(), row['mape'] > 0)
 ''')
     assert 'deep: already tried at' in said and 'again=True' in said
     lines = said.splitlines()
@@ -200,6 +206,9 @@ print(bench.profile())
     assert bands.count('above') == 3 and bands.index('above') > bands.index(' to ')
     heap = r'! km: 3\d\.\d.% of the rows are exactly 0, the others spread over \d+ values'
     assert re.search(heap, said), said
+    assert 'relative: It was measured by mape, the scenario by mae: nothing is compared' in said
+    assert 'short: It ended at the cap of 5 rounds' in said and 'rounds=10, or a higher' in said
+    assert 'adopted: It was measured by mape' in said and 'row: True True' in said
 
 
 def test_S1_who_has_the_scenario_is_said_while_the_workbench_waits_and_a_naive_guess_beside(study):
