@@ -105,7 +105,9 @@ class Workbench:
     ) -> Tried:
         """Try one combination: the scenario, with changes.
 
-        Raises UserError for words that the scenario would refuse."""
+        Words are XGBoost's parameters, such as max_depth=4, and keys of the scenario by their
+        last name: scale, quantile, class_weights, algorithms, blend, rounds, early_stopping, space,
+        metric. Raises UserError for what the scenario would refuse."""
         wanted = Wanted(name, changes_of(words, without, changes), named_features(features))
         return self.show(try_fit(self.desk, wanted, again))
 
@@ -120,7 +122,9 @@ class Workbench:
         again: bool = False,
         **words: Any,
     ) -> Tried:
-        "Try many combinations, with a live plot; interrupt it, and the best so far is kept."
+        """Try many combinations, with a live plot; interrupt it, and the best so far is kept.
+
+        Words are those of `fit`; a parameter that is given is not searched."""
         wanted = Wanted(name, changes_of(words, without, changes), named_features(features))
         n = trials or load_settings().trials
         return self.show(try_sweep(self.desk, wanted, n, again))
