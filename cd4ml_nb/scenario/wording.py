@@ -173,8 +173,10 @@ def too_good_said(
         return ''
     share = percent(left) if left >= 0.0005 else f'less than {percent(0.001)}'
     said = (
-        f'Too good to be true? It leaves {share} of the naive guess’s error'
-        f' ({METRICS[name].words}): is each input known before the target is?'
+        f'Too good to be true? It leaves {share} of the naive guess’s error, measured by the'
+        f' {METRICS[name].words}: is each input known before the target is?'
     )
-    named = [f'{d.words or d.name} ({percent(d.share, 0)})' for d in drivers[:3]]
-    return f'{said} The largest drivers are {", ".join(named)}.' if len(named) > 1 else said
+    large = [driver for driver in drivers[:3] if driver.share >= 0.05]
+    named = ', '.join(f'{d.words or d.name} ({percent(d.share, 0)})' for d in large)
+    are = 'drivers are' if len(large) > 1 else 'driver is'
+    return f'{said} The largest {are} {named}.' if large else said
