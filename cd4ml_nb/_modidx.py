@@ -4805,6 +4805,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'cd4ml_nb.show.report._cut_short': ('show/report.html#_cut_short', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report._digests': ('show/report.html#_digests', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report._divided': ('show/report.html#_divided', 'cd4ml_nb/show/report.py'),
+                                      'cd4ml_nb.show.report._equal_for_all': ('show/report.html#_equal_for_all', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report._for_readers': ('show/report.html#_for_readers', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report._gate_row': ('show/report.html#_gate_row', 'cd4ml_nb/show/report.py'),
                                       'cd4ml_nb.show.report._parameter_heads': ( 'show/report.html#_parameter_heads',

@@ -295,6 +295,7 @@ def search_html(
         history=figure_html(history, f'Value of each trial. {summary}', HISTORY_SAYS),
         whose=_whose(best),
         heads=_parameter_heads(best),
+        equal=[f'{name} {_parameter_value(v)}' for name, v in _equal_for_all(best).items()],
         params=parameter_rows(best),
         importance=importance,
         paths=paths,
@@ -338,14 +339,23 @@ def _parameter_heads(best: Best) -> list[str]:
     members = [f'Trial {m.number}, {percent(m.weight, 0)} #' for m in by_weight(best)]
     return ['Parameter', *(members or ['Value #'])]
 
+# %% ../../notebooks/show/report.ipynb #7fa4d94f
+def _equal_for_all(best: Best) -> dict[str, Any]:      # empty: one trial alone
+    "The parameters that all members of a blend have with the same value."
+    first, *others = [m.params for m in best.members] or [{}]
+    return {name: value for name, value in sorted(first.items())
+            if all(params.get(name) == value for params in others)}
+
 # %% ../../notebooks/show/report.ipynb #59a8a16c
 def parameter_rows(best: Best) -> list[list[str]]:
-    "Parameters with their values; of a blend, one value for each member."
+    "Parameters with their values; of a blend, those that differ, with a value for each member."
     each = [{**m.params, 'rounds': m.rounds} for m in by_weight(best)]
     each = each or [{**best.params, 'rounds': best.rounds}]
-    names = sorted(set().union(*each))
-    return [[name, *(_parameter_value(values.get(name, NONE)) for values in each)]
-            for name in names]
+    equal = _equal_for_all(best)
+    return [
+        [name, *(_parameter_value(values.get(name, NONE)) for values in each)]
+        for name in sorted(set().union(*each) - set(equal))
+    ]
 
 # %% ../../notebooks/show/report.ipynb #307b242c
 def _parameter_value(value: Any) -> str:
