@@ -7,7 +7,7 @@ __all__ = ['typed_table', 'refuse_absent', 'describe', 'n_distinct_values']
 
 # %% ../../notebooks/columns/typed_table.ipynb #d15f931c
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .table import is_text_type, n_distinct
 from .text_facts import text_facts
 from .texts import Raw
 from .types import Place, TypedColumn, typed_column
-from ..core.errors import UserError, did_you_mean
+from ..core.errors import UserError, did_you_mean, quoted
 from ..scenario.definition import Column, Data, Target
 
 # %% ../../notebooks/columns/typed_table.ipynb #d53a5dcd
@@ -140,9 +140,15 @@ def refuse_absent(
             raise UserError(f"column '{name}' not found", near, where=source, code='D01')
     others = [name for name in present if name not in columns and name != target.column]
     if undeclared == 'refuse' and others:
-        what = f"column '{others[0]}' is not in the scenario"
-        todo = 'describe it under columns, or say undeclared: infer or ignore'
-        raise UserError(what, todo, where=source, code='D01')
+        raise _undeclared(others, source)
+
+# %% ../../notebooks/columns/typed_table.ipynb #6153cca5
+def _undeclared(others: Sequence[str], source: str) -> UserError:
+    "The error of columns that the scenario does not describe and must not leave out."
+    which, are, them = ('columns', 'are', 'them') if len(others) > 1 else ('column', 'is', 'it')
+    what = f'{which} {quoted(others)} {are} not in the scenario'
+    todo = f'describe {them} under columns, or say undeclared: infer or ignore'
+    return UserError(what, todo, where=source, code='D01')
 
 # %% ../../notebooks/columns/typed_table.ipynb #83a62b09
 def describe(array: pa.Array) -> dict[str, Any]:

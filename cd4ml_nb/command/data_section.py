@@ -104,7 +104,7 @@ def joined_words(given: list[str], settings: Settings) -> dict[str, Any]:
     root = in_project(settings.data_root)
     named = [NAMED.fullmatch(text) for text in given]
     if len(given) == 1 and (named[0] is None or Path(given[0]).exists()):
-        return {'source': source_words(given[0], root)}
+        return {'source': _queried(source_words(given[0], root))}
     sources: dict[str, Any] = {}
     for text, match in zip(given, named, strict=True):
         if match is None or match[1] in sources:
@@ -112,6 +112,16 @@ def joined_words(given: list[str], settings: Settings) -> dict[str, Any]:
             raise UserError(what, 'write NAME=SOURCE', where='--data', code='C02')
         sources[match[1]] = _joined_source(source_words(match[2], root), settings)
     return {'sources': sources}
+
+# %% ../../notebooks/command/data_section.ipynb #a87d1ad9
+def _queried(source: str) -> str:      # the same
+    "A source that a query reads alone: a database; a file is refused that the query cannot name."
+    if not (is_database(source) or source.startswith('builtin:') or holds_secret(source)):
+        place = without_credentials(source)
+        what = f"'{place}' has no name that the query could use"
+        todo = f'write --data NAME={place}, where NAME is what the query calls it'
+        raise UserError(what, todo, where='--data', code='C02')
+    return source
 
 # %% ../../notebooks/command/data_section.ipynb #0e3d0006
 def _joined_source(source: str, settings: Settings) -> str | dict[str, str]:

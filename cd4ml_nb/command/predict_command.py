@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import DEFAULT, ScenarioOption
-from ..core.errors import UserError, did_you_mean
+from ..core.errors import UserError
 from ..core.files import atomic, in_project, shown
 
 # %% ../../notebooks/command/predict_command.ipynb #7f9492ce
@@ -34,14 +34,15 @@ def typed_inputs(raw: Any, contract: Any, data: Any) -> Any:      # a pandas tab
     import pandas as pd
 
     from cd4ml_nb.columns.types import Place
+    from cd4ml_nb.model.values import missing_inputs
     from cd4ml_nb.scenario.definition import Column, Writing
+    present = raw.table.column_names
+    if any(spec.name not in present for spec in contract.inputs):
+        lacks = missing_inputs(contract, present)
+        todo = f'{lacks.todo}; the model is of {contract.name}: another one by -s or --model'
+        raise UserError(lacks.what, todo, where=str(raw.facts['source']), code='S03')
     found = {}
     for spec in contract.inputs:
-        if spec.name not in raw.table.column_names:
-            near = did_you_mean(spec.name, raw.table.column_names)
-            what = f"input '{spec.name}' is missing"
-            todo = f'{near}; the model is of {contract.name}: another one by -s or --model'
-            raise UserError(what, todo, where=str(raw.facts['source']), code='S03')
         written = Writing(**vars(spec.written)) if spec.written else None
         column = Column(
             type=spec.type, format=spec.format, time_zone=spec.time_zone, written=written,

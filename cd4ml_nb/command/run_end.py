@@ -53,6 +53,8 @@ def end_lines(outcome: Outcome) -> list[str]:
         lines += [f'model    {one_line(outcome.measured.replace(SPACE, " "))}']
     if outcome.verdict:
         lines += [f'verdict  {one_line(outcome.verdict)}']
+    if outcome.look:
+        lines += [f'look     {one_line(outcome.look.replace(SPACE, " "))}']
     if outcome.report:
         lines += [f'report   {shown(outcome.report)}', f'share    {SHARE}']
     if outcome.notebook:

@@ -156,6 +156,7 @@ COMPARE|a model was not shown to be what was demanded|read the page
 PULL|a change is refused, fails, is worse, or has nothing to be compared with|read the page
 LEAK|a page would publish a secret, a folder or a personal value|mend its source
 SEEN|a model has learned from rows that shall judge it|choose rows that none has seen
+DIVERGED|the training ran away from the data with these parameters|lower `learning_rate`
 DECAY|a metric gets slowly worse|improve the model, or say since when it counts
 G05|a file of a model is not as packaged|package the model again
 G06|a wheel of features is not what its name says|fetch or train it again

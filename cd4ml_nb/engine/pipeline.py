@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from ..artefacts.artefact import readable
+from ..artefacts.explanation import read_explanation
 from ..artefacts.metrics import read_metrics
 from ..artefacts.registration import read_registration
 from ..artefacts.run_record import CodeRecord, StageRecord, read_run_record
@@ -38,7 +39,7 @@ from ..runs.paths import products_root
 from ..runs.products import MANIFEST, sweep_out
 from ..runs.outcome import Outcome
 from ..scenario.freshness import absent_columns
-from ..scenario.wording import holdout_said
+from ..scenario.wording import holdout_said, too_good_said
 from ..tracking.queue import answered, ask_again, asked_candidate
 
 # %% ../../notebooks/engine/pipeline.ipynb #4d32dc6d
@@ -432,7 +433,10 @@ def needed_for(plan: Plan, until: str | None) -> set[str]:
 def _read_verdict(plan: Plan, outcome: Outcome) -> None:
     "Take what was measured, the gates' verdict and the report's place from the products of a run."
     if path := made(plan, outcome, 'metrics'):
-        outcome.measured = holdout_said(read_metrics(path))
+        metrics = read_metrics(path)
+        outcome.measured = holdout_said(metrics)
+        why = made(plan, outcome, 'explanation')
+        outcome.look = too_good_said(metrics, read_explanation(why).drivers if why else [])
     if path := made(plan, outcome, 'registration'):
         registration = read_registration(path)
         outcome.accepted = registration.accepted

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import UserError, did_you_mean
+from ..core.errors import UserError
 from ..core.float32 import shifted
 from .contract import Contract, Derived
 from .feature_code import functions_of
-from .values import as_array, as_numbers
+from .values import as_array, as_numbers, missing_inputs
 
 # %% ../../notebooks/model/derived.ipynb #5d42dd09
 class Arrays(dict[str, np.ndarray]):
@@ -25,13 +25,11 @@ class Arrays(dict[str, np.ndarray]):
         super().__init__()
         self.specs = {spec.name: spec for spec in contract.inputs}
         self.columns = columns
-        self.where = contract.name
+        self.contract = contract
 
     def __missing__(self, name: str) -> np.ndarray:
         if name not in self.columns:
-            what = f"input '{name}' is missing"
-            todo = did_you_mean(name, self.columns)
-            raise UserError(what, todo, where=self.where, code='S03')
+            raise missing_inputs(self.contract, self.columns)
         array = as_array(self.specs[name], self.columns[name]).view()
         array.flags.writeable = False      # another feature reads it, too
         self[name] = array

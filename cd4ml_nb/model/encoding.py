@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import UserError, did_you_mean
 from ..core.float32 import shifted
 from .contract import Contract
 from .derived import derived_numbers
-from .values import as_numbers
+from .values import as_numbers, missing_inputs
 
 # %% ../../notebooks/model/encoding.ipynb #28d2d883
 def encode(
@@ -27,12 +26,7 @@ def encode(
     unseen = {}
     for spec in filter(lambda spec: spec.learned, contract.inputs):
         if spec.name not in columns:
-            raise UserError(
-                f"input '{spec.name}' is missing",
-                did_you_mean(spec.name, columns),
-                where=contract.name,
-                code='S03',
-            )
+            raise missing_inputs(contract, columns)
         numbers, n_unseen = as_numbers(spec, columns[spec.name])
         encoded.append(shifted(numbers, spec.offset, spec.factor).astype(np.float32))
         if n_unseen:

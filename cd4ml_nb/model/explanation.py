@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.written_dates import dated
 from .contract import Contract
 from .derived import derived_values
 from .values import is_missing
@@ -85,9 +86,9 @@ def _shown(value: Any) -> str:
     if is_missing(value) or _is_nat(value):
         return 'missing'
     if isinstance(value, np.datetime64):
-        return str(value.astype('datetime64[D]'))
+        value = value.astype('datetime64[s]').item()
     if hasattr(value, 'strftime'):
-        return f'{value:%Y-%m-%d}'
+        return dated(value)
     return f'{value:,.6g}' if isinstance(value, float | np.floating) else str(value)
 
 # %% ../../notebooks/model/explanation.ipynb #d7e946c8

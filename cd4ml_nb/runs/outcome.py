@@ -32,6 +32,7 @@ class Outcome:
     again: str = ''              # after a failure: the command that re-runs just that stage
     notebook: Path | None = None     # after a failure: the notebook as far as it came
     measured: str = ''           # the primary metric on the holdout, in words
+    look: str = ''               # why the model is to be looked at again, in words
 
     @property
     def exit_code(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema
+from ..core.written_dates import dated
 from .metrics import row_weights
 
 # %% ../../notebooks/scenario/worst_rows.ipynb #f886f00c
@@ -73,7 +74,7 @@ def named_row(
         if pd.isna(value):
             found[name] = 'missing'
         elif hasattr(value, 'strftime'):
-            found[name] = f'{value:%Y-%m-%d}'
+            found[name] = dated(value)
         elif isinstance(value, float):
             found[name] = f'{value:.15g}'
         else:

@@ -446,9 +446,14 @@ def _learned(
 # %% ../../notebooks/search/trial.ipynb #f1de64f5
 def _refuse_infinite(metric: str, value: float) -> None:
     "Refuse a metric that is infinite or not a number."
-    if not math.isfinite(value):
-        what = f'{metric} is {value} on the validation rows'
-        raise UserError(what, 'each part needs every class', where='search', code='D06')
+    if math.isfinite(value):
+        return
+    what = f'{metric} is {value} on the validation rows'
+    if METRICS[metric].tasks == ('regression',):
+        what = f'{what}: the training diverged with these parameters'
+        todo = 'lower learning_rate, or choose another objective'
+        raise UserError(what, todo, where='search', code='DIVERGED')
+    raise UserError(what, 'each part needs every class', where='search', code='D06')
 
 # %% ../../notebooks/search/trial.ipynb #579cee04
 def thinned(curve: list[tuple[int, float]], most: int = 60) -> list[list[float]]:

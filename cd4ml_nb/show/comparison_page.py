@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from ..scenario.comparison import shared_confidence
 from ..scenario.metrics import METRICS
-from ..scenario.wording import NONE, SPACE, measured, minute, number, percent, plural
+from ..scenario.wording import NONE, SPACE, difference, measured, minute, number, percent
+from ..scenario.wording import plural
 from .comparison_details import apart_html, as_dot, groups_html
 from .comparison_words import few, in_units, part_title, share, signed
 from .figures import Sheet
@@ -173,7 +174,7 @@ def rule_words(summary: Mapping[str, Any]) -> str:
     of = 'what the reference lacks of a perfect value' if lacking else 'the reference’s value'
     size = f'{percent(plan["margin"])} of {of}'
     if plan['absolute'] is not None:
-        size = measured(summary['metric'], plan['absolute'], summary['unit'])
+        size = difference(summary['metric'], plan['absolute'], summary['unit'])
     whole = (
         f'the whole {level(summary["comparisons"][0]["confidence"])} interval lies beyond the'
         f' margin of {size}'

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..scenario.metrics import METRICS
-from ..scenario.wording import NONE, SHARES, SPACE, measured, percent, plural
+from ..scenario.wording import NONE, SPACE, difference, measured, percent, plural
 
 # %% ../../notebooks/show/comparison_words.ipynb #a38a959f
 def share(gain: Mapping[str, Any], end: str = 'value') -> float | None:
@@ -79,12 +79,11 @@ def with_interval(
 
 # %% ../../notebooks/show/comparison_words.ipynb #db88a8c6
 def in_units(metric: str, gain: Mapping[str, Any], unit: str) -> Markup:
-    "A gain and its interval in the metric's unit."
+    "A gain and its interval in the metric's unit; of percentages, in points."
     value, low, high = (
-        percent(gain[end], 2) if metric in SHARES else measured(metric, gain[end], unit)
-        for end in ('value', 'low', 'high')
+        difference(metric, gain[end], unit, digits=2) for end in ('value', 'low', 'high')
     )
-    bare = re.compile(rf'{SPACE}({re.escape(unit)}|%)$')
+    bare = re.compile(rf'{SPACE}({re.escape(unit)}|points)$')
     return with_interval(value, bare.sub('', low), bare.sub('', high))
 
 # %% ../../notebooks/show/comparison_words.ipynb #72c42c2c
@@ -170,7 +169,7 @@ def missing_words(comparison: Mapping[str, Any], metric: str, unit: str) -> str:
     models = comparison['models']
     margin = share(models, 'margin')
     if margin is None:
-        size = measured(metric, models['margin'], unit)
+        size = difference(metric, models['margin'], unit)
     else:
         size = percent(margin, digits_for(margin))
     gains = [gain for gain in (models, comparison['recipes']) if gain]

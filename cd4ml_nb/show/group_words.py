@@ -27,12 +27,14 @@ def sides_said(
             said.append(f'Systematically predicted {words}: {_listed(found, task)}.')
     if said:
         return ' '.join(said)
+    what, least = 'probabilities', ''
     if task == 'regression':
-        least = percent(errors.margins.get('', 0.0))
-        beyond = f', beyond chance and by more than {least} of the {target}'
-    else:
-        beyond = ' beyond chance'
-    return f'For none are predictions systematically too high or too low{beyond}.'
+        what = 'predictions'
+        least = f'more than {percent(errors.margins.get("", 0.0))} of the {target} '
+    return (
+        f'No group’s {what} are certainly {least}too high or too low, allowing for how many groups'
+        ' were looked at.'
+    )
 
 # %% ../../notebooks/show/group_words.ipynb #dd7b99bf
 def _listed(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ..artefacts.metrics import Estimate
 from ..artefacts.training_record import PartitionRecord, PartitionTrial
 from ..scenario.metrics import METRICS
-from ..scenario.wording import NONE, interval, measured, number, plural
+from ..scenario.wording import NONE, difference_between, measured, number, plural
 from .pages import render
 from .verdict import listed
 
@@ -51,7 +51,7 @@ def partition_row(trial: PartitionTrial, metric: str, unit: str) -> list[str]:
         number(trial.n_rows),
         measured(metric, trial.without, plain),
         measured(metric, trial.own, plain),
-        interval(metric, gain, plain) if trial.verdict else trial.why or NONE,
+        difference_between(metric, gain, plain) if trial.verdict else trial.why or NONE,
         trial.verdict or NONE,
         'its own' if trial.kept else 'for all',
     ]

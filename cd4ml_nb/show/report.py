@@ -32,7 +32,7 @@ from ..model.contract import Contract, Input, Output
 from ..rows.differences import differences_said
 from ..scenario.metrics import METRICS
 from ..scenario.wording import NONE
-from ..scenario.wording import interval
+from ..scenario.wording import difference, difference_between
 from ..scenario.wording import measured
 from ..scenario.wording import minute
 from ..scenario.wording import number
@@ -49,7 +49,7 @@ from .pages import clean_html, figure_html, frame, pairs, render, source_name
 from .partitions import partitions_html
 from .reasons import drives_html
 from .reasons import worst_html
-from .recipe_words import KINDS, recipe_words
+from .recipe_words import KINDS, by_weight, recipe_words
 from .sweep_figures import FEW, parallel_coordinates, parameter_importance
 from .sweep_figures import sweep_history
 from .trust import trust_html
@@ -293,6 +293,9 @@ def search_html(
         summary=summary,
         said=said,
         history=figure_html(history, f'Value of each trial. {summary}', HISTORY_SAYS),
+        whose=_whose(best),
+        heads=_parameter_heads(best),
+        equal=[f'{name} {_parameter_value(v)}' for name, v in _equal_for_all(best).items()],
         params=parameter_rows(best),
         importance=importance,
         paths=paths,
@@ -324,11 +327,35 @@ def _cut_short(sweep: SweepRecord) -> str:
     ends += [f'{failed:,} failed'] if failed else []
     return f" ({', '.join(ends)})" if ends else ''
 
+# %% ../../notebooks/show/report.ipynb #bfc20617
+def _whose(best: Best) -> str:
+    "Whose parameters are listed."
+    n = len(best.members)
+    return f'the {n} members of the blend' if n else 'the best trial'
+
+# %% ../../notebooks/show/report.ipynb #28f3f884
+def _parameter_heads(best: Best) -> list[str]:
+    "The heads of the columns of parameters: one of values, or one for each member of a blend."
+    members = [f'Trial {m.number}, {percent(m.weight, 0)} #' for m in by_weight(best)]
+    return ['Parameter', *(members or ['Value #'])]
+
+# %% ../../notebooks/show/report.ipynb #7fa4d94f
+def _equal_for_all(best: Best) -> dict[str, Any]:      # empty: one trial alone
+    "The parameters that all members of a blend have with the same value."
+    first, *others = [m.params for m in best.members] or [{}]
+    return {name: value for name, value in sorted(first.items())
+            if all(params.get(name) == value for params in others)}
+
 # %% ../../notebooks/show/report.ipynb #59a8a16c
 def parameter_rows(best: Best) -> list[list[str]]:
-    "Parameters with their values."
-    values = {**best.params, 'rounds': best.rounds}
-    return [[name, _parameter_value(value)] for name, value in sorted(values.items())]
+    "Parameters with their values; of a blend, those that differ, with a value for each member."
+    each = [{**m.params, 'rounds': m.rounds} for m in by_weight(best)]
+    each = each or [{**best.params, 'rounds': best.rounds}]
+    equal = _equal_for_all(best)
+    return [
+        [name, *(_parameter_value(values.get(name, NONE)) for values in each)]
+        for name in sorted(set().union(*each) - set(equal))
+    ]
 
 # %% ../../notebooks/show/report.ipynb #307b242c
 def _parameter_value(value: Any) -> str:
@@ -346,7 +373,10 @@ def _gate_row(gate: GateOutcome, unit: str) -> list[Any]:
     "A gate as a line of the table."
     value = measured(gate.metric, gate.value, unit)
     worst = f', the worst: {gate.worst}' if gate.worst else ''
+    ends = found_between(gate.metric, gate, unit)
     if gate.beats:
+        value = difference(gate.metric, gate.value, unit)
+        ends = difference_between(gate.metric, gate, unit)
         worst = ' of gain'
     elif gate.value is not None and gate.value < 0 and gate.metric == 'r2':
         value = found(gate.metric, gate.value)
@@ -358,7 +388,7 @@ def _gate_row(gate: GateOutcome, unit: str) -> list[Any]:
         METRICS[gate.metric].words,
         demand(gate, unit),
         value + worst,
-        interval(gate.metric, gate, unit) if gate.beats else found_between(gate.metric, gate, unit),
+        ends,
         counted(gate, unit),
         Markup('<span class="tag {}">{}</span>').format(colour, result),
     ]
@@ -370,7 +400,7 @@ def counted(gate: GateOutcome, unit: str) -> str:
     if gate.at == 'value' or gate.low is None or gate.high is None:
         return 'the value' if gate.value is not None else 'undefined'
     ends = {'max': ('upper', gate.high), 'min': ('lower', gate.low)}
-    written = measured if gate.beats else found
+    written = difference if gate.beats else found
     said = []
     for bound in re.findall('min|max', gate.bound):
         name, end = ends[bound]
@@ -515,7 +545,9 @@ def report_html(
         render('templates/sections.html', sections=sections),
         f"Model report · {about['name']}",
         ' · '.join(filter(None, [about['owner'], minute(written) if written else ''])),
-        head_html(facts.registration, facts.metrics, output.title, positive),
+        head_html(
+            facts.registration, facts.metrics, output.title, positive, facts.explanation.drivers
+        ),
         f'Made by cd4ml from run {facts.training.run_id}. This file asks for nothing from any'
         ' network.',
     )

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ..artefacts.explanation import Driver
 from ..artefacts.metrics import Estimate, Interval, Metrics
 from ..artefacts.registration import GateOutcome, Registration
 from ..scenario.metrics import METRICS
-from ..scenario.wording import NONE, SPACE, interval, measured, percent, plural
+from ..scenario.wording import NONE, SPACE, difference, difference_between, interval
+from ..scenario.wording import measured, percent, plural, too_good_said
 from .group_words import biased_said
 from .pages import render
 
@@ -219,7 +221,7 @@ def demand(gate: GateOutcome, unit: str = '') -> str:
 def _by_more_than(gate: GateOutcome, ends: Sequence[tuple[str, str]], unit: str) -> str:
     "By how much the naive guess must be beaten; nothing where any gain is enough."
     least = max((float(value) for _, value in ends), default=0.0)
-    return f' by more than {measured(gate.metric, least, unit)}' if least else ''
+    return f' by more than {difference(gate.metric, least, unit)}' if least else ''
 
 # %% ../../notebooks/show/verdict.ipynb #82fa396e
 def refusal(gate: GateOutcome, unit: str = '') -> str:
@@ -230,8 +232,8 @@ def refusal(gate: GateOutcome, unit: str = '') -> str:
         worst = f' for {gate.worst}' if gate.worst else ''
         was = f'{value} was measured ({found_between(gate.metric, gate, unit)}){worst}'
     elif gate.value is not None:
-        value = measured(gate.metric, gate.value, unit)
-        was = f'the gain is {value} ({interval(gate.metric, gate, unit)})'
+        value = difference(gate.metric, gate.value, unit)
+        was = f'the gain is {value} ({difference_between(gate.metric, gate, unit)})'
     counts = 'the measured value counts'
     if gate.at == 'bound':
         counts = 'the unfavourable end of the interval counts'
@@ -247,9 +249,10 @@ def verdict(
     metrics: Metrics,
     target: str = 'value',
     positive: str | None = None,
+    drivers: Sequence[Driver] = (),    # largest first
 ) -> tuple[str, list[str]]:            # the verdict, and the sentences that support it
-    "Whether the model is released, why not, and how good it is."
-    unsound = [biased_said(metrics), below_zero_said(metrics)]
+    "Whether the model is released, why not, how good it is, and what is to be looked at."
+    unsound = [too_good_said(metrics, drivers), biased_said(metrics), below_zero_said(metrics)]
     good = [performance(metrics, target, positive), *filter(None, unsound)]
     if registration.accepted:
         return f'Accepted as a candidate{_nothing_demanded(registration)}.', good
@@ -309,7 +312,7 @@ def gained(metrics: Metrics) -> str:
     sign = -1 if METRICS[metrics.metric].better == 'low' else 1
     ends = (sign * gain.low, sign * gain.high)
     if min(ends) > 0:
-        by = measured(metrics.metric, abs(gain.value), metrics.unit)
+        by = difference(metrics.metric, abs(gain.value), metrics.unit)
         return f'the model is better by {by}'
     if max(ends) < 0:
         return 'the model is worse'
@@ -330,10 +333,14 @@ def caution(metrics: Metrics, gates: Sequence[GateOutcome] = ()) -> str:
 
 # %% ../../notebooks/show/verdict.ipynb #a3c81c87
 def head_html(
-    registration: Registration, metrics: Metrics, target: str, positive: str | None
+    registration: Registration,
+    metrics: Metrics,
+    target: str,
+    positive: str | None,
+    drivers: Sequence[Driver] = (),    # largest first
 ) -> Markup:
     "The verdict and the numbers under it."
-    text, sentences = verdict(registration, metrics, target, positive)
+    text, sentences = verdict(registration, metrics, target, positive, drivers)
     return render(
         'templates/report/verdict.html',
         accepted=registration.accepted,

@@ -374,11 +374,13 @@ def test_text_is_no_feature_and_ids_stay_as_written():
 
 
 def test_undeclared_columns_are_inferred_ignored_or_refused():
-    raw = raw_of(a=['1', 'x'], y=['1', '2'])
+    raw = raw_of(a=['1', 'x'], y=['1', '2'], b=['1', '2'])
     _, infos = typed_table(raw, {}, 'ignore', Target(column='y'), Data(source='a.csv'))
     assert infos[0].role == 'ignore' and not infos[0].declared
-    with pytest.raises(UserError, match="column 'a' is not in the scenario"):
+    with pytest.raises(UserError, match="columns 'a' and 'b' are not in the scenario"):
         typed_table(raw, {}, 'refuse', Target(column='y'), Data(source='a.csv'))
+    with pytest.raises(UserError, match="column 'b' is not in the scenario — describe it"):
+        typed_table(raw, {'a': Column()}, 'refuse', Target(column='y'), Data(source='a.csv'))
 
 
 def test_proposals_can_be_read_as_they_are():

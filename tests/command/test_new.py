@@ -298,12 +298,18 @@ def test_X01_names_that_are_no_names(project, capsys, name):
     ),
     (['--data', 'data.csv', '--target', 'price', '--split', 'tyme'], 'C02', "did you mean 'time'?"),
     (['--data', 'page.csv', '--target', 'price'], 'D46', 'HTML'),
+    (
+        ['--data', 'data.csv', '--target', 'price', '--query', 'q.sql'],
+        'C02',
+        'write --data NAME=data.csv, where NAME is what the query calls it',
+    ),
     (['--data', 'empty.csv', '--target', 'price'], 'D21', '0 rows'),
 ])
 def test_what_cannot_be_written_leaves_nothing_behind(project, capsys, args, code, words):
     offers().to_csv(project / 'data.csv', index=False)
     (project / 'page.csv').write_text('<!DOCTYPE html><html><body>404</body></html>\n')
     (project / 'empty.csv').write_text('')
+    (project / 'q.sql').write_text('select * from data\n')
     done, line = said(capsys, 'mine', *args)
     assert done == 2 and line.startswith(f'ERROR {code} ') and words in line, line
     assert not list((project / 'scenarios').iterdir())

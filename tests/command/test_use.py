@@ -147,7 +147,7 @@ def test_rows_in_every_form_give_the_same_predictions(said, inside):
     assert np.array_equal(predict('used_cars@candidate', forms[1][0]), expected[:1])
     reasons = model.explain(table, most=3)
     assert [len(one) for one in reasons] == [3] * 5
-    with pytest.raises(UserError, match="input 'make' is missing"):
+    with pytest.raises(UserError, match=r"inputs 'make', .* and \d+ more are missing — give each"):
         model.predict([{'mileage_km': 3}])
 
 

@@ -111,14 +111,39 @@ def test_a_model_worse_than_the_average_explains_nothing():
     assert 'none of the variation in the price is explained' in said
 
 
+def test_a_model_that_is_too_good_is_asked_about_with_its_drivers():
+    products = copied(facts('binary', True))
+    products['metrics']['holdout']['auc'] = {'value': 1.0, 'low': 1.0, 'high': 1.0}
+    products['metrics']['baseline']['auc'] = {'value': 0.5}
+    text = plain(check(report('binary', products=products)).text)
+    assert 'Accepted as a candidate' in text and 'leaves less than 0.1 % of the naive' in text
+    driver = products['explanation']['global'][0]
+    words = driver.get('words') or driver['name']
+    assert f'known before the target is? The largest drivers are {words}' in text
+    assert 'Too good' not in plain(check(report('binary')).text)
+
+
+def test_a_blend_has_the_parameters_of_each_of_its_members():
+    products = copied(facts())
+    first = {'number': 3, 'weight': 0.6, 'params': {'max_depth': 7}, 'rounds': 80}
+    second = {'number': 5, 'weight': 0.4, 'params': {'eta': 0.5}, 'rounds': 200}
+    products['best']['members'] = [first, second]
+    text = plain(check(report(products=products)).text)
+    assert 'Parameters of the 2 members of the blend' in text and 'Trial 3, 60 %' in text
+    assert 'Parameters of the best trial' in plain(check(report()).text)
+
+
 def test_a_gate_against_the_naive_guess_is_read_as_a_gain():
     products = copied(facts('regression', False))
     gain = {'value': 40.0, 'low': -10.0, 'high': 90.0}
     gate = {'metric': 'mae', 'bound': 'min 29', 'at': 'bound', 'passed': False, 'beats': 'naive'}
     products['registration']['gates'] = [gate | gain]
+    ranked = {'metric': 'r2', 'bound': 'min 0.1', 'value': 0.04, 'low': -0.01, 'high': 0.09}
+    products['registration']['gates'].append(gate | ranked)
     text = plain(check(report(products=products)).text)
     assert 'better than that of the naive guess by more than 29.0 EUR' in text
     assert 'the gain is 40.0 EUR (−10.0 to 90.0 EUR)' in text
+    assert 'by more than 10.0 points; the gain is 4.0 points (−1.0 to 9.0 points)' in text
 
 
 def biased(products):
