@@ -137,7 +137,7 @@ def predict(
     if not path.is_file():
         raise UserError('file not found', 'check the path', where=str(source), code='C10')
     data = data_of(path, found.contract.name)
-    raw = read_data(data, 0, path.parent, load_settings().max_data_gb)
+    raw = read_data(data, 0, path.parent, load_settings().max_data_gb, least=1)
     table = raw.table.to_pandas()
     said = answers(found, typed_inputs(raw, found.contract, data))
     for name, values in said.items():

@@ -136,13 +136,17 @@ def read_csv(
     return table, facts, lines
 
 # %% ../../notebooks/formats/reading.ipynb #e31dca78
-def refuse_too_few(n_rows: int, where: str, place: str = '') -> None:
-    "Refuse a table of fewer than two rows."
-    if n_rows < 2:
+def refuse_too_few(
+    n_rows: int,
+    where: str,
+    place: str = '',     # of the rows
+    least: int = 2,      # to learn from; one is enough to be predicted
+) -> None:
+    "Refuse a table of too few rows."
+    if n_rows < least:
         rows = 'row' if n_rows else 'rows'
-        raise UserError(
-            f'{n_rows} {rows}{place}', 'learning needs more', where=where, code='D21'
-        )
+        todo = 'learning needs more' if least > 1 else 'name another file'
+        raise UserError(f'{n_rows} {rows}{place}', todo, where=where, code='D21')
 
 # %% ../../notebooks/formats/reading.ipynb #d9b4f9d0
 def _empty(where: str) -> UserError:
@@ -473,7 +477,8 @@ def read_file(
             facts |= {'format': 'csv', 'encoding': known_encoding(data.encoding, where)}
         _refuse_changed(path, facts['file_sha256'], where)
     if len(table) < least:
-        refuse_too_few(len(table), where, ' under the header' if facts['format'] == 'csv' else '')
+        place = ' under the header' if facts['format'] == 'csv' else ''
+        refuse_too_few(len(table), where, place, least)
     return Raw(table, facts | found | {'n_rows': len(table)}, lines)
 
 # %% ../../notebooks/formats/reading.ipynb #a5217e78

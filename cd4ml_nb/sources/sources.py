@@ -133,6 +133,7 @@ def read_data(
     data_root: Path,           # where a relative source is looked up
     max_gb: float,
     in_place: str = '',        # a file to read in place of a source that is a file
+    least: int = 2,            # rows of a file
 ) -> Raw:
     "The data of a scenario, under the name that it has there."
     if data.source.startswith('builtin:'):
@@ -142,14 +143,14 @@ def read_data(
             'options are for built-in sets', 'remove them', where='data.options', code='C01'
         )
     elif in_place:
-        raw = read_file(in_place, data, data_root, max_gb)
+        raw = read_file(in_place, data, data_root, max_gb, least)
     elif data.sources or is_database(data.source):
         settings = load_settings().model_copy(update={'max_data_gb': max_gb})
         raw = _queried(data, data_root, settings)
     elif is_folder(data.source, data_root):
         raw = read_folder(data.source, data, data_root, max_gb)
     else:
-        raw = read_file(data.source, data, data_root, max_gb)
+        raw = read_file(data.source, data, data_root, max_gb, least)
     return dataclasses.replace(raw, facts=raw.facts | {'source': data.place})
 
 # %% ../../notebooks/sources/sources.ipynb #9f06a50d

@@ -85,6 +85,17 @@ def test_what_the_model_has_not_met_is_said_of_each_row(trained):
     assert told[2].startswith('km: beyond 99.') and told[3] == 'built: below 2010-03-01'
 
 
+def test_one_case_alone_is_predicted_as_among_others(trained):
+    place, project, rows = trained
+    answers = []
+    for name, n in (('one', 1), ('three', 3)):
+        rows.drop(columns='dear').head(n).to_csv(project / f'{name}.csv', sep=';', index=False)
+        done = place.run('predict', f'{name}.csv', f'{name}_out.csv', '-s', 'cars', cwd=project)
+        assert done.returncode == 0, done.stderr
+        answers.append(pd.read_csv(project / f'{name}_out.csv')['predicted'][0])
+    assert answers[0] == answers[1]
+
+
 @pytest.mark.parametrize(('old', 'new', 'words'), [
     ('km;', 'miles;', "input 'km' is missing"),
     ('12.03.2021', 'soon', "'soon' — write each as a date, such as %d.%m.%Y, as cars"),
