@@ -24,6 +24,9 @@ def customers() -> pd.DataFrame:
     names = [f'{FIRST[k % 6]} {LAST[k % 7]}-{LAST[k // 7 % 7]}' for k in range(N)]
     born = pd.Timestamp('1950-01-01') + pd.to_timedelta(rng.integers(0, 15_000, N), 'D')
     born = born.where(np.arange(N) != 0, pd.Timestamp('1961-07-13'))
+    visits = rng.poisson(9, N)
+    city = rng.choice(['Bonn', 'Kiel', 'Ulm'], N)
+    spent = age * 30 + visits * 90 + rng.normal(0, 100, N)     # more than one thing decides
     return pd.DataFrame({
         'customer_id': np.arange(7_000_000, 7_000_000 + N),
         'contact': names,
@@ -31,9 +34,9 @@ def customers() -> pd.DataFrame:
         'Telefon': [f'+49 160 7770{k:03}' for k in range(N)],
         'Geburtsdatum': born.strftime('%d.%m.%Y'),
         'birth_date': born.astype(str).where(np.arange(N) != 7, 'ask Zebulon'),
-        'visits': rng.poisson(9, N),
-        'city': rng.choice(['Bonn', 'Kiel', 'Ulm'], N),
-        'spent': (age * 30 + rng.normal(0, 200, N)).round(2),
+        'visits': visits,
+        'city': city,
+        'spent': (spent + 600 * (city == 'Bonn')).round(2),
         'age': age,
     })
 
