@@ -1964,6 +1964,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'cd4ml_nb/engine/forkserver.py'),
                                             'cd4ml_nb.engine.forkserver.serve': ( 'engine/forkserver.html#serve',
                                                                                   'cd4ml_nb/engine/forkserver.py')},
+            'cd4ml_nb.engine.kernel_start': { 'cd4ml_nb.engine.kernel_start.with_kernel': ( 'engine/kernel_start.html#with_kernel',
+                                                                                            'cd4ml_nb/engine/kernel_start.py')},
             'cd4ml_nb.engine.papermill': { 'cd4ml_nb.engine.papermill._no_engines': ( 'engine/papermill.html#_no_engines',
                                                                                       'cd4ml_nb/engine/papermill.py')},
             'cd4ml_nb.engine.pipeline': { 'cd4ml_nb.engine.pipeline._Clock': ('engine/pipeline.html#_clock', 'cd4ml_nb/engine/pipeline.py'),

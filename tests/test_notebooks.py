@@ -309,6 +309,16 @@ def runs_below_the_line(notebook: Notebook) -> Iterator[str]:
             yield 'a #| pipeline cell above ## Run'
 
 
+def asserts_what_it_expects(notebook: Notebook) -> Iterator[str]:
+    """`expect_fail` tests nothing unless it is entered: `with expect_fail(…):`."""
+    for cell in notebook['cells']:
+        if cell['cell_type'] != 'code' or 'expect_fail' not in source(cell):
+            continue
+        for node in ast.walk(tree(source(cell))):
+            if isinstance(node, ast.Expr) and ast.unparse(node).startswith('expect_fail('):
+                yield f'{ast.unparse(node)[:60]} without with'
+
+
 def imports_upwards(notebook: Notebook, notebooks: list[Notebook]) -> Iterator[str]:
     """A notebook knows its own folder and those above it, and no stage."""
     modules = {module_of(p) for p in notebooks}
@@ -338,6 +348,7 @@ GUARDS: list[Callable[[Notebook], Iterator[str]]] = [
     has_parameters_of_literals, has_known_directives, exports_nothing_itself,
     names_no_absolute_path, imports_names, exports_screenfuls, keeps_imports_apart,
     runs_below_the_line, is_numbered_as_a_stage, lies_in_a_known_folder, imports_on_one_line,
+    asserts_what_it_expects,
 ]
 
 
@@ -595,6 +606,7 @@ BROKEN = [
     (imports_names, broken(M, 2, source='#| export\nfrom math import *')),
     (imports_names, broken(M, 4, source='import sys\nsys.path.append("..")')),
     (imports_on_one_line, broken(M, 2, source=LONG_IMPORT)),
+    (asserts_what_it_expects, broken(M, 4, source='expect_fail(lambda: double(None))')),
     (exports_screenfuls, broken(M, 3, source=TWO)),
     (exports_screenfuls, M | {'cells': M['cells'] * 13}),
     (keeps_imports_apart, broken(M, 2, source='#| export\nimport math\n\ndef f(): ...')),

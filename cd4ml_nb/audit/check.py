@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.errors import InfrastructureError, UserError, one_line
 from ..core.files import in_project, shown
+from ..engine.kernel_start import with_kernel
 from ..runs.order import Cell, Disorder, cells_of, code_cells, names_of
 from ..runs.saved_order import order_of_saved
 
@@ -116,7 +117,9 @@ def _run_in_kernel(notebook: Any, path: Path, seconds: int) -> None:
     where = shown(path)
     resources = {'metadata': {'path': str(path.parent)}}
     try:
-        NotebookClient(notebook, timeout=seconds, resources=resources).execute()
+        with_kernel(
+            lambda: NotebookClient(notebook, timeout=seconds, resources=resources).execute()
+        )
     except CellExecutionError:
         pass                # the cell's output says it; the cells below keep what was saved
     except NoSuchKernel as error:

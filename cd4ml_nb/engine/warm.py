@@ -24,6 +24,7 @@ from papermill.engines import Engine, NBClientEngine, NotebookExecutionManager, 
 from papermill.translators import PythonTranslator
 
 from ..core.errors import UserError, did_you_mean
+from .kernel_start import with_kernel
 
 # %% ../../notebooks/engine/warm.ipynb #87e4749e
 class Listener(Protocol):
@@ -179,7 +180,8 @@ class KernelEngine(NBClientEngine):
     ) -> None:
         refuse_unheard(nb_man.nb)
         _announced(nb_man)
-        super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        run = super().execute_managed_notebook
+        with_kernel(lambda: run(nb_man, kernel_name, **kwargs))
         for cell in nb_man.nb.cells:
             for output in cell.get('outputs', []):
                 if output.output_type == 'error' and output.ename == 'SystemExit':
