@@ -26,7 +26,7 @@ from cd4ml_nb.core.errors import UserError
 PASSWORD = 'PasswordCanary4711'
 QUERY = """\
 -- the offers of all years, with the country of their make and the rate of the year
-select make, km, year, country, price * rate as price
+select make, km, hp, year, country, price * rate as price
 from offers join makes using (make) join rates using (year)
 """
 
@@ -83,7 +83,9 @@ def offers(n: int = 300) -> pd.DataFrame:
         'make': rng.choice(['vw', 'bmw', 'fiat'], n), 'km': rng.integers(0, 200_000, n),
     })
     worth = table['make'].map({'vw': 0, 'bmw': 9000, 'fiat': -3000})
-    return table.assign(price=30_000 - table['km'] * 0.05 + worth + rng.normal(0, 500, n))
+    hp = rng.integers(50, 250, n)      # a third thing that no person's rule of two columns knows
+    price = 30_000 - table['km'] * 0.05 + worth + 40 * hp + rng.normal(0, 500, n)
+    return table.assign(price=price, hp=hp)
 
 
 @pytest.fixture(scope='module')
@@ -168,7 +170,7 @@ def test_one_changed_row_runs_again_and_is_named(first):
 def in_postgresql(world: World) -> tuple[list[str], Callable[[], None]]:
     rows = ', '.join(str(tuple(row)) for row in offers().to_numpy().tolist())
     world.sql(
-        'create table offers (make text, km integer, price real)',
+        'create table offers (make text, km integer, price real, hp integer)',
         f'insert into offers values {rows}',
     )
     address = world.server.uri.replace(':geheim@', '@') + '#offers'
