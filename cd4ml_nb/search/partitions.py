@@ -22,10 +22,10 @@ from ..core.errors import UserError, did_you_mean
 from ..model.contract import Contract
 from ..model.decision import cut_of
 from ..model.ensemble import Condition
-from ..model.folds import clusters_of
 from ..model.members import LearningRows, can_teach
 from ..model.prediction import predict
 from ..model.training import observed
+from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import Difference, difference, judged_together, margin_of, n_units
 from ..scenario.comparison import paired_draws
 from ..scenario.definition import Validation
@@ -84,7 +84,7 @@ class Measured:
     metric: str
     y: np.ndarray                    # as metrics take it, shape (n,)
     weight: np.ndarray | None        # shape (n,)
-    cluster: np.ndarray | None       # rows of one cluster belong together, shape (n,)
+    cluster: np.ndarray | None       # of each row, as of `bootstrap_clusters`, shape (n,)
     answers: np.ndarray              # of what stands so far, shape (n,) or (n, classes)
     cut: float = HALF                # of metrics, as of `moments`
 
@@ -111,7 +111,7 @@ def measured_rows(
         metric,
         observed(output, rows[output.name]),
         rows[schema.weight].to_numpy(dtype=float) if schema.weight else None,
-        clusters_of(rows, split),
+        bootstrap_clusters(rows, split),
         np.concatenate(answers),
         cut_of(output),
     )

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema, read_schema
-from ..artefacts.split_record import read_split
+from ..artefacts.split_record import SplitRecord, read_split
 from ..columns.stored_table import Table, stored
 from ..core.errors import UserError
 from ..engineering.fitting import fit_features
@@ -29,6 +29,7 @@ from ..model.features import Feature, features_of
 from ..model.from_schema import make_contract, output_of
 from ..model.prediction import predict
 from ..model.training import base_parameters, fit, label, matrix, observed
+from ..rows.clusters import bootstrap_clusters
 from ..runs.paths import current_folder, read_pipeline, stage_files
 from ..scenario.comparison import paired_draws
 from ..scenario.definition import load_scenario, objectives_of
@@ -72,7 +73,7 @@ class Trial:
     schema: Schema
     scenario: Any                # what is learned
     rows: Mapping[str, Table]    # train, validation
-    together: Sequence[str]      # columns of rows that belong together
+    split: SplitRecord
 
     def contract(self, features: FeatureSet) -> Contract:
         "The contract of a model with some features."
@@ -121,10 +122,11 @@ def ablate(
     output = output_of(trial.schema.target)
     y = observed(output, trial.rows['validation'][plan.target.column])
     cut = cut_of(output)
+    clusters = bootstrap_clusters(trial.rows['validation'], trial.split)
     rows = []
     for name, others in sets.items():
         draws = paired_draws(plan.task, y, [whole, trial.predicted(others)], [plan.metric],
-                             _weights(trial), cuts=[cut] * 2)[plan.metric]
+                             _weights(trial), clusters=clusters, cuts=[cut] * 2)[plan.metric]
         rows.append({'without': name} | _gain(draws, plan.metric, confidence))
     return pd.DataFrame(rows).set_index('without')
 
@@ -134,11 +136,11 @@ def _begun(plan: Any, features: Any) -> tuple[Trial, FeatureSet]:
     rows = learning_rows(plan.name)
     paths = split_paths(plan.name)
     schema = read_schema(paths['schema'])
-    trial = Trial(schema, plan, rows, read_split(paths['split']).together)
+    trial = Trial(schema, plan, rows, read_split(paths['split']))
     target = label(output_of(schema.target), rows['train'][schema.target.name])
     named = _named(features, plan)
     fitted = fit_features(draft_code(named), list(named), schema, rows['train'], target,
-                          trial.together)
+                          trial.split.together)
     return trial, fitted
 
 # %% ../../notebooks/studies/ablation.ipynb #a9e24bad

@@ -26,7 +26,7 @@ from ..artefacts.schema import Schema, read_schema
 from ..artefacts.split_record import SplitRecord, read_split
 from ..artefacts.sweep import Best, SweepRecord, read_best, read_sweep
 from ..artefacts.training_record import TrainingRecord, read_training
-from ..columns.table import read_table, row_hashes
+from ..columns.table import read_table
 from ..core.errors import UserError
 from ..core.files import file_hash
 from ..model.contract import Contract, read_contract, worded
@@ -34,6 +34,7 @@ from ..model.ensemble import Model
 from ..model.loading import load_model_file
 from ..model.prediction import predict
 from ..model.training import observed
+from ..rows.clusters import bootstrap_clusters
 from ..runs.find import find_record, record_paths
 from ..runs.products import content_of, file_of, found_product
 from ..scenario.comparison import difference, judged, judged_together, margin_of, n_units
@@ -336,7 +337,7 @@ class EvaluationSet:
     table: pd.DataFrame
     y: np.ndarray
     weight: np.ndarray | None
-    clusters: np.ndarray | None     # of each row, where rows of one group belong together
+    clusters: np.ndarray | None     # of each row, as of `bootstrap_clusters`
     # run -> the same rows with the inputs of its model, where those are not in `table`
     shown: dict[str, pd.DataFrame] = field(default_factory=dict)
     cuts: tuple[float, ...] = ()      # of each model, as of `moments`; none: at one half
@@ -367,9 +368,7 @@ def evaluation_set_of(alternative: Alternative, table: pd.DataFrame) -> Evaluati
     output = alternative.contract.output
     column = alternative.schema.weight
     weight = table[column].to_numpy(dtype=float) if column else None
-    clusters = None
-    if columns := alternative.split.together:
-        clusters = pd.factorize(row_hashes(table, columns))[0]
+    clusters = bootstrap_clusters(table, alternative.split)
     return EvaluationSet(table, observed(output, table[output.name]), weight, clusters)
 
 # %% ../../notebooks/studies/alternatives.ipynb #84030886

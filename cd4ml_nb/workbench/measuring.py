@@ -23,10 +23,11 @@ from ..engineering.fitting import fitted_anew
 from ..model.contract import Contract
 from ..model.certainty import cut_at
 from ..model.decision import cut_of
-from ..model.folds import clusters_of, cross_fitted, make_folds, sampled
+from ..model.folds import cross_fitted, make_folds, sampled
 from ..model.members import fit_winner
 from ..model.prediction import predict
 from ..model.training import observed
+from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import paired_draws
 from ..scenario.evaluation import baseline
 from ..scenario.metrics import central
@@ -40,7 +41,7 @@ class Measured:
     predicted: np.ndarray            # shape (n,), or (n, classes)
     fold: np.ndarray                 # of each row, shape (n,)
     weight: np.ndarray | None        # shape (n,)
-    cluster: np.ndarray | None       # rows of one cluster belong together, shape (n,)
+    cluster: np.ndarray | None       # of each row, as of `bootstrap_clusters`, shape (n,)
     place: np.ndarray                # of each row among the training rows, shape (n,)
     cut: float                       # of metrics, as of `moments`
     naive: np.ndarray | None = None  # what a naive guess says, like `predicted`
@@ -70,7 +71,6 @@ def measure(
     folds = make_folds(table, rows.split, output.name if output.classes else '', seed)
     fit = _said(fit, len(folds), begins)
     place, predicted = cross_fitted(table, folds, _pairs(rows, contract, fit), _answer)
-    cluster = clusters_of(table, rows.split)
     name = rows.schema.weight
     y = observed(output, table[output.name])[place]
     p = np.asarray(predicted, dtype=float)
@@ -80,7 +80,7 @@ def measure(
         p,
         folds.number[place],
         weight,
-        None if cluster is None else np.unique(cluster[place], return_inverse=True)[1],
+        bootstrap_clusters(table.iloc[place], rows.split),
         place,
         cut_at(output, decision, p, y, weight),
         None if by is None else naive_guess(table, folds, contract, by, name),
