@@ -134,13 +134,19 @@ def refuse_absent(
         todo = near if near.startswith('did') else 'name one of them'
         what = f"target '{target.column}' not found; columns are {shown}"
         raise UserError(what, todo, where=source, code='D01')
-    for name in columns:
-        if name not in present:
-            near = did_you_mean(name, present)
-            raise UserError(f"column '{name}' not found", near, where=source, code='D01')
+    if absent := [name for name in columns if name not in present]:
+        raise _absent(absent, present, source)
     others = [name for name in present if name not in columns and name != target.column]
     if undeclared == 'refuse' and others:
         raise _undeclared(others, source)
+
+# %% ../../notebooks/columns/typed_table.ipynb #b802d108
+def _absent(names: Sequence[str], present: Sequence[str], source: str) -> UserError:
+    "The error of columns that the scenario lists and the file lacks."
+    several = len(names) > 1
+    what = f'{"columns" if several else "column"} {quoted(names)} not found'
+    near = did_you_mean('' if several else names[0], present)
+    return UserError(what, near, where=source, code='D01')
 
 # %% ../../notebooks/columns/typed_table.ipynb #6153cca5
 def _undeclared(others: Sequence[str], source: str) -> UserError:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'share', 'digits_for', 'better_by', 'gain_words', 'between', 'signed', 'with_interval', 'in_units',
-           'in_percent', 'chance_text', 'verdict_words', 'headline_of', 'are_equal', 'measured_words', 'missing_words',
-           'recipe_words', 'part_title', 'few']
+           'in_percent', 'chance_text', 'verdict_words', 'headline_of', 'same_words', 'are_equal', 'measured_words',
+           'missing_words', 'recipe_words', 'part_title', 'few']
 
 # %% ../../notebooks/show/comparison_words.ipynb #402c2034
 import re
@@ -120,6 +120,7 @@ def verdict_words(
             f'The {METRICS[metric].words} is undefined on these cases, so it decides nothing.'
         ]
     sentences = [
+        same_words(comparison),
         measured_words(comparison, metric, unit, n_cases),
         recipe_words(comparison) if comparison['recipes'] else '',
         missing_words(comparison, metric, unit),
@@ -141,6 +142,14 @@ def headline_of(comparison: Mapping[str, Any]) -> str:
     if are_equal(comparison):
         return f'No difference that matters between {reference} and {challenger}.'
     return f'Undecided between {reference} and {challenger}.'
+
+# %% ../../notebooks/show/comparison_words.ipynb #96146889
+def same_words(comparison: Mapping[str, Any]) -> str:
+    "That a challenger is what it is compared with, in a sentence; empty where it is not."
+    if not comparison.get('same_model'):       # comparisons of earlier versions do not say
+        return ''
+    reference, challenger = comparison['reference'], comparison['challenger']
+    return f'{challenger} is the very model that {reference} is, so neither was trained again.'
 
 # %% ../../notebooks/show/comparison_words.ipynb #b5f71755
 def are_equal(comparison: Mapping[str, Any]) -> bool:

@@ -198,6 +198,15 @@ class Comparison:
         "Each model by its letter on the page."
         return dict(zip(LETTERS, self.alternatives, strict=False))
 
+    def is_same(self, k: int) -> bool:
+        "Whether a challenger is the very model that it is compared with."
+        one, other = self.alternatives[0], self.alternatives[k]
+        return (
+            one.training.model_sha256 == other.training.model_sha256
+            and threshold_of(one.contract.output) == threshold_of(other.contract.output)
+            and np.array_equal(self.predicted[0], self.predicted[k])
+        )
+
 # %% ../../notebooks/studies/compare.ipynb #8a3e2086
 def current_scenario(alternative: Alternative) -> Scenario:
     "The scenario as its file is now, or as it was when the run began."
@@ -331,6 +340,7 @@ def verdicts_of(
         {
             'reference': LETTERS[0],
             'challenger': LETTERS[k],
+            'same_model': comparison.is_same(k),
             **challenger_verdict(metric, draws, k, *given),
             'groups': group_verdicts(metric, groups, k, plan.compare),
             'cases': disagreements_with(comparison, k),
@@ -347,7 +357,8 @@ def trainings_of(
     "The metric that decides, for each further training of each recipe."
     plan = comparison.plan
     times = plan.compare.trainings if trainings is None else trainings
-    if not times:
+    challengers = range(1, len(comparison.alternatives))
+    if not times or all(comparison.is_same(k) for k in challengers):
         return []
     return train_again(
         comparison.alternatives,

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ..artefacts.attempt import Attempt
 from ..artefacts.metrics import Estimate
 from ..core.settings import Settings, load_settings
-from ..scenario.wording import interval, measured
+from ..scenario.wording import difference, difference_between
 from ..tracking.amending import amended, message_in, say_again
 from ..tracking.comparisons import ATTEMPTS, attempts_view
 from ..tracking.links import Link, comparisons_in, pages_of
@@ -31,8 +31,9 @@ def verdict_words(verdict: Verdict | None, unit: str) -> str:
     if verdict is None:
         return 'the others are compared with it'
     low, high = verdict.interval
-    ends = interval(verdict.metric, Estimate(value=verdict.gain, low=low, high=high), unit)
-    said = f'{verdict.word}, gain {measured(verdict.metric, verdict.gain, unit)} ({ends})'
+    at = Estimate(value=verdict.gain, low=low, high=high)
+    ends = difference_between(verdict.metric, at, unit)
+    said = f'{verdict.word}, gain {difference(verdict.metric, verdict.gain, unit)} ({ends})'
     return said.replace('\N{NO-BREAK SPACE}', ' ')
 
 # %% ../../notebooks/workbench/in_mlflow.ipynb #6b4fcd0a

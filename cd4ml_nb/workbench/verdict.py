@@ -21,7 +21,8 @@ from ..core.errors import UserError
 from ..scenario.comparison import Difference, difference, gain_of, judged, margin_of
 from ..scenario.comparison import n_units, paired_draws, shared_confidence
 from ..scenario.definition import Scenario
-from ..scenario.wording import interval
+from ..scenario.wording import difference as gain_in_words
+from ..scenario.wording import difference_between
 from ..scenario.wording import measured as in_words
 from ..scenario.wording import plural
 from .measuring import Measured
@@ -175,11 +176,13 @@ def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:
     "A verdict in words."
     unit = plan.target.unit
 
-    def said(value: float) -> str:
-        return in_words(verdict.metric, value, unit).replace('\N{NO-BREAK SPACE}', ' ')
+    def gained(value: float) -> str:
+        return gain_in_words(verdict.metric, value, unit).replace('\N{NO-BREAK SPACE}', ' ')
 
     low, high = verdict.interval
-    ends = interval(verdict.metric, Estimate(value=verdict.gain, low=low, high=high), unit)
+    at = Estimate(value=verdict.gain, low=low, high=high)
+    ends = difference_between(verdict.metric, at, unit)
+    before, after = (in_words(verdict.metric, value, unit) for value in verdict.values)
     headline = {
         'better': f'{verdict.challenger} is better than {verdict.reference}.',
         'worse': f'{verdict.challenger} is worse than {verdict.reference}.',
@@ -187,14 +190,16 @@ def sentences_of(verdict: Verdict, plan: Scenario) -> tuple[str, ...]:
     }[verdict.word]
     others = verdict.n_attempts - 1
     allowed = f', allowing for {plural(verdict.n_attempts, "attempt")}' if others > 1 else ''
-    counts = f'; less than {said(verdict.margin)} would not count' if verdict.margin >= 5e-4 else ''
+    counts = ''
+    if verdict.margin >= 5e-4:
+        counts = f'; less than {gained(verdict.margin)} would not count'
     numbers = (
-        f'{verdict.metric} {said(verdict.values[1])} against {said(verdict.values[0])} on'
+        f'{verdict.metric} {after} against {before} on'
         f' {verdict.n_rows:,} training rows that neither learned from: a gain of'
-        f' {said(verdict.gain)} ({ends}{allowed}){counts}.'
+        f' {gained(verdict.gain)} ({ends}{allowed}){counts}.'
     )
     sentences = [headline, numbers.replace('\N{NO-BREAK SPACE}', ' ')]
     if verdict.folds:
-        gains = ', '.join(said(gain) for gain in verdict.folds)
+        gains = ', '.join(gained(gain) for gain in verdict.folds)
         sentences.append(f'It differs from fold to fold, so more rows may decide it: {gains}.')
     return tuple(sentences)

@@ -78,6 +78,15 @@ def test_a_declared_column_that_is_not_there_is_named():
         typed_with(raw_of(make=['a'], price=['1']), Target(column='price'), mkae=Column())
 
 
+def test_all_declared_columns_that_are_not_there_are_named_at_once():
+    said = "a.csv: columns 'mkae', 'km' and 'hp' not found — known: make, price"
+    with pytest.raises(UserError, match=said):
+        typed_with(
+            raw_of(make=['a'], price=['1']),
+            Target(column='price'), mkae=Column(), km=Column(), hp=Column(),
+        )
+
+
 @pytest.mark.parametrize('column', [{}, {'type': 'number'}])
 def test_D14_one_text_among_numbers(column):
     line = refused(
