@@ -321,6 +321,22 @@ def test_a_comparison_without_further_trainings_lies_beside_the_runs_and_says_wh
     )
 
 
+def test_a_later_run_with_the_same_model_is_not_trained_again(here, tmp_path):
+    content = read_json(here['second'])
+    later = here['second'].with_name('29980101-later.json')
+    write_json(
+        later, sealed(content | {'run': later.stem, 'started': '2998-01-01T00:00:00+00:00'})
+    )
+    try:
+        summary = compare_runs([here['second'], later], tmp_path)
+    finally:
+        later.unlink()
+    page = checked(summary['page'].read_text()).text
+    assert 'B is the very model that A is, so neither was trained again.' in page
+    assert 'No difference that matters between A and B.' in page
+    assert summary['comparisons'][0]['recipes'] is None
+
+
 def test_several_challengers_share_the_error_of_one(here, tmp_path):
     summary = compare_runs([here['first'], here['second'], here['bare']], tmp_path, trainings=0)
     assert [c['challenger'] for c in summary['comparisons']] == ['B', 'C'] and summary[
