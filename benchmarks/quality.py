@@ -103,10 +103,10 @@ def scenario_of(name: str, place: Path, data: Path | None, search: Sequence[str]
 
 def new_text(name: str, data: Path) -> str:
     """The scenario that `cd4ml new` would write."""
-    from cd4ml_nb.command.data_section import place_words
-    from cd4ml_nb.command.new import draft_scenario, read_as_written
-    from cd4ml_nb.command.scenario_file import scenario_text
     from cd4ml_nb.core.settings import load_settings
+    from cd4ml_nb.proposing.data_section import place_words
+    from cd4ml_nb.proposing.new import draft_scenario, read_as_written
+    from cd4ml_nb.proposing.scenario_file import scenario_text
     file, target, words = SETS[name]
     settings = load_settings()
     section = place_words([str(data / file)], '', '', settings, {})

@@ -27,7 +27,7 @@ OpenOption = Annotated[bool, typer.Option(help='Open a browser.')]
 
 def lab(port: PortOption = 8888, browser: OpenOption = True) -> None:
     "JupyterLab on this environment."
-    from cd4ml_nb.command.servers import lab_command, lab_environment, refuse_taken, serve
+    from cd4ml_nb.lab.servers import lab_command, lab_environment, refuse_taken, serve
     refuse_taken(port)
     command = lab_command(project_root(), port, browser)
     with tempfile.TemporaryDirectory(prefix='cd4ml-lab-') as folder:
@@ -100,8 +100,8 @@ def mlflow_ui(
     compare: str = '',       # the comparison that is meant; '': all
 ) -> None:
     "MLflow's own server, with its saved comparisons."
-    from cd4ml_nb.command.servers import mlflow_command, mlflow_environment, refuse_taken
-    from cd4ml_nb.command.servers import serve, show_comparisons
+    from cd4ml_nb.lab.servers import mlflow_command, mlflow_environment, refuse_taken
+    from cd4ml_nb.lab.servers import serve, show_comparisons
     from cd4ml_nb.tracking.links import note_pages, page_address
     settings = load_settings()
     base = f'http://127.0.0.1:{port}'
@@ -138,7 +138,7 @@ def open_comparison(base: str, scenario: str, compare: str, browser: bool) -> No
     "Say where a comparison is, on pages that run already."
     import webbrowser
 
-    from cd4ml_nb.command.servers import say_links
+    from cd4ml_nb.lab.servers import say_links
     from cd4ml_nb.tracking.links import chosen, comparisons_in
     found = comparisons_in(load_settings(), base, scenario or '*', sweeps=100)
     links = chosen(found, compare)
@@ -153,7 +153,7 @@ def open_comparison(base: str, scenario: str, compare: str, browser: bool) -> No
 # %% ../../notebooks/command/server_commands.ipynb #6fe2d630
 def study_ui(scenario: str, port: int, under: str = '') -> None:
     "Optuna's dashboard on a scenario's latest sweep; it follows one that is under way."
-    from cd4ml_nb.command.servers import refuse_taken, serve, study_dashboard_command
+    from cd4ml_nb.lab.servers import refuse_taken, serve, study_dashboard_command
     from cd4ml_nb.tracking.optuna_study import Copy, follow_for_ever, latest_journal
     refuse_taken(port)
     with tempfile.TemporaryDirectory() as folder:

@@ -72,8 +72,8 @@ def new(
     force: OverwriteOption = False,
 ) -> None:
     "Look at data and write a commented scenario that runs as it is."
-    from cd4ml_nb.command.first_features import write_feature_notebook
-    from cd4ml_nb.command.new import new_scenario
+    from cd4ml_nb.proposing.first_features import write_feature_notebook
+    from cd4ml_nb.proposing.new import new_scenario
     one_of('--task', task, ['regression', 'binary', 'multiclass'])
     one_of('--split', split, ['random', 'stratified', 'time', 'group'])
     roles = {column: role for column, role in ((time, 'time'), (group, 'group')) if column}

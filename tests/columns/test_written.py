@@ -15,13 +15,13 @@ from cd4ml_nb.columns.date_layouts import parsed
 from cd4ml_nb.columns.reading_findings import reading_findings
 from cd4ml_nb.columns.texts import Raw, distinct, numbers, written_numbers
 from cd4ml_nb.columns.typed_table import typed_table
-from cd4ml_nb.command.data_section import with_marks
-from cd4ml_nb.command.second_look import is_open
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.core.written_dates import written_time
 from cd4ml_nb.core.written_numbers import Written
 from cd4ml_nb.formats.proposals import propose_columns, propose_data, propose_marks
 from cd4ml_nb.formats.reading import read_file
+from cd4ml_nb.proposing.data_section import with_marks
+from cd4ml_nb.proposing.second_look import is_open
 from cd4ml_nb.scenario.definition import Column, Data, Target
 
 

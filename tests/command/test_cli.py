@@ -952,7 +952,7 @@ def answered(url: str, seconds: float = 60) -> tuple[int, str]:
 
 
 def test_T1_lab_opens_notebooks_through_the_contents_api(project):
-    from cd4ml_nb.command.servers import free_port
+    from cd4ml_nb.lab.servers import free_port
     port = free_port()
     running = started(
         ['lab', '--no-browser', '--port', str(port)],
@@ -978,7 +978,7 @@ def test_T1_lab_opens_notebooks_through_the_contents_api(project):
 
 
 def test_lab_asks_nobody_about_news_and_writes_no_settings(project):
-    from cd4ml_nb.command.servers import free_port
+    from cd4ml_nb.lab.servers import free_port
     port = free_port()
     home = project / 'home'
     home.mkdir()
@@ -1006,7 +1006,7 @@ def test_lab_asks_nobody_about_news_and_writes_no_settings(project):
 
 @pytest.mark.slow
 def test_lab_opens_without_a_pop_up(project, browser):
-    from cd4ml_nb.command.servers import free_port
+    from cd4ml_nb.lab.servers import free_port
     port = free_port()
     running = started(
         ['lab', '--no-browser', '--port', str(port)],
@@ -1028,7 +1028,7 @@ def test_lab_opens_without_a_pop_up(project, browser):
 
 @pytest.mark.slow
 def test_T27_ui_answers_on_this_machine_and_to_no_other_name(project):
-    from cd4ml_nb.command.servers import free_port
+    from cd4ml_nb.lab.servers import free_port
     port = free_port()
     running = started(['ui', '--port', str(port)], project)
     try:

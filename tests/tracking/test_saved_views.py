@@ -15,7 +15,7 @@ from runs import CD4ML
 from stores import empty_store
 from waiting import wait_for
 
-from cd4ml_nb.command.servers import end_family, free_port
+from cd4ml_nb.lab.servers import end_family, free_port
 from cd4ml_nb.tracking.group_metrics import metric_part
 from cd4ml_nb.tracking.views import TAG
 

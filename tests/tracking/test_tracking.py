@@ -1166,7 +1166,7 @@ def relay(door: socket.socket, port: int) -> None:
 # ---- the pages
 
 def test_each_sweep_is_a_saved_view_of_mlflow_with_an_address_that_stays(server, tmp_path):
-    from cd4ml_nb.command.servers import comparisons_at
+    from cd4ml_nb.lab.servers import comparisons_at
     from cd4ml_nb.tracking.links import comparisons_in
     here = server.settings(tmp_path)
     base = f'http://127.0.0.1:{server.port}'
