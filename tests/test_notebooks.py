@@ -32,7 +32,7 @@ Notebook = dict[str, Any]
 FOLDERS = [
     'core', 'artefacts', 'scenario', 'columns', 'formats', 'sources', 'rows', 'checks', 'model',
     'engineering', 'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit',
-    'studies', 'workbench', 'proposing', 'lab', 'command', 'features',
+    'studies', 'review', 'workbench', 'proposing', 'lab', 'command', 'features',
 ]
 
 DIRECTIVES = {

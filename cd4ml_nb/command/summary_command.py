@@ -44,9 +44,9 @@ def summary(
         summary_since(since, scenario, markdown)
         return
     from cd4ml_nb.runs.find import find_record
-    from cd4ml_nb.studies.pull_request import page_of
-    from cd4ml_nb.studies.reference import Reference
-    from cd4ml_nb.studies.review import accepted_before, answer_of
+    from cd4ml_nb.review.pull_request import page_of
+    from cd4ml_nb.review.reference import Reference
+    from cd4ml_nb.review.review import accepted_before, answer_of
     path = named_run(run, scenario)
     if against is None:
         reference = accepted_before(path)
@@ -67,7 +67,7 @@ def put(page: str, markdown: Path | None) -> None:
 def summary_since(since: str, scenario: str | None, markdown: Path | None) -> None:
     "All that differs from a commit, run as it was and as it is."
     from cd4ml_nb.runs.paths import products_root
-    from cd4ml_nb.studies.review import refuse_red, review
+    from cd4ml_nb.review.review import refuse_red, review
     only = scenario_path(scenario).stem if scenario else None
     place = (markdown or products_root() / 'page.md').expanduser().resolve()
     found = review(project_root(), since, place.with_name(f'{place.stem}_files'), only)
