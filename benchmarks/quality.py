@@ -164,7 +164,7 @@ def write_tables(place: Path, name: str) -> tuple[str, np.ndarray]:      # task,
     """Write what the peers learn from and are judged on: the inputs of our model, and `y`."""
     from cd4ml_nb.columns.table import read_table, unseal
     from cd4ml_nb.model.contract import read_contract
-    from cd4ml_nb.model.training import observed
+    from cd4ml_nb.training.training import observed
     contract = read_contract(current(place, name, 'train') / 'contract.json')
     split = current(place, name, 'split')
     learned = [read_table(split / f'{part}.parquet') for part in ('train', 'validation')]

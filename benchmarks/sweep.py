@@ -119,13 +119,13 @@ def ours(
     from cd4ml_nb.columns.table import read_table
     from cd4ml_nb.core.log import Log
     from cd4ml_nb.core.settings import load_settings, threads_of
-    from cd4ml_nb.model.training import base_parameters
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers
     from cd4ml_nb.search.trial import make_problem
     from cd4ml_nb.search.workers import plan_workers
     from cd4ml_nb.tracking.sender import open_sweep
+    from cd4ml_nb.training.training import base_parameters
     tables = {part: read_table(folder / f'{part}.parquet') for part in ('train', 'validation')}
     base = base_parameters(
         plan.task, len(contract.output.classes or ()), device, threads_of(0), seed

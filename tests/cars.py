@@ -21,7 +21,7 @@ from cd4ml_nb.model.intervals import load_ends
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.model.pyfunc import input_example, mlflow_model
-from cd4ml_nb.model.training import base_parameters, fit, matrix, save_model
+from cd4ml_nb.training.training import base_parameters, fit, matrix, save_model
 
 MAKE = '<b>make</b> [x]'
 SCHEMA = Schema.model_validate({

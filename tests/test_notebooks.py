@@ -31,8 +31,8 @@ Notebook = dict[str, Any]
 # A folder imports only from itself and from those before it.
 FOLDERS = [
     'core', 'artefacts', 'scenario', 'columns', 'formats', 'sources', 'rows', 'checks', 'model',
-    'engineering', 'runs', 'search', 'tracking', 'show', 'stages', 'planning', 'engine', 'audit',
-    'studies', 'review', 'workbench', 'proposing', 'lab', 'command', 'features',
+    'training', 'engineering', 'runs', 'search', 'tracking', 'show', 'stages', 'planning',
+    'engine', 'audit', 'studies', 'review', 'workbench', 'proposing', 'lab', 'command', 'features',
 ]
 
 DIRECTIVES = {
@@ -394,6 +394,14 @@ def test_the_tour_leads_to_every_notebook():
     text = '\n'.join(source(cell) for cell in tour['cells'])
     linked = set(re.findall(r'\]\(([\w/]+)\.ipynb\)', text))
     assert linked == {notebook['name'] for notebook in PARSED} - {'index'}
+
+
+@pytest.mark.parametrize('notebook', PARSED, ids=lambda notebook: notebook['name'])
+def test_a_link_to_a_notebook_leads_to_one(notebook):
+    text = '\n'.join(source(cell) for cell in notebook['cells'] if cell['cell_type'] == 'markdown')
+    folder = (ROOT / 'notebooks' / notebook['name']).parent
+    linked = re.findall(r'\]\(([\w./]+\.ipynb)[)#]', text)
+    assert [link for link in linked if not (folder / link).is_file()] == []
 
 
 # tests of the whole project

@@ -24,13 +24,13 @@ from ..model.contract import FeatureCode
 from ..model.contract import FeatureSet
 from ..model.contract import FeatureStates
 from ..model.contract import Input
-from ..model.feature_folds import N_FOLDS
-from ..model.feature_folds import fold_of
+from ..training.feature_folds import N_FOLDS
+from ..training.feature_folds import fold_of
 from ..model.derived import applied
 from ..model.feature_code import feature_module
 from ..model.features import features_of
 from ..model.from_schema import input_of
-from ..model.training import label
+from ..training.training import label
 from ..model.values import as_array
 
 # %% ../../notebooks/engineering/fitting.ipynb #6a4806b9

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..artefacts.sweep import BlendMember
 from ..model.contract import LOG_LINKS, Contract
-from ..model.certainty import cut_at
+from ..training.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.metrics import METRICS, score

@@ -22,9 +22,9 @@ from ..core.errors import UserError, did_you_mean
 from ..model.contract import Contract
 from ..model.decision import cut_of
 from ..model.ensemble import Condition
-from ..model.members import LearningRows, can_teach
+from ..training.members import LearningRows, can_teach
 from ..model.prediction import predict
-from ..model.training import observed
+from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import Difference, difference, judged_together, margin_of, n_units
 from ..scenario.comparison import paired_draws

@@ -74,8 +74,8 @@ def _make_matrices(search: Search, fold: Fold) -> None:
 # %% ../../notebooks/search/study.ipynb #96668c91
 # modules whose code decides the trials
 DECIDING = (
-    'model/contract', 'model/encoding', 'model/linear_columns', 'model/members',
-    'model/prediction', 'model/training', 'scenario/metrics', 'scenario/search_space',
+    'model/contract', 'model/encoding', 'model/linear_columns', 'training/members',
+    'model/prediction', 'training/training', 'scenario/metrics', 'scenario/search_space',
     'search/dealing', 'search/halving', 'search/sampler', 'search/search', 'search/trial',
 )
 LIBRARIES = ('numpy', 'optuna', 'scikit-learn', 'scipy', 'xgboost')

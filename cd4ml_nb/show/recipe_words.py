@@ -11,7 +11,7 @@ from typing import Any
 
 from ..artefacts.sweep import Best, BlendMember, SweepRecord
 from ..model.contract import Contract
-from ..model.monotone import direction_words
+from ..training.monotone import direction_words
 from ..scenario.metrics import possible_limits
 from ..scenario.wording import measured, plural
 

@@ -28,7 +28,7 @@ from ..model.decision import cut_of
 from ..model.features import Feature, features_of
 from ..model.from_schema import make_contract, output_of
 from ..model.prediction import predict
-from ..model.training import base_parameters, fit, label, matrix, observed
+from ..training.training import base_parameters, fit, label, matrix, observed
 from ..rows.clusters import bootstrap_clusters
 from ..runs.paths import current_folder, read_pipeline, stage_files
 from ..scenario.comparison import paired_draws

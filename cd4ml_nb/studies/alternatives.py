@@ -33,7 +33,7 @@ from ..model.contract import Contract, read_contract, worded
 from ..model.ensemble import Model
 from ..model.loading import load_model_file
 from ..model.prediction import predict
-from ..model.training import observed
+from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..runs.find import find_record, record_paths
 from ..runs.products import content_of, file_of, found_product

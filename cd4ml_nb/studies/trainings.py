@@ -28,10 +28,10 @@ from ..model.encoding import encode
 from ..model.ensemble import Condition
 from ..model.ensemble import Model
 from ..model.ensemble import learned
-from ..model.members import Kept
-from ..model.members import LearningRows
-from ..model.members import fit_recipe
-from ..model.members import make_ready
+from ..training.members import Kept
+from ..training.members import LearningRows
+from ..training.members import fit_recipe
+from ..training.members import make_ready
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..model.folds import MOST_ROWS, n_folds
+from ..training.folds import MOST_ROWS, n_folds
 from ..scenario.search_space import Search
 from ..scenario.wording import percent, plural, span
 

@@ -17,7 +17,7 @@ from IPython.display import HTML, display
 from markupsafe import Markup
 
 from ..artefacts.metrics import Estimate
-from ..model.certainty import cut_at
+from ..training.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws

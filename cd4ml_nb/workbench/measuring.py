@@ -21,12 +21,12 @@ from ..artefacts.metrics import Estimate
 from ..core.files import atomic, json_hash
 from ..engineering.fitting import fitted_anew
 from ..model.contract import Contract
-from ..model.certainty import cut_at
+from ..training.certainty import cut_at
 from ..model.decision import cut_of
-from ..model.folds import cross_fitted, make_folds, sampled
-from ..model.members import fit_winner
+from ..training.folds import cross_fitted, make_folds, sampled
+from ..training.members import fit_winner
 from ..model.prediction import predict
-from ..model.training import observed
+from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import paired_draws
 from ..scenario.evaluation import baseline

@@ -16,7 +16,7 @@ import pandas as pd
 from ..artefacts.schema import SchemaColumn
 from ..columns.stored_table import rows_at
 from ..model.from_schema import output_of
-from ..model.training import observed
+from ..training.training import observed
 from ..scenario.definition import Scenario
 from ..scenario.wording import percent
 from ..show.data_page import column_card

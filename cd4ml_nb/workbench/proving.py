@@ -21,7 +21,7 @@ from ..engineering.wheel import feature_package, write_wheel
 from ..model.contract import FeatureCode
 from ..model.feature_code import OFFERED, offer_wheel
 from ..model.from_schema import output_of
-from ..model.training import label
+from ..training.training import label
 from .bench_rows import BenchRows
 from .cells import imports_for
 from .feature_notebook import defined_in

@@ -32,7 +32,7 @@ from ..engineering.wheel import feature_package
 from ..model.contract import Contract, FeatureSet
 from ..model.features import Feature
 from ..model.from_schema import output_of
-from ..model.training import label
+from ..training.training import label
 from ..planning.exports import refuse_stale_export
 from ..core.files import atomic, json_hash, project_root
 from ..planning.plan import make_plan

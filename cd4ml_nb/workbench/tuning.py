@@ -19,7 +19,7 @@ from ..core.log import Log, read_entries
 from ..core.settings import load_settings
 from ..model.contract import Contract, FeatureSet
 from ..model.from_schema import make_contract
-from ..model.training import base_parameters
+from ..training.training import base_parameters
 from ..scenario.definition import Scenario, objectives_of
 from ..scenario.metrics import METRICS
 from ..search.blending import blended

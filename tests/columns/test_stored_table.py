@@ -12,8 +12,8 @@ from cd4ml_nb.columns.stored_table import StoredTable, in_memory, rows_at, store
 from cd4ml_nb.columns.table import read_table, row_hashes, seal, table_hash, write_table
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.contract import Contract, Input, Output
-from cd4ml_nb.model.training import base_parameters, fit, matrix
 from cd4ml_nb.search.trial import drawn
+from cd4ml_nb.training.training import base_parameters, fit, matrix
 
 MAKES = ('BMW', 'Fiat', 'Škoda')
 

@@ -19,7 +19,7 @@ from cd4ml_nb.model.contract import Contract
 from cd4ml_nb.model.derived import derived_values
 from cd4ml_nb.model.feature_code import feature_module, offer_wheel, wheel_name
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.training import matrix
+from cd4ml_nb.training.training import matrix
 
 HEAD = '''
 import numpy as np

@@ -21,11 +21,11 @@ from cd4ml_nb.model.ensemble import Ensemble, learned, margins, model_bytes, mod
 from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.manifest import Manifest, hashes_of
-from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import contributions, predict
 from cd4ml_nb.model.pyfunc import PyfuncModel
-from cd4ml_nb.model.training import base_parameters, save_model
 from cd4ml_nb.scenario.search_space import OWN, of_algorithm
+from cd4ml_nb.training.members import fit_winner
+from cd4ml_nb.training.training import base_parameters, save_model
 
 ROUNDS = {'trees': 12, 'forest': 1, 'dart': 12, 'linear': 12}
 TASKS = ['regression', 'binary', 'multiclass']

@@ -97,4 +97,4 @@ def test_what_is_served_reaches_model_and_core_only(name):
     modules = reached(package / f'model/{name}.py', set())
     there = {module.relative_to(package).as_posix() for module in modules}
     assert all(path.startswith(('model/', 'core/')) for path in there)
-    assert not there & {'model/training.py', 'core/yaml_files.py', 'core/settings.py'}
+    assert not there & {'training/training.py', 'core/yaml_files.py', 'core/settings.py'}

@@ -22,9 +22,9 @@ from cd4ml_nb.model.from_schema import make_contract
 from cd4ml_nb.model.golden import read_golden, verify_golden
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.prediction import contributions, in_target_unit, predict
-from cd4ml_nb.model.training import base_parameters, fit, label, matrix, observed
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.trial import built_in_metric, make_problem, run_trial
+from cd4ml_nb.training.training import base_parameters, fit, label, matrix, observed
 
 START = pd.Timestamp('2024-03-01 08:00')
 

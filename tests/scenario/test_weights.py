@@ -15,7 +15,6 @@ from runs import Place
 from cd4ml_nb.artefacts.metrics import Metrics
 from cd4ml_nb.model.contract import Contract, Input, Output
 from cd4ml_nb.model.explanation import drivers, telling_cases
-from cd4ml_nb.model.holdout import Holdout, holdout_metrics
 from cd4ml_nb.scenario.comparison import paired_gain
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Gate
 from cd4ml_nb.scenario.evaluation import (
@@ -35,6 +34,7 @@ from cd4ml_nb.studies.alternatives import (
     group_verdicts,
     overall_draws,
 )
+from cd4ml_nb.training.holdout import Holdout, holdout_metrics
 
 CASES = Path(__file__).resolve().parents[1] / 'cases'
 SCENARIO = '''name: mine

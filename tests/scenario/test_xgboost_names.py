@@ -11,10 +11,10 @@ import xgboost as xgb
 from pydantic import ValidationError
 
 from cd4ml_nb.core.errors import UserError
-from cd4ml_nb.model.training import fit
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.scenario.xgboost_names import CHOICES, INSTEAD, OTHER_OBJECTIVES, PARAMETERS, REASONS
 from cd4ml_nb.search.sampler import distributions, first_trial
+from cd4ml_nb.training.training import fit
 
 SUPPORTED = {*PARAMETERS, *CHOICES}
 # of Python's functions, not of the library

@@ -7,11 +7,11 @@ from sweeps import schema, table
 
 from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.training import base_parameters
 from cd4ml_nb.scenario.certainty import Costs, Decision
 from cd4ml_nb.scenario.definition import parts_read, read_scenario
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.trial import make_problem, run_trial
+from cd4ml_nb.training.training import base_parameters
 
 GRID = np.linspace(0.01, 0.99, 99).tolist()
 

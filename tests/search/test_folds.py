@@ -11,11 +11,11 @@ from sweeps import schema, table
 from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.artefacts.split_record import SplitRecord
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.training import base_parameters
 from cd4ml_nb.scenario.definition import Validation
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.folds import fold_sides, make_folds, sides_of
 from cd4ml_nb.search.trial import problem_of, run_trial
+from cd4ml_nb.training.training import base_parameters
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -15,7 +15,6 @@ from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.encoding import encode
 from cd4ml_nb.model.ensemble import Condition, Ensemble, routed
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
 from cd4ml_nb.scenario.partition_models import PartitionModels
 from cd4ml_nb.search.folds import fold_sides
@@ -26,6 +25,7 @@ from cd4ml_nb.search.partitions import (
     measuring_sides,
     try_partitions,
 )
+from cd4ml_nb.training.members import fit_winner
 
 SPLIT = SplitRecord.model_validate({'by': 'random', 'n': {}, 'hash': {}})
 HERE = {'device': 'cpu', 'nthread': 1, 'seed': 0}

@@ -53,9 +53,7 @@ from cd4ml_nb.core.lock import held
 from cd4ml_nb.core.log import Log
 from cd4ml_nb.core.settings import gpu_count
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, device_used, observed
 from cd4ml_nb.scenario.metrics import METRICS, score
 from cd4ml_nb.scenario.search_space import Search
 from cd4ml_nb.search.blending import blended
@@ -81,6 +79,8 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
+from cd4ml_nb.training.members import fit_winner
+from cd4ml_nb.training.training import base_parameters, device_used, observed
 
 TRIALS = 10
 N_TRAIN = 160

@@ -29,8 +29,6 @@ from cd4ml_nb.core.errors import GateRefused, UserError
 from cd4ml_nb.core.files import file_hash, read_json, write_json
 from cd4ml_nb.core.provenance import is_sealed, sealed
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.members import fit_winner
-from cd4ml_nb.model.training import save_model
 from cd4ml_nb.rows.split import PARTS, seen_schema, split_rows
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.definition import Compare, Evaluate, Split
@@ -47,6 +45,8 @@ from cd4ml_nb.studies.alternatives import (
 )
 from cd4ml_nb.studies.compare import challenger_verdict, compare_runs
 from cd4ml_nb.studies.trainings import resampled
+from cd4ml_nb.training.members import fit_winner
+from cd4ml_nb.training.training import save_model
 
 SORT = asset('assets/sort.js')
 

@@ -25,9 +25,7 @@ from cd4ml_nb.core.errors import InfrastructureError, UserError
 from cd4ml_nb.core.files import write_json
 from cd4ml_nb.model.ensemble import Condition
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.members import fit_winner
 from cd4ml_nb.model.prediction import predict
-from cd4ml_nb.model.training import base_parameters, observed
 from cd4ml_nb.runs.products import publish
 from cd4ml_nb.scenario.metrics import score
 from cd4ml_nb.scenario.search_space import of_algorithm
@@ -41,6 +39,8 @@ from cd4ml_nb.studies.trainings import (
     train_again,
     training_tasks,
 )
+from cd4ml_nb.training.members import fit_winner
+from cd4ml_nb.training.training import base_parameters, observed
 
 LINES: list[str] = []
 SPLIT = {'by': 'random', 'column': None, 'n': {}, 'hash': {}}
@@ -177,14 +177,14 @@ def test_trainings_give_the_same_numbers_in_the_same_order_for_any_number_of_wor
 def watched(monkeypatch, path: Path) -> Path:
     """A file to which each training writes its process and its threads."""
     import cd4ml_nb.studies.trainings
-    fit = cd4ml_nb.model.training.fit
+    fit = cd4ml_nb.training.training.fit
 
     def noted(params: dict[str, Any], *rest: Any) -> Any:
         with open(path, 'a') as file:
             file.write(f'{os.getpid()} {params["nthread"]}\n')
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.model.members.fit', noted)
+    monkeypatch.setattr('cd4ml_nb.training.members.fit', noted)
     return path
 
 
@@ -202,7 +202,7 @@ def test_trainings_use_more_than_one_process_at_a_time(made, monkeypatch, tmp_pa
             time.sleep(0.002)
         raise ValueError('three at once')
 
-    monkeypatch.setattr('cd4ml_nb.model.members.fit', waits)
+    monkeypatch.setattr('cd4ml_nb.training.members.fit', waits)
     with pytest.raises(UserError, match='training again 1 of 3 failed: three at once'):
         again(alternatives, evaluation_set, 'mae', True)
 
@@ -212,7 +212,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
     import cd4ml_nb.studies.trainings
     alternatives, evaluation_set = made('regression', 'w')
     expected = one_by_one(alternatives, evaluation_set, 'mae', False)
-    fit = cd4ml_nb.model.training.fit
+    fit = cd4ml_nb.training.training.fit
     monkeypatch.setenv('CD4ML_THREADS', '3')
     monkeypatch.setenv('CD4ML_WORKERS', workers)
 
@@ -224,7 +224,7 @@ def test_I05_a_training_whose_worker_is_killed_is_done_again(made, monkeypatch, 
             os.kill(os.getpid(), signal.SIGKILL)
         return fit(params, *rest)
 
-    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.training.members.fit', deadly)
     assert again(alternatives, evaluation_set, 'mae', False) == expected
     assert list(tmp_path.glob('*.1')) and len(LINES) == 6
 
@@ -240,7 +240,7 @@ def test_I19_a_training_over_which_three_workers_die_ends_the_comparison_in_one_
     def deadly(params: dict[str, Any], *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr('cd4ml_nb.model.members.fit', deadly)
+    monkeypatch.setattr('cd4ml_nb.training.members.fit', deadly)
     with pytest.raises(InfrastructureError) as caught:
         again(alternatives, evaluation_set, 'mae', True)
     reason = 'its worker was ended by signal 9 (SIGKILL), 3 times: too little memory?'

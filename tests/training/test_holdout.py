@@ -6,9 +6,9 @@ import pytest
 from cars import CONTRACT
 
 from cd4ml_nb.artefacts.schema import Schema
-from cd4ml_nb.model.holdout import Holdout, holdout_metrics
 from cd4ml_nb.scenario.definition import Scenario
 from cd4ml_nb.scenario.worst_rows import naming_columns
+from cd4ml_nb.training.holdout import Holdout, holdout_metrics
 
 SCENARIO = {
     'name': 'cars',

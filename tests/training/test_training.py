@@ -11,7 +11,7 @@ from cars import CONTRACT, cars, fitted_cars
 
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.prediction import contributions, predict
-from cd4ml_nb.model.training import base_parameters, fit, matrix
+from cd4ml_nb.training.training import base_parameters, fit, matrix
 
 
 @pytest.fixture(scope='module')

@@ -19,19 +19,19 @@ from cd4ml_nb.artefacts.split_record import SplitRecord
 from cd4ml_nb.core.errors import Cd4mlError, UserError
 from cd4ml_nb.core.files import write_json, write_text
 from cd4ml_nb.model.calibration import FITS, calibrated, fit_calibration, pooled
-from cd4ml_nb.model.certainty import ends_parameters, save_ends, with_certainty
 from cd4ml_nb.model.contract import Contract, Input, Output, Range, read_contract
 from cd4ml_nb.model.decision import best_threshold
-from cd4ml_nb.model.folds import cross_fitted, make_folds
 from cd4ml_nb.model.golden import verify_golden
 from cd4ml_nb.model.intervals import conformal_quantile, quantile_range, residual_range
 from cd4ml_nb.model.loading import load_model
 from cd4ml_nb.model.manifest import MANIFEST, Manifest, hashes_of
-from cd4ml_nb.model.members import fit_winner
-from cd4ml_nb.model.training import base_parameters, matrix
 from cd4ml_nb.scenario.certainty import Decision, PredictionInterval, ProbabilityCalibration
 from cd4ml_nb.scenario.definition import Scenario
 from cd4ml_nb.scenario.metrics import score
+from cd4ml_nb.training.certainty import ends_parameters, save_ends, with_certainty
+from cd4ml_nb.training.folds import cross_fitted, make_folds
+from cd4ml_nb.training.members import fit_winner
+from cd4ml_nb.training.training import base_parameters, matrix
 
 SCENARIO = {
     'name': 'cars',

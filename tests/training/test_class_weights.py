@@ -8,10 +8,10 @@ from cd4ml_nb.artefacts.schema import Schema
 from cd4ml_nb.checks.validation import class_weights
 from cd4ml_nb.core.errors import UserError
 from cd4ml_nb.model.from_schema import make_contract
-from cd4ml_nb.model.members import LearningRows
-from cd4ml_nb.model.training import matrix
 from cd4ml_nb.rows.split import seen_schema
 from cd4ml_nb.scenario.definition import Target
+from cd4ml_nb.training.members import LearningRows
+from cd4ml_nb.training.training import matrix
 
 
 def test_balanced_classes_weigh_the_same_in_sum_by_the_rows_that_are_seen():
