@@ -43,10 +43,10 @@ def summary(
     if since is not None:
         summary_since(since, scenario, markdown)
         return
-    from cd4ml_nb.runs.find import find_record
     from cd4ml_nb.review.pull_request import page_of
     from cd4ml_nb.review.reference import Reference
     from cd4ml_nb.review.review import accepted_before, answer_of
+    from cd4ml_nb.runs.find import find_record
     path = named_run(run, scenario)
     if against is None:
         reference = accepted_before(path)
@@ -66,8 +66,8 @@ def put(page: str, markdown: Path | None) -> None:
 # %% ../../notebooks/command/summary_command.ipynb #5e769a5d
 def summary_since(since: str, scenario: str | None, markdown: Path | None) -> None:
     "All that differs from a commit, run as it was and as it is."
-    from cd4ml_nb.runs.paths import products_root
     from cd4ml_nb.review.review import refuse_red, review
+    from cd4ml_nb.runs.paths import products_root
     only = scenario_path(scenario).stem if scenario else None
     place = (markdown or products_root() / 'page.md').expanduser().resolve()
     found = review(project_root(), since, place.with_name(f'{place.stem}_files'), only)

@@ -24,14 +24,14 @@ from ..model.contract import FeatureCode
 from ..model.contract import FeatureSet
 from ..model.contract import FeatureStates
 from ..model.contract import Input
-from ..training.feature_folds import N_FOLDS
-from ..training.feature_folds import fold_of
 from ..model.derived import applied
 from ..model.feature_code import feature_module
 from ..model.features import features_of
 from ..model.from_schema import input_of
-from ..training.training import label
 from ..model.values import as_array
+from ..training.feature_folds import N_FOLDS
+from ..training.feature_folds import fold_of
+from ..training.training import label
 
 # %% ../../notebooks/engineering/fitting.ipynb #6a4806b9
 def inputs_read(

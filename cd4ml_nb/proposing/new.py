@@ -30,6 +30,12 @@ from ..columns.reading_findings import reading_findings
 from ..columns.texts import Raw
 from ..columns.typed_table import typed_table
 from ..columns.types import Place, typed_column
+from ..core.errors import UserError, did_you_mean, one_line
+from ..core.files import atomic, in_project, shown
+from ..core.settings import Settings, load_settings
+from ..formats.file_findings import file_findings, n_at_end
+from ..formats.proposals import propose_columns, propose_marks, target_sentinels
+from ..formats.totals import total_rows_of
 from .data_section import checked_data, encoding_findings, place_words, with_marks
 from .first_columns import column_words, joined, value_facts
 from .first_validation import fold_words
@@ -38,12 +44,6 @@ from .scenario_file import Draft, scenario_text
 from .second_look import OF_TARGET, OPEN, asks, column_for_now, goal_for_now
 from .second_look import is_open, is_written_date, look_again, split_by_entity
 from .second_look import target_is_date, target_limits, without_index
-from ..core.errors import UserError, did_you_mean, one_line
-from ..core.files import atomic, in_project, shown
-from ..core.settings import Settings, load_settings
-from ..formats.file_findings import file_findings, n_at_end
-from ..formats.proposals import propose_columns, propose_marks, target_sentinels
-from ..formats.totals import total_rows_of
 from ..rows.even_seed import even_seed, strata
 from ..rows.identity import LEAST_TOLD, telling_columns, told_apart
 from ..rows.repeats import repeats_in

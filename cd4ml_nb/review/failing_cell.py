@@ -16,8 +16,8 @@ from ..artefacts.run_record import RunRecord
 from ..core.errors import one_line
 from ..core.files import json_or_none
 from ..engine.failure import cell_line, package_place
-from ..show.pages import frame
 from .markdown import code_block, code_span
+from ..show.pages import frame
 
 # %% ../../notebooks/review/failing_cell.ipynb #8a37ec08
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from typing import Any
 from ..artefacts.registration import GateOutcome, Registration
 from ..artefacts.run_record import RunRecord
 from ..core.errors import one_line
+from .cell_changes import CellChange, NotebookChange
+from .failing_cell import FailingCell, cell_part
+from .markdown import code_block, code_span, folded, message_block, plain, table
+from .model_changes import Row, chosen_rows
 from ..scenario.metrics import METRICS
 from ..scenario.wording import measured, plural
 from ..show.comparison_words import better_by, few, share, verdict_words
 from ..show.pages import without_paths, without_secrets
 from ..show.verdict import demand, found
-from .cell_changes import CellChange, NotebookChange
-from .failing_cell import FailingCell, cell_part
-from .markdown import code_block, code_span, folded, message_block, plain, table
-from .model_changes import Row, chosen_rows
 
 # %% ../../notebooks/review/pull_request.ipynb #8fbfe986
 @dataclass(frozen=True)

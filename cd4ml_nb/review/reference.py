@@ -18,11 +18,11 @@ from ..audit.verify import verify
 from ..core.errors import Cd4mlError, InfrastructureError, one_line
 from ..core.files import in_project, project_root
 from ..core.settings import Settings, load_settings, tracking_uri
+from .markdown import plain
+from .touched import files_of
 from ..runs.find import record_paths
 from ..runs.paths import products_root
 from ..scenario.definition import load_scenario
-from .markdown import plain
-from .touched import files_of
 
 # %% ../../notebooks/review/reference.ipynb #110a1643
 @dataclass(frozen=True)

@@ -20,12 +20,8 @@ from ..artefacts.run_record import RunRecord, home_of, read_run_record
 from ..audit.verify import worktree
 from ..core.errors import Cd4mlError, GateRefused, InfrastructureError, UserError
 from ..core.files import write_text
-from ..runs.find import record_paths
-from ..runs.paths import products_root, read_pipeline
-from ..runs.products import file_of, found_product
 from .cell_changes import base_commit, changed_paths
 from .cell_changes import notebook_changes, text_at, text_now
-from ..studies.compare import compare_runs
 from .failing_cell import FailingCell, failed_stage, notebook_page
 from .model_changes import Row, data_rows, given_rows, part_rows, parts_of
 from .model_changes import scenario_rows
@@ -33,6 +29,10 @@ from .own_notebooks import studies_of
 from .pull_request import GREEN, Answer, Study, page_of, state_words
 from .reference import Reference, reference_of, run_scenario
 from .touched import touched
+from ..runs.find import record_paths
+from ..runs.paths import products_root, read_pipeline
+from ..runs.products import file_of, found_product
+from ..studies.compare import compare_runs
 
 # %% ../../notebooks/review/review.ipynb #b7eee05d
 def answer_of(

@@ -17,8 +17,8 @@ import yaml
 from ..core.code import Notebook, Reach, reached
 from ..core.errors import Cd4mlError
 from ..core.settings import load_settings
-from ..runs.paths import read_pipeline
 from .cell_changes import NotebookChange
+from ..runs.paths import read_pipeline
 
 # %% ../../notebooks/review/touched.ipynb #b9e938a8
 def files_of(path: Path, data_root: str = '.') -> Iterator[str]:      # path: of the scenario

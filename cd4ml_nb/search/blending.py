@@ -16,12 +16,12 @@ import numpy as np
 
 from ..artefacts.sweep import BlendMember
 from ..model.contract import LOG_LINKS, Contract
-from ..training.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.metrics import METRICS, score
 from .dealing import Record
 from .trial import QUICK, Problem, recipe_parameters
+from ..training.certainty import cut_at
 
 # %% ../../notebooks/search/blending.ipynb #18e7850e
 @dataclass(frozen=True)

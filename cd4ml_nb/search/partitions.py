@@ -22,9 +22,7 @@ from ..core.errors import UserError, did_you_mean
 from ..model.contract import Contract
 from ..model.decision import cut_of
 from ..model.ensemble import Condition
-from ..training.members import LearningRows, can_teach
 from ..model.prediction import predict
-from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import Difference, difference, judged_together, margin_of, n_units
 from ..scenario.comparison import paired_draws
@@ -32,6 +30,8 @@ from ..scenario.definition import Validation
 from ..scenario.metrics import HALF
 from ..scenario.partition_models import PartitionModels
 from .folds import Prepare, seen_rows, sides_of
+from ..training.members import LearningRows, can_teach
+from ..training.training import observed
 
 # %% ../../notebooks/search/partitions.ipynb #09b155c5
 @dataclass(frozen=True)

@@ -24,16 +24,16 @@ from ..columns.stored_table import Table, rows_at
 from ..core.errors import UserError
 from ..core.files import atomic
 from ..model.contract import Contract
-from ..training.certainty import cut_at
 from ..model.encoding import encode
 from ..model.ensemble import named_matrix
-from ..training.members import Kept, LearningRows, is_linear, linear_matrix
-from ..training.monotone import constraints
 from ..model.prediction import in_target_unit
-from ..training.training import matrix, observed, strict
 from ..scenario.metrics import METRICS, score
 from ..scenario.search_space import Search, of_algorithm
 from .halving import Judge, expected, rungs
+from ..training.certainty import cut_at
+from ..training.members import Kept, LearningRows, is_linear, linear_matrix
+from ..training.monotone import constraints
+from ..training.training import matrix, observed, strict
 
 # %% ../../notebooks/search/trial.ipynb #4619b461
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..artefacts.sweep import Best, BlendMember, SweepRecord
 from ..model.contract import Contract
-from ..training.monotone import direction_words
 from ..scenario.metrics import possible_limits
 from ..scenario.wording import measured, plural
+from ..training.monotone import direction_words
 
 # %% ../../notebooks/show/recipe_words.ipynb #b59841c0
 KINDS = {

@@ -28,12 +28,12 @@ from ..model.decision import cut_of
 from ..model.features import Feature, features_of
 from ..model.from_schema import make_contract, output_of
 from ..model.prediction import predict
-from ..training.training import base_parameters, fit, label, matrix, observed
 from ..rows.clusters import bootstrap_clusters
 from ..runs.paths import current_folder, read_pipeline, stage_files
 from ..scenario.comparison import paired_draws
 from ..scenario.definition import load_scenario, objectives_of
 from ..scenario.metrics import METRICS, central
+from ..training.training import base_parameters, fit, label, matrix, observed
 
 # %% ../../notebooks/studies/ablation.ipynb #6f61cb72
 def split_paths(scenario: str) -> dict[str, Path]:      # product -> file

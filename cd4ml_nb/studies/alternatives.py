@@ -33,7 +33,6 @@ from ..model.contract import Contract, read_contract, worded
 from ..model.ensemble import Model
 from ..model.loading import load_model_file
 from ..model.prediction import predict
-from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..runs.find import find_record, record_paths
 from ..runs.products import content_of, file_of, found_product
@@ -41,6 +40,7 @@ from ..scenario.comparison import difference, judged, judged_together, margin_of
 from ..scenario.comparison import paired_draws
 from ..scenario.definition import Column, Compare, Evaluate, Scenario
 from ..scenario.evaluation import group_labels, group_sizes, is_thin
+from ..training.training import observed
 
 # %% ../../notebooks/studies/alternatives.ipynb #0234e97e
 # a product that names the stage -> what a comparison needs of that stage

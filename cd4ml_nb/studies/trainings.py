@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts.schema import Schema
+from ..artefacts.split_record import SplitRecord
 from ..artefacts.sweep import BlendMember
-from ..columns.table import row_hashes
 from ..core.errors import Cd4mlError, InfrastructureError, UserError
 from ..core.settings import device_of, load_settings, threads_of
 from ..engineering.fitting import fitted_anew
@@ -28,28 +28,29 @@ from ..model.encoding import encode
 from ..model.ensemble import Condition
 from ..model.ensemble import Model
 from ..model.ensemble import learned
-from ..training.members import Kept
-from ..training.members import LearningRows
-from ..training.members import fit_recipe
-from ..training.members import make_ready
 from ..model.prediction import in_target_unit
+from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import paired_draws
 from ..search.halving import Judge
 from ..search.partitions import conditions_of
 from ..search.workers import Busy, Task, TaskFailed, all_done, employed, plan_workers
 from .alternatives import Alternative, EvaluationSet
+from ..training.members import Kept
+from ..training.members import LearningRows
+from ..training.members import fit_recipe
+from ..training.members import make_ready
 
 # %% ../../notebooks/studies/trainings.ipynb #6a56ce15
 def resampled(
     table: pd.DataFrame,
-    together: Sequence[str],     # columns: rows that agree in all of them belong together
+    clusters: np.ndarray | None,      # of `bootstrap_clusters`
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    "As many rows, drawn with replacement; or as many groups of rows that belong together."
-    if not together:
+    "As many rows, drawn with replacement; or as many clusters of rows."
+    if clusters is None:
         return table.iloc[rng.integers(0, len(table), len(table))].reset_index(drop=True)
-    member = pd.factorize(row_hashes(table, together))[0]
-    places = np.split(np.argsort(member, kind='stable'), np.cumsum(np.bincount(member))[:-1])
+    ends = np.cumsum(np.bincount(clusters))[:-1]
+    places = np.split(np.argsort(clusters, kind='stable'), ends)
     drawn = rng.integers(0, len(places), len(places))
     return table.iloc[np.concatenate([places[k] for k in drawn])].reset_index(drop=True)
 
@@ -61,7 +62,7 @@ class Recipe(Kept):
     contract: Contract
     seen: pd.DataFrame  # rows to learn from
     weight: str | None  # column of row weights
-    together: list[str]  # columns; rows that agree in them stay together where rows are drawn
+    split: SplitRecord  # which rows stay together where rows are drawn
     same_rows: bool   # whether each training learns from all these rows, or from as many drawn ones
     evaluation_set: EvaluationSet
     run: str = ''     # its name
@@ -73,7 +74,8 @@ class Recipe(Kept):
         "The rows of one training."
         if self.same_rows:
             return self.kept('learning', lambda: self.rows(self.seen, threads))
-        return self.rows(resampled(self.seen, self.together, np.random.default_rng(seed)), threads)
+        clusters = bootstrap_clusters(self.seen, self.split)
+        return self.rows(resampled(self.seen, clusters, np.random.default_rng(seed)), threads)
 
     def rows(self, rows: pd.DataFrame, threads: int) -> LearningRows:
         "Rows as XGBoost trains on them."
@@ -89,7 +91,7 @@ class Recipe(Kept):
         "The contract, its features fitted anew."
         if self.schema is None:
             return self.contract
-        return fitted_anew(self.contract, self.schema, self.together, rows)
+        return fitted_anew(self.contract, self.schema, self.split.together, rows)
 
     def inputs(self, contract: Contract) -> np.ndarray:
         "The same, encoded anew."
@@ -142,7 +144,7 @@ def recipe_of(
         alternative.contract,
         alternative.seen(),
         alternative.schema.weight,
-        alternative.split.together,
+        alternative.split,
         same_rows,
         evaluation_set,
         alternative.name,

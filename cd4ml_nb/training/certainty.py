@@ -23,9 +23,9 @@ from ..core.float32 import shifted
 from ..model.calibration import calibrated, fit_calibration
 from ..model.contract import Contract, Decision, Output
 from ..model.decision import best_threshold, cut_of
-from .folds import cross_fitted, near_folds, sampled
 from ..model.intervals import ENDS, learned_ends, quantile_range, residual_range
 from ..model.prediction import on_learned_scale
+from .folds import cross_fitted, near_folds, sampled
 from .training import label, observed, save_model
 
 # %% ../../notebooks/training/certainty.ipynb #3411f1fc

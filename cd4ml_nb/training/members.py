@@ -19,9 +19,9 @@ import xgboost as xgb
 from ..artefacts.sweep import BlendMember
 from ..columns.stored_table import Table, rows_at
 from ..model.contract import Contract
-from .feature_folds import learned_numbers
 from ..model.ensemble import Condition, Ensemble, Member, Model, Part
 from ..model.linear_columns import LinearColumn, fit_columns, linear_values
+from .feature_folds import learned_numbers
 from .monotone import constraints
 from .training import device_used, fit, label, matrix, weighted
 

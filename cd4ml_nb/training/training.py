@@ -30,10 +30,10 @@ from ..core.errors import InfrastructureError, UserError  # noqa: E402
 from ..core.files import atomic  # noqa: E402
 from ..core.float32 import shifted  # noqa: E402
 from ..model.contract import Contract, Output, feature_names, feature_types  # noqa: E402
-from .feature_folds import learned_numbers  # noqa: E402
 from ..model.encoding import encode  # noqa: E402
 from ..model.ensemble import Model, model_bytes  # noqa: E402
 from ..scenario.xgboost_names import OBJECTIVES  # noqa: E402
+from .feature_folds import learned_numbers  # noqa: E402
 
 # %% ../../notebooks/training/training.ipynb #5569d594
 def label(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..training.folds import MOST_ROWS, n_folds
 from ..scenario.search_space import Search
 from ..scenario.wording import percent, plural, span
+from ..training.folds import MOST_ROWS, n_folds
 
 # %% ../../notebooks/workbench/costs.ipynb #f4db1b04
 SLOW = ('dart', 'forest')      # which learn more for each round than trees do

@@ -17,7 +17,6 @@ from IPython.display import HTML, display
 from markupsafe import Markup
 
 from ..artefacts.metrics import Estimate
-from ..training.certainty import cut_at
 from ..model.ensemble import linked
 from ..model.prediction import in_target_unit
 from ..scenario.comparison import paired_draws
@@ -29,6 +28,7 @@ from ..search.halving import on_sample
 from ..search.search import best_of
 from ..search.trial import Problem
 from ..show.sweep_figures import sweep_history
+from ..training.certainty import cut_at
 
 # %% ../../notebooks/workbench/live.ipynb #2110516c
 def best_interval(

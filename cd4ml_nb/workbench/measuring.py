@@ -21,16 +21,16 @@ from ..artefacts.metrics import Estimate
 from ..core.files import atomic, json_hash
 from ..engineering.fitting import fitted_anew
 from ..model.contract import Contract
-from ..training.certainty import cut_at
 from ..model.decision import cut_of
-from ..training.folds import cross_fitted, make_folds, sampled
-from ..training.members import fit_winner
 from ..model.prediction import predict
-from ..training.training import observed
 from ..rows.clusters import bootstrap_clusters
 from ..scenario.comparison import paired_draws
 from ..scenario.evaluation import baseline
 from ..scenario.metrics import central
+from ..training.certainty import cut_at
+from ..training.folds import cross_fitted, make_folds, sampled
+from ..training.members import fit_winner
+from ..training.training import observed
 from .bench_rows import BenchRows
 
 # %% ../../notebooks/workbench/measuring.ipynb #78702130

@@ -16,11 +16,11 @@ import pandas as pd
 from ..artefacts.schema import SchemaColumn
 from ..columns.stored_table import rows_at
 from ..model.from_schema import output_of
-from ..training.training import observed
 from ..scenario.definition import Scenario
 from ..scenario.wording import percent
 from ..show.data_page import column_card
 from ..show.profile_page import profile_html
+from ..training.training import observed
 from .bench_rows import BenchRows
 
 # %% ../../notebooks/workbench/profile.ipynb #a402440c

@@ -24,6 +24,7 @@ import pandas as pd
 from ..artefacts.artefact import write_artefact
 from ..artefacts.attempt import Attempt
 from ..artefacts.schema import Schema
+from ..core.files import atomic, json_hash, project_root
 from ..core.provenance import code_state
 from ..core.settings import device_of, load_settings, threads_of
 from ..engine.pipeline import run as run_plan
@@ -32,19 +33,18 @@ from ..engineering.wheel import feature_package
 from ..model.contract import Contract, FeatureSet
 from ..model.features import Feature
 from ..model.from_schema import output_of
-from ..training.training import label
 from ..planning.exports import refuse_stale_export
-from ..core.files import atomic, json_hash, project_root
 from ..planning.plan import make_plan
 from ..runs.identities import resolved
 from ..scenario.definition import Scenario
 from ..scenario.metrics import METRICS, score
 from ..studies.ablation import draft_code, features_in_use
+from ..training.training import label
 from .attempts import RECORD, all_attempts, keep_attempt, name_sweep, new_id
 from .bench_rows import BenchRows
 from .cells import current_cell, drafts_of
-from .live import LivePlot
 from .costs import work_ahead
+from .live import LivePlot
 from .measuring import Begins, Measured, estimate, measure, recipe_fit
 from .progress import Steps, steps_of
 from .proving import prove_drafts

@@ -19,7 +19,6 @@ from ..core.log import Log, read_entries
 from ..core.settings import load_settings
 from ..model.contract import Contract, FeatureSet
 from ..model.from_schema import make_contract
-from ..training.training import base_parameters
 from ..scenario.definition import Scenario, objectives_of
 from ..scenario.metrics import METRICS
 from ..search.blending import blended
@@ -29,6 +28,7 @@ from ..search.study import begin, finish, make_workers, study_path
 from ..search.trial import Problem, make_problem, recipe_parameters, run_trial
 from ..search.workers import Workers, plan_workers
 from ..tracking.sender import SweepRun, open_sweep
+from ..training.training import base_parameters
 from .attempts import attempts_folder
 from .bench_rows import BenchRows
 

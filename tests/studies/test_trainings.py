@@ -275,7 +275,7 @@ for line in sys.stdin:
 def test_a_worker_that_shares_no_memory_trains_the_same_from_data_alone(made, tmp_path, same_rows):
     alternatives, evaluation_set = made('regression', 'w')
     recipes = {
-        a.name: Recipe(a.contract, a.seen(), 'w', None, same_rows, evaluation_set)
+        a.name: Recipe(a.contract, a.seen(), 'w', a.split, same_rows, evaluation_set)
         for a in alternatives
     }
     tasks = [task for alternative in alternatives for task in training_tasks(alternative, 2, 5, 0)]
