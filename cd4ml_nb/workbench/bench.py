@@ -30,7 +30,8 @@ from .bench_rows import bench_rows, holdout_is_sealed
 from .cells import named_features
 from .in_mlflow import Compared, compared, note_verdict
 from .looking import ablated, attempt_asked, attempts_table, refuse_changed_since
-from .looking import no_verdict, slices_of, verdict_between, verdict_of, worst_of
+from .looking import metrics_table, no_verdict, slices_of, verdict_between
+from .looking import verdict_of, worst_of
 from .mistakes import show_in_one_line
 from .profile import Profile, profile_of
 from .proving import prove_drafts
@@ -151,6 +152,10 @@ class Workbench:
         for line in left_off(self.desk.plan.name):
             self.desk.say(line)
         return attempts_table(self.desk)
+
+    def metrics(self, *names: str) -> pd.DataFrame:
+        "Every metric of some attempts, or of all that were measured as the latest one was."
+        return metrics_table(self.desk, names)
 
     def mlflow(self) -> Compared:
         "The same in MLflow, and the trials of sweeps: links to saved comparisons."

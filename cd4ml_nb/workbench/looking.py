@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NO_REFERENCE', 'AS_IT_WAS', 'TOGETHER', 'comparable', 'reference_of', 'model_hash', 'n_different', 'kept_gain',
            'verdict_between', 'verdict_of', 'why_no_verdict', 'no_verdict', 'verdicts_of', 'shown_name',
-           'attempt_asked', 'refuse_changed_since', 'short', 'attempt_row', 'attempts_table', 'row_table',
-           'grouping_columns', 'slices_of', 'banded', 'worst_of', 'ablated', 'Ablation', 'ranked', 'measured_again',
-           'drafts_again']
+           'attempt_asked', 'refuse_changed_since', 'short', 'attempt_row', 'attempts_table', 'metrics_table',
+           'row_table', 'grouping_columns', 'slices_of', 'banded', 'worst_of', 'ablated', 'Ablation', 'ranked',
+           'measured_again', 'drafts_again']
 
 # %% ../../notebooks/workbench/looking.ipynb #92aee299
 import hashlib
@@ -27,6 +27,7 @@ from ..core.errors import UserError, did_you_mean
 from ..core.files import json_hash
 from ..scenario.definition import Scenario
 from ..scenario.evaluation import by_group, group_labels
+from ..scenario.metrics import METRICS, score
 from ..scenario.worst_rows import row_errors
 from ..studies.ablation import without
 from .attempts import all_attempts, attempt_named, predicted_by, predicted_path
@@ -37,7 +38,7 @@ from .trying import AS_IT_IS, Desk, Prepared, Wanted, changes_of_attempt, prepar
 from .tuning import contract_of
 from .variant import base_of, variant
 from .verdict import Gain, Verdict, gain_between, gain_over, judged_gain
-from .verdict import refuse_unlike, verdict_on
+from .verdict import refuse_other_rows, refuse_unlike, verdict_on
 
 # %% ../../notebooks/workbench/looking.ipynb #ec4a8c1f
 def comparable(attempts: Sequence[Attempt], attempt: Attempt) -> list[Attempt]:
@@ -246,6 +247,31 @@ def attempts_table(desk: Desk) -> pd.DataFrame:
     table = pd.DataFrame([attempt_row(*pair, main, now) for pair in there])
     better = next(attempt.better for attempt, _ in there if attempt.metric == main)
     return table.sort_values(main, ascending=better == 'low', ignore_index=True)
+
+# %% ../../notebooks/workbench/looking.ipynb #8d09f791
+def metrics_table(
+    desk: Desk, asked: Sequence[str]      # names; none: all that were measured as the latest
+) -> pd.DataFrame:                        # a row for each attempt, the best first
+    """Every metric of attempts, first the one that they were measured by.
+
+    Raises UserError for attempts that were measured on different rows."""
+    there = all_attempts(desk.plan.name)
+    if not there:
+        return pd.DataFrame()
+    chosen = [attempt_asked(desk, name) for name in asked] or comparable(there, there[-1])
+    for attempt in chosen:
+        refuse_other_rows(chosen[0], attempt)
+    now = base_of(variant(desk.path, {}))
+    rows = []
+    for attempt in chosen:
+        found = predicted_by(attempt)
+        values = score(desk.plan.task, found.y, found.predicted, found.weight, found.cut)
+        name = shown_name(attempt.name, attempt.base, now)
+        rows.append({'attempt': name} | {key: short(value) for key, value in values.items()})
+    main = chosen[-1].metric
+    table = pd.DataFrame(rows)
+    table = table[['attempt', main, *(name for name in table if name not in ('attempt', main))]]
+    return table.sort_values(main, ascending=METRICS[main].better != 'high', ignore_index=True)
 
 # %% ../../notebooks/workbench/looking.ipynb #4a9ced5a
 def row_table(desk: Desk, found: Measured) -> pd.DataFrame:

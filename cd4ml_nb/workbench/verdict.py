@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['fold_gains', 'fold_error', 'gain_between', 'Gain', 'gain_over', 'lines_html', 'Verdict', 'verdict_on',
-           'refuse_unlike', 'judged_gain', 'sentences_of']
+           'refuse_unlike', 'refuse_other_rows', 'judged_gain', 'sentences_of']
 
 # %% ../../notebooks/workbench/verdict.ipynb #88a96872
 import math
@@ -153,6 +153,11 @@ def refuse_unlike(old: Attempt, new: Attempt) -> None:
     if old.metric != new.metric:
         what = f'{old.name} is measured by {old.metric}, {new.name} by {new.metric}'
         raise UserError(what, 'try both with the same metric', where='compare', code='C02')
+    refuse_other_rows(old, new)
+
+# %% ../../notebooks/workbench/verdict.ipynb #2317f4cb
+def refuse_other_rows(old: Attempt, new: Attempt) -> None:
+    "Refuse attempts that were measured on other rows."
     if old.rows != new.rows:
         what = f'{old.name} and {new.name} were measured on different rows'
         todo = 'the split has changed in between: try the older one again'

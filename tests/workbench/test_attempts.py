@@ -90,6 +90,20 @@ print(bench.adopt("without kw"))
     assert 'without kw is worse than as it is.\n\n--- scenarios/cars.yaml' in slices
 
 
+def test_E9_every_metric_of_what_was_tried_stands_side_by_side(study):
+    said = json.loads(study.code(BENCH + '''
+import json
+
+both = bench.metrics("without kw", "as it is")
+table = bench.table().set_index("attempt")["mae"]
+print(json.dumps([both.to_dict("list"), table.to_dict(), len(bench.metrics())]))
+''').splitlines()[-1])
+    both, table, n = said
+    assert list(both)[:2] == ['attempt', 'mae'] and {'rmse', 'r2', 'bias'} < set(both)
+    assert both['mae'] == sorted(both['mae']) == [table[name] for name in both['attempt']]
+    assert all(np.array(both['rmse']) > both['mae']) and n == len(table)
+
+
 def runs_of(study: Study, kind: str) -> list:
     """MLflow's runs of a kind, such as trial."""
     there = study.client.get_experiment_by_name('cars').experiment_id
