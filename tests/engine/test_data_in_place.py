@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from places import Store, into_sqlite, run_sql, s3_store
-from postgres import Postgres, shared_postgres
+from postgres import Postgres, postgres
 from projects import copy_parts
 from runs import Place
 
@@ -97,7 +97,7 @@ def world(tmp_path_factory):
         (project / name).mkdir()
     (project / 'queries/offers.sql').write_text(QUERY)
     (project / 'makes.csv').write_text('make;country\nvw;de\nbmw;de\nfiat;it\n')
-    with s3_store() as store, shared_postgres() as server:
+    with s3_store() as store, postgres() as server:
         for k, year in enumerate((2023, 2024)):
             store.put(f'offers/year={year}/a.parquet', offers()[150 * k:150 * (k + 1)])
         world = World(project, Place(folder), store, server)

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from places import into_sqlite, run_sql, s3_store
-from postgres import shared_postgres
+from postgres import postgres
 
 from cd4ml_nb.columns.typed_table import typed_table
 from cd4ml_nb.core.errors import Cd4mlError, InfrastructureError, UserError
@@ -140,7 +140,7 @@ def test_the_identity_of_a_folder_is_its_content(project):
 
 @pytest.fixture(scope='module')
 def server():
-    with shared_postgres() as server:
+    with postgres() as server:
         yield server
 
 

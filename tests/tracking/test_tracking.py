@@ -1046,7 +1046,7 @@ def test_a_real_postgresql_is_stopped_in_the_middle_and_has_all_of_it_once_later
     folder = tmp_path / 'here'
     folder.mkdir()
     (folder / 'model.json').write_text('{}')
-    with postgres(tmp_path / 'pg') as server:
+    with postgres() as server:
         here = Settings(
             products=str(folder / 'products'),
             tracking_uri=server.uri,
