@@ -134,6 +134,8 @@ def standard_error(
     "The spread of the draws, made larger by what resampling few units understates."
     known = np.isfinite(draws)
     spread = np.full(len(draws), np.nan)
+    if not draws.shape[1]:      # one unit in all
+        return spread
     for k in np.flatnonzero((known.mean(axis=1) >= 0.95) & (units > 1)):
         spread[k] = draws[k, known[k]].std(ddof=1) * math.sqrt(units[k] / (units[k] - 1))
     return np.fmax(spread, np.where(np.isnan(spread), np.nan, least))

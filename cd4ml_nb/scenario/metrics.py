@@ -365,6 +365,9 @@ def bootstrap_weights(
     left = replicates
     member = np.arange(n_rows) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     n = int(member.max()) + 1
+    if n == 1:      # one unit alone says nothing of chance
+        yield np.empty((0, n_rows))
+        return
     while left:
         size = min(left, max(1, block // n_rows))
         yield np.array(
@@ -406,7 +409,7 @@ def bootstrap(
 def central(draws: np.ndarray, confidence: float) -> dict[str, float | None]:   # {low, high}
     "The central interval of the finite draws; undefined when more than a twentieth are not finite."
     finite = draws[np.isfinite(draws)]
-    if len(finite) < 0.95 * len(draws):
+    if len(finite) < max(0.95 * len(draws), 1):
         return {'low': None, 'high': None}
     low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
     return {'low': float(low), 'high': float(high)}
@@ -417,7 +420,8 @@ def without_bias(
     value: float,          # on the rows as they are
 ) -> np.ndarray:
     "Draws, shifted so that on average they are the value."
-    return np.maximum(0.0, draws - (np.nanmean(draws) - value))
+    shift = np.nanmean(draws) - value if len(draws) else 0.0
+    return np.maximum(0.0, draws - shift)
 
 # %% ../../notebooks/scenario/metrics.ipynb #618d50d0
 def _number(value: Any) -> float | None:
