@@ -277,17 +277,6 @@ def search_html(
     history = sweep_history(
         tried, metric.words + where, sweep.better, unit if metric.in_unit else ''
     )
-    importance = Markup('')
-    if sweep.importance:
-        bars = parameter_importance(sweep.importance)
-        importance = figure_html(bars, 'Importance of each parameter.')
-    paths = Markup('')
-    grown = best_algorithm(tried, sweep.better)
-    winners = of_one_algorithm(tried, grown)
-    if sum(trial['state'] == 'complete' for trial in winners) >= FEW:
-        kind = KINDS[grown] if len(winners) < len(tried) else ''
-        lines = parallel_coordinates(winners, sweep.better, kind=kind)
-        paths = figure_html(lines, 'Parameters of trials, the best in colour.', PATHS_SAY)
     return render(
         'templates/report/search.html',
         summary=summary,
@@ -297,9 +286,30 @@ def search_html(
         heads=_parameter_heads(best),
         equal=[f'{name} {_parameter_value(v)}' for name, v in _equal_for_all(best).items()],
         params=parameter_rows(best),
-        importance=importance,
-        paths=paths,
+        importance=_importance_html(sweep),
+        paths=_paths_html(tried, sweep.better),
     )
+
+# %% ../../notebooks/show/report.ipynb #281aae16
+def _importance_html(sweep: SweepRecord) -> Markup:
+    "Which parameters mattered; empty where there were too few trials to say."
+    if not sweep.importance:
+        return Markup('')
+    return figure_html(parameter_importance(sweep.importance), 'Importance of each parameter.')
+
+# %% ../../notebooks/show/report.ipynb #1c2d777b
+def _paths_html(
+    tried: Sequence[Mapping[str, Any]],      # the trials, as they ended on the same rows
+    better: str,
+) -> Markup:
+    "The parameters of the best algorithm's trials; empty where few of them are complete."
+    grown = best_algorithm(tried, better)
+    winners = of_one_algorithm(tried, grown)
+    if sum(trial['state'] == 'complete' for trial in winners) < FEW:
+        return Markup('')
+    kind = KINDS[grown] if len(winners) < len(tried) else ''
+    lines = parallel_coordinates(winners, better, kind=kind)
+    return figure_html(lines, 'Parameters of trials, the best in colour.', PATHS_SAY)
 
 # %% ../../notebooks/show/report.ipynb #ff3675a7
 def _search_summary(sweep: SweepRecord, best: Best, unit: str) -> str:

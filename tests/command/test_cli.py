@@ -918,7 +918,7 @@ def test_ui_names_a_comparison_on_the_pages_of_a_remote_store(project, capsys, m
 def test_T36_T37_ui_prints_the_training_view_and_starts_no_runner_of_jobs(
     project, capsys, monkeypatch
 ):
-    from cd4ml_nb.command import servers
+    from cd4ml_nb.lab import servers
     begun = []
 
     def serve(command, root, environment, meanwhile):
