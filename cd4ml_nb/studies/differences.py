@@ -112,6 +112,7 @@ def data_of(alternative: Alternative) -> dict[str, Any]:
     return {
         'source': source.source,
         'content': source.identity,
+        **{f'content of {name}': mark for name, mark in source.parts.items()},
         'published': entry.published if entry else None,
         'rows in the file': entry.n_rows_in_file if entry else None,
         'rows to learn from': split.n['train'],

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -321,20 +322,34 @@ def test_a_comparison_without_further_trainings_lies_beside_the_runs_and_says_wh
     )
 
 
-def test_a_later_run_with_the_same_model_is_not_trained_again(here, tmp_path):
-    content = read_json(here['second'])
-    later = here['second'].with_name('29980101-later.json')
-    write_json(
-        later, sealed(content | {'run': later.stem, 'started': '2998-01-01T00:00:00+00:00'})
-    )
+@contextmanager
+def later_run(record, **changes):
+    """The same run again, later, with some changes in its record."""
+    content = read_json(record)
+    later = record.with_name('29980101-later.json')
+    changes |= {'run': later.stem, 'started': '2998-01-01T00:00:00+00:00'}
+    write_json(later, sealed(content | changes))
     try:
-        summary = compare_runs([here['second'], later], tmp_path)
+        yield later
     finally:
         later.unlink()
+
+
+def test_a_later_run_with_the_same_model_is_not_trained_again(here, tmp_path):
+    with later_run(here['second']) as later:
+        summary = compare_runs([here['second'], later], tmp_path)
     page = checked(summary['page'].read_text()).text
     assert 'B is the very model that A is, so neither was trained again.' in page
     assert 'No difference that matters between A and B.' in page
     assert summary['comparisons'][0]['recipes'] is None
+
+
+def test_a_query_that_has_changed_is_named(here, tmp_path):
+    data = read_json(here['second'])['data']
+    parts = {'offers': 'aa', 'query': 'bb'}
+    with later_run(here['second'], data=data | {'parts': parts}) as later:
+        summary = compare_runs([here['second'], later], tmp_path, trainings=0)
+    assert ['content of query', None, 'bb'] in summary['differs']['Data']
 
 
 def test_several_challengers_share_the_error_of_one(here, tmp_path):
