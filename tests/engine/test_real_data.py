@@ -46,7 +46,10 @@ def measured(tmp_path, real_data, file, target, words, metric, ends=(0,)):
 def test_a_real_file_reaches_its_reference(
     tmp_path, real_data, file, target, words, metric, reference
 ):
-    assert measured(tmp_path, real_data, file, target, words, metric)['value'] >= reference
+    # half-hours in a row say little more than one of them: whether the model beats the naive guess
+    # on the last fifth is open, and its gate may say so by 3
+    ends = (0, 3) if 'time' in words else (0,)
+    assert measured(tmp_path, real_data, file, target, words, metric, ends)['value'] >= reference
 
 
 @pytest.mark.parametrize('file,target,words,metric,reference', SMALL, ids=[s[0] for s in SMALL])
