@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py --data FOLDER [--only titanic …] [--trials 30] [--seeds 3]
                                  [--times 1] [--peers flaml autogluon] [--search 'blend: 5' …]
-                                 [--margin 0] [--out FILE]
+                                 [--margin 0] [--keep FOLDER] [--out FILE]
 
 Of each data set `cd4ml new` writes the scenario, nothing is edited, and stages `ingest` to `split`
 divide the rows. A sweep of so many trials and the training of its winner take what they take, by
@@ -11,8 +11,12 @@ and the same metric to improve. Judged are all of them on the sealed holdout: me
 AUC of two classes, log loss of several.
 
 The gain has a paired interval: the same draws of rows for both sides, averaged over the seeds, and
-the luck of the seeds beside it (as `cd4ml compare` does). Better or worse is what lies beyond the
-margin, a share of the peer's value; all else is undecided.
+the luck of the seeds beside it (as `cd4ml compare` does); rows of a group, and blocks of successive
+rows where the holdout is what comes last, are drawn together. Better or worse is what lies beyond
+the margin, a share of the peer's value; all else is undecided.
+
+`--keep` keeps every prediction, by the version of cd4ml_nb and by the options: the same command
+with more seeds, or after a stop, goes on where it was.
 
 Each peer lives in an environment of its own, made once in `--cache` by uv. `--search` adds lines to
 the section `search` of each scenario. Data that is not in FOLDER is left out; the built-in market
@@ -27,10 +31,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ContextManager
 
 import numpy as np
 import pandas as pd
@@ -67,6 +73,17 @@ class Side:
     """What one side has predicted on the holdout, a table for each seed."""
     predicted: list[np.ndarray] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+
+    def add(self, file: Path, made: Callable[[], tuple[np.ndarray, float]]) -> None:
+        """Add predictions and seconds from a file, or make them and write it."""
+        if not file.exists():
+            predicted, took = made()
+            unfinished = file.with_suffix('.part.npz')
+            np.savez(unfinished, predicted=predicted, seconds=took)
+            unfinished.rename(file)
+        with np.load(file) as kept:
+            self.predicted.append(kept['predicted'])
+            self.seconds.append(float(kept['seconds']))
 
 
 def environment_of(
@@ -138,32 +155,62 @@ def current(place: Path, name: str, stage: str) -> Path:
     return home / (home / 'current').read_text().strip()
 
 
-def ours(place: Path, data: Path | None, scenario: Path, args: argparse.Namespace) -> Side:
+def ours(name: str, kept: Path, args: argparse.Namespace) -> Side:
     """Our sweep and the training of its winner, for each seed; then its predictions."""
     side = Side()
-    cd4ml(place, data, 'run', '-q', '-s', str(scenario), '--until', 'split')
-    for seed in range(args.seeds):
-        given = [
-            '-p', f'sweep.trials={args.trials}', '-p', f'sweep.seed={seed}',
-            '-p', f'train.seed={seed}', '-p', f'sweep.threads={args.threads}',
-            '-p', f'train.threads={args.threads}',
-        ]
-        run = ['run', '-q', '-s', str(scenario), *given, '--until']
-        begun = time.perf_counter()
-        cd4ml(place, data, *run, 'train')
-        side.seconds.append(time.perf_counter() - begun)
-        cd4ml(place, data, *run, 'evaluate')
-        table = pd.read_parquet(current(place, scenario.stem, 'evaluate') / 'predictions.parquet')
-        columns = [c for c in table.columns if str(c).startswith('p_')] or ['predicted']
-        predicted = table[columns].to_numpy(dtype=float)
-        side.predicted.append(predicted[:, 0] if columns == ['predicted'] else predicted)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        scenario = scenario_of(name, place, args.data, args.search)
+        for seed in range(args.seeds):
+            made = partial(our_seed, place, scenario, kept, seed, args)
+            side.add(kept / f'ours-{seed}.npz', made)
     return side
 
 
-def write_tables(place: Path, name: str) -> tuple[str, np.ndarray]:      # task, observed
+def our_seed(
+    place: Path, scenario: Path, kept: Path, seed: int, args: argparse.Namespace
+) -> tuple[np.ndarray, float]:      # predicted, seconds
+    """What our side predicts with one seed; the tables for the peers, where none are kept."""
+    given = [
+        '-p', f'sweep.trials={args.trials}', '-p', f'sweep.seed={seed}',
+        '-p', f'train.seed={seed}', '-p', f'sweep.threads={args.threads}',
+        '-p', f'train.threads={args.threads}',
+    ]
+    run = ['run', '-q', '-s', str(scenario), *given, '--until']
+    cd4ml(place, args.data, *run, 'split')
+    begun = time.perf_counter()
+    cd4ml(place, args.data, *run, 'train')
+    took = time.perf_counter() - begun
+    cd4ml(place, args.data, *run, 'evaluate')
+    if not (kept / 'judged.npz').exists():
+        write_tables(place, scenario.stem, kept)
+    table = pd.read_parquet(current(place, scenario.stem, 'evaluate') / 'predictions.parquet')
+    columns = [c for c in table.columns if str(c).startswith('p_')] or ['predicted']
+    predicted = table[columns].to_numpy(dtype=float)
+    return (predicted[:, 0] if columns == ['predicted'] else predicted), took
+
+
+@dataclass
+class Judged:
+    """The rows of the holdout."""
+    task: str
+    y: np.ndarray                    # observed, shape (n,); classes by their place
+    clusters: np.ndarray | None      # number of each row's cluster, shape (n,); None: single rows
+
+
+def read_judged(kept: Path) -> Judged:
+    """As `write_tables` has written it."""
+    with np.load(kept / 'judged.npz') as file:
+        clusters = file['clusters'] if 'clusters' in file else None
+        return Judged(str(file['task']), file['y'], clusters)
+
+
+def write_tables(place: Path, name: str, kept: Path) -> None:
     """Write what the peers learn from and are judged on: the inputs of our model, and `y`."""
+    from cd4ml_nb.artefacts.split_record import read_split
     from cd4ml_nb.columns.table import read_table, unseal
     from cd4ml_nb.model.contract import read_contract
+    from cd4ml_nb.rows.clusters import bootstrap_clusters
     from cd4ml_nb.training.training import observed
     contract = read_contract(current(place, name, 'train') / 'contract.json')
     split = current(place, name, 'split')
@@ -177,44 +224,59 @@ def write_tables(place: Path, name: str) -> tuple[str, np.ndarray]:      # task,
         inputs = [spec.name for spec in contract.inputs if spec.name in table]
         y = observed(contract.output, table[contract.output.name])
         plain = table[inputs].rename(columns={c: f'c{k}' for k, c in enumerate(inputs)})
-        plain.assign(y=y).to_parquet(place / f'{part}.parquet', index=False)
-    return contract.task, y
+        plain.assign(y=y).to_parquet(kept / f'{part}.parquet', index=False)
+    clusters = bootstrap_clusters(tables['judge'], read_split(split / 'split.json'))
+    columns = {'task': np.asarray(contract.task), 'y': y}
+    if clusters is not None:
+        columns['clusters'] = clusters
+    np.savez(kept / 'judged.npz', **columns)   # type: ignore[arg-type]
 
 
 def theirs(
-    peer: str, python: Path, place: Path, task: str, seconds: Sequence[float],
+    peer: str, python: Path, kept: Path, task: str, seconds: Sequence[float],
     args: argparse.Namespace,
 ) -> Side:
     """What a peer predicts in the seconds that our side took, or a multiple of them."""
     side = Side()
     for seed, ours_took in enumerate(seconds):
-        with tempfile.TemporaryDirectory() as folder:
-            for part in ('learn', 'judge'):
-                os.link(place / f'{part}.parquet', Path(folder) / f'{part}.parquet')
-            words = [folder, task, f'{args.times * ours_took:.1f}', str(seed), str(args.threads)]
-            done = subprocess.run(
-                [str(python), str(ROOT / 'benchmarks/quality_peer.py'), peer, *words],
-                cwd=folder, capture_output=True, text=True, check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f'{peer}: {done.stderr.strip()[-1000:]}')
-            side.predicted.append(np.load(Path(folder) / 'predicted.npy'))
-            side.seconds.append(json.loads(done.stdout.strip().split('\n')[-1])['seconds'])
+        words = [task, f'{args.times * ours_took:.1f}', str(seed), str(args.threads)]
+        made = partial(their_seed, peer, python, kept, words)
+        side.add(kept / f'{peer}-{args.times:g}-{seed}.npz', made)
     return side
 
 
+def their_seed(
+    peer: str, python: Path, kept: Path, words: Sequence[str]
+) -> tuple[np.ndarray, float]:      # predicted, seconds
+    """What a peer predicts with one seed."""
+    with tempfile.TemporaryDirectory(dir=kept) as folder:
+        for part in ('learn', 'judge'):
+            os.link(kept / f'{part}.parquet', Path(folder) / f'{part}.parquet')
+        done = subprocess.run(
+            [str(python), str(ROOT / 'benchmarks/quality_peer.py'), peer, folder, *words],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f'{peer}: {done.stderr.strip()[-1000:]}')
+        took = json.loads(done.stdout.strip().split('\n')[-1])['seconds']
+        return np.load(Path(folder) / 'predicted.npy'), took
+
+
 def verdict(
-    task: str, y: np.ndarray, peer: Side, own: Side, share: float
+    rows: Judged, peer: Side, own: Side, share: float
 ) -> dict[str, Any]:      # reference: the peer's value; challenger: ours; value: the gain
     """Better, worse or undecided, on the same rows, over all seeds."""
     from cd4ml_nb.scenario import comparison
-    metric = METRIC[task]
+    metric = METRIC[rows.task]
     pairs = zip(peer.predicted, own.predicted, strict=True)
     draws = np.array([
-        comparison.paired_draws(task, y, list(pair), [metric], replicates=1000, seed=0)[metric]
+        comparison.paired_draws(
+            rows.task, rows.y, list(pair), [metric], replicates=1000, clusters=rows.clusters
+        )[metric]
         for pair in pairs
     ])                                                     # (seeds, 2, 1 + replicates)
-    found = comparison.difference(metric, draws.mean(axis=0), len(y))
+    units = comparison.n_units(len(rows.y), rows.clusters)
+    found = comparison.difference(metric, draws.mean(axis=0), units)
     if len(draws) > 1:
         theirs, ours = draws[:, 0, 0].tolist(), draws[:, 1, 0].tolist()
         first = comparison.Difference(metric, theirs[0], ours[0], found.error, found.freedom)
@@ -222,23 +284,34 @@ def verdict(
     return comparison.judged(found, comparison.margin_of(metric, found.reference, share))
 
 
+def folder_of(name: str, args: argparse.Namespace) -> ContextManager[str]:
+    """The folder for the predictions of a data set: kept, or gone afterwards."""
+    if args.keep is None:
+        return tempfile.TemporaryDirectory()
+    digest = hashlib.sha256(f'{args.trials} {args.threads} {args.search}'.encode())
+    for file in sorted((ROOT / 'cd4ml_nb').rglob('*.py')):
+        digest.update(file.read_bytes())
+    place = args.keep.resolve() / f'{name}-{digest.hexdigest()[:10]}'
+    place.mkdir(parents=True, exist_ok=True)
+    return nullcontext(str(place))
+
+
 def measured(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
     """All figures of one data set."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        scenario = scenario_of(name, place, args.data, args.search)
-        own = ours(place, args.data, scenario, args)
-        task, y = write_tables(place, name)
+    with folder_of(name, args) as folder:
+        kept = Path(folder)
+        own = ours(name, kept, args)
+        rows = read_judged(kept)
         peers: dict[str, Any] = {}
         for peer, python in pythons.items():
-            side = theirs(peer, python, place, task, own.seconds, args)
-            found = verdict(task, y, side, own, args.margin)
+            side = theirs(peer, python, kept, rows.task, own.seconds, args)
+            found = verdict(rows, side, own, args.margin)
             peers[peer] = found | {'seconds': side.seconds}
         return {
             'set': name,
-            'task': task,
-            'metric': METRIC[task],
-            'rows': len(y),
+            'task': rows.task,
+            'metric': METRIC[rows.task],
+            'rows': len(rows.y),
             'seconds': own.seconds,
             'peers': peers,
         }
@@ -285,6 +358,7 @@ def options() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=os.cpu_count() or 1)
     parser.add_argument('--cache', type=Path, default=home / 'cd4ml_nb' / 'quality')
     parser.add_argument('--autogluon', default='', help='its requirement, such as a smaller one')
+    parser.add_argument('--keep', type=Path, default=None, help='a folder for the predictions')
     parser.add_argument('--out', type=Path, default=None)
     args = parser.parse_args()
     args.data = args.data.resolve() if args.data else None

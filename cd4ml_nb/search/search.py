@@ -175,9 +175,13 @@ def judge(
     workers: Workers,
     waiting: dict[int, int],     # trial -> the rung where it waits
 ) -> None:
-    "Answer each waiting trial whose competitors have reached its rung, too, or have ended."
+    "Answer each waiting trial whose competitors have reached its rung or ended."
     for number, rung in list(waiting.items()):
         trial = course.trials[number]
+        if course.search.blend and not trial.quick:      # it is to be a member
+            del waiting[number]
+            workers.answer(number, True)
+            continue
         competitors = _competitors(course, trial)
         if course.repeatable and any(
             other.record is None and rung not in other.expected for other in competitors

@@ -744,7 +744,7 @@ def cut_after(journal: Log, n: int) -> Log:
 
 def quota_kept(records: list[Record], plan: Search) -> None:
     """At each rung a trial has gone on exactly if few enough of those before it stood better, by
-    their share of all trials so far."""
+    their share of all trials so far; the slow trials of a blend have all gone on."""
     # else: the best again, with a slower learning rate
     suggested = [holds(distributions(quick(plan.space)), r['params']) for r in records]
     for record, own in zip(records, suggested, strict=True):
@@ -761,7 +761,8 @@ def quota_kept(records: list[Record], plan: Search) -> None:
             ]
             allowed = max(1, math.ceil((len(rivals) + 1) * plan.keep ** (rung + 1) - 1e-9))
             stopped = record['state'] == 'pruned' and rung == len(record['expected']) - 1
-            assert stopped == (sum(other < value for other in standing) >= allowed), (record, rung)
+            outdone = sum(other < value for other in standing) >= allowed
+            assert stopped == (outdone and not (plan.blend and not own)), (record, rung)
 
 
 @settings(
@@ -782,6 +783,7 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         window=window,
         startup=draw(st.sampled_from([3, 30])),
         sampler=draw(st.sampled_from(['gp', 'tpe'])),
+        blend=draw(st.sampled_from([0, 5])),
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
