@@ -32,11 +32,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ContextManager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -284,7 +284,7 @@ def verdict(
     return comparison.judged(found, comparison.margin_of(metric, found.reference, share))
 
 
-def folder_of(name: str, args: argparse.Namespace) -> ContextManager[str]:
+def folder_of(name: str, args: argparse.Namespace) -> AbstractContextManager[str]:
     """The folder for the predictions of a data set: kept, or gone afterwards."""
     if args.keep is None:
         return tempfile.TemporaryDirectory()

@@ -159,11 +159,11 @@ class SlowRates:
         complete = [record for record in self.ended if record['state'] == 'complete']
         if self.sample:
             return slowed(complete, asked, low, self.sign, self.sample)
+        quickly = [record for record in self.ended if holds(sampled, record['params'])]
         if self.search.blend:
-            quickly = [record for record in self.ended if holds(sampled, record['params'])]
             return slowed(quickly, asked, low, self.sign, self.search.rounds)
-        quickly = [record for record in complete if holds(sampled, record['params'])]
-        return slower(quickly, complete, asked, low, self.sign)
+        ended = [record for record in quickly if record['state'] == 'complete']
+        return slower(ended, complete, asked, low, self.sign)
 
 # %% ../../notebooks/search/dealing.ipynb #7ab70671
 class Sampler:
