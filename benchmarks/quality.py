@@ -4,16 +4,19 @@
                                  [--times 1] [--peers flaml autogluon] [--search 'blend: 5' …]
                                  [--margin 0] [--keep FOLDER] [--out FILE]
 
-Of each data set `cd4ml new` writes the scenario, nothing is edited, and stages `ingest` to `split`
-divide the rows. A sweep of so many trials and the training of its winner take what they take, by
-the clock; a peer gets the same seconds, or `--times` as many, the same rows, inputs and threads,
-and the same metric to improve. Judged are all of them on the sealed holdout: mean error of numbers,
-AUC of two classes, log loss of several.
+Of each data set `cd4ml new` writes the scenario, and nothing is edited but the limits of the prices
+of `cars_eu`, where a few cars of a million decide the mean. Stages `ingest` to `split` divide the
+rows, with each seed anew; where the holdout is what comes last, it stays that. A sweep of so many
+trials and the training of its winner take what they take, by the clock; a peer gets the same
+seconds, or `--times` as many, the same rows, inputs and threads, and the same metric to improve.
+Judged are all of them on the sealed holdout: mean error of numbers, AUC of two classes, log loss of
+several.
 
-The gain has a paired interval: the same draws of rows for both sides, averaged over the seeds, and
-the luck of the seeds beside it (as `cd4ml compare` does); rows of a group, and blocks of successive
-rows where the holdout is what comes last, are drawn together. Better or worse is what lies beyond
-the margin, a share of the peer's value; all else is undecided.
+The gain, its mean over the seeds, has a paired interval: the same draws of rows for both sides and
+for all seeds, so that a row counts in every holdout it is in. Rows of a group, and blocks of
+successive rows where the holdout is what comes last, are drawn together. What the gains of the
+seeds differ beyond that is the luck of training and counts as well. Better or worse is what lies
+beyond the margin, a share of the peer's value; all else is undecided.
 
 `--keep` keeps every prediction, by the version of cd4ml_nb and by the options: the same command
 with more seeds, or after a stop, goes on where it was.
@@ -26,6 +29,7 @@ needs none. The table goes to the screen, every figure to `--out` as JSON.
 import argparse
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,7 +37,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +47,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-SETS = {      # name -> file, target, further words for the scenario
+SETS: dict[str, tuple[str, str, dict[str, Any]]] = {      # name -> file, target, further words
     'ames_housing': ('ames_housing.csv', 'SalePrice', {}),
     'california_housing': ('california_housing.csv', 'median_house_value', {}),
     'bike_sharing_hour': ('bike_sharing_hour.csv', 'cnt', {}),
@@ -56,6 +60,8 @@ SETS = {      # name -> file, target, further words for the scenario
     'electricity_elec2': ('electricity_elec2.csv', 'class', {'split': 'time'}),
     'wine_quality': ('wine_quality.csv', 'quality', {'task': 'multiclass'}),
     'penguins': ('penguins.csv', 'species', {}),
+    'cars_eu': ('cars_autoscout24_eu_2023_24.csv', 'price_eur', {'limits': (2_000, 45_000)}),
+    'cars_nz': ('cars_nz_manheim_vehicles.csv', 'final_bid_nzd', {}),
 }
 SCENARIOS = {     # name -> the data that its scenario needs; the built-in market needs none
     'used_cars': '',
@@ -129,7 +135,13 @@ def new_text(name: str, data: Path) -> str:
     section = place_words([str(data / file)], '', '', settings, {})
     section, raw = read_as_written(section, target, {}, settings, {})
     draft = draft_scenario(name, raw, section, target, words.get('task'), words.get('split'))
-    return scenario_text(draft)
+    text = scenario_text(draft)
+    if 'limits' in words:
+        low, high = words['limits']
+        line = f'  column: {target} '
+        assert line in text
+        text = text.replace(line, f'  min: {low}\n  max: {high}\n  outside: drop\n{line}', 1)
+    return text
 
 
 def cd4ml(place: Path, data: Path | None, *words: str) -> None:
@@ -170,10 +182,10 @@ def ours(name: str, kept: Path, args: argparse.Namespace) -> Side:
 def our_seed(
     place: Path, scenario: Path, kept: Path, seed: int, args: argparse.Namespace
 ) -> tuple[np.ndarray, float]:      # predicted, seconds
-    """What our side predicts with one seed; the tables for the peers, where none are kept."""
+    """What our side predicts with one seed; it leaves the tables for the peers."""
     given = [
-        '-p', f'sweep.trials={args.trials}', '-p', f'sweep.seed={seed}',
-        '-p', f'train.seed={seed}', '-p', f'sweep.threads={args.threads}',
+        '-p', f'split.seed={seed}', '-p', f'sweep.seed={seed}', '-p', f'train.seed={seed}',
+        '-p', f'sweep.trials={args.trials}', '-p', f'sweep.threads={args.threads}',
         '-p', f'train.threads={args.threads}',
     ]
     run = ['run', '-q', '-s', str(scenario), *given, '--until']
@@ -182,8 +194,7 @@ def our_seed(
     cd4ml(place, args.data, *run, 'train')
     took = time.perf_counter() - begun
     cd4ml(place, args.data, *run, 'evaluate')
-    if not (kept / 'judged.npz').exists():
-        write_tables(place, scenario.stem, kept)
+    write_tables(place, scenario.stem, kept, seed)
     table = pd.read_parquet(current(place, scenario.stem, 'evaluate') / 'predictions.parquet')
     columns = [c for c in table.columns if str(c).startswith('p_')] or ['predicted']
     predicted = table[columns].to_numpy(dtype=float)
@@ -192,20 +203,19 @@ def our_seed(
 
 @dataclass
 class Judged:
-    """The rows of the holdout."""
+    """The rows of the holdout of one seed."""
     task: str
-    y: np.ndarray                    # observed, shape (n,); classes by their place
-    clusters: np.ndarray | None      # number of each row's cluster, shape (n,); None: single rows
+    y: np.ndarray          # observed, shape (n,); classes by their place
+    unit: np.ndarray       # what each row is drawn with, the same for all seeds, shape (n,)
 
 
-def read_judged(kept: Path) -> Judged:
+def read_judged(kept: Path, seed: int) -> Judged:
     """As `write_tables` has written it."""
-    with np.load(kept / 'judged.npz') as file:
-        clusters = file['clusters'] if 'clusters' in file else None
-        return Judged(str(file['task']), file['y'], clusters)
+    with np.load(kept / f'judged-{seed}.npz') as file:
+        return Judged(str(file['task']), file['y'], file['unit'])
 
 
-def write_tables(place: Path, name: str, kept: Path) -> None:
+def write_tables(place: Path, name: str, kept: Path, seed: int) -> None:
     """Write what the peers learn from and are judged on: the inputs of our model, and `y`."""
     from cd4ml_nb.artefacts.split_record import read_split
     from cd4ml_nb.columns.table import read_table, unseal
@@ -224,12 +234,12 @@ def write_tables(place: Path, name: str, kept: Path) -> None:
         inputs = [spec.name for spec in contract.inputs if spec.name in table]
         y = observed(contract.output, table[contract.output.name])
         plain = table[inputs].rename(columns={c: f'c{k}' for k, c in enumerate(inputs)})
-        plain.assign(y=y).to_parquet(kept / f'{part}.parquet', index=False)
+        plain.assign(y=y).to_parquet(kept / f'{part}-{seed}.parquet', index=False)
+    unit = pd.util.hash_pandas_object(tables['judge'].astype(str), index=False)
     clusters = bootstrap_clusters(tables['judge'], read_split(split / 'split.json'))
-    columns = {'task': np.asarray(contract.task), 'y': y}
     if clusters is not None:
-        columns['clusters'] = clusters
-    np.savez(kept / 'judged.npz', **columns)   # type: ignore[arg-type]
+        unit = unit.groupby(clusters).transform('min')
+    np.savez(kept / f'judged-{seed}.npz', task=contract.task, y=y, unit=unit.to_numpy())
 
 
 def theirs(
@@ -240,18 +250,18 @@ def theirs(
     side = Side()
     for seed, ours_took in enumerate(seconds):
         words = [task, f'{args.times * ours_took:.1f}', str(seed), str(args.threads)]
-        made = partial(their_seed, peer, python, kept, words)
+        made = partial(their_seed, peer, python, kept, seed, words)
         side.add(kept / f'{peer}-{args.times:g}-{seed}.npz', made)
     return side
 
 
 def their_seed(
-    peer: str, python: Path, kept: Path, words: Sequence[str]
+    peer: str, python: Path, kept: Path, seed: int, words: Sequence[str]
 ) -> tuple[np.ndarray, float]:      # predicted, seconds
     """What a peer predicts with one seed."""
     with tempfile.TemporaryDirectory(dir=kept) as folder:
         for part in ('learn', 'judge'):
-            os.link(kept / f'{part}.parquet', Path(folder) / f'{part}.parquet')
+            os.link(kept / f'{part}-{seed}.parquet', Path(folder) / f'{part}.parquet')
         done = subprocess.run(
             [str(python), str(ROOT / 'benchmarks/quality_peer.py'), peer, folder, *words],
             cwd=folder, capture_output=True, text=True, check=False,
@@ -263,25 +273,52 @@ def their_seed(
 
 
 def verdict(
-    rows: Judged, peer: Side, own: Side, share: float
+    rows: Sequence[Judged], peer: Side, own: Side, share: float
 ) -> dict[str, Any]:      # reference: the peer's value; challenger: ours; value: the gain
-    """Better, worse or undecided, on the same rows, over all seeds."""
+    """Better, worse or undecided, over all seeds."""
     from cd4ml_nb.scenario import comparison
-    metric = METRIC[rows.task]
-    pairs = zip(peer.predicted, own.predicted, strict=True)
-    draws = np.array([
-        comparison.paired_draws(
-            rows.task, rows.y, list(pair), [metric], replicates=1000, clusters=rows.clusters
-        )[metric]
-        for pair in pairs
-    ])                                                     # (seeds, 2, 1 + replicates)
-    units = comparison.n_units(len(rows.y), rows.clusters)
+    metric = METRIC[rows[0].task]
+    draws, units = drawn(rows, peer, own)
     found = comparison.difference(metric, draws.mean(axis=0), units)
     if len(draws) > 1:
-        theirs, ours = draws[:, 0, 0].tolist(), draws[:, 1, 0].tolist()
-        first = comparison.Difference(metric, theirs[0], ours[0], found.error, found.freedom)
-        found = comparison.trained_again(first, theirs[1:], ours[1:], same_rows=True)
+        found = with_luck(found, comparison.gain_of(metric, draws[:, 0], draws[:, 1]))
     return comparison.judged(found, comparison.margin_of(metric, found.reference, share))
+
+
+def drawn(
+    rows: Sequence[Judged], peer: Side, own: Side, replicates: int = 1000
+) -> tuple[np.ndarray, int]:   # shape (seeds, 2, 1 + replicates), first the rows as they are; units
+    """The metric of both sides under the same draws."""
+    from cd4ml_nb.scenario.metrics import bootstrap_weights, evaluator
+    task = rows[0].task
+    units, places = np.unique(np.concatenate([r.unit for r in rows]), return_inverse=True)
+    of_seed = np.split(places, np.cumsum([len(r.y) for r in rows])[:-1])
+    sides = [
+        [evaluator(task, r.y, predicted) for predicted in pair]
+        for r, *pair in zip(rows, peer.predicted, own.predicted, strict=True)
+    ]
+    blocks = []
+    for times in (np.ones((1, len(units))), *bootstrap_weights(len(units), replicates, 0)):
+        values = [
+            [side(times[:, where])[METRIC[task]] for side in pair]
+            for pair, where in zip(sides, of_seed, strict=True)
+        ]
+        blocks.append(np.array(values))
+    return np.concatenate(blocks, axis=2), len(units)
+
+
+def with_luck(found: Any, gains: np.ndarray) -> Any:     # a Difference; (seeds, 1 + replicates)
+    """A difference whose error counts what the gains of the seeds differ beyond their rows.
+
+    The variance between studies of a random-effects model, by moments (DerSimonian and Laird,
+    1986): what is observed, less what the draws of rows alone would give; 0 at least.
+    """
+    n = len(gains)
+    by_rows = (gains[:, 1:] - gains[:, :1]).var(axis=0, ddof=1).mean()
+    luck = max(0.0, float(gains[:, 0].var(ddof=1) - by_rows)) / n
+    total = found.error**2 + luck
+    freedom = total**2 / (found.error**4 / found.freedom + luck**2 / (n - 1))
+    return replace(found, error=math.sqrt(total), freedom=freedom)
 
 
 def folder_of(name: str, args: argparse.Namespace) -> AbstractContextManager[str]:
@@ -301,17 +338,18 @@ def measured(name: str, args: argparse.Namespace, pythons: dict[str, Path]) -> d
     with folder_of(name, args) as folder:
         kept = Path(folder)
         own = ours(name, kept, args)
-        rows = read_judged(kept)
+        rows = [read_judged(kept, seed) for seed in range(args.seeds)]
+        task = rows[0].task
         peers: dict[str, Any] = {}
         for peer, python in pythons.items():
-            side = theirs(peer, python, kept, rows.task, own.seconds, args)
+            side = theirs(peer, python, kept, task, own.seconds, args)
             found = verdict(rows, side, own, args.margin)
             peers[peer] = found | {'seconds': side.seconds}
         return {
             'set': name,
-            'task': rows.task,
-            'metric': METRIC[rows.task],
-            'rows': len(rows.y),
+            'task': task,
+            'metric': METRIC[task],
+            'rows': len(np.unique(np.concatenate([r.unit for r in rows]))),
             'seconds': own.seconds,
             'peers': peers,
         }

@@ -122,7 +122,7 @@ def ours(
     from cd4ml_nb.scenario.metrics import METRICS
     from cd4ml_nb.search.search import Course, best_of, search
     from cd4ml_nb.search.study import make_workers
-    from cd4ml_nb.search.trial import make_problem
+    from cd4ml_nb.search.trial import make_problem, other_objective
     from cd4ml_nb.search.workers import plan_workers
     from cd4ml_nb.tracking.sender import open_sweep
     from cd4ml_nb.training.training import base_parameters
@@ -138,7 +138,8 @@ def ours(
         make_workers(problem, plan_workers(device, threads_of(0), plan.search.window)) as workers,
     ):
         course = Course(
-            plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds
+            plan.search, plan.metric, trials, seed, journal, sample=problem.sample_rounds,
+            other=other_objective(problem),
         )
         spent: list[float] = []
         if tracked:

@@ -151,7 +151,7 @@ def target_words(
     return words, why
 
 # %% ../../notebooks/proposing/new.ipynb #eeb79ee3
-SKEWED = 1.0
+SKEWED = 0.5      # of a scale that is worth changing
 
 
 def amount_words(y: pd.Series, unit: str = '') -> tuple[dict[str, Any], dict[str, str]]:
@@ -161,7 +161,8 @@ def amount_words(y: pd.Series, unit: str = '') -> tuple[dict[str, Any], dict[str
     why = {'unit': 'as it stands in the data' if unit else usual}
     values = y.dropna().astype('float64')
     skewness = pd.to_numeric(values.skew())
-    if (values > 0).all() and skewness > SKEWED:
+    ratios = pd.Series(np.log(values.where(values > 0)))
+    if ratios.notna().all() and skewness > max(SKEWED, abs(pd.to_numeric(ratios.skew()))):
         words['scale'] = 'log'
         why['scale'] = f'positive and skewed ({skewness:.1f}): learn ratios; or linear'
     return words, why

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'EVALUATOR', 'STATES', 'Record', 'LATE', 'AGAIN', 'SHARE', 'SOON', 'EVERY', 'BEST', 'TURNS', 'directions',
-           'quick', 'holds', 'ranking', 'slower', 'slowed', 'SlowRates', 'Sampler', 'dealt', 'Dealer', 'search_of',
-           'sampler_of']
+           'quick', 'holds', 'ranking', 'slower', 'slowed', 'retold', 'Repeats', 'Sampler', 'dealt', 'Dealer',
+           'search_of', 'sampler_of']
 
 # %% ../../notebooks/search/dealing.ipynb #ae2e9a21
 import math
@@ -59,8 +59,8 @@ def quick(space: dict[str, Range]) -> dict[str, Range]:
 
 # %% ../../notebooks/search/dealing.ipynb #a98b73ff
 def holds(space: Space, params: dict[str, Any]) -> bool:
-    "Whether parameters lie in a space."
-    return all(
+    "Whether parameters are those of a space, and lie in it."
+    return params.keys() == space.keys() and all(
         distribution._contains(distribution.to_internal_repr(params[name]))
         for name, distribution in space.items()
     )
@@ -118,6 +118,20 @@ def slowed(
             return params
     return None
 
+# %% ../../notebooks/search/dealing.ipynb #9e291373
+def retold(
+    ended: Sequence[Mapping[str, Any]],       # trials to choose from
+    asked: list[dict[str, Any]],     # parameters of all trials
+    objective: str,                  # of XGBoost
+    sign: int,                       # 1: less is better, −1: more
+) -> dict[str, Any] | None:          # None when all that was tried
+    "One of the best with another objective."
+    for record in sorted(ended, key=ranking(sign))[:BEST]:
+        params = record['params'] | {'objective': objective}
+        if params not in asked:
+            return params
+    return None
+
 # %% ../../notebooks/search/dealing.ipynb #5d04b31b
 def _report(
     study: optuna.Study, trial: optuna.Trial, record: Mapping[str, Any], against: str
@@ -134,12 +148,13 @@ def _report(
     study.tell(trial, values, state=STATES[record['state']])
 
 # %% ../../notebooks/search/dealing.ipynb #389191a9
-class SlowRates:
-    "The trials that repeat one of the best with a slower learning rate."
+class Repeats:
+    "The trials that repeat one of the best: slower, or with another objective."
 
-    def __init__(self, search: Search, metric: str, sample: int):
+    def __init__(self, search: Search, metric: str, sample: int, other: str = ''):
         # sample: rounds at most, where trials begin with a sample of the rows; else 0
         self.search = search
+        self.other = other           # objective
         self.sample = sample
         self.sign = 1 if METRICS[metric].better == 'low' else -1
         self.frugal = (
@@ -148,18 +163,20 @@ class SlowRates:
         self.ended: list[Mapping[str, Any]] = []     # records of trials that have a value
 
     def due(self, number: int) -> bool:
-        "Whether a trial is to repeat one of the best with a slower learning rate."
+        "Whether a trial is to repeat one of the best."
         first = SOON if self.sample else LATE
         every = EVERY if self.sample or self.search.blend else AGAIN
         return self.frugal and number >= first and (number - first) % every == 0
 
     def params(self, asked: list[dict[str, Any]], sampled: Space) -> dict[str, Any] | None:
-        "The parameters of such a trial; None if none is left to try."
+        "The parameters of the next trial, which is one of them; None if none is left to try."
         low = self.search.space['learning_rate'].ends[0]
         complete = [record for record in self.ended if record['state'] == 'complete']
         if self.sample:
             return slowed(complete, asked, low, self.sign, self.sample)
         quickly = [record for record in self.ended if holds(sampled, record['params'])]
+        if self.other and (len(asked) - LATE) // EVERY % 2 == 0:
+            return retold(quickly, asked, self.other, self.sign)
         if self.search.blend:
             return slowed(quickly, asked, low, self.sign, self.search.rounds)
         ended = [record for record in quickly if record['state'] == 'complete']
@@ -176,12 +193,13 @@ class Sampler:
         seed: int,
         sample: int = 0,     # rounds at most, where trials begin with a sample of the rows; else 0
         algorithm: str = 'trees',
+        other: str = '',     # objective of some members of a blend; none: all have the same
     ):
         self.search = search
         self.seed = seed
         self.algorithm = algorithm
-        self.slow = SlowRates(search, metric, sample)
-        upper = self.slow.frugal and not sample
+        self.repeats = Repeats(search, metric, sample, other)
+        upper = self.repeats.frugal and not sample
         self.space = distributions(quick(search.space) if upper else search.space)
         self.study = _empty_study(directions(search, metric))
         self.asked: list[dict[str, Any]] = []        # parameters of all trials
@@ -199,13 +217,13 @@ class Sampler:
     def report(self, record: Mapping[str, Any]) -> None:
         "Report the end of a trial."
         if record['state'] != 'failed':
-            self.slow.ended.append(record)
+            self.repeats.ended.append(record)
         if record['number'] in self.open:
             _report(self.study, self.open.pop(record['number']), record, self.search.against)
 
     def needs(self, earlier: int, number: int) -> bool:
         "Whether the end of an earlier trial must be known before trial `number` is asked for."
-        return earlier in self.open or self.slow.due(number)
+        return earlier in self.open or self.repeats.due(number)
 
     def suggested(self, number: int) -> bool:
         "Whether the study suggested a trial, which it has not been told the end of."
@@ -225,10 +243,10 @@ def _empty_study(goals: list[optuna.study.StudyDirection]) -> optuna.Study:
 def _planned(sampler: Sampler, number: int) -> dict[str, Any] | None:
     "The parameters of a trial that the sampler does not choose; None for the others."
     if number == 0:
-        share = SHARE if sampler.slow.sample else 1.0
+        share = SHARE if sampler.repeats.sample else 1.0
         return first_trial(sampler.search.space, share, sampler.algorithm)
-    if sampler.slow.due(number):
-        return sampler.slow.params(sampler.asked, sampler.space)
+    if sampler.repeats.due(number):
+        return sampler.repeats.params(sampler.asked, sampler.space)
     return None
 
 # %% ../../notebooks/search/dealing.ipynb #a6bb2f2d
@@ -279,12 +297,15 @@ def dealt(
 class Dealer:
     "Samplers of several algorithms, which share the trials of a sweep."
 
-    def __init__(self, search: Search, metric: str, seed: int, sample: int = 0):
+    def __init__(
+        self, search: Search, metric: str, seed: int, sample: int = 0, other: str = ''
+    ):       # as of Sampler
         self.sign = 1 if METRICS[metric].better == 'low' else -1
         self.samplers: dict[str, Sampler] = {}
         for k, name in enumerate(search.algorithms):
-            first = sample if name == 'trees' else 0
-            self.samplers[name] = Sampler(search_of(search, name), metric, seed + k, first, name)
+            own = search_of(search, name)
+            more = (sample, name, other) if name == 'trees' else (0, name)
+            self.samplers[name] = Sampler(own, metric, seed + k, *more)
         self.places: list[tuple[str, int]] = []     # of each trial: algorithm, number among its own
         self.best: dict[str, float] = {}            # algorithm -> its best value, less is better
 
@@ -323,6 +344,8 @@ def search_of(search: Search, algorithm: str) -> Search:
     return search.model_copy(update=changed)
 
 # %% ../../notebooks/search/dealing.ipynb #41ae815e
-def sampler_of(search: Search, metric: str, seed: int, sample: int = 0) -> Sampler | Dealer:
+def sampler_of(
+    search: Search, metric: str, seed: int, sample: int = 0, other: str = ''
+) -> Sampler | Dealer:       # as of Sampler
     "The sampler of a sweep."
-    return (Dealer if search.chooses else Sampler)(search, metric, seed, sample)
+    return (Dealer if search.chooses else Sampler)(search, metric, seed, sample, other=other)

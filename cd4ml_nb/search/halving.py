@@ -107,6 +107,7 @@ def pruner_words(
     prune: str,         # of the search: halving or none
     keep: float,        # share of the trials that goes on
     sampled: bool,      # whether trials begin on a sample of the rows
+    blend: bool = False,     # whether the model may be a blend of trials
 ) -> str:
     "How trials are pruned, in words."
     if prune != 'halving':
@@ -114,4 +115,5 @@ def pruner_words(
     best = f'successive halving: the best {keep:.0%}'
     if sampled:
         return f'{best} on a sample of the rows learn from all'
-    return f'{best} go on at each doubling of rounds × learning rate'
+    always = '; those that repeat one of the best for a blend always do' if blend else ''
+    return f'{best} go on at each doubling of rounds × learning rate{always}'

@@ -65,6 +65,7 @@ class Course:
         journal: Log,
         mode: str = 'repeatable',     # or asynchronous
         sample: int = 0,              # rounds at most on a sample of the rows; 0: there is none
+        other: str = '',              # objective of some members of a blend; none: of no member
     ):
         self.search = search
         self.metric = metric
@@ -73,7 +74,7 @@ class Course:
         self.sampled = sample > 0
         self.better = METRICS[metric].better
         self.repeatable = mode == 'repeatable'
-        self.sampler = sampler_of(search, metric, seed, sample)
+        self.sampler = sampler_of(search, metric, seed, sample, other)
         self.trials = list[_Trial]()
         self.chosen = False                  # whether the trials that learn from all rows are known
         self.queue: deque[_Trial] = deque()  # to be started

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LARGE', 'PART', 'QUICK', 'BUILT_IN', 'STEP', 'SHORT', 'ROUNDS', 'MEASURED', 'TECHNICAL', 'Fold', 'make_fold',
-           'Problem', 'share_first', 'drawn', 'make_problem', 'problem_of', 'built_in_metric', 'validation_metric',
-           'run_trial', 'all_parameters', 'recipe_parameters', 'thinned', 'weighed']
+           'Problem', 'share_first', 'drawn', 'make_problem', 'problem_of', 'other_objective', 'built_in_metric',
+           'validation_metric', 'run_trial', 'all_parameters', 'recipe_parameters', 'thinned', 'weighed']
 
 # %% ../../notebooks/search/trial.ipynb #d86f037d
 import math
@@ -188,6 +188,16 @@ def _sample(problem: Problem, share: float) -> Problem:
         folds=(make_fold(fold.contract, train, validation, fold.weight, fold.threads),),
         margins=None,
     )
+
+# %% ../../notebooks/search/trial.ipynb #4dc0b109
+def other_objective(problem: Problem) -> str:      # empty: there is none
+    "The objective that some members of a blend have in place of the usual one."
+    search = problem.search
+    named = 'objective' in search.fixed or 'objective' in search.space
+    usual = problem.base['objective'] == 'reg:squarederror'
+    if not search.blend or named or not usual or constraints(problem.contract):
+        return ''
+    return 'reg:absoluteerror' if problem.metric == 'mae' else ''
 
 # %% ../../notebooks/search/trial.ipynb #76d5c385
 QUICK: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {  # without weights, each alone

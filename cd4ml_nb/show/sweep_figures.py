@@ -144,15 +144,16 @@ def _scales(axes: Any, scales: Sequence[Scale], names: Sequence[str]) -> None:
 
 # %% ../../notebooks/show/sweep_figures.ipynb #6e37f196
 def _unit_scale(values: Sequence[Any]) -> Scale:
-    "Values on [0, 1]: numbers by their size, anything else in alphabetical order; NaN for None."
+    "Values on [0, 1]: numbers by their size, NaN for None; anything else in alphabetical order."
     known = [v for v in values if v is not None]
     if known and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known):
         heights, first, last = _number_scale(known)
         rising = iter(heights)
         return [math.nan if v is None else next(rising) for v in values], first, last
-    names = sorted({str(v) for v in values})
+    texts = ['the usual' if v is None else str(v) for v in values]
+    names = sorted(set(texts))
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
-    return [place[str(v)] for v in values], plain(names[0], 16), plain(names[-1], 16)
+    return [place[text] for text in texts], plain(names[0], 16), plain(names[-1], 16)
 
 # %% ../../notebooks/show/sweep_figures.ipynb #3999d499
 def _number_scale(values: Sequence[float]) -> Scale:

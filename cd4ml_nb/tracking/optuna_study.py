@@ -41,10 +41,15 @@ def latest_journal(scenario: str) -> Path:   # its name
 # %% ../../notebooks/tracking/optuna_study.ipynb #97664438
 def _dimensions(params: dict[str, Any], search: Search) -> dict[str, BaseDistribution]:
     "What each parameter of a trial was chosen from."
-    if not search.chooses:
-        return distributions(search.space)
-    algorithms = {'algorithm': CategoricalDistribution(search.algorithms)}
-    return algorithms | distributions(search.space_of(params['algorithm']))
+    found: dict[str, BaseDistribution] = {}
+    space = search.space
+    if search.chooses:
+        found['algorithm'] = CategoricalDistribution(search.algorithms)
+        space = search.space_of(params['algorithm'])
+    found |= distributions(space)
+    if params.keys() - found.keys() == {'objective'}:      # a member of a blend has another one
+        found['objective'] = CategoricalDistribution([params['objective']])
+    return found
 
 # %% ../../notebooks/tracking/optuna_study.ipynb #24c22b7b
 def frozen(record: Record, search: Search) -> optuna.trial.FrozenTrial:

@@ -25,7 +25,8 @@ from ..search.blending import blended
 from ..search.dealing import Record
 from ..search.search import Course, best_of, search
 from ..search.study import begin, finish, make_workers, study_path
-from ..search.trial import Problem, make_problem, recipe_parameters, run_trial
+from ..search.trial import Problem, make_problem, other_objective
+from ..search.trial import recipe_parameters, run_trial
 from ..search.workers import Workers, plan_workers
 from ..tracking.sender import SweepRun, open_sweep
 from ..training.training import base_parameters
@@ -154,7 +155,7 @@ def swept(
         begin(journal, plan.search, plan.metric, trials)
         course = Course(
             plan.search, plan.metric, trials, machine.seed, journal, 'repeatable',
-            problem.sample_rounds,
+            problem.sample_rounds, other_objective(problem),
         )
         with shown_sweep(plan, title, journal, machine) as run:
             ended = _searched(course, workers, watch, run, path)
