@@ -53,6 +53,21 @@ def written(project: Path, table: pd.DataFrame, target: str = 'price', **options
     return load_scenario(path), path.read_text(), findings
 
 
+@pytest.mark.parametrize(
+    'price, scale',
+    [
+        (np.random.default_rng(0).lognormal(10, 0.3, 3000), 'log'),       # skewness .95, of log 0
+        (np.random.default_rng(0).normal(100, 10, 3000), 'linear'),       # hardly skewed
+        (np.random.default_rng(0).random(3000) ** 2 + 1e-6, 'linear'),    # .65, its logarithm −2
+        (np.random.default_rng(0).exponential(9, 3000) - 1, 'linear'),    # some below zero
+    ],
+)
+def test_a_log_scale_is_proposed_where_it_makes_a_positive_target_less_skewed(
+    project, price, scale
+):
+    assert written(project, offers(3000).assign(price=price))[0].target.scale == scale
+
+
 def test_a_plain_table_gets_types_roles_and_a_log_scale(project):
     scenario, text, findings = written(project, offers())
     assert scenario.task == 'regression' and scenario.target.scale == 'log'

@@ -66,6 +66,7 @@ from cd4ml_nb.search.trial import (
     Problem,
     built_in_metric,
     make_problem,
+    other_objective,
     recipe_parameters,
     run_trial,
 )
@@ -79,6 +80,7 @@ from cd4ml_nb.search.workers import (
     Task,
     Workers,
 )
+from cd4ml_nb.tracking.optuna_study import frozen
 from cd4ml_nb.training.members import fit_winner
 from cd4ml_nb.training.training import base_parameters, device_used, observed
 
@@ -131,6 +133,7 @@ def swept(
     mode: str = 'repeatable',
     name: str = 'toy',
     sample: int = 0,
+    other: str = '',
 ) -> list[Record]:
     """The records of a sweep, which leaves no process and no open file behind."""
     before = set(descendants(os.getpid()))
@@ -138,7 +141,7 @@ def swept(
     with Log(folder / f'{name}.jsonl') as journal, workers:
         if not journal.entries:
             journal.append(study={'id': name})
-        records = search(Course(plan, metric, wanted, 5, journal, mode, sample), workers)
+        records = search(Course(plan, metric, wanted, 5, journal, mode, sample, other), workers)
     assert [r['number'] for r in records] == list(range(wanted))
     assert (
         not alive(set(descendants(os.getpid())) - before, 0)
@@ -247,6 +250,56 @@ def test_four_algorithms_share_a_sweep_alike_for_any_number_of_workers_and_a_ble
     if chosen:
         assert abs(sum(member.weight for member in chosen) - 1) < 1e-9 and len(chosen) <= 3
         assert value is not None and set(m.number for m in chosen) <= set(range(12))
+
+
+ABSOLUTE = 'reg:absoluteerror'
+
+
+def test_members_of_a_blend_learn_two_objectives_where_the_metric_is_the_absolute_error(tmp_path):
+    plan = toy_search(blend=5, rounds=60)
+    problem = replace(toy_problem('regression', 'mae', plan), margins=tmp_path / 'margins')
+    other = other_objective(problem)
+    workers = make_workers(problem, MEMBERS[0])
+    records = swept(tmp_path, plan, workers, 20, other=other)
+    # one of four is a repeat from trial 10 on: with the other objective, slower, and so on
+    objectives = {r['number']: r['params'].get('objective') for r in records}
+    assert [n for n, objective in objectives.items() if objective] == [10, 18]
+    assert objectives[10] == objectives[18] == ABSOLUTE
+    repeated = records[10]['params'].copy()
+    del repeated['objective']
+    assert repeated in [r['params'] for r in records[:10]]
+    assert all(records[n]['state'] == 'complete' for n in (10, 14, 18))
+    # the sampler learns nothing from them, a blend and the store take them as any other
+    assert ABSOLUTE not in str([trial.params for trial in study_of(records, plan, 'mae').trials])
+    assert {frozen(r, plan).params.get('objective') for r in records} == {None, ABSOLUTE}
+    chosen, _ = blended(records, problem, plan.blend)
+    by_number = {member.number: member.params['objective'] for member in chosen}
+    assert all(by_number[n] == (objectives[n] or 'reg:squarederror') for n in by_number)
+
+
+@pytest.mark.parametrize(
+    'changed, metric, more',
+    [
+        ({'blend': 0}, 'mae', {}),
+        ({}, 'rmse', {}),
+        ({'fixed': {'objective': 'reg:squarederror'}}, 'mae', {}),
+        ({'space': SPACE | {'objective': {'choice': ['reg:gamma']}}}, 'mae', {}),
+        ({}, 'mae', {'quantile': 0.9}),
+        ({}, 'mae', {'monotone': 'increasing'}),
+    ],
+)
+def test_members_of_a_blend_share_an_objective_that_is_named_or_that_another_would_break(
+    changed, metric, more
+):
+    problem = toy_problem('regression', metric, toy_search(**{'blend': 5} | changed))
+    if 'quantile' in more:
+        base = base_parameters('regression', 0, 'cpu', 2, 3, more['quantile'])
+        problem = replace(problem, base=base)
+    if 'monotone' in more:
+        first, *others = problem.contract.inputs
+        directed = (replace(first, monotone=more['monotone']), *others)
+        problem = replace(problem, contract=replace(problem.contract, inputs=directed))
+    assert other_objective(problem) == ''
 
 
 def test_I05_a_sweep_of_several_algorithms_that_is_cut_off_goes_on_as_if_it_had_not_been(tmp_path):
@@ -785,16 +838,19 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
         sampler=draw(st.sampled_from(['gp', 'tpe'])),
         blend=draw(st.sampled_from([0, 5])),
     )
+    other = draw(st.sampled_from(['', ABSOLUTE])) if plan.blend else ''
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        alone = bare(swept(folder, plan, Drawn(1, seed, random.Random(0)), wanted, name='alone'))
+        first = Drawn(1, seed, random.Random(0))
+        alone = bare(swept(folder, plan, first, wanted, name='alone', other=other))
         for cut in draw(st.lists(st.integers(0, 40), max_size=3)):
             workers = mortal(draw, Drawn, seed, cut)
             so_far = draw(st.integers(1, wanted + 5))
             with Log(folder / 'toy.jsonl') as journal, suppress(Cut):
-                search(Course(plan, 'mae', so_far, 5, cut_after(journal, cut)), workers)
+                cut_off = cut_after(journal, cut)
+                search(Course(plan, 'mae', so_far, 5, cut_off, other=other), workers)
         workers = mortal(draw, Drawn, seed, seed)
-        assert bare(swept(folder, plan, workers, wanted)) == alone
+        assert bare(swept(folder, plan, workers, wanted, other=other)) == alone
         quota_kept(alone, plan)
         swept(
             folder,
@@ -803,6 +859,7 @@ def test_any_sweep_ends_with_exactly_its_trials_and_each_is_what_it_would_be_alo
             wanted,
             mode='asynchronous',
             name='hasty',
+            other=other,
         )
 
 
