@@ -150,7 +150,7 @@ def _unit_scale(values: Sequence[Any]) -> Scale:
         heights, first, last = _number_scale(known)
         rising = iter(heights)
         return [math.nan if v is None else next(rising) for v in values], first, last
-    texts = ['the usual' if v is None else str(v) for v in values]
+    texts = ['the usual' if v is None else str(v).removeprefix('reg:') for v in values]
     names = sorted(set(texts))
     place = {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
     return [place[text] for text in texts], plain(names[0], 16), plain(names[-1], 16)
