@@ -65,14 +65,14 @@ class BlendMember(Part):
     number: int                     # of the trial
     weight: float                   # the weights of all members sum to one
     params: dict[str, Any]          # of XGBoost, without device and threads
-    rounds: int
+    rounds: int                     # of the trial, or of a model that learns from all rows
 
 # %% ../../notebooks/artefacts/sweep.ipynb #b51225c8
 class Best(Artefact):
     "The trial whose parameters and rounds the model is fitted with, or the trials of a blend."
     NAME: ClassVar[str] = 'record of the best trial'
     params: dict[str, Any]          # of XGBoost, without device and threads
-    rounds: int
+    rounds: int                     # of a model that learns from all rows
     value: float                    # of the metric, on validation rows
     metric: str
     number: int                     # of the trial

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LARGE', 'PART', 'QUICK', 'BUILT_IN', 'STEP', 'SHORT', 'ROUNDS', 'MEASURED', 'TECHNICAL', 'Fold', 'make_fold',
            'Problem', 'share_first', 'drawn', 'make_problem', 'problem_of', 'other_objective', 'built_in_metric',
-           'validation_metric', 'run_trial', 'all_parameters', 'recipe_parameters', 'thinned', 'weighed']
+           'validation_metric', 'run_trial', 'all_parameters', 'recipe_parameters', 'rounds_on_all_rows', 'thinned',
+           'weighed']
 
 # %% ../../notebooks/search/trial.ipynb #d86f037d
 import math
@@ -389,6 +390,23 @@ def recipe_parameters(
     "The same, but for those of this machine."
     params = all_parameters(base, search, chosen)
     return {name: value for name, value in params.items() if name not in TECHNICAL}
+
+# %% ../../notebooks/search/trial.ipynb #68a94eab
+def rounds_on_all_rows(
+    problem: Problem,
+    params: dict[str, Any],      # of `recipe_parameters`
+    rounds: int,                 # of the trial
+) -> int:                        # those of the scenario at most
+    "The rounds of a model that learns from all rows: in regression, in proportion to their number."
+    search = problem.search
+    grown = params.get('booster') is None and 'num_parallel_tree' not in params
+    if problem.task != 'regression' or not grown or 'quantile_alpha' in params:
+        return rounds
+    if search.against != 'none':      # the trial was chosen for its size
+        return rounds
+    fold = problem.folds[0]
+    share = len(fold.train) / (len(fold.train) + len(fold.validation))
+    return max(rounds, min(search.rounds, math.ceil(rounds / share)))
 
 # %% ../../notebooks/search/trial.ipynb #46ebc789
 def _parameters(problem: Problem, chosen: dict[str, Any]) -> dict[str, Any]:

@@ -320,7 +320,7 @@ def _search_summary(sweep: SweepRecord, best: Best, unit: str) -> str:
     value = measured(sweep.metric, best.value, unit)
     where = 'in cross-validation' if best.folds else 'on the rows set aside for choosing'
     who = 'A weighted average of the best reached' if best.members else 'The best one reached'
-    rounds = '' if best.members else f", after {plural(best.rounds, 'round')} of boosting"
+    rounds = '' if best.members else _rounds_words(sweep, best)
     return (
         f"{plural(n_trials, 'set')} of parameters {were} tried in {took} of"
         f' computing{_cut_short(sweep)}. {who} {value}'
@@ -336,6 +336,14 @@ def _cut_short(sweep: SweepRecord) -> str:
     ends = [f'{pruned:,} {early}'] if pruned else []
     ends += [f'{failed:,} failed'] if failed else []
     return f" ({', '.join(ends)})" if ends else ''
+
+# %% ../../notebooks/show/report.ipynb #5f255a5a
+def _rounds_words(sweep: SweepRecord, best: Best) -> str:
+    "After how many rounds the best trial ended, and how many the model has."
+    own = [trial['rounds'] for trial in sweep.trials if trial['number'] == best.number]
+    words = f", after {plural((own or [best.rounds])[0], 'round')} of boosting"
+    more = f'; the model, which learns from more rows, has {best.rounds:,}'
+    return words + (more if own and own[0] != best.rounds else '')
 
 # %% ../../notebooks/show/report.ipynb #bfc20617
 def _whose(best: Best) -> str:
