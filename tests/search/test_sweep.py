@@ -68,6 +68,7 @@ from cd4ml_nb.search.trial import (
     make_problem,
     other_objective,
     recipe_parameters,
+    rounds_on_all_rows,
     run_trial,
 )
 from cd4ml_nb.search.workers import (
@@ -275,6 +276,27 @@ def test_members_of_a_blend_learn_two_objectives_where_the_metric_is_the_absolut
     chosen, _ = blended(records, problem, plan.blend)
     by_number = {member.number: member.params['objective'] for member in chosen}
     assert all(by_number[n] == (objectives[n] or 'reg:squarederror') for n in by_number)
+
+
+@pytest.mark.parametrize(
+    'task, params, plan, rounds',
+    [
+        ('regression', {}, {'rounds': 500}, 150),      # 160 of 240 rows taught the trial
+        ('regression', {}, {'rounds': 120}, 120),      # the scenario's own limit
+        ('regression', {'booster': 'dart'}, {}, 100),
+        ('regression', {'booster': 'gblinear'}, {}, 100),
+        ('regression', {'num_parallel_tree': 100}, {}, 100),
+        ('regression', {'quantile_alpha': 0.9}, {}, 100),
+        ('regression', {}, {'against': 'size', 'rounds': 500}, 100),
+        ('binary', {}, {'rounds': 500}, 100),
+    ],
+)
+def test_a_model_of_numbers_has_rounds_in_proportion_to_the_rows_that_it_learns_from(
+    task, params, plan, rounds
+):
+    metric = {'regression': 'mae', 'binary': 'auc'}[task]
+    problem = toy_problem(task, metric, toy_search(**plan))
+    assert rounds_on_all_rows(problem, params, 100) == rounds
 
 
 @pytest.mark.parametrize(

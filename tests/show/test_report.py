@@ -133,6 +133,18 @@ def test_a_blend_has_the_parameters_of_each_of_its_members():
     assert 'Parameters of the best trial' in plain(check(report()).text)
 
 
+def test_a_model_with_more_rounds_than_its_trial_says_both():
+    products = copied(facts())
+    number = products['best']['number']
+    (trial,) = [t for t in products['trials']['trials'] if t['number'] == number]
+    trial['rounds'] = products['best']['rounds']
+    assert 'learns from more rows' not in plain(check(report(products=products)).text)
+    products['best']['rounds'] += 200
+    text = plain(check(report(products=products)).text)
+    more = f'the model, which learns from more rows, has {trial["rounds"] + 200:,}'
+    assert f'after {trial["rounds"]:,} rounds of boosting; {more}.' in text
+
+
 def test_a_gate_against_the_naive_guess_is_read_as_a_gain():
     products = copied(facts('regression', False))
     gain = {'value': 40.0, 'low': -10.0, 'high': 90.0}
